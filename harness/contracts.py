@@ -1,0 +1,354 @@
+"""What plugins hand over: frozen specs, and the interfaces of the objects that these make.
+
+Nothing here imports torch, pandas or pymatgen: a plugin's module stays light at start-up, and does
+its heavy imports inside `make`, `load` or `function`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from harness.crystal import Crystal
+    from harness.locations import Locations
+
+    Floats = NDArray[np.float64]
+    Indices = NDArray[np.int64]
+
+Arrays = Mapping[str, "NDArray[Any]"]
+
+
+class Settings(BaseModel):
+    """Base of every settings model: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- datasets ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset by name.
+
+    Attributes:
+        name: as it is written in a benchmark file.
+        card: the TOML card (title, target, unit, temperature, method, licence, citation, …).
+        load: returns raw rows: mappings with `id`, the card's target key, `lattice` (3 × 3, Å),
+            `species` and `frac_coords`. Called only when the rows are needed. Must be absent
+            where `parts` is given.
+        parts: names of datasets of which this one is the concatenation, in order. A split of the
+            whole then follows the splits of its parts.
+    """
+
+    name: str
+    card: Path
+    load: Callable[[Locations], Iterable[Mapping[str, Any]]] | None = None
+    parts: tuple[str, ...] = ()
+
+
+# --- backbones and heads ----------------------------------------------------------------------
+
+
+class Pool(Protocol):
+    """The encodings of many crystals, packed for fast assembly of stacked batches."""
+
+    def __len__(self) -> int:
+        """Number of crystals in the pool."""
+
+    def batch(self, rows: Indices) -> Any:
+        """Assembles one stacked batch.
+
+        Args:
+            rows: `members × batch` positions in the pool; −1 marks an empty place, for which the
+                module may return any finite embedding.
+        """
+
+
+@dataclass(frozen=True)
+class PretrainedWeights:
+    """Weights found on disk, not loaded yet.
+
+    Attributes:
+        name: the published name of the weights.
+        path: the folder or file they lie in.
+        digest: sha256 of what determines them.
+        seen: name of the data they were trained on, for the overlap report.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    seen: str
+
+
+class Backbone(ABC):
+    """Structure → embedding. Made by `BackboneSpec.make`, holds no parameters itself."""
+
+    width: int
+    """Length of the embedding."""
+
+    elements: frozenset[str]
+    """Element symbols the backbone knows; rows with others cannot be used."""
+
+    encoding: str
+    """Names everything that determines the outcome of `encode`: part of the cache key."""
+
+    @abstractmethod
+    def encode(self, crystal: Crystal) -> dict[str, NDArray[Any]]:
+        """Turns one crystal into arrays. Cached on disk by content; may run in another process."""
+
+    @abstractmethod
+    def pool(self, encodings: Sequence[Arrays], device: torch.device) -> Pool:
+        """Packs encodings so that stacked batches are assembled quickly."""
+
+    @abstractmethod
+    def build(self, generators: Sequence[torch.Generator]) -> nn.Module:
+        """Makes the stacked module, one member per generator, initialised from it alone.
+
+        Its `forward(batch)` returns embeddings, `members × batch × width`. Every parameter has a
+        leading members axis, and no member depends on another.
+        """
+
+    def find_pretrained(self, locations: Locations) -> PretrainedWeights:
+        """Finds pretrained weights without loading them.
+
+        Raises:
+            WeightsError: this backbone has none, or they are not where they were looked for.
+        """
+        from harness.errors import WeightsError
+
+        raise WeightsError(
+            f"{type(self).__name__} has no pretrained weights: "
+            "use a transfer strategy that starts from 'random'."
+        )
+
+    def load_pretrained(self, module: nn.Module, weights: PretrainedWeights) -> int:
+        """Copies pretrained weights into every member, verifies them, and counts the tensors.
+
+        Raises:
+            WeightsError: a key or shape does not match, or the verification failed.
+        """
+        raise AssertionError("find_pretrained raises first")
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A backbone by name.
+
+    Attributes:
+        name: as it is written in a benchmark file.
+        summary: one line for `harness plugins list`.
+        settings: typed settings; a benchmark file may set exactly its fields.
+        make: settings → backbone. Heavy imports belong here.
+        rows_per_second: training rows per second and member on two CPU cores, for `--plan` only.
+    """
+
+    name: str
+    summary: str
+    settings: type[Settings]
+    make: Callable[[Any], Backbone]
+    rows_per_second: float = 1000.0
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """A head by name.
+
+    Attributes:
+        name: as it is written in a benchmark file.
+        summary: one line for `harness plugins list`.
+        settings: typed settings; a benchmark file may set exactly its fields.
+        make: (settings, width, generators) → stacked module whose `forward` takes embeddings
+            `members × batch × width` to scaled targets `members × batch`.
+    """
+
+    name: str
+    summary: str
+    settings: type[Settings]
+    make: Callable[[Any, int, Sequence[torch.Generator]], nn.Module]
+
+
+# --- transfers --------------------------------------------------------------------------------
+
+Start = Literal["random", "pretrained", "previous"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One fit of a transfer strategy.
+
+    Attributes:
+        dataset: the dataset to fit.
+        start: where the backbone's weights come from: `random`, `pretrained`, or `previous` (then
+            the head continues too).
+        training: training settings that differ from the benchmark's in this stage.
+        freeze: prefixes of parameter names (`backbone`, `head`, `backbone.block1`, …) that stay.
+    """
+
+    dataset: str
+    start: Start
+    training: Mapping[str, Any] = field(default_factory=dict)
+    freeze: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TransferSpec:
+    """A transfer strategy by name: it returns its stages and owns no training loop.
+
+    Attributes:
+        name: as it is written in a benchmark file.
+        summary: one line for `harness plugins list`.
+        settings: typed settings; a benchmark file may set exactly its fields.
+        stages: (settings, target dataset) → stages, the last of which fits the target; an empty
+            sequence where the strategy makes no sense for that target (its own source, say).
+    """
+
+    name: str
+    summary: str
+    settings: type[Settings]
+    stages: Callable[[Any, str], Sequence[Stage]]
+
+
+# --- protocols --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Row positions of one run: training, validation and test."""
+
+    train: Indices
+    validation: Indices
+    test: Indices
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Target ↔ what the model is trained on: y = (log10(κ + offset) − mean) / std.
+
+    Attributes:
+        offset: 1 in the published protocol, 0 in the strict one; W/(m·K).
+        mean: mean of log10(κ + offset) over the rows it was fitted on.
+        std: population standard deviation (ddof 0) of the same.
+    """
+
+    offset: float
+    mean: float
+    std: float
+
+    @classmethod
+    def fit(cls, kappa: Floats, offset: float) -> Scaler:
+        """Fits mean and std; a std of zero (all targets equal) becomes 1."""
+        import numpy as np
+
+        y = np.log10(kappa + offset)
+        return cls(offset, float(y.mean()), float(y.std()) or 1.0)
+
+    def encode(self, kappa: Floats) -> Floats:
+        """κ in W/(m·K) → scaled target."""
+        import numpy as np
+
+        return np.asarray((np.log10(kappa + self.offset) - self.mean) / self.std)
+
+    def decode(self, scaled: Floats) -> Floats:
+        """Scaled target → κ in W/(m·K)."""
+        import numpy as np
+
+        with np.errstate(over="ignore"):
+            return np.asarray(10.0 ** (np.asarray(scaled) * self.std + self.mean) - self.offset)
+
+
+class ProtocolRules(ABC):
+    """How rows are split, scaled, selected on and scored."""
+
+    leak_free: bool
+    """Promises that no test row has another role. The core then keeps every group (reduced
+    formula) on one side, lets source stages leave out groups of test sets, and stops a run that
+    would break the promise."""
+
+    selection: str
+    """Name of the metric on validation rows that chooses the epoch."""
+
+    offset: float
+    """Offset of the scaler's logarithm."""
+
+    scaler_stage: Literal["first", "last"]
+    """Which stage of a chain gives the scaler that decodes predictions."""
+
+    view: str = ""
+    """Short name of a variant (as `as-published`), shown beside the protocol's name."""
+
+    @abstractmethod
+    def split(self, formulas: Sequence[str], run: int, seed: int) -> Split:
+        """Splits the rows of one dataset (never a composite one; those follow their parts).
+
+        Args:
+            formulas: reduced formula of each row, in file order.
+            run: 1, 2, …
+            seed: derived from the benchmark's root seed, the dataset's name and the run.
+        """
+
+    @abstractmethod
+    def scaler_rows(self, split: Split) -> Indices:
+        """Row positions on which the scaler is fitted."""
+
+    def labels(self, kappa: Floats, own: Scaler, decoder: Scaler) -> Floats:
+        """The labels (W/(m·K)) that training and scoring see; the true ones unless overridden.
+
+        Args:
+            kappa: true targets of rows of one (part of a) dataset.
+            own: that part's own scaler.
+            decoder: the scaler that decodes predictions.
+        """
+        return kappa
+
+
+@dataclass(frozen=True)
+class ProtocolSpec:
+    """A protocol by name.
+
+    Attributes:
+        name: as it is written in a benchmark file.
+        summary: one line for `harness plugins list`.
+        settings: typed settings; a benchmark file may set exactly its fields.
+        make: settings → rules.
+    """
+
+    name: str
+    summary: str
+    settings: type[Settings]
+    make: Callable[[Any], ProtocolRules]
+
+
+# --- metrics ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """A metric by name.
+
+    Attributes:
+        name: as it is written in a benchmark file.
+        title: column heading.
+        unit: of the value; empty where it has none.
+        higher_is_better: its direction.
+        function: (targets, predictions), both κ in W/(m·K) and of equal length → value. Gets
+            finite numbers only: the core turns a set with a failed prediction into NaN.
+    """
+
+    name: str
+    title: str
+    unit: str
+    higher_is_better: bool
+    function: Callable[[Floats, Floats], float]

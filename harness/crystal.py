@@ -1,0 +1,83 @@
+"""A crystal in neutral form: lattice, species, fractional coordinates, and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from hashlib import sha256
+from math import gcd
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pymatgen.core import Structure
+
+SYMBOLS: tuple[str, ...] = tuple(
+    """H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se
+    Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy
+    Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf
+    Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og""".split()
+)
+
+
+def reduced_formula(species: Iterable[str]) -> str:
+    """Returns the reduced formula with elements in alphabetical order: the name of a group.
+
+    Two crystals have the same reduced formula exactly when their compositions are proportional.
+    """
+    counts = Counter(species)
+    divisor = reduce(gcd, counts.values(), 0) or 1
+    return "".join(f"{el}{n // divisor if n > divisor else ''}" for el, n in sorted(counts.items()))
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """One ordered crystal.
+
+    Attributes:
+        lattice: 3 × 3, one lattice vector per row, in Å.
+        species: one element symbol per site.
+        frac_coords: sites × 3, fractional.
+    """
+
+    lattice: NDArray[np.float64]
+    species: tuple[str, ...]
+    frac_coords: NDArray[np.float64]
+
+    @cached_property
+    def formula(self) -> str:
+        """Reduced formula, elements in alphabetical order."""
+        return reduced_formula(self.species)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the exact numbers: equal content, equal digest."""
+        content = sha256(" ".join(self.species).encode())
+        content.update(np.ascontiguousarray(self.lattice, dtype=np.float64).tobytes())
+        content.update(np.ascontiguousarray(self.frac_coords, dtype=np.float64).tobytes())
+        return content.hexdigest()
+
+    def to_pymatgen(self) -> Structure:
+        """Returns the same crystal as a pymatgen `Structure`."""
+        from pymatgen.core import Lattice, Structure
+
+        return Structure(Lattice(self.lattice), list(self.species), self.frac_coords)
+
+    @classmethod
+    def from_pymatgen(cls, structure: Structure) -> Crystal:
+        """Takes over an ordered pymatgen `Structure`.
+
+        Raises:
+            ValueError: the structure is disordered (a site with partial or mixed occupancy).
+        """
+        if not structure.is_ordered:
+            raise ValueError("disordered: a site has partial or mixed occupancy")
+        return cls(
+            lattice=np.array(structure.lattice.matrix, dtype=np.float64),
+            species=tuple(site.specie.symbol for site in structure),
+            frac_coords=np.array(structure.frac_coords, dtype=np.float64),
+        )

@@ -1,0 +1,46 @@
+"""The error family of the harness: one root, so that callers can tell user errors from bugs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """Something the user can mend. The message names the thing, what was expected and the remedy.
+
+    The command line prints it without a traceback and exits with status 2.
+    """
+
+
+class BenchmarkError(HarnessError):
+    """A benchmark file is malformed or asks for something impossible."""
+
+
+class DataError(HarnessError):
+    """A dataset is missing, unreadable, or its rows cannot be used."""
+
+
+class WeightsError(HarnessError):
+    """Pretrained weights are missing, damaged, or are not what they claim to be."""
+
+
+class PluginError(HarnessError):
+    """A plugin failed to load, or broke the contract of a hook."""
+
+
+class StoreError(HarnessError):
+    """Results or artefacts cannot be read or written."""
+
+
+class LeakError(HarnessError):
+    """A protocol that promises to be leak-free would use a test row in another role."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns the tail of an error about an unknown name: a suggestion, then what is known."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1)
+    by_lower = {n.lower(): n for n in names}
+    hint = f" Did you mean {by_lower[close[0]]!r}?" if close else ""
+    return f"{hint} Known: {', '.join(names) if names else '(none)'}."

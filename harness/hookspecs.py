@@ -1,0 +1,72 @@
+"""Every hook of the harness. Offers are `register_<plural>`, events `<noun>_finished`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pluggy import HookimplMarker, HookspecMarker
+
+if TYPE_CHECKING:
+    from harness.contracts import (
+        BackboneSpec,
+        DatasetSpec,
+        HeadSpec,
+        MetricSpec,
+        ProtocolSpec,
+        TransferSpec,
+    )
+    from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
+
+hookspec = HookspecMarker("harness")
+hookimpl = HookimplMarker("harness")
+
+
+@hookspec
+def register_datasets() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
+    """Offers datasets. Called once at start-up; rows are loaded only when they are needed."""
+
+
+@hookspec
+def register_backbones() -> Iterable[BackboneSpec]:  # type: ignore[empty-body]
+    """Offers backbones (structure → embedding). Called once at start-up."""
+
+
+@hookspec
+def register_heads() -> Iterable[HeadSpec]:  # type: ignore[empty-body]
+    """Offers heads (embedding → target). Called once at start-up."""
+
+
+@hookspec
+def register_transfers() -> Iterable[TransferSpec]:  # type: ignore[empty-body]
+    """Offers transfer strategies (lists of stages). Called once at start-up."""
+
+
+@hookspec
+def register_protocols() -> Iterable[ProtocolSpec]:  # type: ignore[empty-body]
+    """Offers protocols (split, scale, select, score). Called once at start-up."""
+
+
+@hookspec
+def register_metrics() -> Iterable[MetricSpec]:  # type: ignore[empty-body]
+    """Offers metrics. Called once at start-up."""
+
+
+@hookspec
+def stage_started(event: StageStarted) -> None:
+    """Called when a stage begins to train (not when its artefact is already there)."""
+
+
+@hookspec
+def epoch_finished(event: EpochFinished) -> None:
+    """Called after every epoch of a stage, with each member's validation score."""
+
+
+@hookspec
+def stage_finished(event: StageFinished) -> None:
+    """Called when a stage's artefact is on disk."""
+
+
+@hookspec
+def cell_finished(event: CellFinished) -> None:
+    """Called when the results of a cell, all its runs, are on disk."""
