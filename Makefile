@@ -1,0 +1,69 @@
+# Everything runs in .venv, which is made once and updated when its inputs change.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+READY := $(VENV)/.ready
+CODE  := harness plugins tests
+
+.PHONY: help run test slow lint format types bench check clean
+
+help: ## show these lines
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+run: $(READY) ## run the quickstart benchmark; tables in leaderboards/quickstart/
+	@$(BIN)/harness run quickstart
+
+test: $(READY) ## the fast tests
+	@$(BIN)/pytest
+
+slow: $(READY) ## the slow tests: the wheel in an empty environment, and the like
+	@$(BIN)/pytest -m "slow and not benchmark"
+
+lint: $(READY) ## ruff: lint and format, changing nothing
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(READY) ## ruff: mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(READY) ## mypy --strict on harness and plugins
+	@$(BIN)/mypy
+
+bench: $(READY) ## speed and memory, measured (takes minutes)
+	@$(BIN)/pytest tests/benchmarks -m benchmark
+
+check: test slow lint types ## what CI runs
+
+clean: ## remove .venv, caches and builds; results stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The recipe looks for a Python that is new enough. A candidate may exist and yet not run (version
+# managers leave such shims), so each is tried. PYTHON=… on the command line decides instead.
+CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 python)
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+
+$(READY): pyproject.toml constraints.txt
+	@python=; \
+	for candidate in $(CANDIDATES); do \
+	  if $$candidate -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "No Python 3.11 or newer among: $(CANDIDATES)."; \
+	  echo "Install one, or name it: make PYTHON=/path/to/python3.11"; exit 1; \
+	fi; \
+	if ! $(BIN)/python -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then \
+	  echo "Making $(VENV) with $$($$python --version) ..."; \
+	  rm -rf $(VENV); \
+	  if ! $$python -m venv $(VENV); then \
+	    rm -rf $(VENV); \
+	    echo "$$python cannot make virtual environments (on Debian: apt install python3-venv)."; exit 1; \
+	  fi; \
+	fi
+	@echo "Installing what pyproject.toml asks for, at the versions of constraints.txt (some minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[dev,matgl]'
+	@touch $@
