@@ -1,4 +1,4 @@
-"""`import harness`, `harness --help` and finding the plugins load nothing heavy and take no time."""
+"""`import harness`, `harness --help` and finding the plugins are light and quick."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import venv
-from collections.abc import Sequence
+from collections.abc import Mapping
 from email import message_from_bytes
 from email.message import Message
 from pathlib import Path
@@ -23,17 +23,21 @@ ROOT = Path(__file__).resolve().parents[2]
 DISTRIBUTION = "paraisite-harness"
 
 
-def call(command: Sequence[str | Path], **options: object) -> str:
+def call(
+    *command: str | Path, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
+) -> str:
     """Runs a command and returns its output, or fails with all that it said."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return str(done.stdout)
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
-    call([sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT])
+    call(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT)
     (built,) = folder.glob("*.whl")
     return built
 
@@ -52,7 +56,7 @@ def list_folder(folder: Path) -> set[Path]:
 
 
 def tracked(*folders: str) -> list[str]:
-    return call(["git", "ls-files", *folders], cwd=ROOT).split()
+    return call("git", "ls-files", *folders).split()
 
 
 def test_the_wheel_holds_every_file_of_the_packages_and_the_shipped_data(wheel: Path) -> None:
@@ -85,26 +89,23 @@ def test_the_wheel_runs_the_quickstart_alone_and_uninstalls_without_a_trace(
         "HARNESS_OFFLINE": "1",
     }
 
-    needs = [
-        need
-        for need in read_metadata(wheel).get_all("Requires-Dist", [])
-        if "extra ==" not in need.replace("'", '"')
-    ]
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    call([*pip, "install", "--constraint", ROOT / "constraints.txt", *needs])
+    requirements = read_metadata(wheel).get_all("Requires-Dist", [])
+    needs = [need for need in requirements if "extra ==" not in need]
+    pip = (python, "-m", "pip", "--disable-pip-version-check", "--quiet")
+    call(*pip, "install", "--constraint", ROOT / "constraints.txt", *needs)
     before = list_folder(prefix)
 
     # without an index: what the wheel says it needs must be enough
-    call([*pip, "install", "--no-index", wheel])
-    home = call(
-        [python, "-c", "import harness; print(harness.__file__)"], cwd=work, env=environment
-    )
+    call(*pip, "install", "--no-index", wheel)
+    show_home = "import harness; print(harness.__file__)"
+    home = call(python, "-c", show_home, cwd=work, environment=environment)
     assert Path(home.strip()).is_relative_to(prefix)
 
-    call([harness, "run", "quickstart", "--set", "training.epochs=1"], cwd=work, env=environment)
+    quickstart = (harness, "run", "quickstart", "--set", "training.epochs=1")
+    call(*quickstart, cwd=work, environment=environment)
     (table,) = work.rglob("table.md")
     assert table.read_text().strip()
     assert table.with_suffix(".csv").read_text().strip()
 
-    call([*pip, "uninstall", "--yes", DISTRIBUTION])
+    call(*pip, "uninstall", "--yes", DISTRIBUTION)
     assert list_folder(prefix) == before
