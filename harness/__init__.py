@@ -1,21 +1,15 @@
-"""The façade of the harness: everything a plugin or a notebook may import, loaded when first used."""
+"""The façade of the harness: all that a plugin or a notebook may import, loaded when first used."""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from harness.contracts import (
-        Backbone as Backbone,
-    )
-    from harness.contracts import (
-        BackboneSpec as BackboneSpec,
-    )
+from typing import Any
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "harness.api": ("load_dataset", "prepare", "run"),
+    "harness.benchmark": ("Benchmark",),
     "harness.contracts": (
         "Arrays",
         "Backbone",
@@ -33,6 +27,7 @@ _HOMES = {
         "Stage",
         "TransferSpec",
     ),
+    "harness.dataset": ("Card", "Dataset", "RowProblem"),
     "harness.crystal": ("SYMBOLS", "Crystal", "reduced_formula"),
     "harness.errors": (
         "BenchmarkError",
@@ -47,9 +42,13 @@ _HOMES = {
     "harness.events": ("CellFinished", "EpochFinished", "StageFinished", "StageStarted"),
     "harness.graph": ("CrystalGraph", "build_graph"),
     "harness.hookspecs": ("hookimpl",),
+    "harness.leaderboard": ("Leaderboard",),
     "harness.locations": ("Locations", "shipped"),
+    "harness.neutral": ("find_neutral", "read_neutral", "write_neutral"),
+    "harness.registry": ("Registry",),
     "harness.seeds": ("derive_seed",),
     "harness.stack": ("Stacked", "StackedEmbedding", "StackedLinear"),
+    "harness.training_settings": ("TrainingSettings",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

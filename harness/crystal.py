@@ -14,7 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pymatgen.core import Structure
+    from pymatgen.core.structure import Structure
 
 SYMBOLS: tuple[str, ...] = tuple(
     """H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se
@@ -63,7 +63,8 @@ class Crystal:
 
     def to_pymatgen(self) -> Structure:
         """Returns the same crystal as a pymatgen `Structure`."""
-        from pymatgen.core import Lattice, Structure
+        from pymatgen.core.lattice import Lattice
+        from pymatgen.core.structure import Structure
 
         return Structure(Lattice(self.lattice), list(self.species), self.frac_coords)
 

@@ -7,30 +7,35 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StageStarted:
-    """A stage begins. `done` of `total` stages are on disk; `resumed_at` epochs were done before."""
+    """A stage begins to train; `done` of `total` stages of this run are finished."""
 
     key: str
     title: str
     members: int
     epochs: int
-    resumed_at: int
     done: int
     total: int
 
 
 @dataclass(frozen=True)
 class EpochFinished:
-    """One epoch of a stage: `score` holds each member's validation score (lower is better or not,
-    as the protocol's selection metric says), `skipped` its updates left out so far because the
-    loss was not finite."""
+    """One epoch of a stage is done.
+
+    Attributes:
+        epoch: from 1.
+        score: each member's validation score by the protocol's selection metric, called `metric`.
+        skipped: each member's updates left out so far because its loss was not finite.
+        fraction: share of the training work of the whole run that is done, 0 … 1.
+    """
 
     key: str
     title: str
     epoch: int
     epochs: int
+    metric: str
     score: tuple[float, ...]
     skipped: tuple[int, ...]
-    seconds: float
+    fraction: float
 
 
 @dataclass(frozen=True)

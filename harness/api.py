@@ -1,0 +1,165 @@
+"""The harness in a notebook: the same things that the command line does, as functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.benchmark import Benchmark, find_benchmark
+from harness.leaderboard import PLAN_FILE, Leaderboard, read_published, render_markdown
+from harness.library import Library
+from harness.locations import Locations, shipped
+from harness.plan import Plan, plan
+from harness.registry import Registry
+from harness.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.dataset import Dataset
+
+
+def load_dataset(
+    name: str, *, data_dir: Path | str | None = None, plugins: Sequence[Path | str] = ()
+) -> Dataset:
+    """Loads a dataset by name; `.frame()` gives its rows as a pandas frame.
+
+    Raises:
+        HarnessError: no plugin offers it, or its rows are not to be had.
+    """
+    registry = Registry([Path(plugin) for plugin in plugins])
+    return Library(registry, Locations.of(Path(data_dir) if data_dir else None))[name]
+
+
+def default_out(source: str | Path) -> Path:
+    """Returns the folder in which results of a benchmark lie: beside its file.
+
+    For a benchmark that is shipped inside the package: `leaderboards/<name>` in the current folder.
+    """
+    path = find_benchmark(source).resolve()
+    inside_package = path.is_relative_to(shipped("leaderboards").resolve())
+    in_checkout = path.is_relative_to(Path.cwd() / "leaderboards")
+    if inside_package and not in_checkout:
+        return Path("leaderboards") / path.parent.name
+    return path.parent
+
+
+def prepare(
+    source: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    data_dir: Path | None = None,
+    weights_dir: Path | None = None,
+    limit: int | None = None,
+    strict_data: bool = False,
+    registry: Registry | None = None,
+) -> Plan:
+    """Reads a benchmark and lays out what it would do, without training anything."""
+    return plan(
+        Benchmark.load(source, overrides),
+        registry or Registry(),
+        Locations.of(data_dir, weights_dir),
+        limit=limit,
+        strict_data=strict_data,
+    )
+
+
+def run(
+    source: str | Path,
+    *,
+    out: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    data_dir: Path | str | None = None,
+    weights_dir: Path | str | None = None,
+    limit: int | None = None,
+    strict_data: bool = False,
+    plugins: Sequence[Path | str] = (),
+    observers: Sequence[object] = (),
+) -> Leaderboard:
+    """Trains and scores whatever of a benchmark is not on disk yet, and writes its tables.
+
+    Args:
+        source: path or name of the benchmark.
+        out: results folder; beside the benchmark file unless given. A dry run (`limit`) goes to a
+            sub-folder of its own.
+        overrides: `key=value` changes to the file, as `training.epochs=10`.
+        data_dir: folder with datasets, looked in first.
+        weights_dir: folder with published weights, looked in first.
+        limit: keep at most that many rows of each dataset.
+        strict_data: refuse datasets with unusable rows.
+        plugins: Python files to load as plugins besides the installed ones.
+        observers: objects with observer hooks (`@hookimpl`).
+
+    Returns:
+        The leaderboard; `.runs` and `.summary()` are pandas frames.
+
+    Raises:
+        HarnessError: see its subclasses; results that were complete stay on disk.
+    """
+    from harness.engine import execute
+
+    registry = Registry([Path(plugin) for plugin in plugins])
+    for observer in observers:
+        registry.manager.register(observer)
+    locations = Locations.of(_path(data_dir), _path(weights_dir))
+    planned = prepare(
+        source,
+        overrides=overrides,
+        data_dir=_path(data_dir),
+        weights_dir=_path(weights_dir),
+        limit=limit,
+        strict_data=strict_data,
+        registry=registry,
+    )
+    folder = Path(out) if out else default_out(source)
+    store = Store(folder / f"limit-{limit}" if limit else folder)
+    store.write_json(PLAN_FILE, describe(planned))
+    execute(planned, store, registry, locations)
+    return write_tables(store, registry, published_cells(source))
+
+
+def describe(planned: Plan) -> dict[str, Any]:
+    """What `plan.json` holds: the benchmark as run, its datasets, and the cells it consists of."""
+    datasets = {
+        data.name: data
+        for scoring in planned.scorings
+        for data in (*(stage.dataset for stage in scoring.stage.chain), scoring.dataset)
+    }
+    return {
+        "benchmark": {
+            **planned.benchmark.model_dump(mode="json"),
+            "rows": {name: len(data) for name, data in datasets.items()},
+        },
+        "datasets": {
+            name: {
+                "digest": data.digest,
+                "rows": len(data),
+                "problems": [vars(problem) for problem in data.problems],
+            }
+            for name, data in datasets.items()
+        },
+        "not_applicable": [list(pair) for pair in planned.not_applicable],
+        "cells": [{"key": s.key, **vars(s.cell)} for s in planned.scorings],
+    }
+
+
+def published_cells(source: str | Path) -> pd.DataFrame | None:
+    """Reads the published cells that a benchmark names, if it names any."""
+    name = Benchmark.load(source).published
+    return read_published(find_benchmark(source).parent / name) if name else None
+
+
+def write_tables(
+    store: Store, registry: Registry, published: pd.DataFrame | None = None
+) -> Leaderboard:
+    """Renders `table.md` and `table.csv` from the result lines."""
+    board = Leaderboard.read(store)
+    page = render_markdown(board, registry.metrics, published)
+    store.write_text("table.md", page)
+    store.write_text("table.csv", board.summary().to_csv(index=False, float_format="%.6g"))
+    return board
+
+
+def _path(path: Path | str | None) -> Path | None:
+    return Path(path) if path else None

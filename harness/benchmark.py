@@ -1,0 +1,223 @@
+"""The benchmark file: what to train, on what to test it, and how. Unknown keys are refused."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from harness.contracts import Settings
+from harness.errors import BenchmarkError, did_you_mean
+from harness.locations import shipped
+from harness.training_settings import TrainingSettings
+
+
+class Choice(BaseModel):
+    """A thing that comes from a plugin, by name, with its settings (checked by the plugin's model).
+
+    In the file: `"megnet"`, or `{ name = "mlp", hidden = [64, 64] }`.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings given beside the name."""
+        return dict(self.model_extra or {})
+
+    @property
+    def label(self) -> str:
+        """Name and settings on one line, as `two-stage(source=AFLOW)`."""
+        shown = ", ".join(f"{key}={_plain(value)}" for key, value in self.settings.items())
+        return f"{self.name}({shown})" if shown else self.name
+
+
+def _plain(value: Any) -> str:
+    return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _as_choices(value: Any) -> Any:
+    if isinstance(value, str | Mapping):
+        value = [value]
+    if isinstance(value, Iterable):
+        return [{"name": item} if isinstance(item, str) else item for item in value]
+    return value
+
+
+Choices = Annotated[tuple[Choice, ...], BeforeValidator(_as_choices), Field(min_length=1)]
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
+DEFAULT_METRICS = ("mae-log", "rmse-log", "spearman", "mape", "median-ape", "mae", "r2-log")
+
+
+class Benchmark(Settings):
+    """One benchmark file.
+
+    Attributes:
+        name: names the leaderboard.
+        title, summary: shown above its tables.
+        train_on, test_on: datasets, the rows and columns of the matrix.
+        backbones, heads, transfers, protocols: every combination is a configuration.
+        runs: run numbers 1 … runs; each is one seed and one split.
+        seed: the root seed from which every other is derived.
+        metrics: the first is the one shown by default.
+        training: settings of every stage.
+        training_on: settings that differ for stages that fit the named dataset.
+        device: `auto`, `cpu` or `cuda`.
+        published: a CSV of published cells to show beside ours (see `leaderboard.read_published`),
+            relative to the benchmark file.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    title: str = ""
+    summary: str = ""
+    train_on: Names
+    test_on: Names
+    backbones: Choices = (Choice(name="megnet"),)
+    heads: Choices = (Choice(name="mlp"),)
+    transfers: Choices = (Choice(name="scratch"),)
+    protocols: Choices = (Choice(name="strict"),)
+    runs: int = Field(default=9, ge=1)
+    seed: int = 0
+    metrics: Names = DEFAULT_METRICS
+    training: TrainingSettings = TrainingSettings()
+    training_on: Mapping[str, Mapping[str, Any]] = {}
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    published: str | None = None
+
+    def training_for(self, dataset: str, overrides: Mapping[str, Any]) -> TrainingSettings:
+        """Training settings of a stage: the file's, then the dataset's, then the strategy's own."""
+        merged = {**self.training.model_dump(), **self.training_on.get(dataset, {}), **overrides}
+        settings: TrainingSettings = check_settings(
+            TrainingSettings, merged, f"training settings for {dataset}"
+        )
+        return settings
+
+    @classmethod
+    def load(cls, source: str | Path, overrides: Sequence[str] = ()) -> Benchmark:
+        """Reads a benchmark file.
+
+        Args:
+            source: a path, or the name of a leaderboard (`quickstart`); see `find_benchmark`.
+            overrides: `key.subkey=value` in TOML syntax, applied before checking.
+
+        Raises:
+            BenchmarkError: missing, malformed, or with an unknown key or wrong value; the message
+                names file, line and key.
+        """
+        path = find_benchmark(source)
+        text = path.read_text(encoding="utf-8")
+        try:
+            raw = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as problem:
+            raise BenchmarkError(f"{path}: not valid TOML: {problem}") from None
+        for override in overrides:
+            _apply_override(raw, override)
+        raw.setdefault("name", path.resolve().parent.name)
+        try:
+            benchmark = cls.model_validate(raw)
+            for dataset in benchmark.training_on:
+                benchmark.training_for(dataset, {})
+        except ValidationError as problem:
+            raise BenchmarkError(_explain(problem, cls, path, text)) from None
+        return benchmark
+
+
+def find_benchmark(source: str | Path) -> Path:
+    """Returns the path of a benchmark file.
+
+    A path is taken as it is (for a folder, its `benchmark.toml`); a bare name is looked for in
+    `./leaderboards/`, then among the benchmarks shipped with the package.
+    """
+    path = Path(source)
+    candidates = [path, path / "benchmark.toml"]
+    if len(path.parts) == 1:
+        relative = f"leaderboards/{source}/benchmark.toml"
+        candidates += [Path(relative), shipped(relative)]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    looked = ", ".join(str(candidate) for candidate in candidates)
+    raise BenchmarkError(
+        f"No benchmark {str(source)!r}. Looked for: {looked}. "
+        "Give the path of a benchmark.toml, or the name of a shipped one: quickstart, paraisite."
+    )
+
+
+def check_settings(model: type[Any], values: Mapping[str, Any], who: str) -> Any:
+    """Validates settings against a model.
+
+    Raises:
+        BenchmarkError: an unknown key (the known ones are listed) or a wrong value.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as problem:
+        lines = [_explain_one(error, model, who) for error in problem.errors()]
+        raise BenchmarkError("\n".join(lines)) from None
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise BenchmarkError(f"--set {override!r}: expected key=value, as in training.epochs=10.")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    *folders, last = key.strip().split(".")
+    target = raw
+    for folder in folders:
+        target = target.setdefault(folder, {})
+        if not isinstance(target, dict):
+            raise BenchmarkError(f"--set {override!r}: {folder!r} is not a table.")
+    target[last] = parsed
+
+
+def _explain(problem: ValidationError, model: type[BaseModel], path: Path, text: str) -> str:
+    lines = []
+    for error in problem.errors():
+        number = _line_of([str(part) for part in error["loc"]], text)
+        where = f"{path}, line {number}" if number else f"{path}"
+        lines.append(_explain_one(error, model, where))
+    return "\n".join(lines)
+
+
+def _explain_one(error: Any, model: type[BaseModel], where: str) -> str:
+    location = [str(part) for part in error["loc"]]
+    dotted = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(model, location[:-1])
+        return f"{where}: unknown key {dotted!r}.{did_you_mean(location[-1], known)}"
+    if error["type"] == "missing":
+        return f"{where}: the key {dotted!r} is missing."
+    return f"{where}: {dotted}: {error['msg']} (got {error['input']!r})."
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type):
+            break
+        if issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return list(model.model_fields)
+
+
+def _line_of(location: Sequence[str], text: str) -> int | None:
+    """Finds the line on which a key stands; tomllib does not tell."""
+    tables = [part for part in location[:-1] if not part.isdigit()]
+    in_table = not tables
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line)
+        if header:
+            in_table = [p.strip("\"' ") for p in header[1].split(".")] == tables
+        elif in_table and re.match(rf"\s*[\"']?{re.escape(location[-1])}[\"']?\s*=", line):
+            return number
+    return None

@@ -1,0 +1,43 @@
+"""The command `harness`: parses, calls, prints. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from harness.cli.datasets import datasets
+from harness.cli.doctor import doctor
+from harness.cli.plugins import plugins
+from harness.cli.run import run
+from harness.cli.table import table
+from harness.errors import HarnessError
+
+app = typer.Typer(
+    name="harness",
+    help="Benchmarks for transfer learning of crystal properties, made for lattice thermal "
+    "conductivity: from one TOML file to a train-on × test-on table with mean (std).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(run)
+app.command()(table)
+app.add_typer(datasets, name="datasets")
+app.add_typer(plugins, name="plugins")
+app.command()(doctor)
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Runs the command line; user errors print without a traceback and exit with status 2."""
+    try:
+        app()
+    except HarnessError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        print("\nStopped. What is complete is on disk; run the same again.", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,93 @@
+"""`harness doctor`: what this installation has, and what it lacks."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from harness.cli.options import DataOption, JsonOption, WeightsOption
+
+if TYPE_CHECKING:
+    from harness.locations import Locations
+    from harness.registry import Registry
+
+PACKAGES = (
+    "paraisite-harness torch numpy scipy pandas pymatgen pluggy optuna pydantic matgl mp-api dgl"
+).split()
+
+
+def doctor(
+    data_dir: DataOption = None, weights_dir: WeightsOption = None, json: JsonOption = False
+) -> None:
+    """Show versions, devices, and which data and weights are found; downloads nothing."""
+    from dataclasses import replace
+
+    from harness.cli.output import print_json, print_table
+    from harness.locations import Locations
+    from harness.registry import Registry
+
+    locations = replace(Locations.of(data_dir, weights_dir), offline=True)
+    registry = Registry()
+    rows = [
+        *_versions(),
+        *_devices(),
+        *_datasets(registry, locations),
+        *_weights(registry, locations),
+        *(_row("plugin", b.name, f"failed: {b.problem}") for b in registry.broken),
+        _row("folder", "cache", locations.cache),
+    ]
+    if json:
+        print_json(rows)
+    else:
+        print_table("harness doctor", rows)
+
+
+def _row(what: str, name: str, state: Any) -> dict[str, Any]:
+    return {"what": what, "name": name, "state": state}
+
+
+def _versions() -> list[dict[str, Any]]:
+    rows = [_row("version", "python", platform.python_version())]
+    for package in PACKAGES:
+        try:
+            rows.append(_row("version", package, version(package)))
+        except PackageNotFoundError:
+            rows.append(_row("version", package, "not installed"))
+    return rows
+
+
+def _devices() -> list[dict[str, Any]]:
+    import torch
+
+    rows = [_row("device", "cpu", f"{torch.get_num_threads()} threads")]
+    for index in range(torch.cuda.device_count()):
+        rows.append(_row("device", f"cuda:{index}", torch.cuda.get_device_name(index)))
+    return rows
+
+
+def _datasets(registry: Registry, locations: Locations) -> list[dict[str, Any]]:
+    from harness.errors import HarnessError
+    from harness.library import Library
+
+    library = Library(registry, locations)
+    rows = []
+    for name in registry.datasets:
+        try:
+            rows.append(_row("dataset", name, f"{len(library[name])} usable rows"))
+        except HarnessError as problem:
+            rows.append(_row("dataset", name, f"missing: {str(problem).splitlines()[0]}"))
+    return rows
+
+
+def _weights(registry: Registry, locations: Locations) -> list[dict[str, Any]]:
+    from harness.errors import HarnessError
+
+    rows = []
+    for name, spec in registry.backbones.items():
+        try:
+            found = spec.make(spec.settings()).find_pretrained(locations)
+            rows.append(_row("weights", name, f"{found.name} in {found.path}"))
+        except HarnessError as problem:
+            rows.append(_row("weights", name, f"missing: {str(problem).splitlines()[0]}"))
+    return rows

@@ -1,0 +1,43 @@
+"""Printing: rich tables for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Returns the rows of a frame as mappings."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def print_json(content: Any) -> None:
+    """Prints one JSON document."""
+    print(json.dumps(content, indent=1, ensure_ascii=False, default=str))
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, Any]], numeric: Sequence[str] = ()) -> None:
+    """Prints rows as a table whose columns are the keys of the first row.
+
+    Args:
+        title: printed above.
+        rows: all with the same keys.
+        numeric: columns to align on the right.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in rows[0] if rows else ():
+        table.add_column(str(column), justify="right" if column in numeric else "left")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    if not console.is_terminal:  # a log or a pipe: never cut columns to a guessed width
+        console.width = max(console.width, console.measure(table).maximum)
+    console.print(table)

@@ -1,0 +1,132 @@
+"""Progress of a run: a live line on a terminal, plain lines in a log. Observers like any other."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
+from harness.hookspecs import hookimpl
+
+PLAIN_INTERVAL_SECONDS = 10.0
+
+
+@contextmanager
+def observer(quiet: bool) -> Iterator[tuple[object, ...]]:
+    """Yields the observers that suit the output: none, a live display, or plain lines."""
+    console = Console(stderr=True)
+    if quiet:
+        yield ()
+    elif console.is_terminal:
+        with _live(console) as progress:
+            yield (LiveProgress(progress),)
+    else:
+        yield (PlainProgress(),)
+
+
+def _live(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%  {task.fields[detail]}"),
+        console=console,
+        transient=True,
+    )
+
+
+class _Clock:
+    """Time left, from the share of the work that this process has done since it began."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def left(self, fraction: float) -> str:
+        if fraction <= 0:
+            return "unknown time"
+        return as_time((time.monotonic() - self._began) * (1 - fraction) / fraction)
+
+
+def as_time(seconds: float) -> str:
+    """Returns `m:ss` or `h:mm:ss`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _score_text(event: EpochFinished) -> str:
+    finite = [score for score in event.score if math.isfinite(score)]
+    mean = f"{sum(finite) / len(finite):.3f}" if finite else "none finite"
+    skipped = f", {sum(event.skipped)} updates skipped" if any(event.skipped) else ""
+    return f"epoch {event.epoch}/{event.epochs}, validation {event.metric} {mean}{skipped}"
+
+
+class LiveProgress:
+    """One bar for the whole run, one for the stage in training."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._clock = _Clock()
+        self._whole: TaskID | None = None
+        self._stage: TaskID | None = None
+
+    @hookimpl
+    def stage_started(self, event: StageStarted) -> None:
+        """Starts the stage's bar."""
+        if self._whole is None:
+            self._whole = self._progress.add_task("all stages", total=1.0, detail="")
+        if self._stage is not None:
+            self._progress.remove_task(self._stage)
+        title = f"stage {event.done + 1}/{event.total}  {event.title}"
+        self._stage = self._progress.add_task(title, total=event.epochs, detail="")
+
+    @hookimpl
+    def epoch_finished(self, event: EpochFinished) -> None:
+        """Moves both bars."""
+        if self._stage is not None and self._whole is not None:
+            self._progress.update(self._stage, completed=event.epoch, detail=_score_text(event))
+            left = f"{self._clock.left(event.fraction)} left"
+            self._progress.update(self._whole, completed=event.fraction, detail=left)
+
+
+class PlainProgress:
+    """A line when a stage starts and ends, and every few seconds in between."""
+
+    def __init__(self) -> None:
+        self._clock = _Clock()
+        self._last_line = 0.0
+
+    @hookimpl
+    def stage_started(self, event: StageStarted) -> None:
+        """Prints the stage's title."""
+        _line(
+            f"[{event.done + 1}/{event.total}] {event.title}: "
+            f"{event.members} runs, {event.epochs} epochs"
+        )
+
+    @hookimpl
+    def epoch_finished(self, event: EpochFinished) -> None:
+        """Prints epoch, validation score and time left, unless a line was printed just now."""
+        now = time.monotonic()
+        if now - self._last_line >= PLAIN_INTERVAL_SECONDS:
+            self._last_line = now
+            _line(f"    {_score_text(event)}, {self._clock.left(event.fraction)} left")
+
+    @hookimpl
+    def stage_finished(self, event: StageFinished) -> None:
+        """Prints how long the stage took."""
+        _line(f"[{event.done}/{event.total}] {event.title}: done in {as_time(event.seconds)}")
+
+    @hookimpl
+    def cell_finished(self, event: CellFinished) -> None:
+        """Prints which cell has been scored."""
+        _line(f"    scored {event.transfer}: {event.train_on} → {event.test_on}")
+
+
+def _line(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,110 @@
+"""`harness run`: train and score what a benchmark file asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.options import (
+    BenchmarkArgument,
+    DataOption,
+    JsonOption,
+    OutOption,
+    PluginOption,
+    WeightsOption,
+)
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+
+
+def run(
+    benchmark: BenchmarkArgument,
+    data_dir: DataOption = None,
+    weights_dir: WeightsOption = None,
+    out: OutOption = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a key, as training.epochs=10; may be repeated."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Dry run: at most that many rows per dataset.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print stages and scorings; train nothing.")
+    ] = False,
+    strict_data: Annotated[
+        bool, typer.Option("--strict-data", help="Refuse datasets with unusable rows.")
+    ] = False,
+    plugin: PluginOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Train and score what a benchmark asks for, and write its tables.
+
+    What is on disk already is not done again: after a stop, the same command goes on.
+    """
+    from harness import api
+    from harness.cli.progress import observer
+    from harness.cli.table import print_board
+    from harness.registry import Registry
+
+    if plan:
+        planned = api.prepare(
+            benchmark,
+            overrides=overrides or (),
+            data_dir=data_dir,
+            weights_dir=weights_dir,
+            limit=limit,
+            strict_data=strict_data,
+            registry=Registry(plugin or ()),
+        )
+        print_plan(planned, json=json)
+        return
+    with observer(quiet=quiet or json) as progress:
+        board = api.run(
+            benchmark,
+            out=out,
+            overrides=overrides or (),
+            data_dir=data_dir,
+            weights_dir=weights_dir,
+            limit=limit,
+            strict_data=strict_data,
+            plugins=plugin or (),
+            observers=progress,
+        )
+    if not quiet:
+        print_board(board, board.metrics[0], json=json)
+
+
+def print_plan(planned: Plan, json: bool) -> None:
+    """Prints the graph of stages with sizes and a rough estimate of the time."""
+    from harness.cli.output import print_json, print_table
+
+    stages = [
+        {
+            "stage": stage.key,
+            "title": stage.title,
+            "protocol": stage.protocol.label,
+            "after": stage.parent.key if stage.parent else "",
+            "members": len(stage.members),
+            "train rows": f"{stage.rows / len(stage.members):.0f}",
+            "epochs": stage.training.epochs,
+            "about": f"{stage.seconds / 60:.1f} min",
+            "cells": sum(scoring.stage is stage for scoring in planned.scorings),
+        }
+        for stage in planned.stages
+    ]
+    seconds = sum(stage.seconds for stage in planned.stages)
+    if json:
+        cells = [{"key": s.key, "stage": s.stage.key, **vars(s.cell)} for s in planned.scorings]
+        print_json({"stages": stages, "cells": cells, "seconds": seconds})
+        return
+    print_table(planned.benchmark.title or planned.benchmark.name, stages)
+    print(
+        f"{len(planned.stages)} stages, {len(planned.scorings)} cells, "
+        f"about {seconds / 60:.0f} min on 2 cores"
+    )
+    for transfer, target in planned.not_applicable:
+        print(f"not applicable: {transfer} on {target}")

@@ -1,0 +1,351 @@
+"""Carries out a plan: trains what is missing, scores what is not scored, and tells observers."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.encodings import load_encodings
+from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
+from harness.scores import SUBSETS, score_run
+from harness.training import FitResult, StackData, fit, predict, resolve_device
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from torch import nn
+
+    from harness.contracts import Pool
+    from harness.dataset import Dataset
+    from harness.locations import Locations
+    from harness.plan import Model, Plan, Scoring, StageNode
+    from harness.registry import Registry
+    from harness.store import Store
+
+PREDICT_BATCH = 256
+"""Crystals per member in one forward pass when predicting."""
+
+
+def execute(plan: Plan, store: Store, registry: Registry, locations: Locations) -> None:
+    """Runs every stage and scoring of a plan that is not on disk yet.
+
+    May be called by several processes at once: each stage is taken by one of them.
+
+    Raises:
+        HarnessError: weights that fail their verification, no write permission, ….
+    """
+    _Engine(plan, store, registry, locations).execute()
+
+
+class _Engine:
+    def __init__(self, plan: Plan, store: Store, registry: Registry, locations: Locations) -> None:
+        self.plan = plan
+        self.store = store
+        self.registry = registry
+        self.locations = locations
+        self.device = resolve_device(plan.benchmark.device)
+        self.metrics = {name: registry.metrics[name] for name in plan.benchmark.metrics}
+        self._pools: dict[tuple[str, str], Pool] = {}
+        self._work_done = 0
+        self._work_total = 0
+
+    def execute(self) -> None:
+        pending = self._needed()
+        total = len(pending)
+        self._work_total = sum(map(_work, pending))
+        while pending:
+            node = self._take_one(pending, total)
+            if node is None:
+                time.sleep(0.2)  # other processes hold all stages that could be trained now
+            else:
+                pending.remove(node)
+
+    def _needed(self) -> list[StageNode]:
+        """Stages with an unscored cell, and the stages that those start from."""
+        scored = self.store.scored()
+        runs = set(range(1, self.plan.benchmark.runs + 1))
+        needed: set[str] = set()
+        for scoring in self.plan.scorings:
+            if not runs <= scored.get(scoring.key, set()):
+                needed |= {stage.key for stage in scoring.stage.chain}
+        return [stage for stage in self.plan.stages if stage.key in needed]
+
+    def _take_one(self, pending: list[StageNode], total: int) -> StageNode | None:
+        done = total - len(pending)
+        for node in pending:
+            if node.parent and not self.store.has_stage(node.parent.key):
+                continue
+            with self.store.try_stage(node.key) as mine:
+                if mine:
+                    if not self.store.has_stage(node.key):
+                        self._train(node, done, total)
+                    self._score(node)
+                    return node
+        return None
+
+    # --- training -----------------------------------------------------------------------------
+
+    def _train(self, node: StageNode, done: int, total: int) -> None:
+        started = time.perf_counter()
+        backbone, head = self._modules(node.model, node)
+        transferred = self._start_weights(node, backbone, head)
+        checkpoint = self.store.checkpoint_path(node.key)
+        self._tell(
+            "stage_started",
+            StageStarted(
+                node.key, node.title, len(node.members), node.training.epochs, done, total
+            ),
+        )
+        result = fit(
+            backbone,
+            head,
+            self._stack_data(node),
+            node.training,
+            freeze=node.freeze,
+            selection=self.registry.metrics[node.protocol.rules.selection],
+            device=self.device,
+            checkpoint=checkpoint,
+            identity=node.key,
+            on_epoch=lambda epoch: self._tell(
+                "epoch_finished",
+                EpochFinished(
+                    node.key,
+                    node.title,
+                    epoch.epoch,
+                    node.training.epochs,
+                    node.protocol.rules.selection,
+                    epoch.score,
+                    epoch.skipped,
+                    (self._work_done + epoch.epoch * node.rows) / self._work_total,
+                ),
+            ),
+        )
+        seconds = time.perf_counter() - started
+        self._work_done += _work(node)
+        self.store.write_stage(
+            node.key,
+            _tensors(backbone, head),
+            self._record(node, result, transferred, seconds),
+        )
+        self._tell("stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total))
+
+    def _modules(self, model: Model, node: StageNode) -> tuple[nn.Module, nn.Module]:
+        import torch
+
+        generators = [torch.Generator().manual_seed(m.init_seed) for m in node.members]
+        backbone = model.backbone.build(generators)
+        head = model.head.make(model.head_settings, model.backbone.width, generators)
+        return backbone.to(self.device), head.to(self.device)
+
+    def _start_weights(self, node: StageNode, backbone: nn.Module, head: nn.Module) -> int:
+        """Puts the starting weights in place; returns the number of tensors transferred."""
+        if node.parent is not None:
+            tensors, _ = self.store.read_stage(node.parent.key)
+            _load_tensors(backbone, head, tensors)
+            return len(tensors)
+        if node.weights is not None:
+            return node.model.backbone.load_pretrained(backbone, node.weights)
+        return 0
+
+    def _stack_data(self, node: StageNode) -> StackData:
+        return StackData(
+            pool=self._pool(node.dataset, node.model),
+            train=[member.train for member in node.members],
+            validation=[member.validation for member in node.members],
+            labels=np.stack([member.labels for member in node.members]),
+            scalers=[member.scaler for member in node.members],
+            seeds=[member.shuffle_seed for member in node.members],
+        )
+
+    def _pool(self, dataset: Dataset, model: Model) -> Pool:
+        key = (dataset.digest, model.backbone.encoding)
+        if key not in self._pools:
+            encodings = load_encodings(
+                model.backbone, dataset.crystals, self.locations.cache / "encodings"
+            )
+            self._pools[key] = model.backbone.pool(encodings, self.device)
+        return self._pools[key]
+
+    def _record(
+        self, node: StageNode, result: FitResult, transferred: int, seconds: float
+    ) -> dict[str, Any]:
+        return {
+            "title": node.title,
+            "dataset": node.dataset.name,
+            "dataset_digest": node.dataset.digest,
+            "dataset_rows": len(node.dataset),
+            "model": node.model.settings,
+            "training": node.training.model_dump(mode="json"),
+            "freeze": list(node.freeze),
+            "protocol": node.protocol.label,
+            "parent": node.parent.key if node.parent else None,
+            "weights": node.weights.name if node.weights else None,
+            "weights_digest": node.weights.digest if node.weights else None,
+            "tensors_transferred": transferred,
+            "runs": [member.run for member in node.members],
+            "train_rows": [len(member.train) for member in node.members],
+            "validation_rows": [len(member.validation) for member in node.members],
+            "scalers": [asdict(member.scaler) for member in node.members],
+            "best_epoch": [int(epoch) for epoch in result.best_epoch],
+            "skipped_updates": [int(count) for count in result.skipped],
+            "history": _jsonable(result.history),
+            "member_epochs": result.member_epochs,
+            "seconds": seconds,
+            "environment": environment(self.device),
+        }
+
+    # --- scoring ------------------------------------------------------------------------------
+
+    def _score(self, node: StageNode) -> None:
+        scored = self.store.scored()
+        runs = {member.run for member in node.members}
+        todo = [
+            scoring
+            for scoring in self.plan.scorings
+            if scoring.stage is node and not runs <= scored.get(scoring.key, set())
+        ]
+        if not todo:
+            return
+        backbone, head = self._modules(node.model, node)
+        tensors, record = self.store.read_stage(node.key)
+        _load_tensors(backbone, head, tensors)
+        for scoring in todo:
+            predictions = predict(
+                backbone,
+                head,
+                self._pool(scoring.dataset, node.model),
+                list(scoring.rows),
+                [member.scaler for member in node.members],
+                device=self.device,
+                batch_size=PREDICT_BATCH,
+            )
+            self.store.write_predictions(scoring.key, _prediction_rows(scoring, predictions))
+            self.store.append_results(self._result_lines(scoring, predictions, record))
+            self._tell("cell_finished", CellFinished(**vars(scoring.cell), runs=len(runs)))
+
+    def _result_lines(
+        self, scoring: Scoring, predictions: list[Any], record: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        stage = scoring.stage
+        lines = []
+        for index, member in enumerate(stage.members):
+            scores = score_run(
+                self.metrics, scoring.labels[index], predictions[index], scoring.overlap[index]
+            )
+            lines.append(
+                {
+                    "key": scoring.key,
+                    **vars(scoring.cell),
+                    "run": member.run,
+                    "scores": _jsonable({subset: scores[subset] for subset in SUBSETS}),
+                    "stage": stage.key,
+                    "train_rows": len(member.train),
+                    "best_epoch": record["best_epoch"][index],
+                    "epochs": stage.training.epochs,
+                    "skipped_updates": record["skipped_updates"][index],
+                    "datasets": {
+                        data.name: {"digest": data.digest, "rows": len(data)}
+                        for data in (*(s.dataset for s in stage.chain), scoring.dataset)
+                    },
+                }
+            )
+        return lines
+
+    def _tell(self, hook: str, event: object) -> None:
+        """Tells every observer; one that raises is reported and costs nothing."""
+        for implementation in getattr(self.registry.manager.hook, hook).get_hookimpls():
+            try:
+                implementation.function(event)
+            except Exception as problem:  # an observer is somebody else's code
+                warnings.warn(
+                    f"The observer {implementation.plugin_name!r} failed in {hook}: "
+                    f"{type(problem).__name__}: {problem}",
+                    stacklevel=2,
+                )
+
+
+def _work(node: StageNode) -> int:
+    return node.training.epochs * node.rows
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What an outcome may depend on besides its settings: versions, device, threads."""
+    import torch
+
+    packages = ("paraisite-harness", "torch", "numpy", "scipy", "pandas", "pymatgen")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+    }
+
+
+def _tensors(backbone: nn.Module, head: nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.{key}": tensor.detach().cpu().clone().contiguous()
+        for name, module in (("backbone", backbone), ("head", head))
+        for key, tensor in module.state_dict().items()
+    }
+
+
+def _load_tensors(
+    backbone: nn.Module, head: nn.Module, tensors: Mapping[str, torch.Tensor]
+) -> None:
+    for name, module in (("backbone", backbone), ("head", head)):
+        prefix = f"{name}."
+        module.load_state_dict(
+            {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+        )
+
+
+def _prediction_rows(scoring: Scoring, predictions: list[Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    frames = []
+    for index, member in enumerate(scoring.stage.members):
+        rows = scoring.rows[index]
+        frames.append(
+            pd.DataFrame(
+                {
+                    "run": np.full(len(rows), member.run, dtype=np.int32),
+                    "part": [scoring.dataset.parts[row] for row in rows],
+                    "id": [scoring.dataset.ids[row] for row in rows],
+                    "role": "test",
+                    "target": scoring.labels[index],
+                    "prediction": predictions[index],
+                    "overlap": scoring.overlap[index],
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _jsonable(value: Any) -> Any:
+    """Numbers that JSON does not have (NaN, ±inf) become null; arrays become lists."""
+    if isinstance(value, Mapping):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return value

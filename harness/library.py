@@ -1,0 +1,87 @@
+"""Loads datasets by name: single ones through their plugin, composite ones from their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from harness.dataset import Card, Dataset, build_dataset, join_datasets
+from harness.errors import DataError, HarnessError
+
+if TYPE_CHECKING:
+    from harness.locations import Locations
+    from harness.registry import Registry
+
+
+class Library:
+    """Datasets, each loaded once.
+
+    Args:
+        registry: where names are looked up.
+        locations: folders to look in.
+        limit: keep at most that many rows of each single dataset (a dry run).
+        elements: per user of the data (a backbone's name), the elements it knows; rows with
+            others are left out of every dataset, so that all configurations see the same rows.
+        strict: refuse a dataset with unusable rows instead of reporting them.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        locations: Locations,
+        limit: int | None = None,
+        elements: Iterable[tuple[str, frozenset[str]]] = (),
+        strict: bool = False,
+    ) -> None:
+        self._registry = registry
+        self._locations = locations
+        self._limit = limit
+        self._elements = tuple(elements)
+        self._strict = strict
+        self._loaded: dict[str, Dataset] = {}
+
+    def parts(self, name: str) -> tuple[str, ...]:
+        """Names of the single datasets that make up `name`; itself where it is one."""
+        spec = self._registry.datasets[name]
+        if not spec.parts:
+            return (name,)
+        return tuple(leaf for part in spec.parts for leaf in self.parts(part))
+
+    def __getitem__(self, name: str) -> Dataset:
+        """Loads a dataset.
+
+        Raises:
+            PluginError: no plugin offers it.
+            DataError: its rows are missing or unreadable, or unusable and `strict` was asked for.
+        """
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name)
+        return self._loaded[name]
+
+    def _load(self, name: str) -> Dataset:
+        spec = self._registry.datasets[name]
+        card = Card.read(spec.card)
+        if spec.parts:
+            return join_datasets(name, card, [self[part] for part in self.parts(name)])
+        if spec.load is None:
+            raise DataError(f"The dataset {name!r} has neither `load` nor `parts`: a plugin error.")
+        try:
+            dataset = build_dataset(name, card, spec.load(self._locations))
+        except HarnessError:
+            raise
+        except OSError as problem:
+            raise DataError(f"The dataset {name!r} cannot be read: {problem}") from problem
+        for who, known in self._elements:
+            dataset = dataset.knowing_only(known, who)
+        if self._strict and dataset.problems:
+            raise DataError(_unusable(dataset))
+        if not len(dataset):
+            raise DataError(f"The dataset {name!r} has no usable row. {_unusable(dataset)}")
+        return dataset.limited(self._limit) if self._limit else dataset
+
+
+def _unusable(dataset: Dataset, shown: int = 5) -> str:
+    lines = [f"  row {p.row} ({p.id or 'no id'}): {p.reason}" for p in dataset.problems[:shown]]
+    more = len(dataset.problems) - shown
+    tail = f"\n  … and {more} more" if more > 0 else ""
+    return f"{len(dataset.problems)} unusable rows in {dataset.name}:\n" + "\n".join(lines) + tail

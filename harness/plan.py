@@ -1,0 +1,466 @@
+"""The plan: a benchmark turned into a directed acyclic graph of stages and scorings, plain data.
+
+A stage's key is the hash of all that determines its outcome, so equal stages are trained once and
+a stage whose artefact exists is not run again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.benchmark import Benchmark, Choice, check_settings
+from harness.contracts import (
+    Backbone,
+    HeadSpec,
+    PretrainedWeights,
+    ProtocolRules,
+    Scaler,
+    Stage,
+    TransferSpec,
+)
+from harness.dataset import Dataset
+from harness.errors import BenchmarkError
+from harness.library import Library
+from harness.seeds import derive_seed
+from harness.splits import Splits
+from harness.training_settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.locations import Locations
+    from harness.registry import Registry
+
+    Floats = NDArray[np.float64]
+    Indices = NDArray[np.int64]
+
+FORMAT = 1
+"""Raised when the meaning of an artefact changes, so that old ones are not taken for new ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A backbone with a head, resolved."""
+
+    backbone_choice: Choice
+    backbone: Backbone
+    rows_per_second: float
+    head_choice: Choice
+    head: HeadSpec
+    head_settings: Any
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """A protocol, resolved."""
+
+    choice: Choice
+    rules: ProtocolRules
+
+    @property
+    def label(self) -> str:
+        """Name in tables, with its view where it has one."""
+        return f"{self.choice.name} [{self.rules.view}]" if self.rules.view else self.choice.name
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A transfer strategy, resolved."""
+
+    choice: Choice
+    spec: TransferSpec
+    settings: Any
+
+
+@dataclass(frozen=True, eq=False)
+class MemberRows:
+    """What one run does in a stage: rows (positions in the dataset), labels, scaler, seeds.
+
+    Attributes:
+        labels: κ in W/(m·K) of every row of the dataset, as the protocol lets this run see it.
+    """
+
+    run: int
+    train: Indices
+    validation: Indices
+    labels: Floats
+    scaler: Scaler
+    init_seed: int
+    shuffle_seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class StageNode:
+    """One fit of all runs as one stack."""
+
+    key: str
+    title: str
+    dataset: Dataset
+    model: Model
+    protocol: Rules
+    parent: StageNode | None
+    weights: PretrainedWeights | None
+    training: TrainingSettings
+    freeze: tuple[str, ...]
+    members: tuple[MemberRows, ...]
+
+    @property
+    def rows(self) -> int:
+        """Training rows, summed over members."""
+        return sum(len(member.train) for member in self.members)
+
+    @property
+    def seconds(self) -> float:
+        """A rough estimate of its training time on two CPU cores."""
+        return self.training.epochs * self.rows / self.model.rows_per_second
+
+    @cached_property
+    def chain(self) -> tuple[StageNode, ...]:
+        """This stage and those before it, first to last."""
+        return (*(self.parent.chain if self.parent else ()), self)
+
+    def trained_groups(self, member: int) -> set[str]:
+        """Reduced formulas that one member has seen in training, over the whole chain."""
+        return {
+            stage.dataset.formulas[row]
+            for stage in self.chain
+            for row in stage.members[member].train
+        }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The identity of one table entry."""
+
+    backbone: str
+    head: str
+    transfer: str
+    protocol: str
+    train_on: str
+    test_on: str
+
+
+@dataclass(frozen=True, eq=False)
+class Scoring:
+    """Predictions of every run of a stage on the test rows of a dataset.
+
+    Attributes:
+        rows: per run, positions of its test rows in the dataset.
+        labels: per run, κ of those rows as the protocol lets it be seen, W/(m·K).
+        overlap: per run, whether the row's group is in a training set of the chain.
+    """
+
+    key: str
+    cell: Cell
+    stage: StageNode
+    dataset: Dataset
+    rows: tuple[Indices, ...]
+    labels: tuple[Floats, ...]
+    overlap: tuple[NDArray[np.bool_], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything a run will do, in order.
+
+    Attributes:
+        stages: each after its parent.
+        scorings: in table order.
+        not_applicable: (transfer, train_on) pairs that the strategy itself leaves out.
+    """
+
+    benchmark: Benchmark
+    library: Library
+    stages: tuple[StageNode, ...]
+    scorings: tuple[Scoring, ...]
+    not_applicable: tuple[tuple[str, str], ...]
+
+
+def plan(
+    benchmark: Benchmark,
+    registry: Registry,
+    locations: Locations,
+    *,
+    limit: int | None = None,
+    strict_data: bool = False,
+) -> Plan:
+    """Resolves every name, loads and splits the datasets, and lays out stages and scorings.
+
+    Raises:
+        HarnessError: an unknown name, missing data or weights, or a split that cannot be made.
+    """
+    return _Planner(benchmark, registry, locations, limit, strict_data).plan()
+
+
+class _Planner:
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        registry: Registry,
+        locations: Locations,
+        limit: int | None,
+        strict_data: bool,
+    ) -> None:
+        self.benchmark = benchmark
+        self.registry = registry
+        self.locations = locations
+        self._check_names()
+        self.strategies = [self._strategy(choice) for choice in benchmark.transfers]
+        self.protocols = [self._protocol(choice) for choice in benchmark.protocols]
+        self.models = [
+            model
+            for backbone in benchmark.backbones
+            for model in self._models(backbone, benchmark.heads)
+        ]
+        self.library = Library(
+            registry,
+            locations,
+            limit,
+            [(m.backbone_choice.name, m.backbone.elements) for m in self.models],
+            strict_data,
+        )
+        self.stages: dict[str, StageNode] = {}
+
+    def _check_names(self) -> None:
+        for name in (*self.benchmark.train_on, *self.benchmark.test_on):
+            self.registry.datasets[name]
+        for name in self.benchmark.metrics:
+            self.registry.metrics[name]
+
+    def _strategy(self, choice: Choice) -> Strategy:
+        spec = self.registry.transfers[choice.name]
+        settings = check_settings(spec.settings, choice.settings, f"transfer {choice.name!r}")
+        return Strategy(choice, spec, settings)
+
+    def _protocol(self, choice: Choice) -> Rules:
+        spec = self.registry.protocols[choice.name]
+        settings = check_settings(spec.settings, choice.settings, f"protocol {choice.name!r}")
+        rules = spec.make(settings)
+        self.registry.metrics[rules.selection]
+        return Rules(choice, rules)
+
+    def _models(self, choice: Choice, heads: Sequence[Choice]) -> list[Model]:
+        spec = self.registry.backbones[choice.name]
+        settings = check_settings(spec.settings, choice.settings, f"backbone {choice.name!r}")
+        head_specs = [self.registry.heads[head.name] for head in heads]
+        head_settings = [
+            check_settings(head_spec.settings, head.settings, f"head {head.name!r}")
+            for head_spec, head in zip(head_specs, heads, strict=True)
+        ]
+        backbone = spec.make(settings)
+        return [
+            Model(
+                choice,
+                backbone,
+                spec.rows_per_second,
+                head,
+                head_spec,
+                chosen,
+                {
+                    "backbone": [choice.name, settings.model_dump(mode="json")],
+                    "head": [head.name, chosen.model_dump(mode="json")],
+                },
+            )
+            for head, head_spec, chosen in zip(heads, head_specs, head_settings, strict=True)
+        ]
+
+    def plan(self) -> Plan:
+        scorings: list[Scoring] = []
+        skipped: list[tuple[str, str]] = []
+        for protocol in self.protocols:
+            splits = Splits(self.library, protocol.rules, self.benchmark.seed)
+            for model in self.models:
+                for strategy in self.strategies:
+                    for target in self.benchmark.train_on:
+                        stages = list(strategy.spec.stages(strategy.settings, target))
+                        if not stages:
+                            skipped.append((strategy.choice.label, target))
+                            continue
+                        last = self._chain(stages, model, protocol, splits)
+                        scorings += self._scorings(last, strategy, target, splits)
+        return Plan(
+            self.benchmark,
+            self.library,
+            tuple(self.stages.values()),
+            tuple(scorings),
+            tuple(dict.fromkeys(skipped)),
+        )
+
+    def _chain(
+        self, stages: Sequence[Stage], model: Model, protocol: Rules, splits: Splits
+    ) -> StageNode:
+        node: StageNode | None = None
+        if stages[0].start == "previous":
+            raise BenchmarkError("A transfer strategy's first stage cannot start from 'previous'.")
+        for position, stage in enumerate(stages):
+            final = position == len(stages) - 1
+            node = self._stage(stage, final, node, model, protocol, splits)
+        assert node is not None
+        return node
+
+    def _stage(
+        self,
+        stage: Stage,
+        final: bool,
+        previous: StageNode | None,
+        model: Model,
+        protocol: Rules,
+        splits: Splits,
+    ) -> StageNode:
+        parent = previous if stage.start == "previous" else None
+        training = self.benchmark.training_for(stage.dataset, stage.training)
+        weights = (
+            model.backbone.find_pretrained(self.locations) if stage.start == "pretrained" else None
+        )
+        members = tuple(
+            self._member(stage, final, run, previous, protocol, splits, model)
+            for run in range(1, self.benchmark.runs + 1)
+        )
+        dataset = self.library[stage.dataset]
+        key = digest_of(
+            {
+                "format": FORMAT,
+                "start": parent.key if parent else weights.digest if weights else "random",
+                "dataset": dataset.digest,
+                "model": model.settings,
+                "encoding": model.backbone.encoding,
+                "training": training.model_dump(mode="json"),
+                "freeze": stage.freeze,
+                "selection": protocol.rules.selection,
+                "members": [_member_identity(member) for member in members],
+            }
+        )
+        start = f"after {parent.dataset.name}" if parent else stage.start
+        title = f"{stage.dataset} ({start})"
+        node = StageNode(
+            key,
+            title,
+            dataset,
+            model,
+            protocol,
+            parent,
+            weights,
+            training,
+            stage.freeze,
+            members,
+        )
+        return self.stages.setdefault(key, node)
+
+    def _member(
+        self,
+        stage: Stage,
+        final: bool,
+        run: int,
+        previous: StageNode | None,
+        protocol: Rules,
+        splits: Splits,
+        model: Model,
+    ) -> MemberRows:
+        split = splits.of(stage.dataset, run)
+        train, validation = split.train, split.validation
+        if not final and protocol.rules.leak_free:
+            reserved = self._reserved_groups(stage.dataset, run, splits)
+            train = self._without(train, stage.dataset, reserved)
+            validation = self._without(validation, stage.dataset, reserved)
+        splits.check(stage.dataset, run, train=train, validation=validation)
+        scaler = splits.scaler(stage.dataset, run, train)
+        if protocol.rules.scaler_stage == "first" and previous is not None:
+            scaler = previous.members[run - 1].scaler
+        seeds = (self.benchmark.seed, model.backbone_choice.name, model.head_choice.name)
+        return MemberRows(
+            run,
+            train,
+            validation,
+            splits.labels(stage.dataset, run, scaler),
+            scaler,
+            derive_seed(*seeds, "initial weights", run),
+            derive_seed(self.benchmark.seed, "batches", stage.dataset, run),
+        )
+
+    def _reserved_groups(self, source: str, run: int, splits: Splits) -> set[str]:
+        """Groups that a source stage must leave out.
+
+        Those of all test sets of the benchmark, and of the validation rows of its targets (other
+        than the source itself). One source stage then serves all targets.
+        """
+        reserved: set[str] = set()
+        for name in self.benchmark.test_on:
+            reserved |= self._groups(name, splits.of(name, run).test)
+        for name in self.benchmark.train_on:
+            if name != source:
+                split = splits.of(name, run)
+                reserved |= self._groups(name, np.concatenate([split.validation, split.test]))
+        return reserved
+
+    def _groups(self, dataset: str, rows: Iterable[int]) -> set[str]:
+        formulas = self.library[dataset].formulas
+        return {formulas[row] for row in rows}
+
+    def _without(self, rows: Indices, dataset: str, groups: set[str]) -> Indices:
+        formulas = self.library[dataset].formulas
+        return np.array([row for row in rows if formulas[row] not in groups], dtype=np.int64)
+
+    def _scorings(
+        self, stage: StageNode, strategy: Strategy, target: str, splits: Splits
+    ) -> list[Scoring]:
+        seen = [stage.trained_groups(member) for member in range(len(stage.members))]
+        scorings = []
+        for name in self.benchmark.test_on:
+            dataset = self.library[name]
+            rows, labels, overlap = [], [], []
+            for groups, member in zip(seen, stage.members, strict=True):
+                test = splits.of(name, member.run).test
+                splits.check(name, member.run, test=test)
+                rows.append(test)
+                labels.append(splits.labels(name, member.run, member.scaler)[test])
+                overlap.append(np.array([dataset.formulas[row] in groups for row in test]))
+            cell = Cell(
+                stage.model.backbone_choice.label,
+                stage.model.head_choice.label,
+                strategy.choice.label,
+                stage.protocol.label,
+                target,
+                name,
+            )
+            identity = [stage.key, dataset.digest, [_array(a) for a in (*rows, *labels, *overlap)]]
+            scorings.append(
+                Scoring(
+                    digest_of([identity, list(vars(cell).values())]),
+                    cell,
+                    stage,
+                    dataset,
+                    tuple(rows),
+                    tuple(labels),
+                    tuple(overlap),
+                )
+            )
+        return scorings
+
+
+def digest_of(content: Any) -> str:
+    """Returns 16 hexadecimal digits that depend on JSON-like content."""
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _array(values: NDArray[Any]) -> str:
+    return sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+
+
+def _member_identity(member: MemberRows) -> list[Any]:
+    return [
+        member.run,
+        _array(member.train),
+        _array(member.validation),
+        _array(member.labels),
+        [member.scaler.offset, member.scaler.mean, member.scaler.std],
+        member.init_seed,
+        member.shuffle_seed,
+    ]

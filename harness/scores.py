@@ -1,0 +1,47 @@
+"""From predicted rows to the scores of one run: every metric, on all rows and overlap-free."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.contracts import MetricSpec
+
+SUBSETS = ("all", "overlap-free")
+"""All test rows of a run; and those whose group (reduced formula) is in no training set of the
+chain that the predictions come from."""
+
+
+def score_run(
+    metrics: Mapping[str, MetricSpec],
+    target: NDArray[np.float64],
+    prediction: NDArray[np.float64],
+    overlap: NDArray[np.bool_],
+) -> dict[str, dict[str, Any]]:
+    """Scores the rows of one run.
+
+    Args:
+        metrics: by name.
+        target: κ in W/(m·K), one per row.
+        prediction: likewise.
+        overlap: whether the row's group was trained on.
+
+    Returns:
+        For each of `SUBSETS`: `n` rows, `failed` rows (prediction not finite) and every metric. A
+        metric is NaN where a row failed (it is never dropped) or where no row is left.
+    """
+    scores = {}
+    for subset, rows in zip(SUBSETS, (np.ones(len(target), bool), ~overlap), strict=True):
+        failed = int((~np.isfinite(prediction[rows])).sum())
+        values: dict[str, Any] = {"n": int(rows.sum()), "failed": failed}
+        for name, metric in metrics.items():
+            usable = values["n"] > 0 and not failed
+            values[name] = metric.function(target[rows], prediction[rows]) if usable else math.nan
+        scores[subset] = values
+    return scores

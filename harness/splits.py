@@ -1,0 +1,107 @@
+"""Splits, scalers and labels of every dataset and run, as a protocol's rules have them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.contracts import ProtocolRules, Scaler, Split
+from harness.errors import DataError
+from harness.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.library import Library
+
+    Floats = NDArray[np.float64]
+    Indices = NDArray[np.int64]
+
+
+class Splits:
+    """Answers, for one protocol, what each run may do with each row; computed once, then kept.
+
+    A single dataset's split depends on the root seed, its own rows and the run, on nothing else:
+    adding a dataset or a run changes no other. A composite dataset follows its parts.
+    """
+
+    def __init__(self, library: Library, rules: ProtocolRules, seed: int) -> None:
+        self._library = library
+        self._rules = rules
+        self._seed = seed
+        self._splits: dict[tuple[str, int], Split] = {}
+
+    def of(self, dataset: str, run: int) -> Split:
+        """Returns the split of a dataset for a run, as row positions."""
+        key = (dataset, run)
+        if key not in self._splits:
+            parts = self._library.parts(dataset)
+            self._splits[key] = (
+                self._single(dataset, run) if parts == (dataset,) else self._joint(dataset, run)
+            )
+        return self._splits[key]
+
+    def _single(self, dataset: str, run: int) -> Split:
+        formulas = self._library[dataset].formulas
+        try:
+            split = self._rules.split(formulas, run, derive_seed(self._seed, "split", dataset, run))
+        except DataError as problem:
+            raise DataError(f"The dataset {dataset!r} cannot be split: {problem}") from None
+        return split
+
+    def _joint(self, dataset: str, run: int) -> Split:
+        whole = self._library[dataset]
+        sides: dict[str, list[Indices]] = {"train": [], "validation": [], "test": []}
+        for part in self._library.parts(dataset):
+            positions = whole.positions_of(part)
+            split = self.of(part, run)
+            for side, rows in sides.items():
+                rows.append(positions[getattr(split, side)])
+        joined = Split(**{side: np.concatenate(rows) for side, rows in sides.items()})
+        return self._without_twins(joined, whole.formulas) if self._rules.leak_free else joined
+
+    @staticmethod
+    def _without_twins(split: Split, formulas: tuple[str, ...]) -> Split:
+        """Keeps every group on one side of a joint split.
+
+        Test goes before validation, and that before training; rows in the way are left out.
+        """
+        test = {formulas[row] for row in split.test}
+        validation = [row for row in split.validation if formulas[row] not in test]
+        held_out = test | {formulas[row] for row in validation}
+        train = [row for row in split.train if formulas[row] not in held_out]
+        return Split(
+            np.array(train, dtype=np.int64), np.array(validation, dtype=np.int64), split.test
+        )
+
+    def check(self, dataset: str, run: int, **sides: Indices) -> None:
+        """Refuses a split with an empty side.
+
+        Raises:
+            DataError: names the dataset, the run and the side.
+        """
+        for side, rows in sides.items():
+            if not len(rows):
+                size = len(self._library[dataset])
+                raise DataError(
+                    f"No {side} rows are left for {dataset!r} in run {run}: it has {size} rows, "
+                    "too few for this split, or all of them belong to groups that must be left "
+                    "out. Use a larger dataset, or take it out of the benchmark."
+                )
+
+    def scaler(self, dataset: str, run: int, train: Indices) -> Scaler:
+        """Fits the scaler of a dataset for a run whose training rows are `train`."""
+        split = self.of(dataset, run)
+        rows = self._rules.scaler_rows(Split(train, split.validation, split.test))
+        return Scaler.fit(self._library[dataset].kappa[rows], self._rules.offset)
+
+    def labels(self, dataset: str, run: int, decoder: Scaler) -> Floats:
+        """Returns κ (W/(m·K)) of every row as the protocol lets it be seen through `decoder`."""
+        whole = self._library[dataset]
+        labels = np.empty(len(whole))
+        for part in self._library.parts(dataset):
+            own = self.scaler(part, run, self.of(part, run).train)
+            positions = whole.positions_of(part)
+            labels[positions] = self._rules.labels(whole.kappa[positions], own, decoder)
+        return labels

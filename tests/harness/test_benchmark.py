@@ -1,0 +1,101 @@
+"""The benchmark file: unknown keys and wrong values are refused, with the line named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from harness.benchmark import Benchmark
+from harness.errors import BenchmarkError
+
+GOOD = """
+train_on = ["Dataset1"]
+test_on = ["Dataset1", "Dataset2"]
+transfers = ["scratch", { name = "two-stage", source = "AFLOW" }]
+
+[training]
+epochs = 20
+
+[training_on.AFLOW]
+epochs = 5
+"""
+
+
+@pytest.fixture
+def benchmark_file(tmp_path: Path):
+    def write(text: str) -> Path:
+        folder = tmp_path / "mine"
+        folder.mkdir(exist_ok=True)
+        path = folder / "benchmark.toml"
+        path.write_text(dedent(text))
+        return path
+
+    return write
+
+
+def test_a_name_and_a_table_are_both_choices(benchmark_file) -> None:
+    benchmark = Benchmark.load(benchmark_file(GOOD))
+    assert [choice.label for choice in benchmark.transfers] == [
+        "scratch",
+        "two-stage(source=AFLOW)",
+    ]
+    assert benchmark.name == "mine"
+
+
+def test_settings_merge_from_general_to_special(benchmark_file) -> None:
+    benchmark = Benchmark.load(benchmark_file(GOOD))
+    assert benchmark.training_for("Dataset1", {}).epochs == 20
+    assert benchmark.training_for("AFLOW", {}).epochs == 5
+    assert benchmark.training_for("AFLOW", {"epochs": 7}).epochs == 7
+
+
+def test_an_unknown_key_names_line_and_suggestion(benchmark_file) -> None:
+    path = benchmark_file(GOOD.replace("epochs = 20", "epoch = 20"))
+    expected = r"line 7: unknown key 'training.epoch'. Did you mean 'epochs'\? Known: batch_size"
+    with pytest.raises(BenchmarkError, match=expected):
+        Benchmark.load(path)
+
+
+def test_an_unknown_key_in_a_dataset_table_is_refused(benchmark_file) -> None:
+    path = benchmark_file(GOOD.replace("epochs = 5", "epoch = 5"))
+    with pytest.raises(BenchmarkError, match=r"AFLOW.*unknown key 'epoch'. Did you mean 'epochs'"):
+        Benchmark.load(path)
+
+
+def test_a_wrong_value_names_line_and_key(benchmark_file) -> None:
+    path = benchmark_file(GOOD.replace("epochs = 20", 'epochs = "many"'))
+    with pytest.raises(BenchmarkError, match=r"line 7: training.epochs: .*'many'"):
+        Benchmark.load(path)
+
+
+def test_a_missing_key_is_named(benchmark_file) -> None:
+    path = benchmark_file('train_on = ["Dataset1"]\n')
+    with pytest.raises(BenchmarkError, match=r"the key 'test_on' is missing"):
+        Benchmark.load(path)
+
+
+def test_broken_toml_is_named(benchmark_file) -> None:
+    with pytest.raises(BenchmarkError, match=r"benchmark.toml: not valid TOML"):
+        Benchmark.load(benchmark_file("train_on = ["))
+
+
+def test_overrides_are_toml_and_checked_like_the_file(benchmark_file) -> None:
+    path = benchmark_file(GOOD)
+    changed = Benchmark.load(path, ["training.epochs=3", "seed=7", 'training.loss="mse"'])
+    assert (changed.training.epochs, changed.seed, changed.training.loss) == (3, 7, "mse")
+    with pytest.raises(BenchmarkError, match=r"unknown key 'training.epocs'"):
+        Benchmark.load(path, ["training.epocs=3"])
+    with pytest.raises(BenchmarkError, match="expected key=value"):
+        Benchmark.load(path, ["training.epochs"])
+
+
+def test_a_missing_file_says_where_it_looked() -> None:
+    with pytest.raises(BenchmarkError, match=r"No benchmark 'quickstrat'.*leaderboards/quickstrat"):
+        Benchmark.load("quickstrat")
+
+
+@pytest.mark.parametrize("name", ["quickstart", "paraisite"])
+def test_shipped_benchmarks_are_valid(name: str) -> None:
+    assert Benchmark.load(name).name == name
