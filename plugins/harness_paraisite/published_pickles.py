@@ -1,0 +1,143 @@
+"""Reads the published pickles without running anything that they name.
+
+The files hold numpy arrays, pandas frames and objects of an old pymatgen. Two fences stand in front
+of them: every opcode must be one that such files need, and every class that they name must be on
+a short list. A listed class is not imported either: a `Record` in its place remembers what it
+was made from and what state it was given, and `harness_paraisite.conversion` reads that.
+
+What the fences do not bound is time: a file made to be slow to hash can keep a reader busy. Only
+files whose git blob id matches the published one get this far (`harness_paraisite.sources`).
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import pickletools
+from pathlib import Path
+from typing import Any
+
+from harness import DataError
+
+MAX_BYTES = 256 * 2**20
+"""Largest file that is read. The largest one mirrored for tests has 0.2 MB; structures_AFLOW.pkl
+should have about 20 MB by its number of sites."""
+
+OPCODES = frozenset(
+    """PROTO FRAME STOP MARK MEMOIZE BINGET LONG_BINGET NONE NEWTRUE NEWFALSE
+    BININT BININT1 BININT2 BINFLOAT SHORT_BINUNICODE BINUNICODE SHORT_BINBYTES BINBYTES BYTEARRAY8
+    EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS
+    STACK_GLOBAL REDUCE NEWOBJ BUILD""".split()
+)
+"""What protocols 4 and 5 need for plain objects. Left out on purpose: persistent ids, extension
+codes (they can bypass `find_class`), the PUT family (a large index allocates as much memory) and
+everything that only older protocols or out-of-band buffers use."""
+
+CLASSES = frozenset(
+    {
+        ("builtins", "slice"),
+        ("numpy", "dtype"),
+        ("numpy", "ndarray"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy.core.multiarray", "scalar"),
+        ("numpy.core.numeric", "_frombuffer"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "scalar"),
+        ("numpy._core.numeric", "_frombuffer"),
+        ("pandas._libs.internals", "_unpickle_block"),
+        ("pandas.core.frame", "DataFrame"),
+        ("pandas.core.indexes.base", "Index"),
+        ("pandas.core.indexes.base", "_new_Index"),
+        ("pandas.core.indexes.range", "RangeIndex"),
+        ("pandas.core.internals.managers", "BlockManager"),
+        ("pymatgen.core.composition", "Composition"),
+        ("pymatgen.core.lattice", "Lattice"),
+        ("pymatgen.core.periodic_table", "Element"),
+        ("pymatgen.core.sites", "PeriodicSite"),
+        ("pymatgen.core.structure", "Structure"),
+    }
+)
+"""The only names a file may use, as (module, name). The `numpy._core` ones are numpy 2's spelling
+of the same functions."""
+
+
+class Record:
+    """Stands in for an object of a pickle: remembers, and does nothing.
+
+    Defining `__setstate__` matters: without it the unpickler would set attributes by itself.
+
+    Attributes:
+        args: what the object was made with.
+        state: what it was given afterwards; None if nothing.
+    """
+
+    __slots__ = ("args", "state")
+
+    args: tuple[Any, ...]
+    state: Any
+
+    def __new__(cls, *args: Any) -> Record:
+        """Keeps the arguments and does nothing with them."""
+        record = super().__new__(cls)
+        record.args = args
+        record.state = None
+        return record
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+# One empty subclass per listed name, so that what is read can be told apart by type.
+_STAND_INS = {key: type(key[1], (Record,), {"__slots__": ()}) for key in CLASSES}
+
+
+def kind(value: object) -> str:
+    """Name of the class a record stands in for; of the plain Python type for anything else."""
+    return type(value).__name__
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    def __init__(self, content: bytes, path: Path) -> None:
+        super().__init__(io.BytesIO(content))
+        self._path = path
+
+    def find_class(self, module: str, name: str) -> type[Record]:
+        if (module, name) not in _STAND_INS:
+            raise _refusal(self._path, f"it names {module}.{name}, which is not on the list")
+        return _STAND_INS[module, name]
+
+
+def read_pickle(path: Path) -> Any:
+    """Reads one published pickle into plain Python values and records.
+
+    Raises:
+        DataError: the file is too large, truncated, no pickle, or uses an opcode or a class that is
+            not on the lists above. Nothing that the file names has been imported or called.
+    """
+    if path.stat().st_size > MAX_BYTES:
+        raise _refusal(path, f"it is larger than {MAX_BYTES // 2**20} MiB")
+    content = path.read_bytes()
+    _check_opcodes(content, path)
+    try:
+        return _RestrictedUnpickler(content, path).load()
+    except DataError:
+        raise
+    except Exception as problem:  # a malformed pickle can fail in any way
+        raise _refusal(path, f"it is damaged ({type(problem).__name__}: {problem})") from None
+
+
+def _check_opcodes(content: bytes, path: Path) -> None:
+    try:
+        for opcode, argument, position in pickletools.genops(content):
+            if opcode.name not in OPCODES:
+                named = "" if argument is None else f" with {str(argument)[:80]!r}"
+                raise _refusal(path, f"it uses the opcode {opcode.name}{named} at byte {position}")
+    except ValueError as problem:
+        raise _refusal(path, f"it is truncated or no pickle ({problem})") from None
+
+
+def _refusal(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"{path} is refused: {reason}. A published pickle holds only numpy arrays, pandas frames "
+        "and pymatgen structures. Nothing in it was executed. Fetch the file again."
+    )
