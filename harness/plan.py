@@ -285,7 +285,14 @@ class _Planner:
                             skipped.append((strategy.choice.label, target))
                             continue
                         last = self._chain(stages, model, protocol, splits)
-                        scorings += self._scorings(last, strategy, target, splits)
+                        identity = (
+                            model.backbone_choice.label,
+                            model.head_choice.label,
+                            strategy.choice.label,
+                            protocol.label,
+                            target,
+                        )
+                        scorings += self._scorings(last, identity, splits)
         return Plan(
             self.benchmark,
             self.library,
@@ -409,7 +416,7 @@ class _Planner:
         return np.array([row for row in rows if formulas[row] not in groups], dtype=np.int64)
 
     def _scorings(
-        self, stage: StageNode, strategy: Strategy, target: str, splits: Splits
+        self, stage: StageNode, identity: tuple[str, str, str, str, str], splits: Splits
     ) -> list[Scoring]:
         seen = [stage.trained_groups(member) for member in range(len(stage.members))]
         scorings = []
@@ -422,19 +429,11 @@ class _Planner:
                 rows.append(test)
                 labels.append(splits.labels(name, member.run, member.scaler)[test])
                 overlap.append(np.array([dataset.formulas[row] in groups for row in test]))
-            cell = Cell(
-                stage.model.backbone_choice.label,
-                stage.model.head_choice.label,
-                strategy.choice.label,
-                stage.protocol.label,
-                target,
-                name,
-            )
-            identity = [stage.key, dataset.digest, [_array(a) for a in (*rows, *labels, *overlap)]]
+            content = [stage.key, dataset.digest, [_array(a) for a in (*rows, *labels, *overlap)]]
             scorings.append(
                 Scoring(
-                    digest_of([identity, list(vars(cell).values())]),
-                    cell,
+                    digest_of([*identity, name, content]),
+                    Cell(*identity, name),
                     stage,
                     dataset,
                     tuple(rows),

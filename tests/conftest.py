@@ -15,3 +15,18 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the mirrored data folder ../shared is absent")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Path:
+    """A plugin file with small datasets (Toy, Twins, Source, …) and the fast backbone `tiny`."""
+    return Path(__file__).resolve().parent / "plugins" / "tiny.py"
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network and nothing of the user's: every test process has an empty home of its own."""
+    monkeypatch.setenv("HARNESS_OFFLINE", "1")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    for variable in ("HARNESS_DATA", "HARNESS_WEIGHTS"):
+        monkeypatch.delenv(variable, raising=False)
