@@ -28,7 +28,6 @@ app.add_typer(plugins, name="plugins")
 app.command()(doctor)
 
 USER_ERROR = 2
-INTERRUPTED = 130
 
 
 def main() -> None:
@@ -38,6 +37,3 @@ def main() -> None:
     except HarnessError as problem:
         print(f"error: {problem}", file=sys.stderr)
         sys.exit(USER_ERROR)
-    except KeyboardInterrupt:
-        print("\nStopped. What is complete is on disk; run the same again.", file=sys.stderr)
-        sys.exit(INTERRUPTED)

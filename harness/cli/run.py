@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,8 @@ from harness.cli.options import (
 
 if TYPE_CHECKING:
     from harness.plan import Plan
+
+INTERRUPTED = 130
 
 
 def run(
@@ -62,18 +65,22 @@ def run(
         )
         print_plan(planned, json=json)
         return
-    with observer(quiet=quiet or json) as progress:
-        board = api.run(
-            benchmark,
-            out=out,
-            overrides=overrides or (),
-            data_dir=data_dir,
-            weights_dir=weights_dir,
-            limit=limit,
-            strict_data=strict_data,
-            plugins=plugin or (),
-            observers=progress,
-        )
+    try:
+        with observer(quiet=quiet or json) as progress:
+            board = api.run(
+                benchmark,
+                out=out,
+                overrides=overrides or (),
+                data_dir=data_dir,
+                weights_dir=weights_dir,
+                limit=limit,
+                strict_data=strict_data,
+                plugins=plugin or (),
+                observers=progress,
+            )
+    except KeyboardInterrupt:
+        print("\nStopped. What is complete is on disk: run the same again.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     if not quiet:
         print_board(board, board.metrics[0], json=json)
 

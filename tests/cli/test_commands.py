@@ -1,0 +1,195 @@
+"""The command line: what people and scripts read, and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import cli
+
+BENCHMARK = """
+title = "A toy"
+train_on = ["Toy"]
+test_on = ["Toy", "Twins"]
+backbones = ["tiny"]
+heads = [{ name = "mlp", hidden = [8] }]
+runs = 2
+metrics = ["mae-log", "mape"]
+
+[training]
+epochs = 2
+loss = "mae-log"
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> str:
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "benchmark.toml").write_text(BENCHMARK)
+    return str(tmp_path / "toy")
+
+
+@pytest.fixture
+def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Runs the command in this process; returns exit status, standard output and error."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        output = capsys.readouterr()
+        return int(ended.value.code or 0), output.out, output.err
+
+    return call
+
+
+def test_run_prints_progress_and_a_table(harness, toy: str, tiny: Path) -> None:
+    status, out, err = harness("run", toy, "--plugin", str(tiny))
+    assert status == 0
+    assert "[1/1] Toy (random): 2 runs, 2 epochs" in err
+    assert "mae-log, mean (std) over 2 runs" in out
+    assert "scratch" in out
+
+
+def test_quiet_prints_nothing(harness, toy: str, tiny: Path) -> None:
+    assert harness("run", toy, "--plugin", str(tiny), "--quiet") == (0, "", "")
+
+
+def test_json_is_one_document(harness, toy: str, tiny: Path) -> None:
+    status, out, err = harness("run", toy, "--plugin", str(tiny), "--json")
+    cells = json.loads(out)["cells"]
+    assert (status, err) == (0, "")
+    assert [cell["test_on"] for cell in cells] == ["Toy", "Twins"]
+    assert all(cell["runs"] == 2 and cell["mape"] > 0 for cell in cells)
+
+
+def test_plan_trains_nothing(harness, toy: str, tiny: Path) -> None:
+    status, out, _ = harness("run", toy, "--plugin", str(tiny), "--plan")
+    assert status == 0
+    assert "1 stages, 2 cells" in out
+    assert sorted(os.listdir(toy)) == ["benchmark.toml"]
+    _, out, _ = harness("run", toy, "--plugin", str(tiny), "--plan", "--json")
+    assert len(json.loads(out)["cells"]) == 2
+
+
+def test_table_shows_another_metric(harness, toy: str, tiny: Path) -> None:
+    harness("run", toy, "--plugin", str(tiny))
+    status, out, _ = harness("table", toy, "--metric", "mape")
+    assert status == 0
+    assert "A toy: mape" in out
+    status, _, err = harness("table", toy, "--metric", "mapee")
+    assert status == 2
+    assert "Did you mean 'mape'" in err
+
+
+def test_table_before_a_run_says_what_to_do(harness, toy: str) -> None:
+    status, _, err = harness("table", toy)
+    assert status == 2
+    assert "holds no results yet" in err
+
+
+def test_user_errors_print_without_traceback_and_exit_2(harness, toy: str, tiny: Path) -> None:
+    status, out, err = harness("run", toy, "--plugin", str(tiny), "--set", "training.epoch=3")
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert "unknown key 'training.epoch'. Did you mean 'epochs'" in err
+    assert "Traceback" not in err
+
+
+def test_missing_data_says_where_to_put_it(harness, tmp_path: Path) -> None:
+    status, _, err = harness("datasets", "fetch", "Dataset1", "--data-dir", str(tmp_path))
+    assert status == 2
+    for expected in ("Dataset1", str(tmp_path), "Dataset1.jsonl.gz", "--data-dir", "HARNESS_DATA"):
+        assert expected in err
+
+
+def test_missing_weights_say_where_to_put_them(harness, toy: str, tmp_path: Path) -> None:
+    arguments = ["--set", 'train_on=["Rocksalt"]', "--set", 'test_on=["Rocksalt"]']
+    arguments += ["--set", 'backbones=["megnet"]', "--set", 'transfers=["pretrained"]']
+    status, _, err = harness("run", toy, *arguments, "--weights-dir", str(tmp_path))
+    assert status == 2
+    for expected in ("MEGNet-MP-2018.6.1-Eform", str(tmp_path), "--weights-dir"):
+        assert expected in err
+
+
+def test_a_folder_that_cannot_be_written_is_named(harness, toy: str, tiny: Path) -> None:
+    blocked = Path(toy) / "benchmark.toml" / "out"
+    status, _, err = harness("run", toy, "--plugin", str(tiny), "--out", str(blocked))
+    assert status == 2
+    assert "Cannot write results to" in err
+
+
+def test_ctrl_c_says_how_to_go_on(harness, toy: str, tiny: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "impatient.py"
+    plugin.write_text(
+        "from harness import hookimpl\n\n@hookimpl\ndef epoch_finished(event):\n"
+        "    raise KeyboardInterrupt\n"
+    )
+    status, _, err = harness("run", toy, "--plugin", str(tiny), "--plugin", str(plugin))
+    assert status == 130
+    assert "run the same again" in err
+
+
+def test_datasets_are_listed_and_shown(harness) -> None:
+    _, out, _ = harness("datasets", "list", "--json")
+    listed = {row["name"]: row for row in json.loads(out)}
+    assert listed["MIX"]["parts"] == "Dataset1 + Dataset2"
+    _, out, _ = harness("datasets", "show", "Experiment", "--json")
+    shown = json.loads(out)
+    assert shown["usable rows"] == 58
+    assert shown["problems"] == []
+
+
+def test_unusable_rows_are_shown_with_reasons(harness, tiny: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "gaps.py"
+    plugin.write_text(
+        "from harness import DatasetSpec, hookimpl\n"
+        "import importlib.util\n"
+        f"spec = importlib.util.spec_from_file_location('t', {str(tiny)!r})\n"
+        "t = importlib.util.module_from_spec(spec); spec.loader.exec_module(t)\n"
+        "def load(where):\n    return [*t.load_two(where), *t.load_nothing(where)[:1]]\n\n"
+        "@hookimpl\ndef register_datasets():\n"
+        "    return [DatasetSpec('Gaps', t.CARDS / 'toy.toml', load)]\n"
+    )
+    _, out, _ = harness("datasets", "show", "Gaps", "--plugin", str(plugin), "--json")
+    assert json.loads(out)["problems"] == [{"row": 3, "id": "LiF", "reason": "duplicate id"}]
+
+
+def test_plugins_are_listed_and_broken_ones_reported(harness) -> None:
+    _, out, _ = harness("plugins", "list", "--json")
+    listed = json.loads(out)
+    assert {"kind": "backbone", "name": "megnet"}.items() <= {
+        key: value
+        for row in listed["offers"]
+        if row["name"] == "megnet"
+        for key, value in row.items()
+    }.items()
+    assert listed["broken"] == []
+
+
+def test_doctor_names_what_is_there_and_what_is_missing(harness, shared: Path) -> None:
+    data, weights = str(shared / "data"), str(shared / "weights")
+    _, out, _ = harness("doctor", "--json")
+    bare = {(row["what"], row["name"]): row["state"] for row in json.loads(out)}
+    assert bare["dataset", "Experiment"] == "58 usable rows"
+    assert bare["dataset", "AFLOW"].startswith("missing")
+    assert bare["weights", "megnet"].startswith("missing")
+    _, out, _ = harness("doctor", "--json", "--data-dir", data, "--weights-dir", weights)
+    full = {(row["what"], row["name"]): row["state"] for row in json.loads(out)}
+    assert full["dataset", "AFLOW"] == "3318 usable rows"
+    assert full["weights", "megnet"].startswith("MEGNet-MP-2018.6.1-Eform in")
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from harness.cli import main; main()", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "train-on" in done.stdout

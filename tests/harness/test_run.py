@@ -1,0 +1,257 @@
+"""A whole run: stops, kills and company change nothing about the table in the end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import warnings
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import api
+from harness.errors import BenchmarkError, HarnessError, PluginError, WeightsError
+from harness.hookspecs import hookimpl
+from harness.leaderboard import Leaderboard
+from harness.store import Store
+
+BENCHMARK = """
+train_on = ["Toy", "Twins"]
+test_on = ["Toy", "Twins"]
+backbones = ["tiny"]
+heads = [{ name = "mlp", hidden = [16] }]
+transfers = ["scratch", { name = "two-stage", source = "Source", source_start = "random" }]
+runs = 2
+metrics = ["mae-log", "mape"]
+
+[training]
+epochs = 3
+loss = "mae-log"
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    (folder / "benchmark.toml").write_text(BENCHMARK)
+    return folder
+
+
+@pytest.fixture
+def run(toy: Path, tiny: Path):
+    def go(out: Path | None = None, **options: Any) -> Leaderboard:
+        return api.run(toy, out=out, plugins=[tiny], **options)
+
+    return go
+
+
+class Diary:
+    """An observer that writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @hookimpl
+    def stage_started(self, event: Any) -> None:
+        self.lines.append(f"start {event.title}")
+
+    @hookimpl
+    def epoch_finished(self, event: Any) -> None:
+        self.lines.append(f"epoch {event.epoch} of {event.title}, {event.fraction:.2f} of all")
+
+    @hookimpl
+    def stage_finished(self, event: Any) -> None:
+        self.lines.append(f"end {event.title}")
+
+    @hookimpl
+    def cell_finished(self, event: Any) -> None:
+        self.lines.append(f"cell {event.train_on} {event.test_on}")
+
+
+def table_of(folder: Path) -> str:
+    return (folder / "table.csv").read_text()
+
+
+def test_a_run_fills_every_cell_and_tells_observers(run, toy: Path) -> None:
+    diary = Diary()
+    board = run(observers=[diary])
+    assert len(board.summary()) == 8
+    assert (board.summary()["runs"] == 2).all()
+    assert diary.lines.count("end Source (random)") == 1
+    assert "epoch 3 of Twins (after Source), 1.00 of all" in diary.lines
+    assert sum(line.startswith("cell") for line in diary.lines) == 8
+    assert (toy / "table.md").read_text().startswith("# toy")
+
+
+def test_the_same_run_twice_is_bit_identical(run, tmp_path: Path) -> None:
+    run(tmp_path / "one")
+    run(tmp_path / "two")
+    lines = [
+        sorted((tmp_path / x / "results.jsonl").read_text().splitlines()) for x in ("one", "two")
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_what_is_on_disk_is_not_done_again(run) -> None:
+    run()
+    diary = Diary()
+    run(observers=[diary])
+    assert diary.lines == []
+
+
+def test_scores_alone_are_enough_when_artefacts_are_gone(run, toy: Path) -> None:
+    """As in a checkout, where results are committed and artefacts are not."""
+    run()
+    before = table_of(toy)
+    for path in sorted((toy / "stages").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    diary = Diary()
+    run(observers=[diary])
+    assert diary.lines == []
+    assert table_of(toy) == before
+
+
+def test_every_result_names_its_datasets(run, toy: Path) -> None:
+    run()
+    (source_line, *_) = [
+        line for line in Store(toy).read_results() if line["transfer"].startswith("two-stage")
+    ]
+    assert source_line["datasets"]["Source"]["rows"] == 192
+    assert len(source_line["datasets"]["Source"]["digest"]) == 64
+
+
+def test_other_settings_do_not_mix_with_earlier_results(run) -> None:
+    first = run()
+    second = run(overrides=["training.epochs=2"])
+    assert len(second.runs) == len(first.runs)
+    assert not second.runs.equals(first.runs)
+
+
+def test_a_dry_run_keeps_to_a_folder_of_its_own(run, toy: Path) -> None:
+    run(limit=30)
+    assert (toy / "limit-30" / "table.csv").is_file()
+    assert not (toy / "table.csv").exists()
+
+
+def test_an_observer_that_raises_is_reported_and_costs_nothing(run) -> None:
+    class Broken:
+        @hookimpl
+        def cell_finished(self, event: Any) -> None:
+            raise RuntimeError("I am not well")
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        board = run(observers=[Broken()])
+    assert (board.summary()["runs"] == 2).all()
+    assert any("I am not well" in str(warning.message) for warning in caught)
+
+
+def test_an_interrupt_leaves_a_store_that_goes_on(run, toy: Path, tmp_path: Path) -> None:
+    class Impatient:
+        @hookimpl
+        def epoch_finished(self, event: Any) -> None:
+            if event.title.startswith("Toy (after") and event.epoch == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(observers=[Impatient()])
+    diary = Diary()
+    run(observers=[diary])
+    assert diary.lines[0] == "start Toy (after Source)"
+    run(tmp_path / "undisturbed")
+    assert table_of(toy) == table_of(tmp_path / "undisturbed")
+
+
+# --- other processes ----------------------------------------------------------------------------
+
+
+def _run_in_child(folder: Path, tiny: Path, out: Path) -> None:
+    api.run(folder, out=out, plugins=[tiny])
+
+
+@pytest.fixture(scope="module")
+def forkserver() -> Any:
+    """A context whose children have torch and the harness loaded already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["harness.api", "harness.engine", "pandas", "scipy.stats"])
+    return context
+
+
+def _start(context: Any, *arguments: Any) -> BaseProcess:
+    process = context.Process(target=_run_in_child, args=arguments)
+    process.start()
+    return process
+
+
+def test_kill_9_at_random_points_changes_nothing(
+    run, toy: Path, tiny: Path, tmp_path: Path, forkserver: Any
+) -> None:
+    run(tmp_path / "undisturbed")
+    disturbed = tmp_path / "disturbed"
+    moments = random.Random(20)
+    for _ in range(12):
+        process = _start(forkserver, toy, tiny, disturbed)
+        timer = threading.Timer(moments.uniform(0.1, 1.5), os.kill, (process.pid, signal.SIGKILL))
+        timer.start()
+        process.join()
+        timer.cancel()
+        if process.exitcode == 0:
+            break
+    run(disturbed)
+    assert table_of(disturbed) == table_of(tmp_path / "undisturbed")
+
+
+def test_two_processes_share_one_benchmark(
+    run, toy: Path, tiny: Path, tmp_path: Path, forkserver: Any
+) -> None:
+    run(tmp_path / "alone")
+    shared_out = tmp_path / "shared"
+    processes = [_start(forkserver, toy, tiny, shared_out) for _ in range(2)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert table_of(shared_out) == table_of(tmp_path / "alone")
+    assert len(Store(shared_out).read_results()) == 16
+
+
+# --- errors that a user will meet ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ('train_on=["Toyy"]', PluginError, r"Unknown dataset 'Toyy'. Did you mean 'Toy'"),
+        ('backbones=["tinny"]', PluginError, r"Unknown backbone 'tinny'. Did you mean 'tiny'"),
+        ('heads=["mpl"]', PluginError, r"Unknown head 'mpl'. Did you mean 'mlp'"),
+        ('transfers=["scrath"]', PluginError, r"Unknown transfer 'scrath'. Did you mean 'scratch'"),
+        ('protocols=["strickt"]', PluginError, r"Unknown protocol.*Did you mean 'strict'"),
+        ('metrics=["mapp"]', PluginError, r"Unknown metric 'mapp'. Did you mean 'mape'"),
+        ('heads=[{name="mlp", hiden=[3]}]', BenchmarkError, r"head 'mlp'.*'hiden'.*mean 'hidden'"),
+        ('transfers=["two-stage"]', BenchmarkError, r"transfer 'two-stage'.*'source' is missing"),
+        ('transfers=["pretrained"]', WeightsError, r"no pretrained weights.*random"),
+        ('train_on=["WrongUnit"]', HarnessError, r"unit 'eV/atom', which is not a unit of thermal"),
+        ('train_on=["Nothing"]', HarnessError, r"'Nothing' has no usable row"),
+        ('train_on=["Two"]', HarnessError, r"'Two' cannot be split"),
+        ('device="cuda"', HarnessError, r"cuda"),
+    ],
+)
+def test_errors_name_the_thing_and_the_remedy(
+    run, change: str, kind: type[Exception], message: str
+) -> None:
+    import torch
+
+    if "cuda" in change and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(kind, match=message):
+        run(overrides=[change])
+
+
+def test_unusable_rows_are_fatal_on_request(run) -> None:
+    with pytest.raises(HarnessError, match=r"12 unusable rows in Nothing:\n  row 1 \(LiF\)"):
+        run(overrides=['train_on=["Nothing"]'], strict_data=True)
