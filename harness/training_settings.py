@@ -1,0 +1,52 @@
+"""How a stage is trained, as it is written in a benchmark file. Loads no torch."""
+
+from __future__ import annotations
+
+from math import cos, pi
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from harness.contracts import Settings
+
+Loss = Literal["mape", "mae-log", "mse", "huber"]
+
+
+class TrainingSettings(Settings):
+    """Settings of one fit; the defaults are those of the published study.
+
+    Attributes:
+        epochs: passes over the training rows.
+        batch_size: rows per member and step.
+        lr: learning rate of Adam at the first epoch.
+        weight_decay: L2 penalty of Adam (added to the gradient), per unit of weight.
+        loss: `mape` of κ on its own scale; `mae-log`, `mse` and `huber` (δ = 1) of the scaled
+            target, (log10(κ + offset) − mean) / std.
+        schedule: `cosine` (see `lr_at`) or `constant`.
+        cosine_period_epochs: epochs from one maximum of the learning rate to the next.
+        lr_floor_fraction: lowest learning rate, as a fraction of `lr`.
+        clip_norm: largest norm of one member's gradient; longer ones are shortened to it.
+        patience: epochs without a better validation score after which a member stops; none: never.
+    """
+
+    epochs: PositiveInt = 300
+    batch_size: PositiveInt = 8
+    lr: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 0.0
+    loss: Loss = "mape"
+    schedule: Literal["constant", "cosine"] = "cosine"
+    cosine_period_epochs: PositiveFloat = 1000.0
+    lr_floor_fraction: float = Field(default=0.01, ge=0.0, le=1.0)
+    clip_norm: PositiveFloat | None = None
+    patience: PositiveInt | None = None
+
+    def lr_at(self, epoch: int) -> float:
+        """Learning rate of an epoch; the first is epoch 0.
+
+        The published script's schedule (`CosineAnnealingLR` with T_max 1000, stepped twice per
+        epoch): lr(e) = lr·(f + (1 − f)·½(1 + cos(2πe / period))), f = `lr_floor_fraction`.
+        """
+        if self.schedule == "constant":
+            return self.lr
+        wave = 0.5 * (1.0 + cos(2.0 * pi * epoch / self.cosine_period_epochs))
+        return self.lr * (self.lr_floor_fraction + (1.0 - self.lr_floor_fraction) * wave)

@@ -1,0 +1,50 @@
+"""The multilayer perceptron, stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from harness import StackedLinear
+
+_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "softplus": functional.softplus,
+    "silu": functional.silu,
+}
+
+
+class Mlp(nn.Module):
+    """One multilayer perceptron per member, each initialised from its own generator.
+
+    Args:
+        generators: one per member.
+        width: length of the embedding.
+        hidden: widths of the hidden layers; may be empty.
+        activation: `relu`, `softplus` or `silu`.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        width: int,
+        hidden: Sequence[int],
+        activation: str,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            StackedLinear(generators, n_in, n_out) for n_in, n_out in pairwise((width, *hidden, 1))
+        )
+        self._activation = _ACTIVATIONS[activation]
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Takes `members × batch × width` to scaled targets, `members × batch`."""
+        *hidden, last = self.layers
+        x = embeddings
+        for layer in hidden:
+            x = self._activation(layer(x))
+        return torch.squeeze(last(x), -1)
