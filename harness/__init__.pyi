@@ -6,9 +6,11 @@ from .contracts import Arrays as Arrays
 from .contracts import Backbone as Backbone
 from .contracts import BackboneSpec as BackboneSpec
 from .contracts import DatasetSpec as DatasetSpec
+from .contracts import FitRows as FitRows
 from .contracts import HeadSpec as HeadSpec
 from .contracts import MetricSpec as MetricSpec
 from .contracts import Pool as Pool
+from .contracts import Predictor as Predictor
 from .contracts import PretrainedWeights as PretrainedWeights
 from .contracts import ProtocolRules as ProtocolRules
 from .contracts import ProtocolSpec as ProtocolSpec

@@ -42,17 +42,32 @@ def _plain(value: Any) -> str:
     return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
+def _as_choice(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
 def _as_choices(value: Any) -> Any:
     if isinstance(value, str | Mapping):
         value = [value]
     if isinstance(value, Iterable):
-        return [{"name": item} if isinstance(item, str) else item for item in value]
+        return [_as_choice(item) for item in value]
     return value
 
 
 Choices = Annotated[tuple[Choice, ...], BeforeValidator(_as_choices), Field(min_length=1)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
+
+class Baseline(Settings):
+    """A closed-form head on a backbone that is not trained: what every model must beat."""
+
+    backbone: Annotated[Choice, BeforeValidator(_as_choice)] = Choice(name="composition")
+    head: Annotated[Choice, BeforeValidator(_as_choice)]
+
+
+DEFAULT_BASELINES = tuple(
+    Baseline(head=Choice(name=name)) for name in ("best-constant", "mean-log", "nearest")
+)
 DEFAULT_METRICS = ("mae-log", "rmse-log", "spearman", "mape", "median-ape", "mae", "r2-log")
 
 
@@ -64,6 +79,8 @@ class Benchmark(Settings):
         title, summary: shown above its tables.
         train_on, test_on: datasets, the rows and columns of the matrix.
         backbones, heads, transfers, protocols: every combination is a configuration.
+        baselines: closed-form models trained on every dataset of `train_on`; the trivial ones
+            unless given, none if empty.
         runs: run numbers 1 … runs; each is one seed and one split.
         seed: the root seed from which every other is derived.
         metrics: the first is the one shown by default.
@@ -83,6 +100,7 @@ class Benchmark(Settings):
     heads: Choices = (Choice(name="mlp"),)
     transfers: Choices = (Choice(name="scratch"),)
     protocols: Choices = (Choice(name="strict"),)
+    baselines: tuple[Baseline, ...] = DEFAULT_BASELINES
     runs: int = Field(default=9, ge=1)
     seed: int = 0
     metrics: Names = DEFAULT_METRICS

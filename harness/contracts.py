@@ -162,9 +162,30 @@ class BackboneSpec:
     rows_per_second: float = 1000.0
 
 
+@dataclass(frozen=True, eq=False)
+class FitRows:
+    """What one member's closed-form head is fitted to.
+
+    Attributes:
+        embeddings: training rows × width.
+        kappa: labels in W/(m·K), one per row.
+        scaler: for heads that work on the scaled target.
+        seed: for heads that draw random numbers.
+    """
+
+    embeddings: Floats
+    kappa: Floats
+    scaler: Scaler
+    seed: int
+
+
+Predictor = Callable[["Floats"], "Floats"]
+"""Embeddings, rows × width → κ in W/(m·K), one per row."""
+
+
 @dataclass(frozen=True)
 class HeadSpec:
-    """A head by name.
+    """A head by name: trained by gradient together with the backbone, or fitted in closed form.
 
     Attributes:
         name: as it is written in a benchmark file.
@@ -172,12 +193,16 @@ class HeadSpec:
         settings: typed settings; a benchmark file may set exactly its fields.
         make: (settings, width, generators) → stacked module whose `forward` takes embeddings
             `members × batch × width` to scaled targets `members × batch`.
+        fit: instead of `make`: (settings, rows of one member) → predictor. The backbone then stays
+            as it starts, and the fit is made anew from its rows whenever it is needed, so it must
+            be cheap and depend on nothing else.
     """
 
     name: str
     summary: str
     settings: type[Settings]
-    make: Callable[[Any, int, Sequence[torch.Generator]], nn.Module]
+    make: Callable[[Any, int, Sequence[torch.Generator]], nn.Module] | None = None
+    fit: Callable[[Any, FitRows], Predictor] | None = None
 
 
 # --- transfers --------------------------------------------------------------------------------

@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.contracts import FitRows
 from harness.encodings import load_encodings
 from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
+from harness.prediction import embed, predict, resolve_device
+from harness.progress import EpochReport, FitResult
 from harness.scores import SUBSETS, score_run
-from harness.training import FitResult, StackData, fit, predict, resolve_device
+from harness.training import StackData, fit
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
     from torch import nn
 
-    from harness.contracts import Pool
+    from harness.contracts import Floats, Pool
     from harness.dataset import Dataset
     from harness.locations import Locations
     from harness.plan import Model, Plan, Scoring, StageNode
     from harness.registry import Registry
     from harness.store import Store
-
-PREDICT_BATCH = 256
-"""Crystals per member in one forward pass when predicting."""
 
 
 def execute(plan: Plan, store: Store, registry: Registry, locations: Locations) -> None:
@@ -96,64 +96,68 @@ class _Engine:
 
     def _train(self, node: StageNode, done: int, total: int) -> None:
         started = time.perf_counter()
-        backbone, head = self._modules(node.model, node)
-        transferred = self._start_weights(node, backbone, head)
-        checkpoint = self.store.checkpoint_path(node.key)
         self._tell(
             "stage_started",
             StageStarted(
                 node.key, node.title, len(node.members), node.training.epochs, done, total
             ),
         )
-        result = fit(
-            backbone,
-            head,
+        model = self._modules(node)
+        transferred = self._start_weights(node, model)
+        result = None if node.closed_form else self._fit(node, model)
+        seconds = time.perf_counter() - started
+        self._work_done += _work(node)
+        record = self._record(node, result, transferred, seconds)
+        self.store.write_stage(node.key, _tensors(model), record)
+        self._tell("stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total))
+
+    def _fit(self, node: StageNode, model: nn.ModuleDict) -> FitResult:
+        def tell(epoch: EpochReport) -> None:
+            event = EpochFinished(
+                node.key,
+                node.title,
+                epoch.epoch,
+                node.training.epochs,
+                node.protocol.rules.selection,
+                epoch.score,
+                epoch.skipped,
+                (self._work_done + epoch.epoch * node.rows) / self._work_total,
+            )
+            self._tell("epoch_finished", event)
+
+        return fit(
+            model["backbone"],
+            model["head"],
             self._stack_data(node),
             node.training,
             freeze=node.freeze,
             selection=self.registry.metrics[node.protocol.rules.selection],
             device=self.device,
-            checkpoint=checkpoint,
+            checkpoint=self.store.checkpoint_path(node.key),
             identity=node.key,
-            on_epoch=lambda epoch: self._tell(
-                "epoch_finished",
-                EpochFinished(
-                    node.key,
-                    node.title,
-                    epoch.epoch,
-                    node.training.epochs,
-                    node.protocol.rules.selection,
-                    epoch.score,
-                    epoch.skipped,
-                    (self._work_done + epoch.epoch * node.rows) / self._work_total,
-                ),
-            ),
+            on_epoch=tell,
         )
-        seconds = time.perf_counter() - started
-        self._work_done += _work(node)
-        self.store.write_stage(
-            node.key,
-            _tensors(backbone, head),
-            self._record(node, result, transferred, seconds),
-        )
-        self._tell("stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total))
 
-    def _modules(self, model: Model, node: StageNode) -> tuple[nn.Module, nn.Module]:
+    def _modules(self, node: StageNode) -> nn.ModuleDict:
+        """Makes the stacked backbone and, unless it is fitted in closed form, the head."""
         import torch
+        from torch import nn
 
         generators = [torch.Generator().manual_seed(m.init_seed) for m in node.members]
-        backbone = model.backbone.build(generators)
-        head = model.head.make(model.head_settings, model.backbone.width, generators)
-        return backbone.to(self.device), head.to(self.device)
+        model = node.model
+        parts = {"backbone": model.backbone.build(generators)}
+        if model.head.make is not None:
+            parts["head"] = model.head.make(model.head_settings, model.backbone.width, generators)
+        return nn.ModuleDict(parts).to(self.device)
 
-    def _start_weights(self, node: StageNode, backbone: nn.Module, head: nn.Module) -> int:
+    def _start_weights(self, node: StageNode, model: nn.ModuleDict) -> int:
         """Puts the starting weights in place; returns the number of tensors transferred."""
         if node.parent is not None:
             tensors, _ = self.store.read_stage(node.parent.key)
-            _load_tensors(backbone, head, tensors)
+            model.load_state_dict(tensors)
             return len(tensors)
         if node.weights is not None:
-            return node.model.backbone.load_pretrained(backbone, node.weights)
+            return node.model.backbone.load_pretrained(model["backbone"], node.weights)
         return 0
 
     def _stack_data(self, node: StageNode) -> StackData:
@@ -176,7 +180,7 @@ class _Engine:
         return self._pools[key]
 
     def _record(
-        self, node: StageNode, result: FitResult, transferred: int, seconds: float
+        self, node: StageNode, result: FitResult | None, transferred: int, seconds: float
     ) -> dict[str, Any]:
         return {
             "title": node.title,
@@ -195,10 +199,10 @@ class _Engine:
             "train_rows": [len(member.train) for member in node.members],
             "validation_rows": [len(member.validation) for member in node.members],
             "scalers": [asdict(member.scaler) for member in node.members],
-            "best_epoch": [int(epoch) for epoch in result.best_epoch],
-            "skipped_updates": [int(count) for count in result.skipped],
-            "history": _jsonable(result.history),
-            "member_epochs": result.member_epochs,
+            "best_epoch": list(result.best_epoch) if result else None,
+            "skipped_updates": list(result.skipped) if result else None,
+            "history": _jsonable(result.history) if result else None,
+            "member_epochs": result.member_epochs if result else 0,
             "seconds": seconds,
             "environment": environment(self.device),
         }
@@ -215,25 +219,35 @@ class _Engine:
         ]
         if not todo:
             return
-        backbone, head = self._modules(node.model, node)
+        model = self._modules(node)
         tensors, record = self.store.read_stage(node.key)
-        _load_tensors(backbone, head, tensors)
+        model.load_state_dict(tensors)
         for scoring in todo:
-            predictions = predict(
-                backbone,
-                head,
-                self._pool(scoring.dataset, node.model),
-                list(scoring.rows),
-                [member.scaler for member in node.members],
-                device=self.device,
-                batch_size=PREDICT_BATCH,
-            )
+            predictions = self._predict(node, model, scoring)
             self.store.write_predictions(scoring.key, _prediction_rows(scoring, predictions))
             self.store.append_results(self._result_lines(scoring, predictions, record))
             self._tell("cell_finished", CellFinished(**vars(scoring.cell), runs=len(runs)))
 
+    def _predict(self, node: StageNode, model: nn.ModuleDict, scoring: Scoring) -> list[Floats]:
+        """Returns κ in W/(m·K) of every run's test rows."""
+        pool = self._pool(scoring.dataset, node.model)
+        if node.model.head.fit is None:
+            scalers = [member.scaler for member in node.members]
+            parts = model["backbone"], model["head"]
+            return predict(*parts, pool, scoring.rows, scalers, device=self.device)
+        own = self._pool(node.dataset, node.model)
+        rows = [member.train for member in node.members]
+        trained = embed(model["backbone"], own, rows, device=self.device)
+        tested = embed(model["backbone"], pool, scoring.rows, device=self.device)
+        predictions = []
+        for member, known, asked in zip(node.members, trained, tested, strict=True):
+            labels = member.labels[member.train]
+            fit_rows = FitRows(known, labels, member.scaler, member.init_seed)
+            predictions.append(node.model.head.fit(node.model.head_settings, fit_rows)(asked))
+        return predictions
+
     def _result_lines(
-        self, scoring: Scoring, predictions: list[Any], record: Mapping[str, Any]
+        self, scoring: Scoring, predictions: list[Floats], record: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
         stage = scoring.stage
         lines = []
@@ -249,9 +263,10 @@ class _Engine:
                     "scores": _jsonable({subset: scores[subset] for subset in SUBSETS}),
                     "stage": stage.key,
                     "train_rows": len(member.train),
-                    "best_epoch": record["best_epoch"][index],
-                    "epochs": stage.training.epochs,
-                    "skipped_updates": record["skipped_updates"][index],
+                    "best_epoch": record["best_epoch"] and record["best_epoch"][index],
+                    "epochs": 0 if stage.closed_form else stage.training.epochs,
+                    "skipped_updates": record["skipped_updates"]
+                    and record["skipped_updates"][index],
                     "datasets": {
                         data.name: {"digest": data.digest, "rows": len(data)}
                         for data in (*(s.dataset for s in stage.chain), scoring.dataset)
@@ -274,7 +289,7 @@ class _Engine:
 
 
 def _work(node: StageNode) -> int:
-    return node.training.epochs * node.rows
+    return 0 if node.closed_form else node.training.epochs * node.rows
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -298,25 +313,12 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _tensors(backbone: nn.Module, head: nn.Module) -> dict[str, torch.Tensor]:
-    return {
-        f"{name}.{key}": tensor.detach().cpu().clone().contiguous()
-        for name, module in (("backbone", backbone), ("head", head))
-        for key, tensor in module.state_dict().items()
-    }
+def _tensors(model: nn.ModuleDict) -> dict[str, torch.Tensor]:
+    state = model.state_dict()
+    return {key: tensor.detach().cpu().clone().contiguous() for key, tensor in state.items()}
 
 
-def _load_tensors(
-    backbone: nn.Module, head: nn.Module, tensors: Mapping[str, torch.Tensor]
-) -> None:
-    for name, module in (("backbone", backbone), ("head", head)):
-        prefix = f"{name}."
-        module.load_state_dict(
-            {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-        )
-
-
-def _prediction_rows(scoring: Scoring, predictions: list[Any]) -> pd.DataFrame:
+def _prediction_rows(scoring: Scoring, predictions: list[Floats]) -> pd.DataFrame:
     import pandas as pd
 
     frames = []

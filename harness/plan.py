@@ -7,7 +7,7 @@ a stage whose artefact exists is not run again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
+
+BASELINE = "baseline"
+"""Stands in place of a transfer strategy's name for the benchmark's baselines."""
 
 FORMAT = 1
 """Raised when the meaning of an artefact changes, so that old ones are not taken for new ones."""
@@ -113,6 +116,11 @@ class StageNode:
     members: tuple[MemberRows, ...]
 
     @property
+    def closed_form(self) -> bool:
+        """Whether the head is fitted in closed form, the backbone staying as it starts."""
+        return self.model.head.fit is not None
+
+    @property
     def rows(self) -> int:
         """Training rows, summed over members."""
         return sum(len(member.train) for member in self.members)
@@ -120,7 +128,11 @@ class StageNode:
     @property
     def seconds(self) -> float:
         """A rough estimate of its training time on two CPU cores."""
-        return self.training.epochs * self.rows / self.model.rows_per_second
+        return (
+            0.0
+            if self.closed_form
+            else self.training.epochs * self.rows / self.model.rows_per_second
+        )
 
     @cached_property
     def chain(self) -> tuple[StageNode, ...]:
@@ -216,17 +228,15 @@ class _Planner:
         self.strategies = [self._strategy(choice) for choice in benchmark.transfers]
         self.protocols = [self._protocol(choice) for choice in benchmark.protocols]
         self.models = [
-            model
+            self._model(backbone, head)
             for backbone in benchmark.backbones
-            for model in self._models(backbone, benchmark.heads)
+            for head in benchmark.heads
         ]
-        self.library = Library(
-            registry,
-            locations,
-            limit,
-            [(m.backbone_choice.name, m.backbone.elements) for m in self.models],
-            strict_data,
-        )
+        self.baselines = [self._model(b.backbone, b.head) for b in benchmark.baselines]
+        known = [
+            (m.backbone_choice.name, m.backbone.elements) for m in (*self.models, *self.baselines)
+        ]
+        self.library = Library(registry, locations, limit, dict.fromkeys(known), strict_data)
         self.stages: dict[str, StageNode] = {}
 
     def _check_names(self) -> None:
@@ -247,52 +257,42 @@ class _Planner:
         self.registry.metrics[rules.selection]
         return Rules(choice, rules)
 
-    def _models(self, choice: Choice, heads: Sequence[Choice]) -> list[Model]:
-        spec = self.registry.backbones[choice.name]
-        settings = check_settings(spec.settings, choice.settings, f"backbone {choice.name!r}")
-        head_specs = [self.registry.heads[head.name] for head in heads]
-        head_settings = [
-            check_settings(head_spec.settings, head.settings, f"head {head.name!r}")
-            for head_spec, head in zip(head_specs, heads, strict=True)
-        ]
-        backbone = spec.make(settings)
-        return [
-            Model(
-                choice,
-                backbone,
-                spec.rows_per_second,
-                head,
-                head_spec,
-                chosen,
-                {
-                    "backbone": [choice.name, settings.model_dump(mode="json")],
-                    "head": [head.name, chosen.model_dump(mode="json")],
-                },
-            )
-            for head, head_spec, chosen in zip(heads, head_specs, head_settings, strict=True)
-        ]
+    def _model(self, backbone: Choice, head: Choice) -> Model:
+        spec = self.registry.backbones[backbone.name]
+        settings = check_settings(spec.settings, backbone.settings, f"backbone {backbone.name!r}")
+        head_spec = self.registry.heads[head.name]
+        head_settings = check_settings(head_spec.settings, head.settings, f"head {head.name!r}")
+        return Model(
+            backbone,
+            spec.make(settings),
+            spec.rows_per_second,
+            head,
+            head_spec,
+            head_settings,
+            {
+                "backbone": [backbone.name, settings.model_dump(mode="json")],
+                "head": [head.name, head_settings.model_dump(mode="json")],
+            },
+        )
 
     def plan(self) -> Plan:
         scorings: list[Scoring] = []
         skipped: list[tuple[str, str]] = []
         for protocol in self.protocols:
             splits = Splits(self.library, protocol.rules, self.benchmark.seed)
-            for model in self.models:
-                for strategy in self.strategies:
-                    for target in self.benchmark.train_on:
-                        stages = list(strategy.spec.stages(strategy.settings, target))
-                        if not stages:
-                            skipped.append((strategy.choice.label, target))
-                            continue
-                        last = self._chain(stages, model, protocol, splits)
-                        identity = (
-                            model.backbone_choice.label,
-                            model.head_choice.label,
-                            strategy.choice.label,
-                            protocol.label,
-                            target,
-                        )
-                        scorings += self._scorings(last, identity, splits)
+            for model, transfer, target, stages in self._configurations():
+                if not stages:
+                    skipped.append((transfer, target))
+                    continue
+                last = self._chain(stages, model, protocol, splits)
+                identity = (
+                    model.backbone_choice.label,
+                    model.head_choice.label,
+                    transfer,
+                    protocol.label,
+                    target,
+                )
+                scorings += self._scorings(last, identity, splits)
         return Plan(
             self.benchmark,
             self.library,
@@ -301,10 +301,27 @@ class _Planner:
             tuple(dict.fromkeys(skipped)),
         )
 
+    def _configurations(self) -> Iterator[tuple[Model, str, str, list[Stage]]]:
+        """Yields (model, transfer's label, target, stages) for every row of the table."""
+        targets = self.benchmark.train_on
+        for model in self.baselines:
+            for target in targets:
+                yield model, BASELINE, target, [Stage(target, "random")]
+        for model in self.models:
+            for strategy in self.strategies:
+                for target in targets:
+                    stages = list(strategy.spec.stages(strategy.settings, target))
+                    yield model, strategy.choice.label, target, stages
+
     def _chain(
         self, stages: Sequence[Stage], model: Model, protocol: Rules, splits: Splits
     ) -> StageNode:
         node: StageNode | None = None
+        if model.head.fit is not None and len(stages) > 1:
+            raise BenchmarkError(
+                f"The head {model.head_choice.name!r} is fitted in closed form and trains no "
+                "backbone, so a strategy of several stages makes no sense with it."
+            )
         if stages[0].start == "previous":
             raise BenchmarkError("A transfer strategy's first stage cannot start from 'previous'.")
         for position, stage in enumerate(stages):
@@ -324,6 +341,8 @@ class _Planner:
     ) -> StageNode:
         parent = previous if stage.start == "previous" else None
         training = self.benchmark.training_for(stage.dataset, stage.training)
+        if model.head.fit is not None:  # what concerns gradients alone must not change its key
+            training = TrainingSettings()
         weights = (
             model.backbone.find_pretrained(self.locations) if stage.start == "pretrained" else None
         )

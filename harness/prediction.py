@@ -69,14 +69,36 @@ def predict(
     Returns:
         For each member one value per row, which may be infinite or NaN.
     """
-    backbone.to(device).eval()
-    head.to(device).eval()
+    scaled = _outputs(nn.Sequential(backbone, head), pool, rows, device, batch_size)
+    return [scaler.decode(own) for own, scaler in zip(scaled, scalers, strict=True)]
+
+
+def embed(
+    backbone: nn.Module,
+    pool: Pool,
+    rows: Sequence[Indices],
+    *,
+    device: torch.device,
+    batch_size: int = PREDICTION_BATCH,
+) -> list[Floats]:
+    """Returns each member's embeddings of its rows, `rows × width`; arguments as of `predict`."""
+    return _outputs(backbone, pool, rows, device, batch_size)
+
+
+def _outputs(
+    module: nn.Module,
+    pool: Pool,
+    rows: Sequence[Indices],
+    device: torch.device,
+    batch_size: int,
+) -> list[Floats]:
+    module.to(device).eval()
     longest = max(len(r) for r in rows)
     places = padded(rows, longest)
-    scaled = np.zeros(places.shape)
+    parts = []
     for start in range(0, longest, batch_size):
-        part = slice(start, start + batch_size)
-        batch = pool.batch(np.ascontiguousarray(places[:, part]))
+        batch = pool.batch(np.ascontiguousarray(places[:, start : start + batch_size]))
         with torch.inference_mode():
-            scaled[:, part] = head(backbone(batch)).cpu().numpy()
-    return [scaler.decode(scaled[m, : len(rows[m])]) for m, scaler in enumerate(scalers)]
+            parts.append(module(batch).cpu().numpy().astype(np.float64))
+    whole = np.concatenate(parts, axis=1)
+    return [whole[member, : len(own)] for member, own in enumerate(rows)]

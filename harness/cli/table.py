@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import loads
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,8 +46,8 @@ def print_board(board: Leaderboard, metric: str, json: bool) -> None:
 
     if json:
         summary = board.summary()
-        cells = summary.astype(object).where(summary.notna(), None)
-        print_json({"benchmark": board.name, "cells": records(cells)})
+        cells = loads(summary.to_json(orient="records"))
+        print_json({"benchmark": board.name, "cells": cells})
         return
     matrix = board.matrix(metric)
     tests = [str(name) for name in matrix if name in set(board.settings["test_on"])]

@@ -17,6 +17,7 @@ title = "A toy"
 train_on = ["Toy"]
 test_on = ["Toy", "Twins"]
 backbones = ["tiny"]
+baselines = []
 heads = [{ name = "mlp", hidden = [8] }]
 runs = 2
 metrics = ["mae-log", "mape"]

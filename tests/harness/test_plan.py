@@ -25,6 +25,7 @@ def planned(tiny: Path):
             "train_on": ["Toy"],
             "test_on": ["Toy"],
             "backbones": ["tiny"],
+            "baselines": [],
             "runs": 2,
             **changes,
         }

@@ -24,6 +24,7 @@ BENCHMARK = """
 train_on = ["Toy", "Twins"]
 test_on = ["Toy", "Twins"]
 backbones = ["tiny"]
+baselines = []
 heads = [{ name = "mlp", hidden = [16] }]
 transfers = ["scratch", { name = "two-stage", source = "Source", source_start = "random" }]
 runs = 2
