@@ -1,0 +1,105 @@
+"""Trivial and classical baselines: heads fitted in closed form to a backbone as it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from harness import FitRows, HeadSpec, Predictor, Settings, hookimpl
+
+
+class ConstantSettings(Settings):
+    """Settings of the head `best-constant`.
+
+    Attributes:
+        metric: what the constant minimises (for `r2-log`: maximises) on the training rows.
+    """
+
+    metric: Literal["mape", "mae", "mae-log", "rmse-log", "r2-log"] = "mape"
+
+
+class MeanSettings(Settings):
+    """The head `mean-log` has no settings."""
+
+
+class NearestSettings(Settings):
+    """Settings of the head `nearest`.
+
+    Attributes:
+        distance: between embeddings. On element fractions half the `manhattan` distance is the
+            share of atoms that differ.
+        standardise: divide every feature by its standard deviation over the training rows; for
+            embeddings whose features have different units.
+    """
+
+    distance: Literal["manhattan", "euclidean"] = "manhattan"
+    standardise: bool = False
+
+
+class ForestSettings(Settings):
+    """Settings of the head `random-forest`, as in scikit-learn's `RandomForestRegressor`.
+
+    Attributes:
+        n_estimators: trees.
+        max_features: share of the features that a split may choose from.
+        min_samples_leaf: training rows in a leaf, at least.
+    """
+
+    n_estimators: PositiveInt = 100
+    max_features: Annotated[float, Field(gt=0, le=1)] = 1 / 3
+    min_samples_leaf: PositiveInt = 1
+
+
+@hookimpl
+def register_heads() -> Iterable[HeadSpec]:
+    """Offers the baselines; the first two ignore the embeddings."""
+    yield HeadSpec(
+        name="best-constant",
+        summary="the constant that is best for one metric on the training rows",
+        settings=ConstantSettings,
+        fit=_fit_best_constant,
+    )
+    yield HeadSpec(
+        name="mean-log",
+        summary="the mean of log κ over the training rows, as κ",
+        settings=MeanSettings,
+        fit=_fit_mean_log,
+    )
+    yield HeadSpec(
+        name="nearest",
+        summary="κ of the nearest training row; a polymorph twin where there is one",
+        settings=NearestSettings,
+        fit=_fit_nearest,
+    )
+    yield HeadSpec(
+        name="random-forest",
+        summary="random forest for log κ; needs the extra `baselines`",
+        settings=ForestSettings,
+        fit=_fit_forest,
+    )
+
+
+def _fit_best_constant(settings: ConstantSettings, rows: FitRows) -> Predictor:
+    from harness_baselines.constant import best_constant, predict_constant
+
+    return predict_constant(best_constant(rows.kappa, settings.metric))
+
+
+def _fit_mean_log(settings: MeanSettings, rows: FitRows) -> Predictor:
+    from harness_baselines.constant import best_constant, predict_constant
+
+    return predict_constant(best_constant(rows.kappa, "rmse-log"))
+
+
+def _fit_nearest(settings: NearestSettings, rows: FitRows) -> Predictor:
+    from harness_baselines.nearest import fit_nearest
+
+    return fit_nearest(rows, settings.distance, settings.standardise)
+
+
+def _fit_forest(settings: ForestSettings, rows: FitRows) -> Predictor:
+    from harness_baselines.forest import fit_forest
+
+    return fit_forest(rows, **settings.model_dump())

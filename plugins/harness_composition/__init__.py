@@ -1,0 +1,42 @@
+"""Composition features as a backbone without parameters: what a structure adds starts here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+from harness import BackboneSpec, Settings, hookimpl
+
+if TYPE_CHECKING:
+    from harness_composition.backbone import CompositionBackbone
+
+
+class CompositionSettings(Settings):
+    """Settings of the backbone `composition`.
+
+    Attributes:
+        features: `fractions` of the 118 elements, or `elements`, which adds statistics of the
+            elements' properties (see `harness_composition.properties`).
+    """
+
+    features: Literal["fractions", "elements"] = "fractions"
+
+
+@hookimpl
+def register_backbones() -> Iterable[BackboneSpec]:
+    """Offers `composition`."""
+    return [
+        BackboneSpec(
+            name="composition",
+            summary="element fractions, with statistics of element properties on request",
+            settings=CompositionSettings,
+            make=_make,
+            rows_per_second=100_000.0,
+        )
+    ]
+
+
+def _make(settings: CompositionSettings) -> CompositionBackbone:
+    from harness_composition.backbone import CompositionBackbone
+
+    return CompositionBackbone(settings.features)
