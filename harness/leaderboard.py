@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchmarkError, did_you_mean
-from harness.scores import SUBSETS
+from harness.scores import CELL, SUBSETS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from harness.contracts import MetricSpec
     from harness.store import Store
 
-CELL = ("backbone", "head", "transfer", "protocol", "train_on", "test_on")
 PLAN_FILE = "plan.json"
 
 
@@ -30,8 +29,10 @@ class Leaderboard:
         settings: the benchmark as it was run.
         metrics: names, the first being the one shown by default.
         cells: every cell of the plan in table order, as mappings over `CELL`.
-        runs: one row per cell, run and subset: the cell's columns, `run`, `subset`, `n`, `failed`,
-            and one column per metric (NaN where it could not be computed).
+        runs: one row per cell, run and subset: the cell's columns, `run`, `train_share` (rows
+            trained on, of all in the dataset), `test_share` (rows tested on, overlap or not, of all
+            in the dataset), `subset`, `n`, `failed`, and one column per metric (NaN where it could
+            not be computed).
     """
 
     name: str
@@ -56,6 +57,9 @@ class Leaderboard:
             {
                 **{column: line[column] for column in CELL},
                 "run": line["run"],
+                "train_share": line["train_rows"] / line["datasets"][line["train_on"]]["rows"],
+                "test_share": line["scores"]["all"]["n"]
+                / line["datasets"][line["test_on"]]["rows"],
                 "subset": subset,
                 **{k: math.nan if v is None else v for k, v in line["scores"][subset].items()},
             }
@@ -64,7 +68,7 @@ class Leaderboard:
             for subset in SUBSETS
         ]
         metrics = tuple(plan["benchmark"]["metrics"])
-        columns = [*CELL, "run", "subset", "n", "failed", *metrics]
+        columns = [*CELL, "run", "train_share", "test_share", "subset", "n", "failed", *metrics]
         return cls(
             plan["benchmark"]["name"],
             plan["benchmark"]["title"],

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from harness.contracts import MetricSpec
 
+CELL = ("backbone", "head", "transfer", "protocol", "train_on", "test_on")
+"""What tells the cells of a table apart, in the order in which tables show it."""
+
 SUBSETS = ("all", "overlap-free")
 """All test rows of a run; and those whose group (reduced formula) is in no training set of the
 chain that the predictions come from."""

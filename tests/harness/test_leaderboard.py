@@ -40,7 +40,13 @@ def cell(test_on: str, key: str) -> dict[str, str]:
 
 def result(cell: dict[str, str], run: int, value: float | None, failed: int = 0) -> dict[str, Any]:
     scores = {"n": 5, "failed": failed, "mape": value}
-    return {**cell, "run": run, "scores": {"all": scores, "overlap-free": scores}}
+    return {
+        **cell,
+        "run": run,
+        "scores": {"all": scores, "overlap-free": scores},
+        "train_rows": 14,
+        "datasets": {name: {"rows": 20} for name in (cell["train_on"], cell["test_on"])},
+    }
 
 
 @pytest.fixture
@@ -62,6 +68,12 @@ def test_mean_and_std_over_runs(board) -> None:
     assert (row["mape"], row["runs"]) == (3.0, 3)
     assert row["mape_std"] == pytest.approx(7**0.5)
     assert made.matrix("mape")["A"].item() == "3.00 (2.65)"
+
+
+def test_runs_tell_the_shares_of_rows_trained_and_tested_on(board) -> None:
+    rows = board(result(cell("B", "kb"), 1, 0.5)).runs
+    assert rows["train_share"].tolist() == [0.7, 0.7]
+    assert rows["test_share"].tolist() == [0.25, 0.25]
 
 
 def test_a_single_run_has_no_std(board) -> None:
