@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from harness.cli.audit import audit
 from harness.cli.datasets import datasets
 from harness.cli.doctor import doctor
 from harness.cli.plugins import plugins
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(table)
+app.command()(audit)
 app.add_typer(datasets, name="datasets")
 app.add_typer(plugins, name="plugins")
 app.command()(doctor)

@@ -1,0 +1,144 @@
+"""`harness audit`: what the data of a benchmark holds and shares, before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.options import (
+    BenchmarkArgument,
+    DataOption,
+    JsonOption,
+    PluginOption,
+    WeightsOption,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.audit import Audit
+
+CONFIGURATION = ["backbone", "head", "transfer", "protocol", "train_on"]
+
+
+def audit(
+    benchmark: BenchmarkArgument,
+    data_dir: DataOption = None,
+    weights_dir: WeightsOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder to write to; `audit` beside the results unless given."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a key, as runs=3; may be repeated."),
+    ] = None,
+    plugin: PluginOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what a benchmark's datasets hold and share, before anything is trained.
+
+    Sizes, polymorph twins, overlaps by id, formula and structure, what pretrained weights have
+    seen, and the test rows left to each cell. Writes CSV files and a heat map.
+    """
+    from harness import api
+    from harness.audit import audit_benchmark
+    from harness.registry import Registry
+
+    planned = api.prepare(
+        benchmark,
+        overrides=overrides or (),
+        data_dir=data_dir,
+        weights_dir=weights_dir,
+        registry=Registry(plugin or ()),
+    )
+    findings = audit_benchmark(planned)
+    folder = out or api.default_out(benchmark) / "audit"
+    paths = findings.write(folder)
+    print_audit(findings, json=json)
+    if not json:
+        print(f"Written to {folder}: {', '.join(path.name for path in paths)}")
+
+
+def print_audit(findings: Audit, json: bool) -> None:
+    """Prints every finding as tables, or as one JSON document."""
+    from harness.audit import LEVELS, TOLERANCES
+    from harness.cli.output import print_json, print_table, records
+
+    if json:
+        frames = ("datasets", "overlap", "weights", "cells")
+        print_json({name: records(getattr(findings, name)) for name in frames})
+        return
+    _print_datasets(findings)
+    for level in LEVELS:
+        table = _overlap_table(findings, level)
+        names = [str(name) for name in table.columns]
+        print_table(f"Rows with a counterpart in …, by {level}", records(table), names[1:])
+    print(
+        "Of a dataset with itself: rows that another row is a counterpart of. Ids are compared as\n"
+        "written, so datasets that name their rows by different schemes have none in common.\n"
+        f"Structures, compared where formulas agree: {TOLERANCES}.\n"
+    )
+    _print_weights(findings)
+    table = _cells_table(findings.cells)
+    tests = [str(name) for name in table.columns if name not in CONFIGURATION]
+    title = "Test rows, mean over runs; → overlap-free, where some are lost"
+    print_table(title, records(table), tests)
+
+
+def _print_datasets(findings: Audit) -> None:
+    from harness.cli.output import print_table, records
+
+    rows = [
+        {
+            "dataset": row["dataset"],
+            "rows": row["rows"],
+            "formulas": row["formulas"],
+            "twins": row["twins"],
+            "κ min": f"{row['kappa_min']:.3g}",
+            "κ median": f"{row['kappa_median']:.3g}",
+            "κ max": f"{row['kappa_max']:.4g}",
+            "elements": row["elements"],
+            "unusable": row["unusable"],
+        }
+        for row in records(findings.datasets)
+    ]
+    title = f"{findings.title}: datasets, κ in W/(m·K)"
+    print_table(title, rows, numeric=list(rows[0])[1:])
+    print("Twins: rows whose formula another row of the dataset has (polymorphs, mostly).\n")
+
+
+def _print_weights(findings: Audit) -> None:
+    from harness.cli.output import print_table, records
+
+    if findings.weights.empty:
+        print("Pretrained weights: none are used.\n")
+        return
+    keys = ["backbone", "transfer", "weights", "seen"]
+    grouped = findings.weights.groupby(keys, sort=False)["train_on"].agg(", ".join)
+    table = grouped.reset_index()[["backbone", "transfer", "train_on", "weights", "seen"]]
+    print_table("Pretrained weights and the data they have seen", records(table))
+
+
+def _overlap_table(findings: Audit, level: str) -> pd.DataFrame:
+    from harness.heatmap import format_share
+
+    counts = findings.matrix(level).astype(str)
+    table = counts + " (" + findings.matrix(level, "share").map(format_share) + ")"
+    return table.rename_axis(columns=None).reset_index()
+
+
+def _cells_table(cells: pd.DataFrame) -> pd.DataFrame:
+    """One line per configuration; without backbone and head where the counts do not need them."""
+    import pandas as pd
+
+    free = cells["n_overlap_free"].map(" → {:.1f}".format)
+    entries = cells["n_all"].map("{:.1f}".format) + free.where(cells["lost"] > 0, "")
+    wide = cells.assign(entry=entries).pivot(index=CONFIGURATION, columns="test_on", values="entry")
+    in_order = pd.MultiIndex.from_frame(cells[CONFIGURATION].drop_duplicates())
+    wide = wide.reindex(in_order)[list(dict.fromkeys(cells["test_on"]))]
+    wide = wide.rename_axis(columns=None).reset_index()
+    short = wide.drop(columns=["backbone", "head"]).drop_duplicates()
+    return wide if short.duplicated(CONFIGURATION[2:]).any() else short

@@ -1,0 +1,120 @@
+"""`harness audit`: what people and scripts read before anything is trained."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import cli
+
+BENCHMARK = """
+title = "A toy"
+train_on = ["Toy"]
+test_on = ["Toy", "Twins"]
+backbones = ["tiny"]
+baselines = []
+transfers = ["scratch", { name = "two-stage", source = "Source", source_start = "random" }]
+runs = 2
+"""
+
+Call = Callable[..., tuple[int, str, str]]
+
+FILES = [
+    "audit_cells.csv",
+    "audit_datasets.csv",
+    "audit_overlap.csv",
+    "audit_overlap.png",
+    "audit_overlap.svg",
+    "audit_weights.csv",
+]
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "benchmark.toml").write_text(BENCHMARK)
+    return tmp_path / "toy"
+
+
+@pytest.fixture
+def audit(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Runs `harness audit` in this process; returns exit status, standard output and error."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["harness", "audit", *arguments, "--plugin", str(tiny)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        output = capsys.readouterr()
+        return int(ended.value.code or 0), output.out, output.err
+
+    return call
+
+
+def test_tables_for_people(audit: Call, toy: Path) -> None:
+    status, out, err = audit(str(toy))
+    assert (status, err) == (0, "")
+    for expected in (
+        "A toy: datasets",
+        "Rows with a counterpart in …, by id",
+        "by formula",
+        "by structure",
+        "48 (100 %)",
+        "StructureMatcher",
+        "ltol 0.2, stol 0.3, angle_tol 5°",
+        "Pretrained weights: none are used.",
+        "Test rows, mean over runs",
+    ):
+        assert expected in out
+
+
+def test_files_lie_beside_the_benchmark_unless_told_otherwise(
+    audit: Call, toy: Path, tmp_path: Path
+) -> None:
+    audit(str(toy))
+    assert sorted(os.listdir(toy)) == ["audit", "benchmark.toml"]
+    assert sorted(os.listdir(toy / "audit")) == FILES
+    audit(str(toy), "--out", str(tmp_path / "elsewhere"))
+    assert sorted(os.listdir(tmp_path / "elsewhere")) == FILES
+
+
+def test_json_is_one_document_with_numbers(audit: Call, toy: Path) -> None:
+    status, out, err = audit(str(toy), "--json")
+    found = json.loads(out)
+    assert (status, err) == (0, "")
+    assert [row["dataset"] for row in found["datasets"]] == ["Toy", "Twins", "Source"]
+    assert {row["rows"] for row in found["datasets"]} == {48, 192}
+    assert len(found["overlap"]) == 3 * 3 * 3
+    assert found["weights"] == []
+    assert [(row["transfer"][:9], row["test_on"]) for row in found["cells"]] == [
+        ("scratch", "Toy"),
+        ("scratch", "Twins"),
+        ("two-stage", "Toy"),
+        ("two-stage", "Twins"),
+    ]
+    assert all(0 <= row["n_overlap_free"] <= row["n_all"] for row in found["cells"])
+
+
+def test_keys_can_be_changed(audit: Call, toy: Path) -> None:
+    _, out, _ = audit(str(toy), "--json", "--set", 'transfers=["scratch"]')
+    assert [row["dataset"] for row in json.loads(out)["datasets"]] == ["Toy", "Twins"]
+
+
+def test_missing_data_says_where_to_put_it(audit: Call, toy: Path, tmp_path: Path) -> None:
+    arguments = ["--set", 'train_on=["Dataset1"]', "--data-dir", str(tmp_path)]
+    status, out, err = audit(str(toy), *arguments)
+    assert (status, out) == (2, "")
+    for expected in ("Dataset1", str(tmp_path), "--data-dir"):
+        assert expected in err
+
+
+def test_pretrained_weights_are_named_with_their_data(audit: Call, toy: Path, shared: Path) -> None:
+    arguments = ["--set", 'backbones=["megnet"]', "--set", 'transfers=["pretrained"]']
+    _, out, _ = audit(str(toy), *arguments, "--weights-dir", str(shared / "weights"), "--json")
+    (row,) = json.loads(out)["weights"]
+    assert row["weights"] == "MEGNet-MP-2018.6.1-Eform"
+    assert row["seen"] == "MP-2018.6.1-Eform"
