@@ -65,8 +65,10 @@ class Baseline(Settings):
     head: Annotated[Choice, BeforeValidator(_as_choice)]
 
 
-DEFAULT_BASELINES = tuple(
-    Baseline(head=Choice(name=name)) for name in ("best-constant", "mean-log", "nearest")
+DEFAULT_BASELINES = (
+    Baseline(head=Choice.model_validate({"name": "best-constant", "metric": "mae-log"})),
+    Baseline(head=Choice(name="mean-log")),
+    Baseline(head=Choice(name="nearest")),
 )
 DEFAULT_METRICS = ("mae-log", "rmse-log", "spearman", "mape", "median-ape", "mae", "r2-log")
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import os
 import platform
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +20,7 @@ import numpy as np
 from harness.contracts import FitRows
 from harness.encodings import load_encodings
 from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
+from harness.ledger import stage_ledger
 from harness.prediction import embed, predict, resolve_device
 from harness.progress import EpochReport, FitResult
 from harness.scores import SUBSETS, score_run
@@ -98,9 +102,7 @@ class _Engine:
         started = time.perf_counter()
         self._tell(
             "stage_started",
-            StageStarted(
-                node.key, node.title, len(node.members), node.training.epochs, done, total
-            ),
+            StageStarted(node.key, node.title, len(node.members), _epochs(node), done, total),
         )
         model = self._modules(node)
         transferred = self._start_weights(node, model)
@@ -108,7 +110,7 @@ class _Engine:
         seconds = time.perf_counter() - started
         self._work_done += _work(node)
         record = self._record(node, result, transferred, seconds)
-        self.store.write_stage(node.key, _tensors(model), record)
+        self.store.write_stage(node.key, _tensors(model), record, stage_ledger(node))
         self._tell("stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total))
 
     def _fit(self, node: StageNode, model: nn.ModuleDict) -> FitResult:
@@ -204,6 +206,7 @@ class _Engine:
             "history": _jsonable(result.history) if result else None,
             "member_epochs": result.member_epochs if result else 0,
             "seconds": seconds,
+            "peak_memory_mb": peak_memory_mb(),
             "environment": environment(self.device),
         }
 
@@ -264,7 +267,7 @@ class _Engine:
                     "stage": stage.key,
                     "train_rows": len(member.train),
                     "best_epoch": record["best_epoch"] and record["best_epoch"][index],
-                    "epochs": 0 if stage.closed_form else stage.training.epochs,
+                    "epochs": _epochs(stage),
                     "skipped_updates": record["skipped_updates"]
                     and record["skipped_updates"][index],
                     "datasets": {
@@ -288,8 +291,12 @@ class _Engine:
                 )
 
 
+def _epochs(node: StageNode) -> int:
+    return 0 if node.closed_form else node.training.epochs
+
+
 def _work(node: StageNode) -> int:
-    return 0 if node.closed_form else node.training.epochs * node.rows
+    return _epochs(node) * node.rows
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -310,7 +317,27 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "machine": platform.machine(),
+        "commit": git_commit(),
     }
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MB."""
+    import resource
+
+    scale = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale, 1)
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout the harness runs from, `-dirty` if changed; None elsewhere."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def _tensors(model: nn.ModuleDict) -> dict[str, torch.Tensor]:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StageStarted:
-    """A stage begins to train; `done` of `total` stages of this run are finished."""
+    """A stage begins; `done` of `total` stages of this run are finished.
+
+    `epochs` is 0 where the head is fitted in closed form.
+    """
 
     key: str
     title: str

@@ -27,6 +27,7 @@ from harness.contracts import (
 )
 from harness.dataset import Dataset
 from harness.errors import BenchmarkError
+from harness.ledger import check_plan
 from harness.library import Library
 from harness.seeds import derive_seed
 from harness.splits import Splits
@@ -88,12 +89,14 @@ class MemberRows:
     """What one run does in a stage: rows (positions in the dataset), labels, scaler, seeds.
 
     Attributes:
+        scaler_rows: rows on which the scaler was fitted; none where an earlier stage gave it.
         labels: κ in W/(m·K) of every row of the dataset, as the protocol lets this run see it.
     """
 
     run: int
     train: Indices
     validation: Indices
+    scaler_rows: Indices
     labels: Floats
     scaler: Scaler
     init_seed: int
@@ -208,6 +211,7 @@ def plan(
 
     Raises:
         HarnessError: an unknown name, missing data or weights, or a split that cannot be made.
+        LeakError: a protocol that promises to be leak-free is not.
     """
     return _Planner(benchmark, registry, locations, limit, strict_data).plan()
 
@@ -293,13 +297,15 @@ class _Planner:
                     target,
                 )
                 scorings += self._scorings(last, identity, splits)
-        return Plan(
+        laid_out = Plan(
             self.benchmark,
             self.library,
             tuple(self.stages.values()),
             tuple(scorings),
             tuple(dict.fromkeys(skipped)),
         )
+        check_plan(laid_out)
+        return laid_out
 
     def _configurations(self) -> Iterator[tuple[Model, str, str, list[Stage]]]:
         """Yields (model, transfer's label, target, stages) for every row of the table."""
@@ -397,14 +403,18 @@ class _Planner:
             train = self._without(train, stage.dataset, reserved)
             validation = self._without(validation, stage.dataset, reserved)
         splits.check(stage.dataset, run, train=train, validation=validation)
-        scaler = splits.scaler(stage.dataset, run, train)
         if protocol.rules.scaler_stage == "first" and previous is not None:
+            scaler_rows = np.array([], dtype=np.int64)
             scaler = previous.members[run - 1].scaler
+        else:
+            scaler_rows = splits.scaler_rows(stage.dataset, run, train)
+            scaler = splits.scaler(stage.dataset, run, train)
         seeds = (self.benchmark.seed, model.backbone_choice.name, model.head_choice.name)
         return MemberRows(
             run,
             train,
             validation,
+            scaler_rows,
             splits.labels(stage.dataset, run, scaler),
             scaler,
             derive_seed(*seeds, "initial weights", run),

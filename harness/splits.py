@@ -92,9 +92,13 @@ class Splits:
 
     def scaler(self, dataset: str, run: int, train: Indices) -> Scaler:
         """Fits the scaler of a dataset for a run whose training rows are `train`."""
-        split = self.of(dataset, run)
-        rows = self._rules.scaler_rows(Split(train, split.validation, split.test))
+        rows = self.scaler_rows(dataset, run, train)
         return Scaler.fit(self._library[dataset].kappa[rows], self._rules.offset)
+
+    def scaler_rows(self, dataset: str, run: int, train: Indices) -> Indices:
+        """Returns the rows on which that scaler is fitted."""
+        split = self.of(dataset, run)
+        return self._rules.scaler_rows(Split(train, split.validation, split.test))
 
     def labels(self, dataset: str, run: int, decoder: Scaler) -> Floats:
         """Returns κ (W/(m·K)) of every row as the protocol lets it be seen through `decoder`."""

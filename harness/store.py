@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ class Store:
 
     def has_stage(self, key: str) -> bool:
         """Whether a stage's artefact is complete."""
-        return (self.stage_folder(key) / "stage.json").is_file()
+        return (self.stage_folder(key) / "weights.safetensors").is_file()
 
     def checkpoint_path(self, key: str) -> Path:
         """Where a stage in training keeps its checkpoint."""
@@ -86,7 +87,11 @@ class Store:
             lock.release()
 
     def write_stage(
-        self, key: str, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]
+        self,
+        key: str,
+        tensors: Mapping[str, torch.Tensor],
+        record: Mapping[str, Any],
+        ledger: pd.DataFrame,
     ) -> None:
         """Writes a stage's artefact: all of it or nothing; then drops its checkpoint."""
         from safetensors.torch import save_file
@@ -95,8 +100,11 @@ class Store:
             shutil.rmtree(leftover, ignore_errors=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=self.folder / "stages"))
         try:
-            save_file(dict(tensors), staging / "weights.safetensors")
-            (staging / "stage.json").write_text(json.dumps(record, indent=1) + "\n")
+            weights = staging / "weights.safetensors"
+            save_file(dict(tensors), weights)
+            record = {**record, "artefact_sha256": sha256(weights.read_bytes()).hexdigest()}
+            (staging / "stage.json").write_text(json.dumps(record) + "\n")
+            ledger.to_parquet(staging / "ledger.parquet", index=False, compression="zstd")
             staging.chmod(0o755)
             target = self.stage_folder(key)
             if target.exists():
@@ -113,6 +121,12 @@ class Store:
 
         folder = self.stage_folder(key)
         return load_file(folder / "weights.safetensors"), self.stage_record(key)
+
+    def read_ledger(self, key: str) -> pd.DataFrame:
+        """Reads what a stage used each row for; columns as `ledger.COLUMNS`."""
+        import pandas as pd
+
+        return pd.read_parquet(self.stage_folder(key) / "ledger.parquet")
 
     def stage_record(self, key: str) -> dict[str, Any]:
         """Reads a stage's record: history, best epochs, skipped updates, seconds."""

@@ -39,5 +39,6 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], numeric: Sequence
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     if not console.is_terminal:  # a log or a pipe: never cut columns to a guessed width
-        console.width = max(console.width, console.measure(table).maximum)
+        unlimited = console.options.update(width=10_000)
+        console.width = max(console.width, console.measure(table, options=unlimited).maximum)
     console.print(table)

@@ -83,7 +83,7 @@ class LiveProgress:
         if self._stage is not None:
             self._progress.remove_task(self._stage)
         title = f"stage {event.done + 1}/{event.total}  {event.title}"
-        self._stage = self._progress.add_task(title, total=event.epochs, detail="")
+        self._stage = self._progress.add_task(title, total=event.epochs or None, detail="")
 
     @hookimpl
     def epoch_finished(self, event: EpochFinished) -> None:
@@ -104,10 +104,8 @@ class PlainProgress:
     @hookimpl
     def stage_started(self, event: StageStarted) -> None:
         """Prints the stage's title."""
-        _line(
-            f"[{event.done + 1}/{event.total}] {event.title}: "
-            f"{event.members} runs, {event.epochs} epochs"
-        )
+        how = f"{event.epochs} epochs" if event.epochs else "in closed form"
+        _line(f"[{event.done + 1}/{event.total}] {event.title}: {event.members} runs, {how}")
 
     @hookimpl
     def epoch_finished(self, event: EpochFinished) -> None:

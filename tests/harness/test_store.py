@@ -11,6 +11,8 @@ import torch
 from harness.errors import StoreError
 from harness.store import Store
 
+LEDGER = pd.DataFrame({"run": [1], "part": ["D"], "id": ["a"], "group": ["A"], "role": ["scaler"]})
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
@@ -24,22 +26,23 @@ def line(run: int, key: str = "k") -> dict[str, object]:
 def test_a_stage_comes_back_as_it_was_written(store: Store) -> None:
     weights = {"backbone.weight": torch.arange(6.0).reshape(2, 3)}
     assert not store.has_stage("a")
-    store.write_stage("a", weights, {"title": "t"})
+    store.write_stage("a", weights, {"title": "t"}, LEDGER)
     tensors, record = store.read_stage("a")
     assert store.has_stage("a")
-    assert record == {"title": "t"}
+    assert record["title"] == "t"
+    pd.testing.assert_frame_equal(store.read_ledger("a"), LEDGER)
     assert torch.equal(tensors["backbone.weight"], weights["backbone.weight"])
 
 
 def test_a_stage_that_fails_to_be_written_leaves_nothing(store: Store) -> None:
     with pytest.raises(TypeError):
-        store.write_stage("a", {"w": torch.zeros(1)}, {"not json": object()})
+        store.write_stage("a", {"w": torch.zeros(1)}, {"not json": object()}, LEDGER)
     assert not list((store.folder / "stages").iterdir())
 
 
 def test_leftovers_of_a_killed_process_are_cleared(store: Store) -> None:
     (store.folder / "stages" / ".a.killed").mkdir()
-    store.write_stage("a", {"w": torch.zeros(1)}, {})
+    store.write_stage("a", {"w": torch.zeros(1)}, {}, LEDGER)
     assert [path.name for path in (store.folder / "stages").iterdir()] == ["a"]
 
 

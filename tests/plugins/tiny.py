@@ -52,6 +52,11 @@ def load_twins(where: Locations) -> Iterator[Mapping[str, Any]]:
         yield {**row, "id": "other-" + row["id"], "lattice": (np.eye(3) * 3.1).tolist()}
 
 
+def load_twin_pairs(where: Locations) -> list[Mapping[str, Any]]:
+    """All of Toy, then all of its twins, in one dataset."""
+    return [*load_toy(where), *load_twins(where)]
+
+
 def load_two(where: Locations) -> list[Mapping[str, Any]]:
     return list(_rows(CATIONS[:1], 0.0))[:2]
 
@@ -67,6 +72,7 @@ def register_datasets() -> list[DatasetSpec]:
         DatasetSpec("Toy", toy, load_toy),
         DatasetSpec("Twins", toy, load_twins),
         DatasetSpec("ToyAndTwins", toy, parts=("Toy", "Twins")),
+        DatasetSpec("TwinPairs", toy, load_twin_pairs),
         DatasetSpec("Source", toy, load_source),
         DatasetSpec("Two", toy, load_two),
         DatasetSpec("Nothing", toy, load_nothing),

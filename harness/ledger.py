@@ -1,0 +1,163 @@
+"""The role ledger: what every row was used for, in every run, and whether that was allowed.
+
+Roles: `scaler` (mean and std were fitted on it), `gradient` (trained on), `selection` (chose the
+epoch), `tuning` (chose settings), `test` (scored). A protocol that promises to be leak-free is held
+to it before anything is trained: no test row has another role in the chain that predicts it, no
+group (reduced formula) of a target's test rows has one either, and no source stage sees a group of
+any test set of the benchmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from harness.errors import LeakError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.dataset import Dataset
+    from harness.plan import MemberRows, Plan, Scoring, StageNode
+
+ROLES = ("scaler", "gradient", "selection", "tuning", "test")
+COLUMNS = ("run", "part", "id", "group", "role")
+
+Row = tuple[str, str]
+"""(part, id): what a row is called, whichever dataset it is reached through."""
+
+
+def roles_of(member: MemberRows) -> Iterator[tuple[str, Sequence[int]]]:
+    """Yields (role, row positions) of what one run of a stage does with its dataset."""
+    yield "gradient", member.train.tolist()
+    yield "selection", member.validation.tolist()
+    yield "scaler", member.scaler_rows.tolist()
+
+
+def stage_ledger(stage: StageNode) -> pd.DataFrame:
+    """Returns one row per run, dataset row and role of a stage; columns as `COLUMNS`."""
+    import pandas as pd
+
+    data = stage.dataset
+    lines = [
+        (member.run, data.parts[row], data.ids[row], data.formulas[row], role)
+        for member in stage.members
+        for role, rows in roles_of(member)
+        for row in rows
+    ]
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def check_plan(plan: Plan) -> None:
+    """Holds every leak-free protocol of a plan to its promise.
+
+    Raises:
+        LeakError: names the row, its two roles, the run and the stages.
+    """
+    reserved = _test_groups(plan)
+    for scoring in plan.scorings:
+        if scoring.stage.protocol.rules.leak_free:
+            for member in range(len(scoring.rows)):
+                _check_rows(scoring, member)
+                if scoring.dataset is scoring.stage.dataset:
+                    _check_groups(scoring, member)
+    for stage in {id(s): s for scoring in plan.scorings for s in scoring.stage.chain[:-1]}.values():
+        if stage.protocol.rules.leak_free:
+            _check_source(stage, reserved[stage.protocol.label])
+
+
+def _test_groups(plan: Plan) -> dict[str, dict[int, dict[str, str]]]:
+    """Per protocol and run: the groups of all test rows, each with a row to name in an error."""
+    groups: dict[str, dict[int, dict[str, str]]] = {}
+    for scoring in plan.scorings:
+        of_protocol = groups.setdefault(scoring.stage.protocol.label, {})
+        for member, rows in zip(scoring.stage.members, scoring.rows, strict=True):
+            of_run = of_protocol.setdefault(member.run, {})
+            for row in rows:
+                name = _name(scoring.dataset, row)
+                of_run.setdefault(scoring.dataset.formulas[row], name)
+    return groups
+
+
+def _check_rows(scoring: Scoring, member: int) -> None:
+    used: dict[Row, tuple[str, StageNode]] = {}
+    for stage in scoring.stage.chain:
+        for role, rows in roles_of(stage.members[member]):
+            for row in rows:
+                used.setdefault(_row(stage.dataset, row), (role, stage))
+    for row in scoring.rows[member]:
+        if (known := used.get(_row(scoring.dataset, row))) is not None:
+            role, stage = known
+            run = scoring.stage.members[member].run
+            raise LeakError(
+                f"Leak in run {run}: the row {_name(scoring.dataset, row)} has the role 'test' in "
+                f"{_title(scoring)} and the role {role!r} in the stage {stage.title}. "
+                f"{_culprit(scoring.stage)}"
+            )
+
+
+def _check_groups(scoring: Scoring, member: int) -> None:
+    used: dict[str, tuple[str, str, StageNode]] = {}
+    for stage in scoring.stage.chain:
+        for role, rows in roles_of(stage.members[member]):
+            for row in rows:
+                name = _name(stage.dataset, row)
+                used.setdefault(stage.dataset.formulas[row], (name, role, stage))
+    for row in scoring.rows[member]:
+        group = scoring.dataset.formulas[row]
+        if (known := used.get(group)) is not None:
+            name, role, stage = known
+            run = scoring.stage.members[member].run
+            raise LeakError(
+                f"Leak in run {run}: the row {_name(scoring.dataset, row)} has the role 'test' in "
+                f"{_title(scoring)}, and {name}, of the same formula {group}, the role {role!r} "
+                f"in the stage {stage.title}: twins across the split. {_culprit(scoring.stage)}"
+            )
+
+
+def _check_source(stage: StageNode, reserved: dict[int, dict[str, str]]) -> None:
+    for member in stage.members:
+        for role, rows in roles_of(member):
+            for row in rows:
+                group = stage.dataset.formulas[row]
+                if (tested := reserved.get(member.run, {}).get(group)) is not None:
+                    raise LeakError(
+                        f"Leak in run {member.run}: the source stage {stage.title} uses "
+                        f"{_name(stage.dataset, row)} in the role {role!r}, and {tested}, of the "
+                        f"same formula {group}, has the role 'test'. {_culprit(stage)}"
+                    )
+
+
+def conflicts(ledger: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame:
+    """Finds test rows that have another role too.
+
+    Args:
+        ledger: rows of all stages of a chain, columns as `COLUMNS`.
+        tested: test rows, with the columns `run`, `part` and `id`.
+
+    Returns:
+        Columns `run`, `part`, `id`, `role`: one line per test row and other role.
+    """
+    keys = ["run", "part", "id"]
+    other = ledger[[*keys, "role"]].drop_duplicates()
+    return tested[keys].drop_duplicates().merge(other, on=keys)
+
+
+def _row(dataset: Dataset, row: int) -> Row:
+    return dataset.parts[row], dataset.ids[row]
+
+
+def _name(dataset: Dataset, row: int) -> str:
+    return f"{dataset.ids[row]!r} of {dataset.parts[row]}"
+
+
+def _title(scoring: Scoring) -> str:
+    cell = scoring.cell
+    return f"the cell {cell.transfer}: {cell.train_on} → {cell.test_on}"
+
+
+def _culprit(stage: StageNode) -> str:
+    return (
+        f"The protocol {stage.protocol.choice.name!r} promises to be leak-free: "
+        "mend its `split` or `scaler_rows`, or declare `leak_free = False`."
+    )

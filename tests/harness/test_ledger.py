@@ -1,0 +1,150 @@
+"""The role ledger: what every row was used for; each planted leak stops the run, named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import plan as planning
+from harness.benchmark import Benchmark
+from harness.errors import LeakError
+from harness.ledger import conflicts, stage_ledger
+from harness.locations import Locations
+from harness.plan import Plan, plan
+from harness.registry import Registry
+
+LEAKY_PROTOCOL = """
+    from harness import ProtocolRules, ProtocolSpec, Settings, Split, hookimpl
+    import numpy as np
+
+    class Rules(ProtocolRules):
+        leak_free = {leak_free}
+        selection = "mae-log"
+        offset = 0.0
+        scaler_stage = "last"
+
+        def split(self, formulas, run, seed):
+            rows = np.arange(len(formulas))
+            {split}
+
+        def scaler_rows(self, split):
+            {scaler_rows}
+
+    @hookimpl
+    def register_protocols():
+        return [ProtocolSpec("leaky", "for tests", Settings, lambda settings: Rules())]
+"""
+CLEAN = "return Split(rows[:30], rows[30:36], rows[36:])"
+TRAIN_ONLY = "return split.train"
+
+
+@pytest.fixture
+def planned(tiny: Path, tmp_path: Path):
+    def make(
+        split: str = CLEAN, scaler_rows: str = TRAIN_ONLY, leak_free: bool = True, **changes: Any
+    ) -> Plan:
+        path = tmp_path / "leaky.py"
+        text = dedent(LEAKY_PROTOCOL)
+        path.write_text(text.format(split=split, scaler_rows=scaler_rows, leak_free=leak_free))
+        settings = {
+            "name": "test",
+            "train_on": ["Toy"],
+            "test_on": ["Toy"],
+            "backbones": ["tiny"],
+            "protocols": ["leaky"],
+            "baselines": [],
+            "runs": 2,
+            **changes,
+        }
+        registry = Registry([tiny, path])
+        return plan(Benchmark.model_validate(settings), registry, Locations())
+
+    return make
+
+
+def test_a_clean_protocol_passes(planned) -> None:
+    assert len(planned().scorings) == 1
+
+
+@pytest.mark.parametrize(
+    ("split", "role"),
+    [
+        ("return Split(rows[:37], rows[37:39], rows[36:])", "gradient"),
+        ("return Split(rows[:30], rows[30:], rows[36:])", "selection"),
+    ],
+)
+def test_a_test_row_in_another_role_is_named_with_both_roles(
+    planned, split: str, role: str
+) -> None:
+    expected = rf"run 1: the row 'RbF' of Toy has the role 'test' in .* the role '{role}'"
+    with pytest.raises(LeakError, match=expected):
+        planned(split)
+
+
+def test_a_scaler_that_has_seen_test_rows_is_caught(planned) -> None:
+    everything = "return np.concatenate([split.train, split.validation, split.test])"
+    with pytest.raises(LeakError, match=r"role 'test' in .* the role 'scaler'.*scaler_rows"):
+        planned(scaler_rows=everything)
+
+
+def test_twins_across_the_split_are_caught(planned) -> None:
+    """TwinPairs has every material twice, and the split ignores that."""
+    with pytest.raises(LeakError, match=r"of the same formula .* twins across the split"):
+        planned(train_on=["TwinPairs"], test_on=["TwinPairs"])
+
+
+def test_a_source_stage_with_a_test_group_is_caught(
+    planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The core leaves such groups out; without that, the ledger stops the run."""
+    two_stage = {"name": "two-stage", "source": "Source", "source_start": "random"}
+    assert planned(transfers=[two_stage], protocols=["strict"])
+    monkeypatch.setattr(planning._Planner, "_reserved_groups", lambda *arguments: set())
+    expected = r"the source stage Source \(random\) uses .* has the role 'test'"
+    with pytest.raises(LeakError, match=expected):
+        planned(transfers=[two_stage], protocols=["strict"])
+
+
+def test_a_protocol_without_the_promise_is_not_stopped(planned) -> None:
+    laid_out = planned("return Split(rows[:30], rows[30:], rows[30:])", leak_free=False)
+    assert len(laid_out.scorings) == 1
+
+
+def test_the_ledger_holds_every_role_of_every_run(planned) -> None:
+    (stage,) = planned().stages
+    ledger = stage_ledger(stage)
+    counts = ledger.groupby(["run", "role"]).size().to_dict()
+    assert counts == {
+        (run, role): n
+        for run in (1, 2)
+        for role, n in (("scaler", 30), ("gradient", 30), ("selection", 6))
+    }
+
+
+def test_conflicts_are_found_in_a_stored_ledger(planned) -> None:
+    laid_out = planned("return Split(rows[:30], rows[30:], rows[30:])", leak_free=False)
+    (scoring,) = laid_out.scorings
+    ledger = stage_ledger(scoring.stage)
+    tested = ledger[ledger["role"] == "selection"][["run", "part", "id"]]
+    found = conflicts(ledger, tested)
+    assert len(found) == 2 * (len(scoring.dataset) - 30)
+    assert set(found["role"]) == {"selection"}
+    nothing = tested.assign(id="other")
+    assert conflicts(ledger, nothing).empty
+
+
+def test_strict_and_its_composites_have_no_conflict(planned) -> None:
+    laid_out = planned(
+        protocols=["strict"], train_on=["Toy", "ToyAndTwins"], test_on=["Toy", "Twins"], runs=3
+    )
+    for scoring in laid_out.scorings:
+        for member, rows in zip(scoring.stage.members, scoring.rows, strict=True):
+            used = np.concatenate([member.train, member.validation, member.scaler_rows])
+            data = scoring.stage.dataset
+            names = {(data.parts[row], data.ids[row]) for row in used}
+            tested = {(scoring.dataset.parts[row], scoring.dataset.ids[row]) for row in rows}
+            assert not names & tested
