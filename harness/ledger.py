@@ -55,15 +55,15 @@ def check_plan(plan: Plan) -> None:
         LeakError: names the row, its two roles, the run and the stages.
     """
     reserved = _test_groups(plan)
+    for stage in {id(s): s for scoring in plan.scorings for s in scoring.stage.chain[:-1]}.values():
+        if stage.protocol.rules.leak_free:
+            _check_source(stage, reserved[stage.protocol.label])
     for scoring in plan.scorings:
         if scoring.stage.protocol.rules.leak_free:
             for member in range(len(scoring.rows)):
                 _check_rows(scoring, member)
                 if scoring.dataset is scoring.stage.dataset:
                     _check_groups(scoring, member)
-    for stage in {id(s): s for scoring in plan.scorings for s in scoring.stage.chain[:-1]}.values():
-        if stage.protocol.rules.leak_free:
-            _check_source(stage, reserved[stage.protocol.label])
 
 
 def _test_groups(plan: Plan) -> dict[str, dict[int, dict[str, str]]]:

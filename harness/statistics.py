@@ -23,7 +23,6 @@ import numpy as np
 from harness.errors import BenchmarkError, StoreError, did_you_mean
 from harness.plan import BASELINE
 from harness.scores import CELL
-from harness.seeds import derive_seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,11 +66,14 @@ class TTest:
         t: the statistic.
         p: the probability of a |t| at least as large where the true mean is 0.
         df: degrees of freedom.
+        low, high: 95 % interval of the mean, with the same corrected variance.
     """
 
     t: float
     p: float
     df: int
+    low: float = math.nan
+    high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ class Gain:
     Attributes:
         n: runs.
         mean: over the runs.
-        low, high: 95 % interval of the mean over runs.
-        p: of the corrected resampled t-test.
+        low, high: 95 % interval of the mean, as the corrected resampled t-test has it.
+        p: of that test.
         negative: the interval lies wholly below 0: negative transfer.
     """
 
@@ -154,7 +156,7 @@ def corrected_t_test(differences: ArrayLike, n_train: ArrayLike, n_test: ArrayLi
         n_test: test rows, likewise. Only the ratio of the two matters.
 
     Returns:
-        t and p are NaN where a difference is not finite, with fewer than two runs, and where all
+        All but df is NaN where a difference is not finite, with fewer than two runs, and where all
         differences are the same number: runs that repeat each other say nothing of the spread.
         Only if that number is 0 is the case clear: t = 0 and p = 1.
 
@@ -169,13 +171,15 @@ def corrected_t_test(differences: ArrayLike, n_train: ArrayLike, n_test: ArrayLi
     if len(d) < 2 or not np.isfinite(d).all():
         return TTest(math.nan, math.nan, df)
     if not d.any():
-        return TTest(0.0, 1.0, df)
+        return TTest(0.0, 1.0, df, 0.0, 0.0)
     if np.ptp(d) <= SAME * np.abs(d).max():
         return TTest(math.nan, math.nan, df)
     from scipy.stats import t as student
 
-    t = float(d.mean() / (math.sqrt(1 / len(d) + test / train) * d.std(ddof=1)))
-    return TTest(t, float(2 * student.sf(abs(t), df)), df)
+    mean, error = float(d.mean()), math.sqrt(1 / len(d) + test / train) * float(d.std(ddof=1))
+    t = mean / error
+    reach = float(student.ppf(0.5 + CONFIDENCE / 2, df)) * error
+    return TTest(t, float(2 * student.sf(abs(t), df)), df, mean - reach, mean + reach)
 
 
 def paired_gain(
@@ -184,14 +188,11 @@ def paired_gain(
     higher_is_better: bool,
     n_train: ArrayLike,
     n_test: ArrayLike,
-    seed: int,
 ) -> Gain:
     """The gain of a cell over its baseline: ours − baseline, or the reverse where lower is better.
 
-    The interval is that of `summarise`, of the gains per run; the p-value that of
-    `corrected_t_test`. The interval does not know that runs share their rows, the p-value does:
-    of equal learners, the interval of nine runs calls 18 % negative transfer, so believe the mark
-    only with the p-value.
+    Interval and p-value are those of `corrected_t_test`, which know that runs share their rows. A
+    bootstrap over runs does not: it calls 18 % of equal learners negative transfer (nine runs).
 
     Args:
         ours: the metric, one value per run.
@@ -199,7 +200,6 @@ def paired_gain(
         higher_is_better: the direction of the metric.
         n_train: as in `corrected_t_test`.
         n_test: likewise.
-        seed: of the interval.
 
     Raises:
         ValueError: the two differ in length.
@@ -209,15 +209,9 @@ def paired_gain(
         raise ValueError(f"{len(a)} runs cannot be paired with {len(b)}")
     with np.errstate(invalid="ignore"):  # ∞ − ∞ is NaN, and is kept
         gain = a - b if higher_is_better else b - a
-    over_runs = summarise(gain, seed)
-    return Gain(
-        over_runs.n,
-        over_runs.mean,
-        over_runs.low,
-        over_runs.high,
-        corrected_t_test(gain, n_train, n_test).p,
-        over_runs.high < 0,
-    )
+    test = corrected_t_test(gain, n_train, n_test)
+    mean = float(gain.mean()) if len(gain) and np.isfinite(gain).all() else math.nan
+    return Gain(len(gain), mean, test.low, test.high, test.p, test.high < 0)
 
 
 def holm(p_values: ArrayLike) -> Floats:
@@ -243,7 +237,6 @@ def gains(
     higher_is_better: bool,
     baseline: Mapping[str, str] | None = None,
     *,
-    seed: int = 0,
     subset: str = "all",
 ) -> pd.DataFrame:
     """The gains of all cells of a table over their baselines; the t-test's n are shares of rows.
@@ -255,7 +248,6 @@ def gains(
         baseline: what a baseline has in place of the cell's own, by column of `CELL`; default
             `SCRATCH`: the same backbone, head, protocol and datasets without transfer. A trivial
             one is named by `{"backbone": …, "head": "nearest", "transfer": "baseline"}`.
-        seed: the root seed of the intervals; each cell derives its own by name.
         subset: one of `SUBSETS`.
 
     Returns:
@@ -286,7 +278,6 @@ def gains(
             higher_is_better,
             n_train=ours["train_share"],
             n_test=ours["test_share"],
-            seed=derive_seed(seed, "gain", metric, subset, *name),
         )
         rows.append((*name, *astuple(gain)))
     columns = [*CELL, "runs", "gain", "low", "high", "p", "negative"]
