@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.benchmark import Benchmark, find_benchmark
-from harness.leaderboard import PLAN_FILE, Leaderboard, read_published, render_markdown
+from harness.leaderboard import PLAN_FILE, Leaderboard
 from harness.library import Library
 from harness.locations import Locations, shipped
+from harness.markdown import render_markdown
 from harness.plan import Plan, plan
+from harness.published import read_published
 from harness.registry import Registry
 from harness.store import Store
 
@@ -150,14 +152,26 @@ def published_cells(source: str | Path) -> pd.DataFrame | None:
     return read_published(find_benchmark(source).parent / name) if name else None
 
 
+def render_tables(
+    board: Leaderboard, registry: Registry, published: pd.DataFrame | None = None
+) -> dict[str, str]:
+    """Renders a leaderboard's files from its result lines: name → text."""
+    return {
+        "table.md": render_markdown(board, registry.metrics, published),
+        "table.csv": board.summary().to_csv(index=False, float_format="%.6g"),
+        "table-overlap-free.csv": board.summary("overlap-free").to_csv(
+            index=False, float_format="%.6g"
+        ),
+    }
+
+
 def write_tables(
     store: Store, registry: Registry, published: pd.DataFrame | None = None
 ) -> Leaderboard:
-    """Renders `table.md` and `table.csv` from the result lines."""
+    """Writes the files of a leaderboard, and returns it."""
     board = Leaderboard.read(store)
-    page = render_markdown(board, registry.metrics, published)
-    store.write_text("table.md", page)
-    store.write_text("table.csv", board.summary().to_csv(index=False, float_format="%.6g"))
+    for name, text in render_tables(board, registry, published).items():
+        store.write_text(name, text)
     return board
 
 

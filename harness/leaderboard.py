@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.scores import CELL, SUBSETS
+from harness.seeds import derive_seed
+from harness.statistics import gains, summarise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 PLAN_FILE = "plan.json"
+MIN_ROWS = 3
+"""A cell with fewer test rows per run says so in place of a number."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Leaderboard:
     """The results of one benchmark.
 
@@ -91,40 +95,57 @@ class Leaderboard:
             )
         return metric
 
+    @cached_property
+    def _summaries(self) -> dict[str, pd.DataFrame]:
+        return {subset: self._summarise(subset) for subset in SUBSETS}
+
     def summary(self, subset: str = "all") -> pd.DataFrame:
         """One row per cell of the plan, in table order.
 
-        Columns: those of `CELL`, `runs`, `n` (test rows per run, mean), `failed` (rows, summed
-        over runs), and `<metric>`, `<metric>_std` (ddof 1) for every metric. A cell that has not
-        been run has zero runs and NaN scores.
+        Columns: those of `CELL`, `runs`, `n` (test rows per run, mean), `n_min`, `failed` (rows,
+        summed over runs), and for every metric `<metric>` (mean), `<metric>_std` (ddof 1),
+        `<metric>_low` and `<metric>_high` (95 % bootstrap interval of the mean over runs). A cell
+        that has not been run has zero runs and NaN scores.
         """
+        return self._summaries[subset]
+
+    def _summarise(self, subset: str) -> pd.DataFrame:
         import pandas as pd
 
         runs = self.runs[self.runs["subset"] == subset]
         grouped = dict(list(runs.groupby(list(CELL), sort=False)))
         rows = []
         for cell in self.cells:
-            group = grouped.get(tuple(cell[column] for column in CELL), runs.iloc[:0])
+            name = tuple(cell[column] for column in CELL)
+            group = grouped.get(name, runs.iloc[:0])
             row: dict[str, Any] = {
                 **cell,
                 "runs": len(group),
                 "n": float(group["n"].mean()) if len(group) else 0.0,
+                "n_min": int(group["n"].min()) if len(group) else 0,
                 "failed": int(group["failed"].sum()),
             }
             for metric in self.metrics:
-                values = group[metric].astype(float)
-                row[metric] = float(values.mean(skipna=False)) if len(values) else math.nan
-                row[f"{metric}_std"] = (
-                    float(values.std(ddof=1, skipna=False)) if len(values) > 1 else math.nan
-                )
+                seed = derive_seed(self.settings["seed"], "interval", metric, subset, *name)
+                made = summarise(group[metric].astype(float), seed)
+                row |= {metric: made.mean, f"{metric}_std": made.std}
+                row |= {f"{metric}_low": made.low, f"{metric}_high": made.high}
             rows.append(row)
         return pd.DataFrame(rows)
 
-    def matrix(self, metric: str, subset: str = "all", digits: int = 2) -> pd.DataFrame:
+    def matrix(
+        self, metric: str, subset: str = "all", digits: int = 2, with_n: bool = False
+    ) -> pd.DataFrame:
         """The train-on × test-on table of one metric as text, `mean (std)`.
 
         Rows are configurations and training sets, columns test sets. Columns of the row head that
         are the same everywhere (a single backbone, say) are left out.
+
+        Args:
+            metric: one of `metrics`.
+            subset: one of `SUBSETS`.
+            digits: after the decimal point.
+            with_n: whether each cell says on how many rows per run it rests.
         """
         import pandas as pd
 
@@ -138,109 +159,31 @@ class Leaderboard:
         rows = []
         for names, group in summary.groupby(head, sort=False):
             by_test = {row["test_on"]: row for _, row in group.iterrows()}
-            texts = [cell_text(by_test.get(test), metric, digits) for test in tests]
+            texts = [cell_text(by_test.get(test), metric, digits, with_n) for test in tests]
             rows.append([*names, *texts])
         return pd.DataFrame(rows, columns=[*head, *tests])
 
+    def gains(
+        self,
+        metric: MetricSpec,
+        baseline: Mapping[str, str] | None = None,
+        subset: str = "all",
+    ) -> pd.DataFrame:
+        """The gain of every cell over its baseline, paired by run; see `statistics.gains`."""
+        return gains(self.runs, metric.name, metric.higher_is_better, baseline, subset=subset)
 
-def cell_text(row: Any, metric: str, digits: int) -> str:
+
+def cell_text(row: Any, metric: str, digits: int, with_n: bool = False) -> str:
     """Returns `mean (std)`, or what is to be said where there is no such number."""
     if row is None:
         return "—"
     if not row["runs"]:
         return "not run"
+    if row["n"] < MIN_ROWS or not row["n_min"]:
+        return f"too few rows (n {row['n']:.1f})"
     mean, std = row[metric], row[f"{metric}_std"]
     if math.isnan(mean):
-        return f"failed ({row['failed']} rows)" if row["failed"] else "no rows"
+        return f"failed ({row['failed']} rows)" if row["failed"] else "undefined"
     spread = "" if math.isnan(std) else f" ({std:.{digits}f})"
-    return f"{mean:.{digits}f}{spread}"
-
-
-def read_published(path: Path) -> pd.DataFrame:
-    """Reads a table of published cells.
-
-    Columns: transfer, train_on, test_on, metric, mean, std, and possibly others.
-
-    Raises:
-        BenchmarkError: the file does not exist.
-    """
-    import pandas as pd
-
-    if not path.is_file():
-        raise BenchmarkError(f"The published cells that the benchmark names, {path}, are missing.")
-    return pd.read_csv(path, comment="#")
-
-
-def side_by_side(
-    board: Leaderboard, published: pd.DataFrame, metric: str, digits: int = 2
-) -> pd.DataFrame:
-    """One row per published cell of a metric: the published `mean (std)`, then ours per protocol.
-
-    The strategies' names are compared without their settings (`two-stage(source=AFLOW)` stands
-    beside `two-stage`).
-    """
-    summary = board.summary()
-    summary["strategy"] = summary["transfer"].str.partition("(")[0]
-    rows = []
-    for _, known in published[published["metric"] == metric].iterrows():
-        place = (
-            (summary["strategy"] == known["transfer"])
-            & (summary["train_on"] == known["train_on"])
-            & (summary["test_on"] == known["test_on"])
-        )
-        row = {key: known[key] for key in ("transfer", "train_on", "test_on")}
-        row["published"] = f"{known['mean']:.{digits}f} ({known['std']:.{digits}f})"
-        for protocol in dict.fromkeys(summary["protocol"]):
-            ours = summary[place & (summary["protocol"] == protocol)]
-            row[protocol] = (
-                cell_text(ours.iloc[0], metric, digits) if len(ours) else "not in the benchmark"
-            )
-        rows.append(row)
-    import pandas as pd
-
-    return pd.DataFrame(rows)
-
-
-def as_markdown(table: pd.DataFrame) -> str:
-    """Renders a table of text as GitHub Markdown."""
-    from tabulate import tabulate
-
-    text: str = tabulate(
-        table.values.tolist(), headers=list(table.columns), tablefmt="github", disable_numparse=True
-    )
-    return text
-
-
-def render_markdown(
-    board: Leaderboard, metrics: Mapping[str, MetricSpec], published: pd.DataFrame | None
-) -> str:
-    """Renders the page `table.md`: settings in plain sight, then a matrix per metric."""
-    lines = [f"# {board.title or board.name}", "", *settings_lines(board), ""]
-    for metric in board.metrics:
-        spec = metrics[metric]
-        unit = f", {spec.unit}" if spec.unit else ""
-        arrow = "higher is better" if spec.higher_is_better else "lower is better"
-        lines += [f"## {spec.title} (`{metric}`{unit}; {arrow})", ""]
-        lines += [as_markdown(board.matrix(metric)), ""]
-        if published is not None and (published["metric"] == metric).any():
-            lines += ["### Beside the published table", ""]
-            lines += [as_markdown(side_by_side(board, published, metric)), ""]
-    return "\n".join(lines)
-
-
-def settings_lines(board: Leaderboard) -> Sequence[str]:
-    """What a reader must know before the numbers: the settings they were made with."""
-    settings = board.settings
-    training = settings["training"]
-    lines = [settings["summary"], ""] if settings["summary"] else []
-    lines += [
-        f"mean (standard deviation, ddof 1) over {settings['runs']} runs; root seed "
-        f"{settings['seed']}; epochs {training['epochs']}; batch {training['batch_size']}; "
-        f"loss {training['loss']}; learning rate {training['lr']:g}, {training['schedule']}."
-    ]
-    for dataset, changes in settings["training_on"].items():
-        shown = ", ".join(f"{key} {value}" for key, value in changes.items())
-        lines += [f"Stages that fit {dataset}: {shown}."]
-    rows = ", ".join(f"{name} {n}" for name, n in settings["rows"].items())
-    lines += ["", f"Rows: {rows}."]
-    return lines
+    size = f", n {row['n']:.1f}" if with_n else ""
+    return f"{mean:.{digits}f}{spread}{size}"

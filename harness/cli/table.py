@@ -27,7 +27,7 @@ def table(
     """Show the table of a benchmark that was run, and write table.md and table.csv again."""
     from harness.api import default_out, published_cells, write_tables
     from harness.cli.output import print_table, records
-    from harness.leaderboard import side_by_side
+    from harness.published import side_by_side
     from harness.registry import Registry
     from harness.store import Store
 

@@ -1,0 +1,135 @@
+"""The page `table.md`: settings in plain sight, a matrix per metric, gains, published cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from harness.errors import StoreError
+from harness.leaderboard import Leaderboard
+from harness.published import side_by_side
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.contracts import MetricSpec
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """Renders a table of text as GitHub Markdown."""
+    from tabulate import tabulate
+
+    text: str = tabulate(
+        table.values.tolist(), headers=list(table.columns), tablefmt="github", disable_numparse=True
+    )
+    return text
+
+
+def render_markdown(
+    board: Leaderboard, metrics: Mapping[str, MetricSpec], published: pd.DataFrame | None
+) -> str:
+    """Renders the page of a leaderboard."""
+    lines = [f"# {board.title or board.name}", "", *settings_lines(board), ""]
+    for name in board.metrics:
+        spec = metrics[name]
+        unit = f", {spec.unit}" if spec.unit else ""
+        arrow = "higher is better" if spec.higher_is_better else "lower is better"
+        lines += [f"## {spec.title} (`{name}`{unit}; {arrow})", ""]
+        lines += [as_markdown(board.matrix(name)), ""]
+        if published is not None:
+            lines += _published_section(board, published, name)
+        if name == board.metrics[0]:
+            lines += [*_overlap_section(board, name), *_gain_section(board, spec)]
+    return "\n".join(lines)
+
+
+def _published_section(board: Leaderboard, published: pd.DataFrame, metric: str) -> list[str]:
+    table = side_by_side(board, published, metric)
+    if table.empty:
+        return []
+    return [
+        "### Beside the published study",
+        "",
+        "`published` is the table of the paper's repository, `published, per run` what its per-run "
+        "files give (≠ where the two disagree); then ours, with the published label view where it "
+        "was run and with true labels.",
+        "",
+        as_markdown(table),
+        "",
+    ]
+
+
+def _overlap_section(board: Leaderboard, metric: str) -> list[str]:
+    whole, free = board.summary(), board.summary("overlap-free")
+    if (whole["n"] == free["n"]).all():
+        return ["No test row has a formula of a training set: every cell is overlap-free.", ""]
+    return [
+        "### Overlap-free rows only",
+        "",
+        "Without the test rows whose formula is in a training set of the chain; n is what is left "
+        "per run, on average.",
+        "",
+        as_markdown(board.matrix(metric, "overlap-free", with_n=True)),
+        "",
+    ]
+
+
+def _gain_section(board: Leaderboard, metric: MetricSpec) -> list[str]:
+    try:
+        gained = board.gains(metric)
+    except StoreError as problem:  # a partner that was not run, or not wholly
+        return ["### Gain over scratch", "", f"Cannot be told yet: {problem}", ""]
+    if gained.empty:
+        return []
+    return [
+        "### Gain over scratch",
+        "",
+        "Paired by run; positive is better. Interval and p by the corrected resampled t-test "
+        "(Nadeau & Bengio 2003), p also Holm-corrected within this table.",
+        "",
+        as_markdown(gain_table(gained)),
+        "",
+    ]
+
+
+def gain_table(gained: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
+    """Turns the frame of `Leaderboard.gains` into text; constant columns are left out."""
+    import pandas as pd
+
+    varied = [column for column in ("backbone", "head", "protocol") if gained[column].nunique() > 1]
+    shown = gained[["transfer", *varied, "train_on", "test_on"]].copy()
+    shown["gain"] = [_number(x, digits) for x in gained["gain"]]
+    shown["95 % interval"] = [
+        f"{_number(low, digits)} … {_number(high, digits)}"
+        for low, high in zip(gained["low"], gained["high"], strict=True)
+    ]
+    shown["p"] = [_number(x, 3) for x in gained["p"]]
+    shown["p, Holm"] = [_number(x, 3) for x in gained["p_holm"]]
+    shown["verdict"] = [
+        "negative transfer" if worse else "gain" if low > 0 else "no difference seen"
+        for worse, low in zip(gained["negative"], gained["low"], strict=True)
+    ]
+    return pd.DataFrame(shown)
+
+
+def _number(value: float, digits: int) -> str:
+    return "—" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def settings_lines(board: Leaderboard) -> Sequence[str]:
+    """What a reader must know before the numbers: the settings they were made with."""
+    settings = board.settings
+    training = settings["training"]
+    lines = [settings["summary"], ""] if settings["summary"] else []
+    lines += [
+        f"mean (standard deviation, ddof 1) over {settings['runs']} runs; root seed "
+        f"{settings['seed']}; epochs {training['epochs']}; batch {training['batch_size']}; "
+        f"loss {training['loss']}; learning rate {training['lr']:g}, {training['schedule']}."
+    ]
+    for dataset, changes in settings["training_on"].items():
+        shown = ", ".join(f"{key} {value}" for key, value in changes.items())
+        lines += [f"Stages that fit {dataset}: {shown}."]
+    rows = ", ".join(f"{name} {n}" for name, n in settings["rows"].items())
+    lines += ["", f"Rows: {rows}."]
+    return lines
