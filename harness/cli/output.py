@@ -31,13 +31,14 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], numeric: Sequence
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
     for column in rows[0] if rows else ():
-        table.add_column(str(column), justify="right" if column in numeric else "left")
+        table.add_column(Text(str(column)), justify="right" if column in numeric else "left")
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(Text(str(value)) for value in row.values()))  # "[true]" is no markup
     if not console.is_terminal:  # a log or a pipe: never cut columns to a guessed width
         unlimited = console.options.update(width=10_000)
         console.width = max(console.width, console.measure(table, options=unlimited).maximum)
