@@ -1,0 +1,113 @@
+"""The backbone `megnet`: encodes crystals, packs them, makes stacks and loads their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness import SYMBOLS, Backbone, CrystalGraph, DataError, build_graph
+from harness_megnet.settings import MegnetSettings
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from harness import Crystal, Locations, PretrainedWeights
+    from harness_megnet.pool import GraphPool
+
+ELEMENTS: tuple[str, ...] = tuple(
+    symbol for symbol in SYMBOLS[:94] if symbol not in ("Po", "At", "Rn", "Fr", "Ra")
+)
+"""The 89 elements in the order of the published embedding (`matgl.config.DEFAULT_ELEMENTS`)."""
+
+_NUMBER = {symbol: number for number, symbol in enumerate(ELEMENTS)}
+
+
+class MegnetBackbone(Backbone):
+    """MEGNet without its last layer. `build` gives a stack, `load_pretrained` fills it."""
+
+    def __init__(self, settings: MegnetSettings) -> None:
+        """Takes the settings; reads nothing yet."""
+        self.settings = settings
+        self.width = settings.projection_widths[-1]
+        self.elements = frozenset(ELEMENTS)
+        self.encoding = (
+            f"megnet-1 {CrystalGraph.law} cutoff={settings.cutoff_angstrom!r} "
+            f"collapse={settings.collapse}"
+        )
+
+    def encode(self, crystal: Crystal) -> dict[str, NDArray[Any]]:
+        """Turns one crystal into its graph.
+
+        Returns:
+            `species` (element numbers) and `multiplicity` of nodes; `length`, the distinct bond
+            lengths in Å; `src`, `dst`, `edge_length` (position in `length`) and `count` of edges.
+
+        Raises:
+            DataError: an element is unknown, or the crystal has no graph.
+        """
+        unknown = sorted(set(crystal.species) - self.elements)
+        if unknown:
+            raise DataError(
+                f"{crystal.formula}: megnet does not know {', '.join(unknown)}; it knows the 89 "
+                "elements from H to Pu without Po, At, Rn, Fr and Ra. Leave the row out."
+            )
+        graph = build_graph(crystal, self.settings.cutoff_angstrom, self.settings.collapse)
+        length, edge_length = np.unique(graph.distance, return_inverse=True)
+        return {
+            "species": np.array([_NUMBER[symbol] for symbol in graph.species], np.int16),
+            "multiplicity": graph.multiplicity,
+            "length": length,
+            "src": graph.src,
+            "dst": graph.dst,
+            "edge_length": edge_length.astype(np.int32),
+            "count": graph.count,
+        }
+
+    def pool(
+        self, encodings: Sequence[Mapping[str, NDArray[Any]]], device: torch.device
+    ) -> GraphPool:
+        """Packs encodings for the assembly of stacked batches."""
+        from harness_megnet.pool import GraphPool
+
+        return GraphPool(encodings, device)
+
+    def build(self, generators: Sequence[torch.Generator]) -> nn.Module:
+        """Makes the stacked module with fresh weights, one member per generator."""
+        from harness_megnet.module import Megnet
+
+        return Megnet(self.settings, len(ELEMENTS), generators)
+
+    def find_pretrained(self, locations: Locations) -> PretrainedWeights:
+        """Finds the published weights named in the settings.
+
+        Raises:
+            WeightsError: they are in none of the folders, and cannot be downloaded.
+        """
+        from harness_megnet.weights import find
+
+        return find(self.settings.weights, locations)
+
+    def load_pretrained(self, module: nn.Module, weights: PretrainedWeights) -> int:
+        """Copies the published weights into every member and returns how many tensors they are.
+
+        Raises:
+            WeightsError: a key or a shape does not match, or the verification failed.
+        """
+        import torch
+
+        from harness_megnet.module import Megnet
+        from harness_megnet.verification import verify
+        from harness_megnet.weights import check, fill, read
+
+        if not isinstance(module, Megnet):
+            raise TypeError(f"expected the module that `build` makes, got {type(module).__name__}")
+        state = read(weights.path)
+        check(state, module, weights.path)
+        # On a stack of one, on the CPU, so that a refused file leaves the module as it was.
+        single = Megnet(self.settings, len(ELEMENTS), [torch.Generator()])
+        fill(module, state, verify(self, single, state, weights))
+        return sum(1 for _ in module.parameters())
