@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.dataset import Dataset
+    from harness.verification import Verification
 
 
 def load_dataset(
@@ -131,6 +133,7 @@ def describe(planned: Plan) -> dict[str, Any]:
     return {
         "benchmark": {
             **planned.benchmark.model_dump(mode="json"),
+            "limit": planned.limit,
             "rows": {name: len(data) for name, data in datasets.items()},
         },
         "datasets": {
@@ -142,7 +145,15 @@ def describe(planned: Plan) -> dict[str, Any]:
             for name, data in datasets.items()
         },
         "not_applicable": [list(pair) for pair in planned.not_applicable],
-        "cells": [{"key": s.key, **vars(s.cell)} for s in planned.scorings],
+        "cells": [
+            {
+                "key": scoring.key,
+                **vars(scoring.cell),
+                "leak_free": scoring.stage.protocol.rules.leak_free,
+                "chain": [stage.key for stage in scoring.stage.chain],
+            }
+            for scoring in planned.scorings
+        ],
     }
 
 
@@ -173,6 +184,36 @@ def write_tables(
     for name, text in render_tables(board, registry, published).items():
         store.write_text(name, text)
     return board
+
+
+def verify(
+    source: str | Path,
+    *,
+    out: Path | None = None,
+    data_dir: Path | None = None,
+    weights_dir: Path | None = None,
+    plugins: Sequence[Path] = (),
+) -> Verification:
+    """Recomputes every number of a leaderboard from its rows, and checks digests and ledger.
+
+    Raises:
+        StoreError: there are no results.
+    """
+    from harness import verification
+
+    registry = Registry(plugins)
+    store = Store(out or default_out(source))
+    board = Leaderboard.read(store)
+    locations = replace(Locations.of(data_dir, weights_dir), offline=True)
+    own = {key: value for key, value in board.settings.items() if key not in ("rows", "limit")}
+    return verification.verify(
+        store,
+        registry.metrics,
+        render_tables(board, registry, published_cells(source)),
+        lambda: plan(
+            Benchmark.model_validate(own), registry, locations, limit=board.settings["limit"]
+        ),
+    )
 
 
 def _path(path: Path | str | None) -> Path | None:

@@ -20,14 +20,13 @@ import numpy as np
 from harness.contracts import FitRows
 from harness.encodings import load_encodings
 from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
-from harness.ledger import stage_ledger
+from harness.ledger import stage_ledger, test_rows
 from harness.prediction import embed, predict, resolve_device
 from harness.progress import EpochReport, FitResult
 from harness.scores import SUBSETS, score_run
 from harness.training import StackData, fit
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
     from torch import nn
 
@@ -227,7 +226,8 @@ class _Engine:
         model.load_state_dict(tensors)
         for scoring in todo:
             predictions = self._predict(node, model, scoring)
-            self.store.write_predictions(scoring.key, _prediction_rows(scoring, predictions))
+            rows = test_rows(scoring).assign(prediction=np.concatenate(predictions))
+            self.store.write_predictions(scoring.key, rows)
             self.store.append_results(self._result_lines(scoring, predictions, record))
             self._tell("cell_finished", CellFinished(**vars(scoring.cell), runs=len(runs)))
 
@@ -343,28 +343,6 @@ def git_commit() -> str | None:
 def _tensors(model: nn.ModuleDict) -> dict[str, torch.Tensor]:
     state = model.state_dict()
     return {key: tensor.detach().cpu().clone().contiguous() for key, tensor in state.items()}
-
-
-def _prediction_rows(scoring: Scoring, predictions: list[Floats]) -> pd.DataFrame:
-    import pandas as pd
-
-    frames = []
-    for index, member in enumerate(scoring.stage.members):
-        rows = scoring.rows[index]
-        frames.append(
-            pd.DataFrame(
-                {
-                    "run": np.full(len(rows), member.run, dtype=np.int32),
-                    "part": [scoring.dataset.parts[row] for row in rows],
-                    "id": [scoring.dataset.ids[row] for row in rows],
-                    "role": "test",
-                    "target": scoring.labels[index],
-                    "prediction": predictions[index],
-                    "overlap": scoring.overlap[index],
-                }
-            )
-        )
-    return pd.concat(frames, ignore_index=True)
 
 
 def _jsonable(value: Any) -> Any:

@@ -48,6 +48,30 @@ def stage_ledger(stage: StageNode) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
+def test_rows(scoring: Scoring) -> pd.DataFrame:
+    """Returns the rows that a scoring predicts: run, part, id, role `test`, target, overlap."""
+    import numpy as np
+    import pandas as pd
+
+    data = scoring.dataset
+    frames = [
+        pd.DataFrame(
+            {
+                "run": np.full(len(rows), member.run, dtype=np.int32),
+                "part": [data.parts[row] for row in rows],
+                "id": [data.ids[row] for row in rows],
+                "role": "test",
+                "target": labels,
+                "overlap": overlap,
+            }
+        )
+        for member, rows, labels, overlap in zip(
+            scoring.stage.members, scoring.rows, scoring.labels, scoring.overlap, strict=True
+        )
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
 def check_plan(plan: Plan) -> None:
     """Holds every leak-free protocol of a plan to its promise.
 

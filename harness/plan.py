@@ -190,6 +190,7 @@ class Plan:
         stages: each after its parent.
         scorings: in table order.
         not_applicable: (transfer, train_on) pairs that the strategy itself leaves out.
+        limit: rows kept of each dataset, in a dry run.
     """
 
     benchmark: Benchmark
@@ -197,6 +198,7 @@ class Plan:
     stages: tuple[StageNode, ...]
     scorings: tuple[Scoring, ...]
     not_applicable: tuple[tuple[str, str], ...]
+    limit: int | None = None
 
 
 def plan(
@@ -228,6 +230,7 @@ class _Planner:
         self.benchmark = benchmark
         self.registry = registry
         self.locations = locations
+        self.limit = limit
         self._check_names()
         self.strategies = [self._strategy(choice) for choice in benchmark.transfers]
         self.protocols = [self._protocol(choice) for choice in benchmark.protocols]
@@ -303,6 +306,7 @@ class _Planner:
             tuple(self.stages.values()),
             tuple(scorings),
             tuple(dict.fromkeys(skipped)),
+            self.limit,
         )
         check_plan(laid_out)
         return laid_out

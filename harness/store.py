@@ -122,6 +122,10 @@ class Store:
         folder = self.stage_folder(key)
         return load_file(folder / "weights.safetensors"), self.stage_record(key)
 
+    def has_ledger(self, key: str) -> bool:
+        """Whether a stage's ledger is there."""
+        return (self.stage_folder(key) / "ledger.parquet").is_file()
+
     def read_ledger(self, key: str) -> pd.DataFrame:
         """Reads what a stage used each row for; columns as `ledger.COLUMNS`."""
         import pandas as pd
@@ -144,6 +148,10 @@ class Store:
         path = self.predictions_path(key)
         with _replacing(path) as staging:
             frame.to_parquet(staging, index=False, compression="zstd")
+
+    def has_predictions(self, key: str) -> bool:
+        """Whether the rows of a scoring are there."""
+        return self.predictions_path(key).is_file()
 
     def read_predictions(self, key: str) -> pd.DataFrame:
         """Reads the rows of a scoring."""

@@ -12,6 +12,7 @@ from harness.cli.doctor import doctor
 from harness.cli.plugins import plugins
 from harness.cli.run import run
 from harness.cli.table import table
+from harness.cli.verify import verify
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(table)
+app.command()(verify)
 app.command()(audit)
 app.add_typer(datasets, name="datasets")
 app.add_typer(plugins, name="plugins")

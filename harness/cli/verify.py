@@ -1,0 +1,49 @@
+"""`harness verify`: every number of a leaderboard again, from the rows."""
+
+from __future__ import annotations
+
+import typer
+
+from harness.cli.options import (
+    BenchmarkArgument,
+    DataOption,
+    JsonOption,
+    OutOption,
+    PluginOption,
+    WeightsOption,
+)
+
+DIFFERENCES_FOUND = 1
+
+
+def verify(
+    leaderboard: BenchmarkArgument,
+    out: OutOption = None,
+    data_dir: DataOption = None,
+    weights_dir: WeightsOption = None,
+    plugin: PluginOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Recompute every number of a leaderboard from its rows; check digests and the ledger.
+
+    Exits with status 1 and a list where anything differs. What needs data or weights that are not
+    on this machine is named as unchecked.
+    """
+    from harness import api
+    from harness.verification import as_json
+
+    found = api.verify(
+        leaderboard, out=out, data_dir=data_dir, weights_dir=weights_dir, plugins=plugin or ()
+    )
+    if json:
+        print(as_json(found))
+    else:
+        print("checked: " + ", ".join(f"{n} {what}" for what, n in found.checked.items()))
+        for line in found.unchecked:
+            print(f"unchecked: {line}")
+        for line in found.differences:
+            print(f"DIFFERS: {line}")
+        if not found.differences:
+            print("Everything agrees.")
+    if found.differences:
+        raise typer.Exit(DIFFERENCES_FOUND)
