@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.benchmark import Benchmark, find_benchmark
-from harness.leaderboard import PLAN_FILE, Leaderboard
+from harness.leaderboard import Leaderboard
 from harness.library import Library
 from harness.locations import Locations, shipped
 from harness.markdown import render_markdown
 from harness.plan import Plan, plan
 from harness.published import read_published
 from harness.registry import Registry
-from harness.store import Store
+from harness.store import PLAN_FILE, Store
 
 if TYPE_CHECKING:
     import pandas as pd

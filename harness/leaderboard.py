@@ -12,6 +12,7 @@ from harness.errors import BenchmarkError, did_you_mean
 from harness.scores import CELL, SUBSETS
 from harness.seeds import derive_seed
 from harness.statistics import gains, summarise
+from harness.store import PLAN_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from harness.contracts import MetricSpec
     from harness.store import Store
 
-PLAN_FILE = "plan.json"
 MIN_ROWS = 3
 """A cell with fewer test rows per run says so in place of a number."""
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+PLAN_FILE = "plan.json"
+
 
 class Store:
     """A results folder.

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.leaderboard import PLAN_FILE
 from harness.ledger import COLUMNS, conflicts, stage_ledger, test_rows
 from harness.scores import SUBSETS, score_run
+from harness.store import PLAN_FILE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -35,14 +35,24 @@ def audit(
         list[str] | None,
         typer.Option("--set", help="Change a key, as runs=3; may be repeated."),
     ] = None,
+    row: Annotated[
+        str | None,
+        typer.Option(help="Of results: what the row of this id was used for."),
+    ] = None,
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what a benchmark's datasets hold and share, before anything is trained.
+    """Show what a benchmark's data holds and shares, or what the rows of results were used for.
 
-    Sizes, polymorph twins, overlaps by id, formula and structure, what pretrained weights have
-    seen, and the test rows left to each cell. Writes CSV files and a heat map.
+    Of a benchmark.toml, before anything is trained: sizes, polymorph twins, overlaps by id,
+    formula and structure, what pretrained weights have seen, and the test rows left to each cell.
+    Writes CSV files and a heat map. Of a folder with results: the role ledger, cell by cell.
     """
+    from harness.store import PLAN_FILE
+
+    if (Path(benchmark) / PLAN_FILE).is_file():
+        _audit_results(Path(benchmark), row, json=json)
+        return
     from harness import api
     from harness.audit import audit_benchmark
     from harness.registry import Registry
@@ -142,3 +152,20 @@ def _cells_table(cells: pd.DataFrame) -> pd.DataFrame:
     wide = wide.rename_axis(columns=None).reset_index()
     short = wide.drop(columns=["backbone", "head"]).drop_duplicates()
     return wide if short.duplicated(CONFIGURATION[2:]).any() else short
+
+
+def _audit_results(folder: Path, row: str | None, json: bool) -> None:
+    from harness.cli.output import print_json, print_table, records
+    from harness.ledger import role_counts, roles_of_row
+    from harness.store import Store
+
+    store = Store(folder)
+    found = role_counts(store) if row is None else roles_of_row(store, row)
+    if json:
+        print_json(records(found))
+    elif row is None:
+        print_table(f"{folder}: rows per run by role", records(found.round(1)))
+        double = int(found.filter(like="test and ").to_numpy().sum())
+        print(f"{double} test rows, summed over cells and runs, have another role too.")
+    else:
+        print_table(f"{folder}: the row {row}", records(found))
