@@ -12,7 +12,8 @@ from harness.leaderboard import Leaderboard
 from harness.library import Library
 from harness.locations import Locations, shipped
 from harness.markdown import render_markdown
-from harness.plan import Plan, plan
+from harness.plan import Plan
+from harness.planner import plan
 from harness.published import read_published
 from harness.registry import Registry
 from harness.store import PLAN_FILE, Store

@@ -14,7 +14,8 @@ from harness.audit import LEVELS, Audit, audit_benchmark
 from harness.benchmark import Benchmark
 from harness.errors import StoreError
 from harness.locations import Locations
-from harness.plan import Plan, plan
+from harness.plan import Plan
+from harness.planner import plan
 from harness.registry import Registry
 
 TWO_STAGE = {"name": "two-stage", "source": "Source", "source_start": "random"}

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import plan as planning
+from harness import planner
 from harness.benchmark import Benchmark
 from harness.errors import LeakError
 from harness.ledger import conflicts, stage_ledger
 from harness.locations import Locations
-from harness.plan import Plan, plan
+from harness.plan import Plan
+from harness.planner import plan
 from harness.registry import Registry
 
 LEAKY_PROTOCOL = """
@@ -103,7 +104,7 @@ def test_a_source_stage_with_a_test_group_is_caught(
     """The core leaves such groups out; without that, the ledger stops the run."""
     two_stage = {"name": "two-stage", "source": "Source", "source_start": "random"}
     assert planned(transfers=[two_stage], protocols=["strict"])
-    monkeypatch.setattr(planning._Planner, "_reserved_groups", lambda *arguments: set())
+    monkeypatch.setattr(planner._Planner, "_reserved_groups", lambda *arguments: set())
     expected = r"the source stage Source \(random\) uses .* has the role 'test'"
     with pytest.raises(LeakError, match=expected):
         planned(transfers=[two_stage], protocols=["strict"])

@@ -11,7 +11,8 @@ import pytest
 from harness.benchmark import Benchmark
 from harness.errors import DataError
 from harness.locations import Locations
-from harness.plan import Plan, plan
+from harness.plan import Plan
+from harness.planner import plan
 from harness.registry import Registry
 
 
