@@ -113,11 +113,11 @@ class Block(nn.Module):
             torch.bmm(v, destination),
             torch.baddbmm(layer.bias, u, state),
         ]
-        table = torch.cat([end.flatten(0, 1) for end in ends] + [own] * self.first)
+        parts = [end.flatten(0, 1) for end in ends]
         if self.first:
-            hidden = product(batch.edges_from_ends_and_lengths, table)
+            hidden = product(batch.edges_from_ends_and_lengths, torch.cat([*parts, own]))
         else:
-            hidden = product(batch.edges_from_ends, table).add_(own)
+            hidden = product(batch.edges_from_ends, torch.cat(parts)).add_(own)
         updated: Tensor = self.edge_update(activate(hidden), batch.edge_sizes, start=1)
         return updated
 
