@@ -152,7 +152,8 @@ class BackboneSpec:
         summary: one line for `harness plugins list`.
         settings: typed settings; a benchmark file may set exactly its fields.
         make: settings → backbone. Heavy imports belong here.
-        rows_per_second: training rows per second and member on two CPU cores, for `--plan` only.
+        rows_per_second: training rows per second, summed over members, on one CPU core; for the
+            estimate of `--plan` only.
     """
 
     name: str

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from harness.registry import Registry
     from harness.store import Store
 
+THREADS = 1
+"""Threads of one process, unless $OMP_NUM_THREADS says otherwise. The matrices of a step are small:
+a second thread gains at most a fifth on an idle machine and costs a factor on a busy one. Further
+cores are better used by further processes, which share a benchmark stage by stage."""
+
 
 def execute(plan: Plan, store: Store, registry: Registry, locations: Locations) -> None:
     """Runs every stage and scoring of a plan that is not on disk yet.
@@ -56,6 +61,7 @@ class _Engine:
         self.registry = registry
         self.locations = locations
         self.device = resolve_device(plan.benchmark.device)
+        use_threads(int(os.environ.get("OMP_NUM_THREADS", THREADS)))
         self.metrics = {name: registry.metrics[name] for name in plan.benchmark.metrics}
         self._pools: dict[tuple[str, str], Pool] = {}
         self._work_done = 0
@@ -297,6 +303,13 @@ def _epochs(node: StageNode) -> int:
 
 def _work(node: StageNode) -> int:
     return _epochs(node) * node.rows
+
+
+def use_threads(threads: int) -> None:
+    """Sets the number of threads that torch computes with in this process."""
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

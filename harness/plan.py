@@ -109,7 +109,7 @@ class StageNode:
 
     @property
     def seconds(self) -> float:
-        """A rough estimate of its training time on two CPU cores."""
+        """A rough estimate of its training time on one CPU core."""
         return (
             0.0
             if self.closed_form

@@ -111,7 +111,7 @@ def print_plan(planned: Plan, json: bool) -> None:
     print_table(planned.benchmark.title or planned.benchmark.name, stages)
     print(
         f"{len(planned.stages)} stages, {len(planned.scorings)} cells, "
-        f"about {seconds / 60:.0f} min on 2 cores"
+        f"about {seconds / 60:.0f} min on one CPU core"
     )
     for transfer, target in planned.not_applicable:
         print(f"not applicable: {transfer} on {target}")
