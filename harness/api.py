@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from harness.planner import plan
 from harness.published import read_published
 from harness.registry import Registry
 from harness.store import PLAN_FILE, Store
+from harness.workers import workers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,6 +83,7 @@ def run(
     strict_data: bool = False,
     plugins: Sequence[Path | str] = (),
     observers: Sequence[object] = (),
+    jobs: int = 1,
 ) -> Leaderboard:
     """Trains and scores whatever of a benchmark is not on disk yet, and writes its tables.
 
@@ -94,7 +97,9 @@ def run(
         limit: keep at most that many rows of each dataset.
         strict_data: refuse datasets with unusable rows.
         plugins: Python files to load as plugins besides the installed ones.
-        observers: objects with observer hooks (`@hookimpl`).
+        observers: objects with observer hooks (`@hookimpl`); they hear of this process's stages.
+        jobs: processes that share the work, stage by stage. More than one needs the usual
+            `if __name__ == "__main__"` in a script.
 
     Returns:
         The leaderboard; `.runs` and `.summary()` are pandas frames.
@@ -102,26 +107,44 @@ def run(
     Raises:
         HarnessError: see its subclasses; results that were complete stay on disk.
     """
-    from harness.engine import execute
+    from harness.engine import execute, pending_stages
 
-    registry = Registry([Path(plugin) for plugin in plugins])
+    folder = _path(out) or default_out(source)
+    store = Store(folder / f"limit-{limit}" if limit else folder)
+    options: dict[str, Any] = {
+        "overrides": tuple(overrides),
+        "data_dir": _path(data_dir),
+        "weights_dir": _path(weights_dir),
+        "limit": limit,
+        "strict_data": strict_data,
+    }
+    files = tuple(Path(plugin) for plugin in plugins)
+    registry = Registry(files)
     for observer in observers:
         registry.manager.register(observer)
-    locations = Locations.of(_path(data_dir), _path(weights_dir))
-    planned = prepare(
-        source,
-        overrides=overrides,
-        data_dir=_path(data_dir),
-        weights_dir=_path(weights_dir),
-        limit=limit,
-        strict_data=strict_data,
-        registry=registry,
-    )
-    folder = Path(out) if out else default_out(source)
-    store = Store(folder / f"limit-{limit}" if limit else folder)
+    planned = prepare(source, registry=registry, **options)
     store.write_json(PLAN_FILE, describe(planned))
-    execute(planned, store, registry, locations)
+    further = min(jobs, len(pending_stages(planned, store))) - 1
+    with workers(further, partial(_join, source, store.folder, files, options)):
+        execute(planned, store, registry)
     return write_tables(store, registry, published_cells(source))
+
+
+def _join(
+    source: str | Path,
+    folder: Path,
+    plugins: Sequence[Path],
+    options: Mapping[str, Any],
+    observers: Sequence[object],
+) -> None:
+    """Joins, in a process of its own, a run that another one has begun."""
+    from harness.engine import execute
+
+    registry = Registry(plugins)
+    for observer in observers:
+        registry.manager.register(observer)
+    planned = prepare(source, registry=registry, **options)
+    execute(planned, Store(folder), registry)
 
 
 def describe(planned: Plan) -> dict[str, Any]:

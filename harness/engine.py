@@ -6,7 +6,6 @@ import math
 import os
 import platform
 import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Mapping
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from harness.contracts import Floats, Pool
     from harness.dataset import Dataset
-    from harness.locations import Locations
     from harness.plan import Model, Plan, Scoring, StageNode
     from harness.registry import Registry
     from harness.store import Store
@@ -43,7 +41,7 @@ a second thread gains at most a fifth on an idle machine and costs a factor on a
 cores are better used by further processes, which share a benchmark stage by stage."""
 
 
-def execute(plan: Plan, store: Store, registry: Registry, locations: Locations) -> None:
+def execute(plan: Plan, store: Store, registry: Registry) -> None:
     """Runs every stage and scoring of a plan that is not on disk yet.
 
     May be called by several processes at once: each stage is taken by one of them.
@@ -51,15 +49,25 @@ def execute(plan: Plan, store: Store, registry: Registry, locations: Locations) 
     Raises:
         HarnessError: weights that fail their verification, no write permission, ….
     """
-    _Engine(plan, store, registry, locations).execute()
+    _Engine(plan, store, registry).execute()
+
+
+def pending_stages(plan: Plan, store: Store) -> list[StageNode]:
+    """Returns the stages with an unscored cell, and those that they start from, in order."""
+    scored = store.scored()
+    runs = set(range(1, plan.benchmark.runs + 1))
+    needed: set[str] = set()
+    for scoring in plan.scorings:
+        if not runs <= scored.get(scoring.key, set()):
+            needed |= {stage.key for stage in scoring.stage.chain}
+    return [stage for stage in plan.stages if stage.key in needed]
 
 
 class _Engine:
-    def __init__(self, plan: Plan, store: Store, registry: Registry, locations: Locations) -> None:
+    def __init__(self, plan: Plan, store: Store, registry: Registry) -> None:
         self.plan = plan
         self.store = store
         self.registry = registry
-        self.locations = locations
         self.device = resolve_device(plan.benchmark.device)
         use_threads(int(os.environ.get("OMP_NUM_THREADS", THREADS)))
         self.metrics = {name: registry.metrics[name] for name in plan.benchmark.metrics}
@@ -68,7 +76,7 @@ class _Engine:
         self._work_total = 0
 
     def execute(self) -> None:
-        pending = self._needed()
+        pending = pending_stages(self.plan, self.store)
         total = len(pending)
         self._work_total = sum(map(_work, pending))
         while pending:
@@ -77,16 +85,7 @@ class _Engine:
                 time.sleep(0.2)  # other processes hold all stages that could be trained now
             else:
                 pending.remove(node)
-
-    def _needed(self) -> list[StageNode]:
-        """Stages with an unscored cell, and the stages that those start from."""
-        scored = self.store.scored()
-        runs = set(range(1, self.plan.benchmark.runs + 1))
-        needed: set[str] = set()
-        for scoring in self.plan.scorings:
-            if not runs <= scored.get(scoring.key, set()):
-                needed |= {stage.key for stage in scoring.stage.chain}
-        return [stage for stage in self.plan.stages if stage.key in needed]
+                self._work_done += _work(node)
 
     def _take_one(self, pending: list[StageNode], total: int) -> StageNode | None:
         done = total - len(pending)
@@ -113,7 +112,6 @@ class _Engine:
         transferred = self._start_weights(node, model)
         result = None if node.closed_form else self._fit(node, model)
         seconds = time.perf_counter() - started
-        self._work_done += _work(node)
         record = self._record(node, result, transferred, seconds)
         self.store.write_stage(node.key, _tensors(model), record, stage_ledger(node))
         self._tell("stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total))
@@ -181,7 +179,7 @@ class _Engine:
         key = (dataset.digest, model.backbone.encoding)
         if key not in self._pools:
             encodings = load_encodings(
-                model.backbone, dataset.crystals, self.locations.cache / "encodings"
+                model.backbone, dataset.crystals, self.plan.locations.cache / "encodings"
             )
             self._pools[key] = model.backbone.pool(encodings, self.device)
         return self._pools[key]
@@ -334,12 +332,16 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MB."""
-    import resource
+def peak_memory_mb() -> float | None:
+    """Largest resident memory of this process so far, in MB; None where the system does not tell.
 
-    scale = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale, 1)
+    Read from /proc: what `getrusage` gives on Linux begins with the peak of the parent process.
+    """
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return None
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return round(int(fields["VmHWM"].split()[0]) / 1024, 1)
 
 
 def git_commit() -> str | None:

@@ -30,6 +30,8 @@ from harness.training_settings import TrainingSettings
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from harness.locations import Locations
+
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
 
@@ -166,6 +168,7 @@ class Plan:
     """Everything a run will do, in order.
 
     Attributes:
+        locations: where data, weights and caches are looked for.
         stages: each after its parent.
         scorings: in table order.
         not_applicable: (transfer, train_on) pairs that the strategy itself leaves out.
@@ -174,6 +177,7 @@ class Plan:
 
     benchmark: Benchmark
     library: Library
+    locations: Locations
     stages: tuple[StageNode, ...]
     scorings: tuple[Scoring, ...]
     not_applicable: tuple[tuple[str, str], ...]

@@ -152,6 +152,7 @@ class _Planner:
         laid_out = Plan(
             self.benchmark,
             self.library,
+            self.locations,
             tuple(self.stages.values()),
             tuple(scorings),
             tuple(dict.fromkeys(skipped)),

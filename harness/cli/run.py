@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +41,9 @@ def run(
     strict_data: Annotated[
         bool, typer.Option("--strict-data", help="Refuse datasets with unusable rows.")
     ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share the work; one per CPU core.")
+    ] = None,
     plugin: PluginOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     json: JsonOption = False,
@@ -77,12 +81,18 @@ def run(
                 strict_data=strict_data,
                 plugins=plugin or (),
                 observers=progress,
+                jobs=jobs or _cores(),
             )
     except KeyboardInterrupt:
         print("\nStopped. What is complete is on disk: run the same again.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     if not quiet:
         print_board(board, board.metrics[0], json=json)
+
+
+def _cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def print_plan(planned: Plan, json: bool) -> None:

@@ -221,6 +221,23 @@ def test_two_processes_share_one_benchmark(
     assert len(Store(shared_out).read_results()) == 16
 
 
+def test_jobs_share_the_work_and_change_nothing(run, toy: Path, tmp_path: Path) -> None:
+    run(tmp_path / "alone")
+    run(tmp_path / "shared", jobs=2)
+    assert table_of(tmp_path / "shared") == table_of(tmp_path / "alone")
+
+
+def test_jobs_stop_when_the_first_process_is_interrupted(run, toy: Path) -> None:
+    class Impatient:
+        @hookimpl
+        def epoch_finished(self, event: Any) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(observers=[Impatient()], jobs=2, overrides=["training.epochs=100000"])
+    assert not multiprocessing.active_children()
+
+
 # --- errors that a user will meet ---------------------------------------------------------------
 
 
