@@ -134,8 +134,12 @@ class Backbone(ABC):
             "use a transfer strategy that starts from 'random'."
         )
 
-    def load_pretrained(self, module: nn.Module, weights: PretrainedWeights) -> int:
-        """Copies pretrained weights into every member, verifies them, and counts the tensors.
+    def load_pretrained(self, module: nn.Module, weights: PretrainedWeights) -> Mapping[str, Any]:
+        """Copies pretrained weights into every member and verifies them.
+
+        Returns:
+            What the record of the stage should say: `tensors`, how many were transferred, and
+            whatever the verification found, as JSON-like values.
 
         Raises:
             WeightsError: a key or shape does not match, or the verification failed.

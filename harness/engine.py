@@ -155,15 +155,15 @@ class _Engine:
             parts["head"] = model.head.make(model.head_settings, model.backbone.width, generators)
         return nn.ModuleDict(parts).to(self.device)
 
-    def _start_weights(self, node: StageNode, model: nn.ModuleDict) -> int:
-        """Puts the starting weights in place; returns the number of tensors transferred."""
+    def _start_weights(self, node: StageNode, model: nn.ModuleDict) -> Mapping[str, Any]:
+        """Puts the starting weights in place; returns what the record says of them."""
         if node.parent is not None:
             tensors, _ = self.store.read_stage(node.parent.key)
             model.load_state_dict(tensors)
-            return len(tensors)
+            return {"tensors": len(tensors)}
         if node.weights is not None:
             return node.model.backbone.load_pretrained(model["backbone"], node.weights)
-        return 0
+        return {"tensors": 0}
 
     def _stack_data(self, node: StageNode) -> StackData:
         return StackData(
@@ -185,7 +185,11 @@ class _Engine:
         return self._pools[key]
 
     def _record(
-        self, node: StageNode, result: FitResult | None, transferred: int, seconds: float
+        self,
+        node: StageNode,
+        result: FitResult | None,
+        transferred: Mapping[str, Any],
+        seconds: float,
     ) -> dict[str, Any]:
         return {
             "title": node.title,
@@ -193,13 +197,13 @@ class _Engine:
             "dataset_digest": node.dataset.digest,
             "dataset_rows": len(node.dataset),
             "model": node.model.settings,
-            "training": node.training.model_dump(mode="json"),
+            "training": None if node.closed_form else node.training.model_dump(mode="json"),
             "freeze": list(node.freeze),
             "protocol": node.protocol.label,
             "parent": node.parent.key if node.parent else None,
             "weights": node.weights.name if node.weights else None,
             "weights_digest": node.weights.digest if node.weights else None,
-            "tensors_transferred": transferred,
+            "transferred": dict(transferred),
             "runs": [member.run for member in node.members],
             "train_rows": [len(member.train) for member in node.members],
             "validation_rows": [len(member.validation) for member in node.members],

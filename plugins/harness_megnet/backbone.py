@@ -91,8 +91,11 @@ class MegnetBackbone(Backbone):
 
         return find(self.settings.weights, locations)
 
-    def load_pretrained(self, module: nn.Module, weights: PretrainedWeights) -> int:
-        """Copies the published weights into every member and returns how many tensors they are.
+    def load_pretrained(self, module: nn.Module, weights: PretrainedWeights) -> dict[str, Any]:
+        """Copies the published weights into every member.
+
+        Returns:
+            `tensors`, how many were transferred, and the verified `convention`.
 
         Raises:
             WeightsError: a key or a shape does not match, or the verification failed.
@@ -109,5 +112,6 @@ class MegnetBackbone(Backbone):
         check(state, module, weights.path)
         # On a stack of one, on the CPU, so that a refused file leaves the module as it was.
         single = Megnet(self.settings, len(ELEMENTS), [torch.Generator()])
-        fill(module, state, verify(self, single, state, weights))
-        return sum(1 for _ in module.parameters())
+        convention = verify(self, single, state, weights)
+        fill(module, state, convention)
+        return {"tensors": len(list(module.parameters())), "convention": convention}

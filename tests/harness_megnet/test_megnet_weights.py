@@ -106,10 +106,11 @@ def test_every_member_holds_the_published_tensors(published: Path) -> None:
     backbone = MegnetBackbone(MegnetSettings())
     module = backbone.build(generators(3))
     weights = backbone.find_pretrained(at(published.parents[1]))
-    tensors = backbone.load_pretrained(module, weights)
+    found = backbone.load_pretrained(module, weights)
     state = read(published)
     # All but the last layer (two tensors) and the centres of the expansion, which are settings.
-    assert tensors == len(state) - 3 == len(list(module.parameters()))
+    assert found["tensors"] == len(state) - 3 == len(list(module.parameters()))
+    assert found["convention"] == "destination"
     loaded = sum(parameter[0].numel() for parameter in module.parameters())
     assert loaded == sum(tensor.numel() for tensor in state.values()) - 17 - 100
     for parameter in module.parameters():
@@ -241,7 +242,8 @@ def test_weights_of_the_other_convention_are_converted_where_that_is_allowed(
     settings = MegnetSettings.model_validate({"convention": convention})
     converted, plain = MegnetBackbone(settings), MegnetBackbone(MegnetSettings())
     module, expected = converted.build(generators(1)), plain.build(generators(1))
-    converted.load_pretrained(module, converted.find_pretrained(at(tmp_path)))
+    found = converted.load_pretrained(module, converted.find_pretrained(at(tmp_path)))
+    assert found["convention"] == "source"
     plain.load_pretrained(expected, plain.find_pretrained(at(published.parent)))
     for parameter, other in zip(module.parameters(), expected.parameters(), strict=True):
         assert torch.equal(parameter, other)
