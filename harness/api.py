@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.benchmark import Benchmark, find_benchmark
+from harness.benchmark import BENCHMARK_FILE, Benchmark, find_benchmark
+from harness.errors import BenchmarkError
 from harness.leaderboard import Leaderboard
 from harness.library import Library
 from harness.locations import Locations, shipped
 from harness.markdown import render_markdown
-from harness.plan import Plan
+from harness.plan import Plan, Scoring
 from harness.planner import plan
 from harness.published import read_published
 from harness.registry import Registry
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from harness.dataset import Dataset
     from harness.verification import Verification
+
+Source = str | Path | Benchmark
+"""A benchmark: the path of its file, a name, or made in Python."""
 
 
 def load_dataset(
@@ -39,12 +43,17 @@ def load_dataset(
     return Library(registry, Locations.of(Path(data_dir) if data_dir else None))[name]
 
 
-def default_out(source: str | Path) -> Path:
-    """Returns the folder in which results of a benchmark lie: beside its file.
+def default_out(source: Source) -> Path:
+    """Returns the folder in which results of a benchmark lie: beside its `benchmark.toml`.
 
-    For a benchmark that is shipped inside the package: `leaderboards/<name>` in the current folder.
+    For a file `mine.toml`: the folder `mine` beside it. For a benchmark that is shipped inside the
+    package, or was made in Python: `leaderboards/<name>` in the current folder.
     """
+    if isinstance(source, Benchmark):
+        return Path("leaderboards") / source.name
     path = find_benchmark(source).resolve()
+    if path.name != BENCHMARK_FILE:
+        return path.with_suffix("")
     inside_package = path.is_relative_to(shipped("leaderboards").resolve())
     in_checkout = path.is_relative_to(Path.cwd() / "leaderboards")
     if inside_package and not in_checkout:
@@ -53,7 +62,7 @@ def default_out(source: str | Path) -> Path:
 
 
 def prepare(
-    source: str | Path,
+    source: Source,
     *,
     overrides: Sequence[str] = (),
     data_dir: Path | None = None,
@@ -64,7 +73,7 @@ def prepare(
 ) -> Plan:
     """Reads a benchmark and lays out what it would do, without training anything."""
     return plan(
-        Benchmark.load(source, overrides),
+        _load(source, overrides),
         registry or Registry(),
         Locations.of(data_dir, weights_dir),
         limit=limit,
@@ -72,8 +81,19 @@ def prepare(
     )
 
 
+def _load(source: Source, overrides: Sequence[str] = ()) -> Benchmark:
+    if not isinstance(source, Benchmark):
+        return Benchmark.load(source, overrides)
+    if overrides:
+        raise BenchmarkError(
+            "Overrides are for benchmark files; change the Benchmark itself, as by "
+            "benchmark.model_copy(update={...})."
+        )
+    return source
+
+
 def run(
-    source: str | Path,
+    source: Source,
     *,
     out: Path | str | None = None,
     overrides: Sequence[str] = (),
@@ -88,7 +108,7 @@ def run(
     """Trains and scores whatever of a benchmark is not on disk yet, and writes its tables.
 
     Args:
-        source: path or name of the benchmark.
+        source: path or name of the benchmark, or a `Benchmark` made in Python.
         out: results folder; beside the benchmark file unless given. A dry run (`limit`) goes to a
             sub-folder of its own.
         overrides: `key=value` changes to the file, as `training.epochs=10`.
@@ -107,8 +127,9 @@ def run(
     Raises:
         HarnessError: see its subclasses; results that were complete stay on disk.
     """
-    from harness.engine import execute, pending_stages
+    from harness.engine import complete_metrics, execute, pending_stages
 
+    published = published_cells(source, overrides)
     folder = _path(out) or default_out(source)
     store = Store(folder / f"limit-{limit}" if limit else folder)
     options: dict[str, Any] = {
@@ -124,14 +145,15 @@ def run(
         registry.manager.register(observer)
     planned = prepare(source, registry=registry, **options)
     store.write_json(PLAN_FILE, describe(planned))
+    complete_metrics(planned, store, registry)
     further = min(jobs, len(pending_stages(planned, store))) - 1
     with workers(further, partial(_join, source, store.folder, files, options)):
         execute(planned, store, registry)
-    return write_tables(store, registry, published_cells(source))
+    return write_tables(store, registry, published)
 
 
 def _join(
-    source: str | Path,
+    source: Source,
     folder: Path,
     plugins: Sequence[Path],
     options: Mapping[str, Any],
@@ -173,7 +195,8 @@ def describe(planned: Plan) -> dict[str, Any]:
             {
                 "key": scoring.key,
                 **vars(scoring.cell),
-                "leak_free": scoring.stage.protocol.rules.leak_free,
+                "leak_free": scoring.protocol.rules.leak_free,
+                "weights": _weights_of(scoring),
                 "chain": [stage.key for stage in scoring.stage.chain],
             }
             for scoring in planned.scorings
@@ -181,10 +204,19 @@ def describe(planned: Plan) -> dict[str, Any]:
     }
 
 
-def published_cells(source: str | Path) -> pd.DataFrame | None:
+def _weights_of(scoring: Scoring) -> tuple[str, str] | None:
+    """Name of the pretrained weights that a chain starts from, and of what they have seen."""
+    first = scoring.stage.chain[0].weights
+    return (first.name, first.seen) if first else None
+
+
+def published_cells(source: Source, overrides: Sequence[str] = ()) -> pd.DataFrame | None:
     """Reads the published cells that a benchmark names, if it names any."""
-    name = Benchmark.load(source).published
-    return read_published(find_benchmark(source).parent / name) if name else None
+    name = _load(source, overrides).published
+    if name is None:
+        return None
+    folder = Path() if isinstance(source, Benchmark) else find_benchmark(source).parent
+    return read_published(folder / name)
 
 
 def render_tables(

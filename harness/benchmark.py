@@ -70,6 +70,7 @@ DEFAULT_BASELINES = (
     Baseline(head=Choice(name="mean-log")),
     Baseline(head=Choice(name="nearest")),
 )
+BENCHMARK_FILE = "benchmark.toml"
 DEFAULT_METRICS = ("mae-log", "rmse-log", "spearman", "mape", "median-ape", "mae", "r2-log")
 
 
@@ -139,7 +140,7 @@ class Benchmark(Settings):
             raise BenchmarkError(f"{path}: not valid TOML: {problem}") from None
         for override in overrides:
             _apply_override(raw, override)
-        raw.setdefault("name", path.resolve().parent.name)
+        raw.setdefault("name", _name_of(path.resolve()))
         try:
             benchmark = cls.model_validate(raw)
             for dataset in benchmark.training_on:
@@ -147,6 +148,12 @@ class Benchmark(Settings):
         except ValidationError as problem:
             raise BenchmarkError(_explain(problem, cls, path, text)) from None
         return benchmark
+
+
+def _name_of(path: Path) -> str:
+    """A leaderboard is named after its folder, or after a file that is not `benchmark.toml`."""
+    name = path.parent.name if path.name == BENCHMARK_FILE else path.stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "benchmark"
 
 
 def find_benchmark(source: str | Path) -> Path:

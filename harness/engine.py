@@ -63,6 +63,22 @@ def pending_stages(plan: Plan, store: Store) -> list[StageNode]:
     return [stage for stage in plan.stages if stage.key in needed]
 
 
+def complete_metrics(plan: Plan, store: Store, registry: Registry) -> None:
+    """Scores stored rows by metrics that the benchmark has gained since they were predicted."""
+    metrics = {name: registry.metrics[name] for name in plan.benchmark.metrics}
+    keys = {scoring.key for scoring in plan.scorings}
+    mended = {}
+    for line in store.read_results():
+        if line["key"] in keys and not metrics.keys() <= line["scores"]["all"].keys():
+            rows = store.read_predictions(line["key"])
+            mine = rows[rows["run"] == line["run"]]
+            arrays = (mine[column].to_numpy() for column in ("target", "prediction", "overlap"))
+            scores = score_run(metrics, *arrays)
+            mended[line["key"], line["run"]] = {**line, "scores": _jsonable(scores)}
+    if mended:
+        store.replace_results(mended)
+
+
 class _Engine:
     def __init__(self, plan: Plan, store: Store, registry: Registry) -> None:
         self.plan = plan
@@ -112,6 +128,8 @@ class _Engine:
         transferred = self._start_weights(node, model)
         result = None if node.closed_form else self._fit(node, model)
         seconds = time.perf_counter() - started
+        if result is not None:
+            seconds = result.seconds  # of earlier sessions too, where the fit was resumed
         record = self._record(node, result, transferred, seconds)
         self.store.write_stage(node.key, _tensors(model), record, stage_ledger(node))
         self._tell("stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total))

@@ -32,17 +32,21 @@ class Leaderboard:
         name, title: of the benchmark.
         settings: the benchmark as it was run.
         metrics: names, the first being the one shown by default.
+        unusable: rows that could not be used, by dataset; only where there are any.
+        pretraining: (weights, what they were trained on) by transfer, where weights were used.
         cells: every cell of the plan in table order, as mappings over `CELL`.
         runs: one row per cell, run and subset: the cell's columns, `run`, `train_share` (rows
             trained on, of all in the dataset), `test_share` (rows tested on, overlap or not, of all
-            in the dataset), `subset`, `n`, `failed`, and one column per metric (NaN where it could
-            not be computed).
+            in the dataset), `skipped` (updates left out), `subset`, `n`, `failed`, and one column
+            per metric (NaN where it could not be computed).
     """
 
     name: str
     title: str
     settings: Mapping[str, Any]
     metrics: tuple[str, ...]
+    unusable: Mapping[str, int]
+    pretraining: Mapping[str, tuple[str, str]]
     cells: tuple[Mapping[str, str], ...]
     runs: pd.DataFrame
 
@@ -64,6 +68,7 @@ class Leaderboard:
                 "train_share": line["train_rows"] / line["datasets"][line["train_on"]]["rows"],
                 "test_share": line["scores"]["all"]["n"]
                 / line["datasets"][line["test_on"]]["rows"],
+                "skipped": line["skipped_updates"] or 0,
                 "subset": subset,
                 **{k: math.nan if v is None else v for k, v in line["scores"][subset].items()},
             }
@@ -72,12 +77,24 @@ class Leaderboard:
             for subset in SUBSETS
         ]
         metrics = tuple(plan["benchmark"]["metrics"])
-        columns = [*CELL, "run", "train_share", "test_share", "subset", "n", "failed", *metrics]
+        columns = [
+            *CELL,
+            "run",
+            "train_share",
+            "test_share",
+            "skipped",
+            "subset",
+            "n",
+            "failed",
+            *metrics,
+        ]
         return cls(
             plan["benchmark"]["name"],
             plan["benchmark"]["title"],
             plan["benchmark"],
             metrics,
+            {n: len(d["problems"]) for n, d in plan["datasets"].items() if d["problems"]},
+            {c["transfer"]: tuple(c["weights"]) for c in plan["cells"] if c.get("weights")},
             tuple({column: cell[column] for column in CELL} for cell in plan["cells"]),
             pd.DataFrame(rows, columns=columns),
         )
@@ -105,7 +122,8 @@ class Leaderboard:
         Columns: those of `CELL`, `runs`, `n` (test rows per run, mean), `n_min`, `failed` (rows,
         summed over runs), and for every metric `<metric>` (mean), `<metric>_std` (ddof 1),
         `<metric>_low` and `<metric>_high` (95 % bootstrap interval of the mean over runs). A cell
-        that has not been run has zero runs and NaN scores.
+        that has not been run has zero runs and NaN scores; one with fewer than `MIN_ROWS` test
+        rows per run, or none in some run, has NaN scores.
         """
         return self._summaries[subset]
 
@@ -125,9 +143,10 @@ class Leaderboard:
                 "n_min": int(group["n"].min()) if len(group) else 0,
                 "failed": int(group["failed"].sum()),
             }
+            enough = row["n"] >= MIN_ROWS and row["n_min"] > 0
             for metric in self.metrics:
                 seed = derive_seed(self.settings["seed"], "interval", metric, subset, *name)
-                made = summarise(group[metric].astype(float), seed)
+                made = summarise(group[metric].astype(float) if enough else [math.nan], seed)
                 row |= {metric: made.mean, f"{metric}_std": made.std}
                 row |= {f"{metric}_low": made.low, f"{metric}_high": made.high}
             rows.append(row)
@@ -162,6 +181,13 @@ class Leaderboard:
             texts = [cell_text(by_test.get(test), metric, digits, with_n) for test in tests]
             rows.append([*names, *texts])
         return pd.DataFrame(rows, columns=[*head, *tests])
+
+    @property
+    def skipped(self) -> pd.DataFrame:
+        """Cells with updates that were left out, the loss not being finite: `CELL`, `skipped`."""
+        counts = self.runs[self.runs["subset"] == "all"].groupby(list(CELL), sort=False)["skipped"]
+        totals = counts.sum().reset_index()
+        return totals[totals["skipped"] > 0]
 
     def gains(
         self,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.dataset import Dataset
-    from harness.plan import MemberRows, Plan, Scoring, StageNode
+    from harness.plan import MemberRows, Plan, Rules, Scoring, StageNode
     from harness.store import Store
 
 ROLES = ("scaler", "gradient", "selection", "tuning", "test")
@@ -30,10 +30,14 @@ Row = tuple[str, str]
 """(part, id): what a row is called, whichever dataset it is reached through."""
 
 
-def roles_of(member: MemberRows) -> Iterator[tuple[str, Sequence[int]]]:
-    """Yields (role, row positions) of what one run of a stage does with its dataset."""
+def roles_of(stage: StageNode, member: MemberRows) -> Iterator[tuple[str, Sequence[int]]]:
+    """Yields (role, row positions) of what one run of a stage does with its dataset.
+
+    A head that is fitted in closed form has no epochs to select; `gradient` is then its fit.
+    """
     yield "gradient", member.train.tolist()
-    yield "selection", member.validation.tolist()
+    if not stage.closed_form:
+        yield "selection", member.validation.tolist()
     yield "scaler", member.scaler_rows.tolist()
 
 
@@ -45,7 +49,7 @@ def stage_ledger(stage: StageNode) -> pd.DataFrame:
     lines = [
         (member.run, data.parts[row], data.ids[row], data.formulas[row], role)
         for member in stage.members
-        for role, rows in roles_of(member)
+        for role, rows in roles_of(stage, member)
         for row in rows
     ]
     return pd.DataFrame(lines, columns=list(COLUMNS))
@@ -81,12 +85,16 @@ def check_plan(plan: Plan) -> None:
     Raises:
         LeakError: names the row, its two roles, the run and the stages.
     """
-    reserved = _test_groups(plan)
-    for stage in {id(s): s for scoring in plan.scorings for s in scoring.stage.chain[:-1]}.values():
-        if stage.protocol.rules.leak_free:
-            _check_source(stage, reserved[stage.protocol.label])
+    tested = _test_groups(plan)
+    checked = set()
     for scoring in plan.scorings:
-        if scoring.stage.protocol.rules.leak_free:
+        for stage in scoring.stage.chain[:-1]:
+            task = (stage.key, scoring.protocol.label)
+            if scoring.protocol.rules.leak_free and task not in checked:
+                checked.add(task)
+                _check_source(stage, scoring.protocol, tested[scoring.protocol.label])
+    for scoring in plan.scorings:
+        if scoring.protocol.rules.leak_free:
             for member in range(len(scoring.rows)):
                 _check_rows(scoring, member)
                 if scoring.dataset is scoring.stage.dataset:
@@ -97,7 +105,7 @@ def _test_groups(plan: Plan) -> dict[str, dict[int, dict[str, str]]]:
     """Per protocol and run: the groups of all test rows, each with a row to name in an error."""
     groups: dict[str, dict[int, dict[str, str]]] = {}
     for scoring in plan.scorings:
-        of_protocol = groups.setdefault(scoring.stage.protocol.label, {})
+        of_protocol = groups.setdefault(scoring.protocol.label, {})
         for member, rows in zip(scoring.stage.members, scoring.rows, strict=True):
             of_run = of_protocol.setdefault(member.run, {})
             for row in rows:
@@ -109,7 +117,7 @@ def _test_groups(plan: Plan) -> dict[str, dict[int, dict[str, str]]]:
 def _check_rows(scoring: Scoring, member: int) -> None:
     used: dict[Row, tuple[str, StageNode]] = {}
     for stage in scoring.stage.chain:
-        for role, rows in roles_of(stage.members[member]):
+        for role, rows in roles_of(stage, stage.members[member]):
             for row in rows:
                 used.setdefault(_row(stage.dataset, row), (role, stage))
     for row in scoring.rows[member]:
@@ -119,14 +127,14 @@ def _check_rows(scoring: Scoring, member: int) -> None:
             raise LeakError(
                 f"Leak in run {run}: the row {_name(scoring.dataset, row)} has the role 'test' in "
                 f"{_title(scoring)} and the role {role!r} in the stage {stage.title}. "
-                f"{_culprit(scoring.stage)}"
+                f"{_culprit(scoring.protocol)}"
             )
 
 
 def _check_groups(scoring: Scoring, member: int) -> None:
     used: dict[str, tuple[str, str, StageNode]] = {}
     for stage in scoring.stage.chain:
-        for role, rows in roles_of(stage.members[member]):
+        for role, rows in roles_of(stage, stage.members[member]):
             for row in rows:
                 name = _name(stage.dataset, row)
                 used.setdefault(stage.dataset.formulas[row], (name, role, stage))
@@ -138,20 +146,20 @@ def _check_groups(scoring: Scoring, member: int) -> None:
             raise LeakError(
                 f"Leak in run {run}: the row {_name(scoring.dataset, row)} has the role 'test' in "
                 f"{_title(scoring)}, and {name}, of the same formula {group}, the role {role!r} "
-                f"in the stage {stage.title}: twins across the split. {_culprit(scoring.stage)}"
+                f"in the stage {stage.title}: twins across the split. {_culprit(scoring.protocol)}"
             )
 
 
-def _check_source(stage: StageNode, reserved: dict[int, dict[str, str]]) -> None:
+def _check_source(stage: StageNode, protocol: Rules, reserved: dict[int, dict[str, str]]) -> None:
     for member in stage.members:
-        for role, rows in roles_of(member):
+        for role, rows in roles_of(stage, member):
             for row in rows:
                 group = stage.dataset.formulas[row]
                 if (tested := reserved.get(member.run, {}).get(group)) is not None:
                     raise LeakError(
                         f"Leak in run {member.run}: the source stage {stage.title} uses "
                         f"{_name(stage.dataset, row)} in the role {role!r}, and {tested}, of the "
-                        f"same formula {group}, has the role 'test'. {_culprit(stage)}"
+                        f"same formula {group}, has the role 'test'. {_culprit(protocol)}"
                     )
 
 
@@ -236,8 +244,8 @@ def _title(scoring: Scoring) -> str:
     return f"the cell {cell.transfer}: {cell.train_on} → {cell.test_on}"
 
 
-def _culprit(stage: StageNode) -> str:
+def _culprit(protocol: Rules) -> str:
     return (
-        f"The protocol {stage.protocol.choice.name!r} promises to be leak-free: "
+        f"The protocol {protocol.choice.name!r} promises to be leak-free: "
         "mend its `split` or `scaler_rows`, or declare `leak_free = False`."
     )

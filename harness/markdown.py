@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from harness.contracts import MetricSpec
 
+SIGNIFICANT = 0.05
+
 
 def as_markdown(table: pd.DataFrame) -> str:
     """Renders a table of text as GitHub Markdown."""
@@ -62,13 +64,26 @@ def _published_section(board: Leaderboard, published: pd.DataFrame, metric: str)
 
 def _overlap_section(board: Leaderboard, metric: str) -> list[str]:
     whole, free = board.summary(), board.summary("overlap-free")
+    sizes = whole.groupby("test_on", sort=False)["n"].first()
+    lines = [
+        "Test rows per run: " + ", ".join(f"{name} {n:.1f}" for name, n in sizes.items()) + ".",
+        "",
+    ]
+    for transfer, (weights, seen) in board.pretraining.items():
+        lines += [
+            f"The weights `{weights}` ({transfer}) were trained on {seen or 'undeclared data'}: "
+            "the same materials, with other labels, may be among the test rows; that is not known "
+            "row by row and not counted as overlap.",
+            "",
+        ]
     if (whole["n"] == free["n"]).all():
-        return ["No test row has a formula of a training set: every cell is overlap-free.", ""]
+        return [*lines, "No test row has a formula of a training set: all is overlap-free.", ""]
     return [
+        *lines,
         "### Overlap-free rows only",
         "",
         "Without the test rows whose formula is in a training set of the chain; n is what is left "
-        "per run, on average.",
+        "per run, on average. Other metrics: `table-overlap-free.csv`.",
         "",
         as_markdown(board.matrix(metric, "overlap-free", with_n=True)),
         "",
@@ -76,10 +91,12 @@ def _overlap_section(board: Leaderboard, metric: str) -> list[str]:
 
 
 def _gain_section(board: Leaderboard, metric: MetricSpec) -> list[str]:
+    if not (board.runs["transfer"] == "scratch").any():
+        return []
     try:
         gained = board.gains(metric)
     except StoreError as problem:  # a partner that was not run, or not wholly
-        return ["### Gain over scratch", "", f"Cannot be told yet: {problem}", ""]
+        return ["### Gain over scratch", "", f"Cannot be told: {problem}", ""]
     if gained.empty:
         return []
     return [
@@ -107,10 +124,17 @@ def gain_table(gained: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
     shown["p"] = [_number(x, 3) for x in gained["p"]]
     shown["p, Holm"] = [_number(x, 3) for x in gained["p_holm"]]
     shown["verdict"] = [
-        "negative transfer" if worse else "gain" if low > 0 else "no difference seen"
-        for worse, low in zip(gained["negative"], gained["low"], strict=True)
+        _verdict(row["low"], row["high"], row["p_holm"]) for _, row in gained.iterrows()
     ]
     return pd.DataFrame(shown)
+
+
+def _verdict(low: float, high: float, p_holm: float) -> str:
+    """Marks an interval that lies wholly on one side, and whether it stands after Holm."""
+    if not (low > 0 or high < 0):
+        return "no difference seen"
+    what = "gain" if low > 0 else "negative transfer"
+    return what if p_holm < SIGNIFICANT else f"{what}, but not after Holm"
 
 
 def _number(value: float, digits: int) -> str:
@@ -132,4 +156,13 @@ def settings_lines(board: Leaderboard) -> Sequence[str]:
         lines += [f"Stages that fit {dataset}: {shown}."]
     rows = ", ".join(f"{name} {n}" for name, n in settings["rows"].items())
     lines += ["", f"Rows: {rows}."]
+    if board.unusable:
+        counts = ", ".join(f"{name} {n}" for name, n in board.unusable.items())
+        lines += ["", f"Rows that could not be used, and why, are in `plan.json`: {counts}."]
+    if len(skipped := board.skipped):
+        cells = ", ".join(
+            f"{row['transfer']} {row['train_on']} {row['skipped']}"
+            for _, row in skipped.drop_duplicates(["transfer", "train_on", "protocol"]).iterrows()
+        )
+        lines += ["", f"Updates left out because the loss was not finite: {cells}."]
     return lines

@@ -61,8 +61,8 @@ class Rules:
 
     @property
     def label(self) -> str:
-        """Name in tables, with its view where it has one."""
-        return f"{self.choice.name} [{self.rules.view}]" if self.rules.view else self.choice.name
+        """Name in tables: with its view where it has one, else with its settings."""
+        return f"{self.choice.name} [{self.rules.view}]" if self.rules.view else self.choice.label
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,13 +149,16 @@ class Scoring:
     """Predictions of every run of a stage on the test rows of a dataset.
 
     Attributes:
+        protocol: whose promise the scoring is under; equal stages are shared between protocols.
         rows: per run, positions of its test rows in the dataset.
         labels: per run, κ of those rows as the protocol lets it be seen, W/(m·K).
-        overlap: per run, whether the row's group is in a training set of the chain.
+        overlap: per run, whether the row's group is in a training set of the chain, or in the
+            dataset that its pretrained weights have seen, where that is a registered one.
     """
 
     key: str
     cell: Cell
+    protocol: Rules
     stage: StageNode
     dataset: Dataset
     rows: tuple[Indices, ...]

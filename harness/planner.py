@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.benchmark import Benchmark, Choice, check_settings
-from harness.contracts import Stage, TransferSpec
-from harness.errors import BenchmarkError
+from harness.contracts import Split, Stage, TransferSpec
+from harness.errors import BenchmarkError, PluginError
 from harness.ledger import check_plan
 from harness.library import Library
 from harness.plan import (
@@ -96,10 +96,13 @@ class _Planner:
         self.stages: dict[str, StageNode] = {}
 
     def _check_names(self) -> None:
-        for name in (*self.benchmark.train_on, *self.benchmark.test_on):
+        benchmark = self.benchmark
+        for name in (*benchmark.train_on, *benchmark.test_on, *benchmark.training_on):
             self.registry.datasets[name]
-        for name in self.benchmark.metrics:
+        for name in benchmark.metrics:
             self.registry.metrics[name]
+        if len(set(benchmark.metrics)) < len(benchmark.metrics):
+            raise BenchmarkError(f"metrics: a name stands twice in {', '.join(benchmark.metrics)}.")
 
     def _strategy(self, choice: Choice) -> Strategy:
         spec = self.registry.transfers[choice.name]
@@ -140,7 +143,7 @@ class _Planner:
                 if not stages:
                     skipped.append((transfer, target))
                     continue
-                last = self._chain(stages, model, protocol, splits)
+                last = self._chain(transfer, stages, model, protocol, splits)
                 identity = (
                     model.backbone_choice.label,
                     model.head_choice.label,
@@ -148,7 +151,8 @@ class _Planner:
                     protocol.label,
                     target,
                 )
-                scorings += self._scorings(last, identity, splits)
+                scorings += self._scorings(last, identity, protocol, splits)
+        _check_cells(scorings)
         laid_out = Plan(
             self.benchmark,
             self.library,
@@ -174,16 +178,25 @@ class _Planner:
                     yield model, strategy.choice.label, target, stages
 
     def _chain(
-        self, stages: Sequence[Stage], model: Model, protocol: Rules, splits: Splits
+        self,
+        transfer: str,
+        stages: Sequence[Stage],
+        model: Model,
+        protocol: Rules,
+        splits: Splits,
     ) -> StageNode:
         node: StageNode | None = None
         if model.head.fit is not None and len(stages) > 1:
             raise BenchmarkError(
                 f"The head {model.head_choice.name!r} is fitted in closed form and trains no "
-                "backbone, so a strategy of several stages makes no sense with it."
+                f"backbone, so the strategy {transfer!r} of {len(stages)} stages makes no sense "
+                "with it: use 'scratch' or 'pretrained', or another head."
             )
         if stages[0].start == "previous":
-            raise BenchmarkError("A transfer strategy's first stage cannot start from 'previous'.")
+            raise PluginError(
+                f"The strategy {transfer!r}: its first stage starts from 'previous', but there is "
+                "none before it. Use 'random' or 'pretrained' there."
+            )
         for position, stage in enumerate(stages):
             final = position == len(stages) - 1
             node = self._stage(stage, final, node, model, protocol, splits)
@@ -257,12 +270,13 @@ class _Planner:
             train = self._without(train, stage.dataset, reserved)
             validation = self._without(validation, stage.dataset, reserved)
         splits.check(stage.dataset, run, train=train, validation=validation)
+        split = Split(train, validation, split.test)
         if protocol.rules.scaler_stage == "first" and previous is not None:
             scaler_rows = np.array([], dtype=np.int64)
             scaler = previous.members[run - 1].scaler
         else:
-            scaler_rows = splits.scaler_rows(stage.dataset, run, train)
-            scaler = splits.scaler(stage.dataset, run, train)
+            scaler_rows = splits.scaler_rows(split)
+            scaler = splits.scaler(stage.dataset, split)
         seeds = (self.benchmark.seed, model.backbone_choice.name, model.head_choice.name)
         return MemberRows(
             run,
@@ -290,6 +304,11 @@ class _Planner:
                 reserved |= self._groups(name, np.concatenate([split.validation, split.test]))
         return reserved
 
+    def _seen_by_weights(self, stage: StageNode) -> set[str]:
+        """Groups of the pre-training data, where the weights name a dataset that is registered."""
+        names = {s.weights.seen for s in stage.chain if s.weights} & set(self.registry.datasets)
+        return {formula for name in names for formula in self.library[name].formulas}
+
     def _groups(self, dataset: str, rows: Iterable[int]) -> set[str]:
         formulas = self.library[dataset].formulas
         return {formulas[row] for row in rows}
@@ -299,9 +318,14 @@ class _Planner:
         return np.array([row for row in rows if formulas[row] not in groups], dtype=np.int64)
 
     def _scorings(
-        self, stage: StageNode, identity: tuple[str, str, str, str, str], splits: Splits
+        self,
+        stage: StageNode,
+        identity: tuple[str, str, str, str, str],
+        protocol: Rules,
+        splits: Splits,
     ) -> list[Scoring]:
-        seen = [stage.trained_groups(member) for member in range(len(stage.members))]
+        pretraining = self._seen_by_weights(stage)
+        seen = [stage.trained_groups(m) | pretraining for m in range(len(stage.members))]
         scorings = []
         for name in self.benchmark.test_on:
             dataset = self.library[name]
@@ -321,6 +345,7 @@ class _Planner:
                 Scoring(
                     digest_of([*identity, name, content]),
                     Cell(*identity, name),
+                    protocol,
                     stage,
                     dataset,
                     tuple(rows),
@@ -329,6 +354,19 @@ class _Planner:
                 )
             )
         return scorings
+
+
+def _check_cells(scorings: Sequence[Scoring]) -> None:
+    """Refuses two cells of one name, whose runs a table could not tell apart."""
+    cells: set[Cell] = set()
+    for scoring in scorings:
+        if scoring.cell in cells:
+            named = ", ".join(f"{key} {value!r}" for key, value in vars(scoring.cell).items())
+            raise BenchmarkError(
+                f"Two entries of the benchmark make the same cell: {named}. "
+                "Take one out, or let their settings differ."
+            )
+        cells.add(scoring.cell)
 
 
 def _member_identity(member: MemberRows) -> list[Any]:

@@ -90,22 +90,20 @@ class Splits:
                     "out. Use a larger dataset, or take it out of the benchmark."
                 )
 
-    def scaler(self, dataset: str, run: int, train: Indices) -> Scaler:
-        """Fits the scaler of a dataset for a run whose training rows are `train`."""
-        rows = self.scaler_rows(dataset, run, train)
-        return Scaler.fit(self._library[dataset].kappa[rows], self._rules.offset)
+    def scaler(self, dataset: str, split: Split) -> Scaler:
+        """Fits the scaler of a dataset for a run with this split."""
+        return Scaler.fit(self._library[dataset].kappa[self.scaler_rows(split)], self._rules.offset)
 
-    def scaler_rows(self, dataset: str, run: int, train: Indices) -> Indices:
+    def scaler_rows(self, split: Split) -> Indices:
         """Returns the rows on which that scaler is fitted."""
-        split = self.of(dataset, run)
-        return self._rules.scaler_rows(Split(train, split.validation, split.test))
+        return self._rules.scaler_rows(split)
 
     def labels(self, dataset: str, run: int, decoder: Scaler) -> Floats:
         """Returns κ (W/(m·K)) of every row as the protocol lets it be seen through `decoder`."""
         whole = self._library[dataset]
         labels = np.empty(len(whole))
         for part in self._library.parts(dataset):
-            own = self.scaler(part, run, self.of(part, run).train)
+            own = self.scaler(part, self.of(part, run))
             positions = whole.positions_of(part)
             labels[positions] = self._rules.labels(whole.kappa[positions], own, decoder)
         return labels

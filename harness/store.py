@@ -3,7 +3,7 @@
 <out>/plan.json               the benchmark as it was run, and the cells that belong to it
 <out>/results.jsonl           one line per (cell, run)
 <out>/predictions/<key>.parquet   rows (run, part, id, role, target, prediction, overlap)
-<out>/stages/<key>/           weights.safetensors + stage.json; remade when missing
+<out>/stages/<key>/           weights.safetensors + stage.json + ledger.parquet; remade when missing
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -21,26 +21,34 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from harness.errors import StoreError
+from harness.scores import CELL
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
 PLAN_FILE = "plan.json"
+LEDGER_COLUMNS = ("run", "part", "id", "group", "role")
+PREDICTION_COLUMNS = ("run", "part", "id", "target", "prediction", "overlap")
+RESTORE = "Restore the file, or remove what was made of it and run `harness run` again."
 
 
 class Store:
-    """A results folder.
+    """A results folder. Opening it reads and writes nothing; `create` makes one to write to.
 
-    Args:
-        folder: created where it does not exist.
-
-    Raises:
-        StoreError: it cannot be written.
+    Whatever is read raises StoreError, naming the file, where it is missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @classmethod
+    def create(cls, folder: Path) -> Store:
+        """Makes a results folder, where there is none yet, and sees that it can be written.
+
+        Raises:
+            StoreError: it cannot.
+        """
         try:
             for sub in ("stages", "predictions"):
                 (folder / sub).mkdir(parents=True, exist_ok=True)
@@ -51,6 +59,7 @@ class Store:
                 f"Cannot write results to {folder}: {problem.strerror}. "
                 "Choose another folder with --out, or change its permissions."
             ) from problem
+        return cls(folder)
 
     @property
     def results_path(self) -> Path:
@@ -63,9 +72,13 @@ class Store:
         """Where a stage's artefact lies, or will lie."""
         return self.folder / "stages" / key
 
+    def weights_path(self, key: str) -> Path:
+        """Where a stage's tensors lie; results that are passed on go without them."""
+        return self.stage_folder(key) / "weights.safetensors"
+
     def has_stage(self, key: str) -> bool:
         """Whether a stage's artefact is complete."""
-        return (self.stage_folder(key) / "weights.safetensors").is_file()
+        return self.weights_path(key).is_file()
 
     def checkpoint_path(self, key: str) -> Path:
         """Where a stage in training keeps its checkpoint."""
@@ -121,23 +134,18 @@ class Store:
         """Reads a stage's tensors (on the CPU) and record."""
         from safetensors.torch import load_file
 
-        folder = self.stage_folder(key)
-        return load_file(folder / "weights.safetensors"), self.stage_record(key)
-
-    def has_ledger(self, key: str) -> bool:
-        """Whether a stage's ledger is there."""
-        return (self.stage_folder(key) / "ledger.parquet").is_file()
+        path = self.weights_path(key)
+        with _reading(path):
+            tensors = load_file(path)
+        return tensors, self.stage_record(key)
 
     def read_ledger(self, key: str) -> pd.DataFrame:
         """Reads what a stage used each row for; columns as `ledger.COLUMNS`."""
-        import pandas as pd
-
-        return pd.read_parquet(self.stage_folder(key) / "ledger.parquet")
+        return _read_rows(self.stage_folder(key) / "ledger.parquet", LEDGER_COLUMNS)
 
     def stage_record(self, key: str) -> dict[str, Any]:
         """Reads a stage's record: history, best epochs, skipped updates, seconds."""
-        record: dict[str, Any] = json.loads((self.stage_folder(key) / "stage.json").read_text())
-        return record
+        return _read_object(self.stage_folder(key) / "stage.json")
 
     # --- predictions and results --------------------------------------------------------------
 
@@ -157,9 +165,7 @@ class Store:
 
     def read_predictions(self, key: str) -> pd.DataFrame:
         """Reads the rows of a scoring."""
-        import pandas as pd
-
-        return pd.read_parquet(self.predictions_path(key))
+        return _read_rows(self.predictions_path(key), PREDICTION_COLUMNS)
 
     def append_results(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Appends result lines in one write; a line torn by an earlier kill is cut off first.
@@ -177,12 +183,39 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
 
+    def replace_results(self, lines: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
+        """Puts new result lines in the place of those of the same (scoring, run)."""
+        with FileLock(self.folder / ".lock-results"):
+            kept = [lines.get((old["key"], old["run"]), old) for old in self.read_results()]
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
+            self.write_text(self.results_path.name, text)
+
+    def replace_results(self, lines: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
+        """Puts lines, by (key, run), in the place of those that are there."""
+        with FileLock(self.folder / ".lock-results"):
+            kept = [lines.get((old["key"], old["run"]), old) for old in self.read_results()]
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
+            self.write_text(self.results_path.name, text)
+
     def read_results(self) -> list[dict[str, Any]]:
-        """Reads all complete result lines."""
+        """Reads all complete result lines.
+
+        Raises:
+            StoreError: names the file and the line that is damaged.
+        """
         if not self.results_path.is_file():
             return []
-        complete = self.results_path.read_bytes().rpartition(b"\n")[0]
-        return [json.loads(line) for line in complete.decode().splitlines() if line]
+        with _reading(self.results_path):
+            complete = self.results_path.read_bytes().rpartition(b"\n")[0].decode()
+        numbered = enumerate(complete.split("\n"), start=1)
+        return [self._parse_line(number, text) for number, text in numbered if text.strip()]
+
+    def _parse_line(self, number: int, text: str) -> dict[str, Any]:
+        with _reading(self.results_path, f", line {number}"):
+            line = json.loads(text)
+            if not isinstance(line, dict) or not line.keys() >= {"key", "run"}:
+                raise ValueError("expected an object with the fields key and run")
+        return line
 
     def scored(self) -> dict[str, set[int]]:
         """Runs that have a result line, by scoring key."""
@@ -208,19 +241,74 @@ class Store:
         with _replacing(self.folder / name) as staging:
             staging.write_text(text, encoding="utf-8")
 
-    def read_json(self, name: str) -> Any:
+    def read_json(self, name: str) -> dict[str, Any]:
         """Reads a JSON file of the results folder.
 
         Raises:
-            StoreError: it does not exist.
+            StoreError: it does not exist, or is damaged.
         """
         path = self.folder / name
         if not path.is_file():
             raise StoreError(
                 f"{path} does not exist: {self.folder} holds no results yet. "
-                "Run `harness run` first."
+                f"Run `harness run` first.{self._other_folders(name)}"
             )
-        return json.loads(path.read_text(encoding="utf-8"))
+        return _read_object(path)
+
+    def _other_folders(self, name: str) -> str:
+        """Names the dry runs below this folder; empty where there are none."""
+        dry = sorted(path.parent for path in self.folder.glob(f"limit-*/{name}"))
+        return f" Did you mean --out {' or '.join(map(str, dry))}?" if dry else ""
+
+    def read_plan(self) -> dict[str, Any]:
+        """Reads the benchmark as it was run, its datasets and cells; see `api.describe`.
+
+        Raises:
+            StoreError: there is none, it is damaged, or a field is missing.
+        """
+        plan = self.read_json(PLAN_FILE)
+        with _reading(self.folder / PLAN_FILE):
+            _require(plan, ("benchmark", "datasets", "cells"), "the plan")
+            for name, data in plan["datasets"].items():
+                _require(data, ("digest", "rows"), f"the dataset {name}")
+            for number, cell in enumerate(plan["cells"], start=1):
+                _require(cell, ("key", *CELL, "leak_free", "chain"), f"cell {number}")
+        return plan
+
+
+def _require(found: Any, fields: Iterable[str], what: str) -> None:
+    missing = [field for field in fields if not isinstance(found, dict) or field not in found]
+    if missing:
+        raise ValueError(f"{what} lacks {', '.join(missing)}")
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    with _reading(path):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("expected a JSON object")
+    return found
+
+
+def _read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    with _reading(path):
+        frame = pd.read_parquet(path)
+        _require(dict.fromkeys(frame.columns), columns, "the table")
+    return frame
+
+
+@contextmanager
+def _reading(path: Path, place: str = "") -> Iterator[None]:
+    """Turns whatever a missing or damaged file leads to into an error that names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing. {RESTORE}") from None
+    except (OSError, ValueError, AttributeError, TypeError) as problem:
+        what = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise StoreError(f"{path}{place} is damaged: {what}. {RESTORE}") from None
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import BenchmarkArgument, JsonOption, OutOption
+from harness.cli.options import BenchmarkArgument, JsonOption, OutOption, PluginOption
+from harness.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from harness.leaderboard import Leaderboard
@@ -22,22 +23,44 @@ def table(
     published: Annotated[
         bool, typer.Option(help="Put published cells beside ours, where there are any.")
     ] = True,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Show gains over this baseline, as transfer=baseline; may be repeated."),
+    ] = None,
+    plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show the table of a benchmark that was run, and write table.md and table.csv again."""
     from harness.api import default_out, published_cells, write_tables
     from harness.cli.output import print_table, records
+    from harness.markdown import gain_table
     from harness.published import side_by_side
     from harness.registry import Registry
     from harness.store import Store
 
     known = published_cells(benchmark)
-    board = write_tables(Store(out or default_out(benchmark)), Registry(), known)
+    registry = Registry(plugin or ())
+    board = write_tables(Store(out or default_out(benchmark)), registry, known)
     shown = board.check_metric(metric or board.metrics[0])
     print_board(board, shown, json=json)
+    if against and not json:
+        gained = board.gains(registry.metrics[shown], _named_baseline(against))
+        title = f"{shown}: gain over {', '.join(against)}; positive is better, paired by run"
+        print_table(title, records(gain_table(gained)))
     if published and not json and known is not None and (known["metric"] == shown).any():
         beside = side_by_side(board, known, shown)
         print_table(f"{shown}: published | ours", records(beside))
+
+
+def _named_baseline(against: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in against]
+    for column, equals, value in pairs:
+        if not equals or not value:
+            raise BenchmarkError(
+                f"--against {column!r}: expected column=value, as transfer=scratch or "
+                "head=nearest together with backbone=composition and transfer=baseline."
+            )
+    return {column.strip(): value.strip() for column, _, value in pairs}
 
 
 def print_board(board: Leaderboard, metric: str, json: bool) -> None:

@@ -46,6 +46,7 @@ def result(cell: dict[str, str], run: int, value: float | None, failed: int = 0)
         "run": run,
         "scores": {"all": scores, "overlap-free": scores},
         "train_rows": 14,
+        "skipped_updates": 0,
         "datasets": {name: {"rows": 20} for name in (cell["train_on"], cell["test_on"])},
     }
 
@@ -55,7 +56,8 @@ def board(tmp_path: Path):
     def make(*lines: dict[str, Any]) -> Leaderboard:
         store = Store(tmp_path)
         store.write_json(
-            "plan.json", {"benchmark": BENCHMARK, "cells": [cell("A", "ka"), cell("B", "kb")]}
+            "plan.json",
+            {"benchmark": BENCHMARK, "datasets": {}, "cells": [cell("A", "ka"), cell("B", "kb")]},
         )
         store.append_results(lines)
         return Leaderboard.read(store)
@@ -117,3 +119,12 @@ def test_an_unknown_metric_gets_a_suggestion(board) -> None:
 def test_missing_published_cells_are_named(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"published.csv, are missing"):
         read_published(tmp_path / "published.csv")
+
+
+def test_too_few_rows_say_so_instead_of_a_number(board) -> None:
+    line = result(cell("A", "ka"), 1, 0.5)
+    few = {**line["scores"]["all"], "n": 2}
+    made = board({**line, "scores": {"all": line["scores"]["all"], "overlap-free": few}})
+    assert made.matrix("mape")["A"].item() == "0.50"
+    assert made.matrix("mape", "overlap-free")["A"].item() == "too few rows (n 2.0)"
+    assert made.summary("overlap-free")["mape"].isna().all()

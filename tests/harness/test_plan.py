@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness.benchmark import Benchmark
-from harness.errors import DataError
+from harness.errors import BenchmarkError, DataError, PluginError
 from harness.locations import Locations
 from harness.plan import Plan
 from harness.planner import plan
@@ -157,3 +157,40 @@ def test_a_source_with_nothing_left_is_named(planned) -> None:
 def test_a_dataset_without_usable_rows_is_named(planned) -> None:
     with pytest.raises(DataError, match=r"'Nothing' has no usable row[^$]*no kappa"):
         planned(train_on=["Nothing"])
+
+
+def test_two_entries_that_make_one_cell_are_refused(planned) -> None:
+    with pytest.raises(BenchmarkError, match=r"make the same cell: .*train_on 'Toy'"):
+        planned(train_on=["Toy", "Toy"])
+    with pytest.raises(BenchmarkError, match="a name stands twice in mape, mape"):
+        planned(metrics=["mape", "mape"])
+
+
+def test_protocols_with_other_settings_are_other_cells(planned) -> None:
+    laid_out = planned(protocols=["strict", {"name": "strict", "train": 0.5}])
+    assert [s.cell.protocol for s in laid_out.scorings] == ["strict", "strict(train=0.5)"]
+
+
+def test_settings_for_an_unknown_dataset_are_refused(planned) -> None:
+    with pytest.raises(PluginError, match=r"Unknown dataset 'Sourc'. Did you mean 'Source'"):
+        planned(training_on={"Sourc": {"epochs": 1}})
+
+
+def test_overlap_counts_every_stage_of_the_chain(planned) -> None:
+    """Under `published` a source keeps its groups; Toy's test rows are then all in Source."""
+    laid_out = planned(transfers=["scratch", TWO_STAGE], protocols=["published"])
+    alone, chained = laid_out.scorings
+    assert not alone.overlap[0].any()
+    assert chained.overlap[0].any()
+
+
+def test_a_closed_form_head_takes_no_strategy_of_several_stages(planned) -> None:
+    with pytest.raises(BenchmarkError, match=r"'mean-log' is fitted in closed form.*'scratch'"):
+        planned(heads=["mean-log"], transfers=[TWO_STAGE])
+
+
+def test_what_concerns_gradients_alone_does_not_change_a_closed_form_stage(planned) -> None:
+    (before,) = planned(heads=["mean-log"]).stages
+    (after,) = planned(heads=["mean-log"], training={"epochs": 7}).stages
+    assert before.key == after.key
+    assert before.seconds == 0.0

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import threading
+import tomllib
 import warnings
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from harness import api
+from harness.benchmark import Benchmark
 from harness.errors import BenchmarkError, HarnessError, PluginError, WeightsError
 from harness.hookspecs import hookimpl
 from harness.leaderboard import Leaderboard
@@ -132,6 +134,34 @@ def test_other_settings_do_not_mix_with_earlier_results(run) -> None:
     second = run(overrides=["training.epochs=2"])
     assert len(second.runs) == len(first.runs)
     assert not second.runs.equals(first.runs)
+
+
+def test_a_metric_that_is_added_later_is_scored_from_the_stored_rows(run) -> None:
+    run()
+    diary = Diary()
+    board = run(overrides=['metrics=["mae-log", "spearman"]'], observers=[diary])
+    assert diary.lines == [], "nothing is trained or predicted again"
+    assert board.summary()["spearman"].notna().all()
+
+
+def test_a_benchmark_made_in_python_runs(tiny: Path, tmp_path: Path) -> None:
+    benchmark = Benchmark.model_validate(tomllib.loads(BENCHMARK) | {"name": "mine"})
+    board = api.run(benchmark, out=tmp_path, plugins=[tiny])
+    assert (board.summary()["runs"] == 2).all()
+
+
+def test_a_file_of_another_name_has_results_of_its_own(run, toy: Path) -> None:
+    other = toy / "short.toml"
+    other.write_text(BENCHMARK.replace("epochs = 3", "epochs = 1"))
+    assert api.default_out(other) == toy / "short"
+    assert api.default_out(toy) == toy
+
+
+def test_published_cells_that_are_missing_are_named_before_training(run) -> None:
+    diary = Diary()
+    with pytest.raises(BenchmarkError, match=r"nope.csv, are missing"):
+        run(overrides=['published="nope.csv"'], observers=[diary])
+    assert diary.lines == []
 
 
 def test_a_dry_run_keeps_to_a_folder_of_its_own(run, toy: Path) -> None:
