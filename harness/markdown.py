@@ -110,8 +110,16 @@ def _gain_section(board: Leaderboard, metric: MetricSpec) -> list[str]:
     ]
 
 
-def gain_table(gained: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
-    """Turns the frame of `Leaderboard.gains` into text; constant columns are left out."""
+def gain_table(
+    gained: pd.DataFrame, worse: str = "negative transfer", digits: int = 3
+) -> pd.DataFrame:
+    """Turns the frame of `Leaderboard.gains` into text; constant columns are left out.
+
+    Args:
+        gained: the frame.
+        worse: what to call a loss: over `scratch`, `negative transfer`.
+        digits: after the decimal point.
+    """
     import pandas as pd
 
     varied = [column for column in ("backbone", "head", "protocol") if gained[column].nunique() > 1]
@@ -124,16 +132,16 @@ def gain_table(gained: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
     shown["p"] = [_number(x, 3) for x in gained["p"]]
     shown["p, Holm"] = [_number(x, 3) for x in gained["p_holm"]]
     shown["verdict"] = [
-        _verdict(row["low"], row["high"], row["p_holm"]) for _, row in gained.iterrows()
+        _verdict(row["low"], row["high"], row["p_holm"], worse) for _, row in gained.iterrows()
     ]
     return pd.DataFrame(shown)
 
 
-def _verdict(low: float, high: float, p_holm: float) -> str:
+def _verdict(low: float, high: float, p_holm: float, worse: str) -> str:
     """Marks an interval that lies wholly on one side, and whether it stands after Holm."""
     if not (low > 0 or high < 0):
         return "no difference seen"
-    what = "gain" if low > 0 else "negative transfer"
+    what = "gain" if low > 0 else worse
     return what if p_holm < SIGNIFICANT else f"{what}, but not after Holm"
 
 

@@ -46,7 +46,7 @@ def table(
     if against and not json:
         gained = board.gains(registry.metrics[shown], _named_baseline(against))
         title = f"{shown}: gain over {', '.join(against)}; positive is better, paired by run"
-        print_table(title, records(gain_table(gained)))
+        print_table(title, records(gain_table(gained, worse="worse")))
     if published and not json and known is not None and (known["metric"] == shown).any():
         beside = side_by_side(board, known, shown)
         print_table(f"{shown}: published | ours", records(beside))
