@@ -2,6 +2,8 @@ from .api import load_dataset as load_dataset
 from .api import prepare as prepare
 from .api import run as run
 from .benchmark import Benchmark as Benchmark
+from .contracts import KAPPA_FLOOR as KAPPA_FLOOR
+from .contracts import MAPE_FLOOR as MAPE_FLOOR
 from .contracts import Arrays as Arrays
 from .contracts import Backbone as Backbone
 from .contracts import BackboneSpec as BackboneSpec

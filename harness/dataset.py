@@ -89,6 +89,7 @@ class Dataset:
         card: what is known about it.
         ids: one per row.
         parts: the dataset each row comes from; its own name unless it is composite.
+        numbers: of the rows, from 1, among those that the plugin returned (for its part).
         kappa: targets in W/(m·K).
         crystals: one per row.
         problems: rows left out, with reasons.
@@ -98,6 +99,7 @@ class Dataset:
     card: Card
     ids: tuple[str, ...]
     parts: tuple[str, ...]
+    numbers: tuple[int, ...]
     kappa: NDArray[np.float64]
     crystals: tuple[Crystal, ...]
     problems: tuple[RowProblem, ...] = ()
@@ -131,6 +133,7 @@ class Dataset:
             self,
             ids=tuple(self.ids[i] for i in keep),
             parts=tuple(self.parts[i] for i in keep),
+            numbers=tuple(self.numbers[i] for i in keep),
             kappa=self.kappa[keep],
             crystals=tuple(self.crystals[i] for i in keep),
         )
@@ -148,7 +151,7 @@ class Dataset:
         if not bad:
             return self
         problems = tuple(
-            RowProblem(i + 1, self.ids[i], f"{who} does not know {', '.join(symbols)}")
+            RowProblem(self.numbers[i], self.ids[i], f"{who} does not know {', '.join(symbols)}")
             for i, symbols in bad.items()
         )
         kept = self.take([i for i in range(len(self)) if i not in bad])
@@ -179,6 +182,7 @@ def build_dataset(name: str, card: Card, raw_rows: Iterable[Mapping[str, Any]]) 
     """
     factor = UNITS[card.unit]
     ids: list[str] = []
+    numbers: list[int] = []
     kappa: list[float] = []
     crystals: list[Crystal] = []
     problems: list[RowProblem] = []
@@ -197,6 +201,7 @@ def build_dataset(name: str, card: Card, raw_rows: Iterable[Mapping[str, Any]]) 
             continue
         seen.add(row_id)
         ids.append(row_id)
+        numbers.append(number)
         kappa.append(target * factor)
         crystals.append(crystal)
     return Dataset(
@@ -204,6 +209,7 @@ def build_dataset(name: str, card: Card, raw_rows: Iterable[Mapping[str, Any]]) 
         card,
         tuple(ids),
         (name,) * len(ids),
+        tuple(numbers),
         np.array(kappa, dtype=np.float64),
         tuple(crystals),
         tuple(problems),
@@ -217,6 +223,7 @@ def join_datasets(name: str, card: Card, parts: Sequence[Dataset]) -> Dataset:
         card,
         tuple(row_id for part in parts for row_id in part.ids),
         tuple(origin for part in parts for origin in part.parts),
+        tuple(number for part in parts for number in part.numbers),
         np.concatenate([part.kappa for part in parts]),
         tuple(crystal for part in parts for crystal in part.crystals),
         tuple(problem for part in parts for problem in part.problems),

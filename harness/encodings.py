@@ -1,9 +1,9 @@
 """Encodings of crystals, kept on disk by content: what was built once is read ever after.
 
-One folder per `Backbone.encoding`, named by its hash; in it shards, safetensors files named by the
-hash of their bytes. A shard is written beside its place and renamed into it, and read only if name
-and bytes agree. So there is nothing to lock: two processes that build at once write two good
-shards, a killed one leaves the finished ones, and damage is seen.
+One folder per backbone (its class and its `encoding`), named by the hash of both; in it shards,
+safetensors files named by the hash of their bytes. A shard is written beside its place and renamed
+into it, and read only if name and bytes agree. So there is nothing to lock: two processes that
+build at once write two good shards, a killed one leaves the finished ones, and damage is seen.
 
 Within a shard the arrays of one name lie end to end: thousands of crystals are a dozen tensors,
 which load 40 times faster than one tensor per array and take a third of the space.
@@ -81,7 +81,7 @@ def load_encodings(
         RuntimeError: called by a main script that a process at its start is only importing.
     """
     _refuse_rerun()
-    folder = cache_dir / sha256(f"{LAYOUT}\0{backbone.encoding}".encode()).hexdigest()[:32]
+    folder = cache_dir / sha256(f"{LAYOUT}\0{identity(backbone)}".encode()).hexdigest()[:32]
     wanted = {crystal.digest: crystal for crystal in crystals}
     known = _read_shards(folder, wanted.keys())
     missing = [crystal for digest, crystal in wanted.items() if digest not in known]
@@ -100,6 +100,15 @@ def load_encodings(
         if fresh:
             _write_shard(folder, fresh)
     return [known[crystal.digest] for crystal in crystals]
+
+
+def identity(backbone: Backbone) -> str:
+    """Names everything that determines what `encode` gives: the class, and its `encoding`.
+
+    The class because two backbones of different authors may both call their encoding `v1`.
+    """
+    kind = type(backbone)
+    return f"{kind.__module__}.{kind.__qualname__} {backbone.encoding}"
 
 
 def _check(crystal: Crystal, encoding: Encoding) -> None:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
-import subprocess
 import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +15,7 @@ from harness.contracts import FitRows
 from harness.encodings import load_encodings
 from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.ledger import stage_ledger, test_rows
+from harness.manifest import environment, peak_memory_mb, threads_wanted, use_threads
 from harness.prediction import embed, predict, resolve_device
 from harness.progress import EpochReport, FitResult
 from harness.scores import SUBSETS, score_run
@@ -34,11 +30,6 @@ if TYPE_CHECKING:
     from harness.plan import Model, Plan, Scoring, StageNode
     from harness.registry import Registry
     from harness.store import Store
-
-THREADS = 1
-"""Threads of one process, unless $OMP_NUM_THREADS says otherwise. The matrices of a step are small:
-a second thread gains at most a fifth on an idle machine and costs a factor on a busy one. Further
-cores are better used by further processes, which share a benchmark stage by stage."""
 
 
 def execute(plan: Plan, store: Store, registry: Registry) -> None:
@@ -85,7 +76,7 @@ class _Engine:
         self.store = store
         self.registry = registry
         self.device = resolve_device(plan.benchmark.device)
-        use_threads(int(os.environ.get("OMP_NUM_THREADS", THREADS)))
+        use_threads(threads_wanted())
         self.metrics = {name: registry.metrics[name] for name in plan.benchmark.metrics}
         self._pools: dict[tuple[str, str], Pool] = {}
         self._work_done = 0
@@ -323,58 +314,6 @@ def _epochs(node: StageNode) -> int:
 
 def _work(node: StageNode) -> int:
     return _epochs(node) * node.rows
-
-
-def use_threads(threads: int) -> None:
-    """Sets the number of threads that torch computes with in this process."""
-    import torch
-
-    torch.set_num_threads(threads)
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """What an outcome may depend on besides its settings: versions, device, threads."""
-    import torch
-
-    packages = ("paraisite-harness", "torch", "numpy", "scipy", "pandas", "pymatgen")
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "python": platform.python_version(),
-        "versions": versions,
-        "device": str(device),
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "commit": git_commit(),
-    }
-
-
-def peak_memory_mb() -> float | None:
-    """Largest resident memory of this process so far, in MB; None where the system does not tell.
-
-    Read from /proc: what `getrusage` gives on Linux begins with the peak of the parent process.
-    """
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return None
-    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-    return round(int(fields["VmHWM"].split()[0]) / 1024, 1)
-
-
-def git_commit() -> str | None:
-    """The commit of the checkout the harness runs from, `-dirty` if changed; None elsewhere."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    folder = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
 
 
 def _tensors(model: nn.ModuleDict) -> dict[str, torch.Tensor]:

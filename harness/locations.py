@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from harness.errors import DataError, HarnessError, WeightsError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -31,6 +33,16 @@ def _cache_home() -> Path:
     return user_cache_path("paraisite-harness")
 
 
+def _is_offline() -> bool:
+    return os.environ.get("HARNESS_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
+
+
+def _existing(folder: Path, what: str, option: str, error: type[HarnessError]) -> Path:
+    if not folder.is_dir():
+        raise error(f"The folder with {what}, {folder}, does not exist: correct {option}.")
+    return folder
+
+
 @dataclass(frozen=True)
 class Locations:
     """Folders that are searched, in order of preference.
@@ -39,21 +51,26 @@ class Locations:
         data: folders with datasets in neutral form (`--data-dir`, then `$HARNESS_DATA`).
         weights: folders with published weights (`--weights-dir`, then `$HARNESS_WEIGHTS`).
         cache: the user's cache (`$HARNESS_CACHE`, else the platform's): downloads and encodings.
-        offline: never reach for the network (`$HARNESS_OFFLINE`).
+        offline: never reach for the network (`$HARNESS_OFFLINE`, unless empty, `0` or `false`).
     """
 
     data: tuple[Path, ...] = field(default_factory=lambda: _folders("HARNESS_DATA"))
     weights: tuple[Path, ...] = field(default_factory=lambda: _folders("HARNESS_WEIGHTS"))
     cache: Path = field(default_factory=_cache_home)
-    offline: bool = field(default_factory=lambda: bool(os.environ.get("HARNESS_OFFLINE")))
+    offline: bool = field(default_factory=_is_offline)
 
     @classmethod
     def of(cls, data_dir: Path | None = None, weights_dir: Path | None = None) -> Locations:
-        """Puts folders named on the command line ahead of those from the environment."""
+        """Puts folders named on the command line ahead of those from the environment.
+
+        Raises:
+            DataError: `data_dir` is given and no folder.
+            WeightsError: the same of `weights_dir`.
+        """
         base = cls()
-        return cls(
-            data=((data_dir,) if data_dir else ()) + base.data,
-            weights=((weights_dir,) if weights_dir else ()) + base.weights,
-            cache=base.cache,
-            offline=base.offline,
-        )
+        data, weights = base.data, base.weights
+        if data_dir:
+            data = (_existing(data_dir, "datasets", "--data-dir", DataError), *data)
+        if weights_dir:
+            weights = (_existing(weights_dir, "weights", "--weights-dir", WeightsError), *weights)
+        return replace(base, data=data, weights=weights)

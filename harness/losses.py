@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from harness.contracts import MAPE_FLOOR
+
 if TYPE_CHECKING:
     from harness.contracts import Scaler
     from harness.training_settings import Loss
-
-SMALLEST_KAPPA = 1.17e-6
-"""Lower bound of |κ| in the denominator of MAPE (torchmetrics), W/(m·K)."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Targets:
 
 
 def _mape(output: Tensor, scaled: Tensor, kappa: Tensor, decoder: Decoder) -> Tensor:
-    return (decoder.decode(output) - kappa).abs() / kappa.abs().clamp(min=SMALLEST_KAPPA)
+    return (decoder.decode(output) - kappa).abs() / kappa.abs().clamp(min=MAPE_FLOOR)
 
 
 def _mae_log(output: Tensor, scaled: Tensor, kappa: Tensor, decoder: Decoder) -> Tensor:

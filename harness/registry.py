@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -26,6 +27,8 @@ from harness.contracts import (
 from harness.errors import PluginError, did_you_mean
 
 ENTRY_POINT_GROUP = "harness"
+
+OBSERVER_HOOKS = ("stage_started", "epoch_finished", "stage_finished", "cell_finished")
 
 Spec = TypeVar("Spec", BackboneSpec, DatasetSpec, HeadSpec, MetricSpec, ProtocolSpec, TransferSpec)
 
@@ -116,6 +119,21 @@ class Registry:
         """All catalogues, in the order in which a benchmark file names them."""
         return tuple(catalogue for _, _, catalogue in self._offer_hooks())
 
+    def add_observer(self, observer: object) -> None:
+        """Adds an object with observer hooks, checked like a plugin.
+
+        Raises:
+            PluginError: it has no hook, or one that is misspelt, unmarked or takes other arguments.
+        """
+        kind = getattr(observer, "__name__", type(observer).__name__)
+        number = len(self.manager.get_plugins()) + 1  # two may be of one class
+        self._register(observer, f"{kind} (observer {number})")
+        if not self.manager.get_hookcallers(observer):
+            raise PluginError(
+                f"The observer {observer!r} has no hook. Observers are objects with methods marked "
+                f"@hookimpl: {', '.join(OBSERVER_HOOKS)}."
+            )
+
     def _load_entry_point(self, entry: EntryPoint) -> None:
         try:
             plugin = entry.load()
@@ -128,7 +146,7 @@ class Registry:
             self.broken.append(BrokenPlugin(entry.name, str(raised)))
 
     def _register(self, plugin: object, name: str) -> None:
-        _check_hook_names(plugin, name)
+        _check_hooks(plugin, name)
         offers = [
             (catalogue, self._offers(plugin, name, hook, spec_type))
             for hook, spec_type, catalogue in self._offer_hooks()
@@ -171,13 +189,13 @@ class _HookRaised(PluginError):
     """A hook raised: fatal for a plugin the user named, a note for an installed one."""
 
 
-def _hook_names() -> set[str]:
+def _known_hooks() -> set[str]:
     return {name for name in vars(hookspecs) if hasattr(getattr(hookspecs, name), "harness_spec")}
 
 
-def _check_hook_names(plugin: object, name: str) -> None:
-    """Refuses a misspelt hook and a hook without its marker: pluggy would ignore both silently."""
-    known = _hook_names()
+def _check_hooks(plugin: object, name: str) -> None:
+    """Refuses a misspelt hook and one without its marker, which pluggy would ignore silently."""
+    known = _known_hooks()
     for attribute in dir(plugin):
         marked = hasattr(getattr(plugin, attribute, None), "harness_impl")
         if marked and attribute not in known:
@@ -190,6 +208,20 @@ def _check_hook_names(plugin: object, name: str) -> None:
                 f"Plugin {name!r} defines {attribute!r} without the marker: put @hookimpl "
                 "(from harness import hookimpl) above it."
             )
+        if marked:
+            _check_arguments(getattr(plugin, attribute), attribute, name)
+
+
+def _check_arguments(function: Callable[..., Any], hook: str, plugin: str) -> None:
+    expected = list(inspect.signature(getattr(hookspecs, hook)).parameters)
+    parameters = inspect.signature(function).parameters.values()
+    given = [p.name for p in parameters if p.default is p.empty]
+    if given != expected:
+        raise PluginError(
+            f"Plugin {plugin!r}: the hook {hook}({', '.join(given)}) must take "
+            f"{' and '.join(map(repr, expected)) or 'no argument'}: "
+            f"write {hook}({', '.join(expected)})."
+        )
 
 
 def _import_file(path: Path) -> ModuleType:

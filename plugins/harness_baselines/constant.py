@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import Predictor
+from harness import MAPE_FLOOR, Predictor
 from harness_baselines.logarithm import log_kappa
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-
-APE_DENOMINATOR = 1.17e-6
-"""Lowest |κ| that the metric MAPE divides by."""
 
 
 def best_constant(kappa: Floats, metric: str) -> float:
@@ -34,7 +31,7 @@ def best_constant(kappa: Floats, metric: str) -> float:
     match metric:
         case "mape":
             # Σ|c − κ|/κ: a sum of absolute errors weighted by 1/κ
-            weights = 1 / np.maximum(np.abs(kappa), APE_DENOMINATOR)
+            weights = 1 / np.maximum(np.abs(kappa), MAPE_FLOOR)
             return weighted_median(kappa, weights)
         case "mae":
             return float(np.median(kappa))

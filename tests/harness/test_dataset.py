@@ -110,6 +110,15 @@ def test_rows_with_elements_a_backbone_does_not_know_become_problems() -> None:
     assert known.problems[0].reason == "tinynet does not know K"
 
 
+def test_a_problem_names_the_row_of_the_file_whatever_was_left_out_before() -> None:
+    rows = [raw("no-kappa", kappa=None), raw("a"), raw("b", species=["K", "Cl"])]
+    dataset = build_dataset("D", CARD, rows).take([1])
+    (_, problem) = dataset.knowing_only(frozenset({"Na", "Cl"}), "tinynet").problems
+    assert (problem.row, problem.id) == (3, "b")
+    both = join_datasets("Both", CARD, [build_dataset("One", CARD, [raw("c")]), dataset])
+    assert both.numbers == (1, 3)
+
+
 @pytest.mark.parametrize(
     ("species", "formula"),
     [(["Na", "Cl"], "ClNa"), (["O", "O"], "O"), (["Al"] * 4 + ["O"] * 6, "Al2O3")],

@@ -8,6 +8,7 @@ from textwrap import dedent
 import pytest
 
 from harness.errors import PluginError
+from harness.hookspecs import hookimpl
 from harness.registry import Registry
 
 
@@ -117,3 +118,72 @@ def test_an_installed_plugin_that_raises_costs_nothing_until_it_is_needed(
     assert [broken.name for broken in registry.broken] == ["sick"]
     with pytest.raises(PluginError, match=r"sick: ModuleNotFoundError.*sick_plugin.py, line 1"):
         registry.backbones["sicknet"]
+
+
+def test_a_hook_with_other_arguments_is_refused_naming_plugin_and_argument(plugin_file) -> None:
+    path = plugin_file("""
+        from harness import hookimpl
+
+        @hookimpl
+        def epoch_finished(report):
+            pass
+    """)
+    with pytest.raises(PluginError, match=r"mine.py.*epoch_finished\(report\) must take 'event'"):
+        Registry([path])
+
+
+def test_an_offer_takes_no_argument(plugin_file) -> None:
+    path = plugin_file("""
+        from harness import hookimpl
+
+        @hookimpl
+        def register_heads(registry):
+            return []
+    """)
+    with pytest.raises(PluginError, match=r"register_heads\(registry\) must take no argument"):
+        Registry([path])
+
+
+class Observer:
+    @hookimpl
+    def stage_finished(self, event: object) -> None:
+        """Looks on."""
+
+
+class Misspelt:
+    @hookimpl
+    def stage_ended(self, event: object) -> None:
+        """Is never called."""
+
+
+class Unmarked:
+    def stage_finished(self, event: object) -> None:
+        """Is never called."""
+
+
+class Differing:
+    @hookimpl
+    def stage_finished(self, stage: object) -> None:
+        """Cannot be called."""
+
+
+def test_observers_are_added_even_two_of_a_class() -> None:
+    registry = Registry()
+    registry.add_observer(Observer())
+    registry.add_observer(Observer())
+    assert len(registry.manager.hook.stage_finished.get_hookimpls()) == 2
+
+
+@pytest.mark.parametrize(
+    ("observer", "message"),
+    [
+        (Misspelt(), r"Misspelt.*'stage_ended', which is no hook"),
+        (Unmarked(), r"Unmarked.*'stage_finished' without the marker"),
+        (Differing(), r"Differing.*stage_finished\(stage\) must take 'event'"),
+        (Observer, r"Observer.*stage_finished\(self, event\) must take 'event'"),
+        (print, r"print> has no hook.*epoch_finished"),
+    ],
+)
+def test_an_observer_is_checked_like_a_plugin(observer: object, message: str) -> None:
+    with pytest.raises(PluginError, match=message):
+        Registry().add_observer(observer)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from harness import Crystal, FitRows, PluginError, Predictor, Scaler
-from harness_baselines import constant, logarithm, register_heads
+from harness_baselines import constant, register_heads
 from harness_composition import CompositionSettings, register_backbones
 from harness_metrics import metrics, register_metrics
 
@@ -99,11 +99,6 @@ def test_a_metric_without_a_known_best_constant_is_refused() -> None:
         HEADS["best-constant"].settings(metric="spearman")
     with pytest.raises(ValueError, match="spearman"):
         constant.best_constant(np.ones(3), "spearman")
-
-
-def test_floors_are_those_of_the_metrics() -> None:
-    assert logarithm.KAPPA_FLOOR == metrics.KAPPA_FLOOR
-    assert constant.APE_DENOMINATOR == metrics.APE_DENOMINATOR
 
 
 @pytest.mark.parametrize("metric", OPTIMISED)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from harness import KAPPA_FLOOR
 from harness_metrics import register_metrics
-from harness_metrics.metrics import KAPPA_FLOOR
 
 Floats = NDArray[np.float64]
 
