@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 THREADS = 1
 """Threads of one process, unless $OMP_NUM_THREADS says otherwise. The matrices of a step are small:
-a second thread gains at most a fifth on an idle machine and costs a factor on a busy one. Further
+on two cores nine members on AFLOW made 3.6 member-epochs/s with one thread, 1.9 with two. Further
 cores are better used by further processes, which share a benchmark stage by stage."""
 
 PACKAGES = (
