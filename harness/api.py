@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.benchmark import BENCHMARK_FILE, Benchmark, find_benchmark
+from harness.benchmark import BENCHMARK_FILE, Benchmark, check_settings, find_benchmark
 from harness.errors import BenchmarkError
 from harness.leaderboard import Leaderboard
 from harness.library import Library
@@ -131,7 +131,7 @@ def run(
 
     published = published_cells(source, overrides)
     folder = _path(out) or default_out(source)
-    store = Store(folder / f"limit-{limit}" if limit else folder)
+    store = Store.create(folder / f"limit-{limit}" if limit else folder)
     options: dict[str, Any] = {
         "overrides": tuple(overrides),
         "data_dir": _path(data_dir),
@@ -166,7 +166,7 @@ def _join(
     for observer in observers:
         registry.manager.register(observer)
     planned = prepare(source, registry=registry, **options)
-    execute(planned, Store(folder), registry)
+    execute(planned, Store.create(folder), registry)
 
 
 def describe(planned: Plan) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def write_tables(
 
 
 def verify(
-    source: str | Path,
+    source: Source,
     *,
     out: Path | None = None,
     data_dir: Path | None = None,
@@ -252,24 +252,45 @@ def verify(
 ) -> Verification:
     """Recomputes every number of a leaderboard from its rows, and checks digests and ledger.
 
+    Args:
+        source: a benchmark, or a folder with results and no benchmark.toml; published cells and
+            what benchmark.toml says are then not compared.
+        out: results folder; beside the benchmark file unless given.
+        data_dir: folder with datasets, looked in first.
+        weights_dir: folder with published weights, looked in first.
+        plugins: Python files to load as plugins besides the installed ones.
+
     Raises:
-        StoreError: there are no results.
+        StoreError: there are no results, or plan.json or results.jsonl is damaged.
     """
     from harness import verification
 
     registry = Registry(plugins)
-    store = Store(out or default_out(source))
-    board = Leaderboard.read(store)
-    locations = replace(Locations.of(data_dir, weights_dir), offline=True)
-    own = {key: value for key, value in board.settings.items() if key not in ("rows", "limit")}
-    return verification.verify(
-        store,
-        registry.metrics,
-        render_tables(board, registry, published_cells(source)),
-        lambda: plan(
-            Benchmark.model_validate(own), registry, locations, limit=board.settings["limit"]
-        ),
-    )
+    results = _results_alone(source)
+    store = Store(out or results or default_out(source))
+    stored = store.read_plan()["benchmark"]
+    own = {key: value for key, value in stored.items() if key not in ("rows", "limit")}
+    benchmark = check_settings(Benchmark, own, str(store.folder / PLAN_FILE))
+
+    def render() -> dict[str, str]:
+        published = None if results else published_cells(source)
+        return render_tables(Leaderboard.read(store), registry, published)
+
+    def replan() -> tuple[Plan, dict[str, Any]]:
+        locations = replace(Locations.of(data_dir, weights_dir), offline=True)
+        planned = plan(benchmark, registry, locations, limit=stored.get("limit"))
+        return planned, describe(planned)
+
+    declared = None if results else _load(source)
+    return verification.verify(store, registry.metrics, render, replan, benchmark, declared)
+
+
+def _results_alone(source: Source) -> Path | None:
+    """Returns the folder that a source names where it holds results and no benchmark file."""
+    folder = None if isinstance(source, Benchmark) else Path(source)
+    if folder and (folder / PLAN_FILE).is_file() and not (folder / BENCHMARK_FILE).is_file():
+        return folder
+    return None
 
 
 def _path(path: Path | str | None) -> Path | None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from harness.errors import StoreError
+from harness.ledger import COLUMNS
 from harness.scores import CELL
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import torch
 
 PLAN_FILE = "plan.json"
-LEDGER_COLUMNS = ("run", "part", "id", "group", "role")
 PREDICTION_COLUMNS = ("run", "part", "id", "target", "prediction", "overlap")
 RESTORE = "Restore the file, or remove what was made of it and run `harness run` again."
 
@@ -55,10 +55,7 @@ class Store:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as problem:
-            raise StoreError(
-                f"Cannot write results to {folder}: {problem.strerror}. "
-                "Choose another folder with --out, or change its permissions."
-            ) from problem
+            raise _unwritable(folder, problem) from problem
         return cls(folder)
 
     @property
@@ -134,14 +131,11 @@ class Store:
         """Reads a stage's tensors (on the CPU) and record."""
         from safetensors.torch import load_file
 
-        path = self.weights_path(key)
-        with _reading(path):
-            tensors = load_file(path)
-        return tensors, self.stage_record(key)
+        return load_file(self.weights_path(key)), self.stage_record(key)
 
     def read_ledger(self, key: str) -> pd.DataFrame:
         """Reads what a stage used each row for; columns as `ledger.COLUMNS`."""
-        return _read_rows(self.stage_folder(key) / "ledger.parquet", LEDGER_COLUMNS)
+        return _read_rows(self.stage_folder(key) / "ledger.parquet", COLUMNS)
 
     def stage_record(self, key: str) -> dict[str, Any]:
         """Reads a stage's record: history, best epochs, skipped updates, seconds."""
@@ -190,13 +184,6 @@ class Store:
             text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
             self.write_text(self.results_path.name, text)
 
-    def replace_results(self, lines: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
-        """Puts lines, by (key, run), in the place of those that are there."""
-        with FileLock(self.folder / ".lock-results"):
-            kept = [lines.get((old["key"], old["run"]), old) for old in self.read_results()]
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
-            self.write_text(self.results_path.name, text)
-
     def read_results(self) -> list[dict[str, Any]]:
         """Reads all complete result lines.
 
@@ -213,9 +200,10 @@ class Store:
     def _parse_line(self, number: int, text: str) -> dict[str, Any]:
         with _reading(self.results_path, f", line {number}"):
             line = json.loads(text)
-            if not isinstance(line, dict) or not line.keys() >= {"key", "run"}:
-                raise ValueError("expected an object with the fields key and run")
-        return line
+            _require(line, ("key", "run"), "the line")
+            if not isinstance(line["run"], int):
+                raise ValueError(f"run is {line['run']!r}, not a number")
+        return dict(line)
 
     def scored(self) -> dict[str, set[int]]:
         """Runs that have a result line, by scoring key."""
@@ -311,10 +299,20 @@ def _reading(path: Path, place: str = "") -> Iterator[None]:
         raise StoreError(f"{path}{place} is damaged: {what}. {RESTORE}") from None
 
 
+def _unwritable(folder: Path, problem: OSError) -> StoreError:
+    return StoreError(
+        f"Cannot write results to {folder}: {problem.strerror}. "
+        "Choose another folder with --out, or change its permissions."
+    )
+
+
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path that takes the place of `path` when the block succeeds."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as problem:
+        raise _unwritable(path.parent, problem) from problem
     os.close(handle)
     staging = Path(name)
     try:

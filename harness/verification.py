@@ -5,28 +5,35 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from harness.errors import HarnessError
-from harness.ledger import COLUMNS, conflicts, stage_ledger, test_rows
-from harness.scores import SUBSETS, score_run
-from harness.store import PLAN_FILE
+from harness.errors import HarnessError, StoreError
+from harness.ledger import COLUMNS, stage_ledger, test_rows
+from harness.row_roles import conflicts
+from harness.scores import CELL, SUBSETS, score_run
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.benchmark import Benchmark
     from harness.contracts import MetricSpec
-    from harness.plan import Plan, Scoring
+    from harness.plan import Plan, Scoring, StageNode
     from harness.store import Store
 
 RELATIVE_TOLERANCE = 1e-12
 """Scores are recomputed by the same code from the same rows: they agree to rounding."""
 
+Content = TypeVar("Content")
+
 ROW = ["run", "part", "id"]
+WITH_PUBLISHED_CELLS = "table.md"
+ABSENT = "nothing"
+"""Stands, in a difference, for a field that is not there."""
 
 
 @dataclass(frozen=True)
@@ -37,66 +44,139 @@ class Verification:
         checked: how many of each thing were checked.
         differences: one line each; empty where everything agrees.
         unchecked: what could not be checked here, and why.
+        not_kept: what results are passed on without, so that there was nothing to check.
     """
 
     checked: Mapping[str, int]
     differences: tuple[str, ...]
     unchecked: tuple[str, ...]
+    not_kept: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The findings in one sentence."""
+        if self.differences:
+            number = len(self.differences)
+            return "1 difference." if number == 1 else f"{number} differences."
+        if self.unchecked:
+            number = len(self.unchecked) + len(self.not_kept)
+            things = "1 thing was" if number == 1 else f"{number} things were"
+            return f"What could be checked agrees; {things} not."
+        return "Everything that is kept agrees." if self.not_kept else "Everything agrees."
 
 
 def verify(
     store: Store,
     metrics: Mapping[str, MetricSpec],
-    tables: Mapping[str, str],
-    replan: Callable[[], Plan],
+    render: Callable[[], Mapping[str, str]],
+    replan: Callable[[], tuple[Plan, Mapping[str, Any]]],
+    benchmark: Benchmark,
+    declared: Benchmark | None,
 ) -> Verification:
     """Recomputes a leaderboard and compares.
 
     Args:
         store: the results.
         metrics: by name, as registered.
-        tables: the rendered files, made anew from the result lines: name → text.
-        replan: lays out the stored benchmark again from the data found here; an error of it means
-            that data or weights are missing, and what depends on them stays unchecked.
+        render: makes the table files anew from the result lines: name → text.
+        replan: lays out the stored benchmark again from the data found here, and says what
+            `plan.json` holds of it; an error of it means that data or weights are missing, and what
+            depends on them stays unchecked.
+        benchmark: as it was run.
+        declared: what its file says; none where there is no file.
 
     Raises:
-        StoreError: there are no results.
+        StoreError: there are no results, or `plan.json` or `results.jsonl` is damaged.
     """
     check = _Check(store, metrics)
-    check.tables(tables)
-    check.scores()
-    check.artefacts()
-    check.ledgers()
+    check.benchmark(benchmark, declared)
+    check.tables(render, declared)
+    planned = None
     try:
-        planned = replan()
+        planned, expected = replan()
     except HarnessError as problem:
         check.unchecked.append(f"data, settings and splits: {str(problem).splitlines()[0]}")
     else:
-        check.plan(planned)
-    return Verification(check.checked, tuple(check.differences), tuple(check.unchecked))
+        check.plan(expected)
+        check.rows(planned)
+    check.results(planned)
+    check.scores()
+    check.stages(planned)
+    check.ledgers()
+    return Verification(
+        check.checked, tuple(check.differences), tuple(check.unchecked), tuple(check.not_kept)
+    )
 
 
 class _Check:
     def __init__(self, store: Store, metrics: Mapping[str, MetricSpec]) -> None:
         self.store = store
         self.metrics = metrics
-        self.stored = store.read_json(PLAN_FILE)
+        self.stored = store.read_plan()
         self.cells = {cell["key"]: cell for cell in self.stored["cells"]}
         self.lines = [line for line in store.read_results() if line["key"] in self.cells]
-        self.rows = {key: self._read_rows(key) for key in {line["key"] for line in self.lines}}
         self.checked: dict[str, int] = {}
         self.differences: list[str] = []
         self.unchecked: list[str] = []
+        self.not_kept: list[str] = []
+        self.predictions = cache(self._reader(store.read_predictions))
+        self.ledger = cache(self._reader(store.read_ledger))
+        self.record = cache(self._reader(store.stage_record))
 
-    def _read_rows(self, key: str) -> pd.DataFrame | None:
-        return self.store.read_predictions(key) if self.store.has_predictions(key) else None
+    def _reader(self, read: Callable[[str], Content]) -> Callable[[str], Content | None]:
+        """Reads one file of the results; one that is missing or damaged is a difference, once."""
+
+        def go(key: str) -> Content | None:
+            try:
+                return read(key)
+            except StoreError as problem:
+                self.differences.append(str(problem))
+                return None
+
+        return go
 
     def _count(self, what: str, by: int = 1) -> None:
         self.checked[what] = self.checked.get(what, 0) + by
 
-    def tables(self, tables: Mapping[str, str]) -> None:
+    def _compare(
+        self, where: str, found: Mapping[str, Any], expected: Mapping[str, Any], source: str
+    ) -> None:
+        for name, value in expected.items():
+            here = found.get(name, ABSENT)
+            if here != value:
+                self.differences.append(f"{where}: {name} is {here!r}, {source} {value!r}")
+
+    # --- plan.json and the tables -------------------------------------------------------------
+
+    def benchmark(self, benchmark: Benchmark, declared: Benchmark | None) -> None:
+        """Compares the benchmark as it was run with its file, key by key."""
+        if declared is None:
+            self.unchecked.append("benchmark.toml: the results lie here without it")
+            return
+        run, file = (_flat(one.model_dump(mode="json")) for one in (benchmark, declared))
+        for name in dict.fromkeys((*file, *run)):
+            self._count("settings")
+            here, there = file.get(name, ABSENT), run.get(name, ABSENT)
+            if here != there:
+                self.differences.append(
+                    f"benchmark.toml: {name} is {here!r}, the results were made with {there!r}"
+                )
+
+    def tables(self, render: Callable[[], Mapping[str, str]], declared: Benchmark | None) -> None:
         """Compares each table file with one rendered from the result lines."""
+        try:
+            tables = render()
+        except HarnessError as problem:  # the file of published cells is not here
+            self.unchecked.append(f"tables: {str(problem).splitlines()[0]}")
+            return
+        except (LookupError, TypeError, ValueError, ArithmeticError) as problem:
+            # a field of some line is not what it should be; `results` says which
+            self.differences.append(f"the results do not make a table: {problem!r}")
+            return
         for name, text in tables.items():
+            if name == WITH_PUBLISHED_CELLS and not declared and self._names_published_cells():
+                self.unchecked.append(f"{name}: it shows published cells, named in benchmark.toml")
+                continue
             path = self.store.folder / name
             found = path.read_text(encoding="utf-8") if path.is_file() else None
             self._count("tables")
@@ -105,105 +185,270 @@ class _Check:
             elif found != text:
                 self.differences.append(f"{name}: {_first_difference(found, text)}")
 
+    def _names_published_cells(self) -> bool:
+        return self.stored["benchmark"].get("published") is not None
+
+    def plan(self, expected: Mapping[str, Any]) -> None:
+        """Compares the datasets and cells of `plan.json` with those that follow from the data."""
+        expected = json.loads(json.dumps(expected))
+        self._datasets(expected["datasets"])
+        self._cells({cell["key"]: cell for cell in expected["cells"]})
+        left_out = {"not_applicable": expected["not_applicable"]}
+        self._compare("plan.json", self.stored, left_out, "the settings give")
+        rows = {name: data["rows"] for name, data in expected["datasets"].items()}
+        self._compare("plan.json", self.stored["benchmark"], {"rows": rows}, "the data give")
+
+    def _datasets(self, expected: Mapping[str, Any]) -> None:
+        for name in dict.fromkeys((*self.stored["datasets"], *expected)):
+            self._count("datasets")
+            known, data = self.stored["datasets"].get(name), expected.get(name)
+            if data is None:
+                self.differences.append(f"dataset {name}: no longer in the benchmark")
+            elif known is None:
+                self.differences.append(f"dataset {name}: missing in plan.json")
+            elif data["digest"] != known["digest"]:
+                self.differences.append(
+                    f"dataset {name}: {data['rows']} rows with digest {data['digest'][:16]} here, "
+                    f"{known['rows']} rows with digest {known['digest'][:16]} in the results"
+                )
+            else:
+                self._compare(f"dataset {name}", known, data, "the data give")
+
+    def _cells(self, expected: Mapping[str, Mapping[str, Any]]) -> None:
+        for key in dict.fromkeys((*self.cells, *expected)):
+            self._count("cells")
+            cell, planned = self.cells.get(key), expected.get(key)
+            if planned is None:
+                title = _title(self.cells[key])
+                self.differences.append(
+                    f"{title}: its key {key} does not follow from data and settings"
+                )
+            elif cell is None:
+                self.differences.append(f"{_title(planned)}: this cell is missing in plan.json")
+            else:
+                given = {name: value for name, value in planned.items() if name in cell}
+                self._compare(_title(planned), cell, given, "the settings give")
+
+    # --- result lines and predictions ---------------------------------------------------------
+
+    def results(self, planned: Plan | None) -> None:
+        """Compares what every result line says besides its scores; finds missing and extra runs."""
+        scorings = {scoring.key: scoring for scoring in planned.scorings} if planned else {}
+        runs = list(range(1, self.stored["benchmark"]["runs"] + 1))
+        for key, cell in self.cells.items():
+            lines = [line for line in self.lines if line["key"] == key]
+            have = sorted(line["run"] for line in lines)
+            if have != runs:
+                what = f"runs {have} where {runs} are expected"
+                self.differences.append(f"{_title(cell)}: {what}")
+            for line in lines:
+                where = f"results.jsonl: {_title(cell)}, run {line['run']}"
+                self._count("results")
+                rest = self._planned_of(line, scorings.get(key)) or self._stored_of(line, cell)
+                self._compare(where, line, self._known_of(line, cell) | rest, "expected")
+
+    def _known_of(self, line: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
+        """What the cell and the record of its stage say of a line."""
+        stage = cell["chain"][-1]
+        known = {column: cell[column] for column in CELL} | {"stage": stage}
+        if (record := self.record(stage)) is not None:
+            for field in ("best_epoch", "skipped_updates"):
+                known[field] = _of_run(record, field, line["run"])
+        return known
+
+    def _planned_of(self, line: Mapping[str, Any], scoring: Scoring | None) -> dict[str, Any]:
+        members = {member.run: member for member in scoring.stage.members} if scoring else {}
+        if scoring is None or line["run"] not in members:
+            return {}
+        stage = scoring.stage
+        used = (*(node.dataset for node in stage.chain), scoring.dataset)
+        return {
+            "train_rows": len(members[line["run"]].train),
+            "epochs": 0 if stage.closed_form else stage.training.epochs,
+            "datasets": {data.name: {"digest": data.digest, "rows": len(data)} for data in used},
+        }
+
+    def _stored_of(self, line: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
+        """What stands in place of the plan where data are missing: other files of the results."""
+        known = self.stored["datasets"]
+        names = dict.fromkeys((*line.get("datasets", ()), cell["train_on"], cell["test_on"]))
+        expected: dict[str, Any] = {
+            "datasets": {
+                name: {field: known.get(name, {}).get(field) for field in ("digest", "rows")}
+                for name in names
+            }
+        }
+        if (ledger := self.ledger(cell["chain"][-1])) is not None:
+            trained = (ledger["run"] == line["run"]) & (ledger["role"] == "gradient")
+            expected["train_rows"] = int(trained.sum())
+        return expected
+
     def scores(self) -> None:
-        """Recomputes every score from the rows, and looks for missing and doubled runs."""
-        runs = set(range(1, self.stored["benchmark"]["runs"] + 1))
-        names = self.stored["benchmark"]["metrics"]
-        metrics = {name: self.metrics[name] for name in names}
-        seen: dict[str, list[int]] = {key: [] for key in self.cells}
+        """Recomputes every score from the rows."""
+        metrics = {name: self.metrics[name] for name in self.stored["benchmark"]["metrics"]}
         for line in self.lines:
-            seen[line["key"]].append(line["run"])
-            where = f"{_title(line)}, run {line['run']}"
-            rows = self.rows[line["key"]]
+            rows = self.predictions(line["key"])
             if rows is None:
-                self.differences.append(f"{where}: its predictions are missing")
                 continue
+            where = f"{_title(self.cells[line['key']])}, run {line['run']}"
             mine = rows[rows["run"] == line["run"]]
             arrays = (mine[column].to_numpy() for column in ("target", "prediction", "overlap"))
             again = score_run(metrics, *arrays)
-            self.differences += [f"{where}: {text}" for text in _unequal(line["scores"], again)]
+            self.differences += [f"{where}: {text}" for text in _unequal(line.get("scores"), again)]
             self._count("scores", len(metrics) * len(SUBSETS))
-        for key, have in seen.items():
-            if sorted(have) != sorted(runs):
-                what = f"runs {sorted(have)} where {sorted(runs)} are expected"
-                self.differences.append(f"{_title(self.cells[key])}: {what}")
 
-    def artefacts(self) -> None:
-        """Compares the weights of every stage that are still here with their recorded digest."""
+    def rows(self, planned: Plan) -> None:
+        """Compares which rows were predicted, their labels and overlaps, with the splits."""
+        have = {line["key"] for line in self.lines}
+        for scoring in planned.scorings:
+            if scoring.key in have and (rows := self.predictions(scoring.key)) is not None:
+                self.differences += _other_rows(scoring, rows)
+
+    # --- stages -------------------------------------------------------------------------------
+
+    def stages(self, planned: Plan | None) -> None:
+        """Compares weights, where they are here, with their digest; records and ledgers."""
+        nodes = {node.key: node for node in planned.stages} if planned else {}
         absent = 0
-        for stage in sorted({stage for cell in self.cells.values() for stage in cell["chain"]}):
-            folder = self.store.stage_folder(stage)
-            if not (folder / "weights.safetensors").is_file():
-                absent += 1
+        for stage in self._chain_keys():
+            record = self.record(stage)
+            absent += not self.store.has_stage(stage)
+            if record is None:
                 continue
-            digest = sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-            self._count("artefacts")
-            if digest != self.store.stage_record(stage)["artefact_sha256"]:
-                self.differences.append(f"stage {stage}: its weights have another digest")
+            self._count("stages")
+            if self.store.has_stage(stage):
+                self._weights(stage, record)
+            if stage in nodes and planned:
+                self._stage(nodes[stage], record, planned.benchmark)
+            else:
+                self._stage_data(stage, record)
         if absent:
-            self.unchecked.append(f"weights of {absent} stages: not kept here")
+            self.not_kept.append(f"weights of {absent} stages: not kept here")
+
+    def _chain_keys(self) -> Sequence[str]:
+        return list(dict.fromkeys(key for cell in self.cells.values() for key in cell["chain"]))
+
+    def _weights(self, stage: str, record: Mapping[str, Any]) -> None:
+        digest = sha256(self.store.weights_path(stage).read_bytes()).hexdigest()
+        self._count("artefacts")
+        if digest != record.get("artefact_sha256"):
+            self.differences.append(f"stage {stage}: its weights have another digest")
+
+    def _stage(self, node: StageNode, record: Mapping[str, Any], benchmark: Benchmark) -> None:
+        where = f"stage {node.key} ({node.title})"
+        self._compare(where, record, _stage_facts(node), "the plan gives")
+        if record.get("training", ABSENT) not in (expected := _training_of(node, benchmark)):
+            self.differences.append(
+                f"{where}: training is {record.get('training', ABSENT)!r}, "
+                f"the plan gives {expected[0]!r}"
+            )
+        ledger = self.ledger(node.key)
+        if ledger is not None and not any(_same_rows(e, ledger) for e in _ledgers_of(node)):
+            self.differences.append(f"stage {node.key}: its ledger is not the plan's")
+
+    def _stage_data(self, stage: str, record: Mapping[str, Any]) -> None:
+        """Compares a record with the datasets of `plan.json`, where there is no plan to ask."""
+        known = self.stored["datasets"].get(record.get("dataset"), {})
+        expected = {f"dataset_{field}": known.get(field) for field in ("digest", "rows")}
+        self._compare(f"stage {stage}", record, expected, "plan.json has")
 
     def ledgers(self) -> None:
         """Looks for test rows with another role where the protocol promises that there are none."""
-        for key, rows in self.rows.items():
-            cell = self.cells[key]
+        for key in dict.fromkeys(line["key"] for line in self.lines):
+            cell, rows = self.cells[key], self.predictions(key)
             if rows is None or not cell["leak_free"]:
                 continue
             for stage in cell["chain"]:
+                if (ledger := self.ledger(stage)) is None:
+                    continue
                 self._count("ledgers")
-                for _, found in conflicts(self.store.read_ledger(stage), rows).iterrows():
+                for _, found in conflicts(ledger, rows).iterrows():
                     self.differences.append(
                         f"{_title(cell)}, run {found['run']}: the test row {found['id']!r} of "
                         f"{found['part']} also has the role {found['role']!r}"
                     )
 
-    def plan(self, planned: Plan) -> None:
-        """Compares the data found here, the settings, and every split, label and ledger."""
-        found = {
-            data.name: data
-            for scoring in planned.scorings
-            for data in (*(stage.dataset for stage in scoring.stage.chain), scoring.dataset)
-        }
-        for name, known in self.stored["datasets"].items():
-            self._count("datasets")
-            data = found.get(name)
-            if data is None:
-                self.differences.append(f"dataset {name}: no longer in the benchmark")
-            elif data.digest != known["digest"]:
-                self.differences.append(
-                    f"dataset {name}: {len(data)} rows with digest {data.digest[:16]} here, "
-                    f"{known['rows']} rows with digest {known['digest'][:16]} in the results"
-                )
-        keys = {scoring.key for scoring in planned.scorings}
-        for key, cell in self.cells.items():
-            self._count("cells")
-            if key not in keys:
-                self.differences.append(
-                    f"{_title(cell)}: its key {key} does not follow from data and settings"
-                )
-        for scoring in planned.scorings:
-            self.differences += self._rows_of(scoring)
-        for stage in planned.stages:
-            if self.store.has_ledger(stage.key):
-                expected, stored = stage_ledger(stage), self.store.read_ledger(stage.key)
-                if not _same_rows(expected, stored):
-                    self.differences.append(f"stage {stage.key}: its ledger is not the plan's")
 
-    def _rows_of(self, scoring: Scoring) -> Iterator[str]:
-        rows = self.rows.get(scoring.key)
-        if rows is None:
-            return
-        both = test_rows(scoring).merge(
-            rows, on=ROW, how="outer", suffixes=("", "_stored"), indicator=True
-        )
-        what = {"left_only": "has no prediction", "right_only": "is no test row of this run"}
-        changed = (both["target"] != both["target_stored"]) | (
-            both["overlap"] != both["overlap_stored"]
-        )
-        for _, row in both[changed].iterrows():
-            found = what.get(row["_merge"], "has another target or overlap than the data")
-            title = _title(vars(scoring.cell))
-            yield f"{title}, run {row['run']}: the row {row['id']!r} of {row['part']} {found}"
+def _other_rows(scoring: Scoring, rows: pd.DataFrame) -> Iterator[str]:
+    both = test_rows(scoring).merge(
+        rows, on=ROW, how="outer", suffixes=("", "_stored"), indicator=True
+    )
+    what = {"left_only": "has no prediction", "right_only": "is no test row of this run"}
+    changed = (both["target"] != both["target_stored"]) | (
+        both["overlap"] != both["overlap_stored"]
+    )
+    for _, row in both[changed].iterrows():
+        found = what.get(row["_merge"], "has another target or overlap than the data")
+        title = _title(vars(scoring.cell))
+        yield f"{title}, run {row['run']}: the row {row['id']!r} of {row['part']} {found}"
+
+
+def _stage_facts(node: StageNode) -> dict[str, Any]:
+    """What the record of a stage holds of its plan, as JSON gives it back."""
+    facts = {
+        "title": node.title,
+        "dataset": node.dataset.name,
+        "dataset_digest": node.dataset.digest,
+        "dataset_rows": len(node.dataset),
+        "model": node.model.settings,
+        "freeze": node.freeze,
+        "protocol": node.protocol.label,
+        "parent": node.parent.key if node.parent else None,
+        "weights": node.weights.name if node.weights else None,
+        "weights_digest": node.weights.digest if node.weights else None,
+        "runs": [member.run for member in node.members],
+        "train_rows": [len(member.train) for member in node.members],
+        "validation_rows": [len(member.validation) for member in node.members],
+        "scalers": [asdict(member.scaler) for member in node.members],
+    }
+    return dict(json.loads(json.dumps(facts)))
+
+
+def _training_of(node: StageNode, benchmark: Benchmark) -> Sequence[dict[str, Any] | None]:
+    """Returns the training settings that a record may hold.
+
+    Closed-form stages have none; earlier versions recorded those that the benchmark had.
+    """
+    if not node.closed_form:
+        return (node.training.model_dump(mode="json"),)
+    return (None, benchmark.training_for(node.dataset.name, {}).model_dump(mode="json"))
+
+
+def _ledgers_of(node: StageNode) -> Iterator[pd.DataFrame]:
+    """Yields the ledgers that a stage may have.
+
+    Closed-form stages select no epoch; earlier versions wrote their validation rows down for it.
+    """
+    import pandas as pd
+
+    ledger, data = stage_ledger(node), node.dataset
+    yield ledger
+    if node.closed_form:
+        selection = [
+            (member.run, data.parts[row], data.ids[row], data.formulas[row], "selection")
+            for member in node.members
+            for row in member.validation
+        ]
+        yield pd.concat([ledger, pd.DataFrame(selection, columns=list(COLUMNS))])
+
+
+def _of_run(record: Mapping[str, Any], field: str, run: int) -> Any:
+    """Returns what a record says of one run; None where it says nothing."""
+    runs, values = record.get("runs"), record.get(field)
+    if not isinstance(runs, list) or not isinstance(values, list):
+        return None
+    return dict(zip(runs, values, strict=False)).get(run)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns settings by dotted key, as `training.epochs`."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def _title(cell: Mapping[str, Any]) -> str:
@@ -221,33 +466,32 @@ def _first_difference(found: str, expected: str) -> str:
     return f"{len(found.splitlines())} lines, the results give {len(expected.splitlines())}"
 
 
-def _unequal(stored: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
+def _unequal(stored: Any, again: Mapping[str, Any]) -> Iterator[str]:
+    known = _flat(stored) if isinstance(stored, Mapping) else {}
     for subset in SUBSETS:
         for name, value in again[subset].items():
-            known = stored[subset].get(name)
-            known = math.nan if known is None else known
-            equal = math.isclose(known, value, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-300)
-            if not equal and not (math.isnan(known) and not math.isfinite(value)):
-                yield f"{name} ({subset} rows) is {known!r}, the predictions give {value!r}"
+            here = known.get(f"{subset}.{name}", ABSENT)
+            if not _same_number(here, value):
+                yield f"{name} ({subset} rows) is {here!r}, the predictions give {value!r}"
 
 
-def _same_rows(one: pd.DataFrame, other: pd.DataFrame) -> bool:
-    columns: Sequence[str] = COLUMNS
+def _same_number(stored: Any, again: float) -> bool:
+    """Whether a stored score is the one computed again; JSON has null for what is not finite."""
+    if stored is None:
+        return not math.isfinite(again)
+    if not isinstance(stored, int | float):
+        return False
+    return math.isclose(stored, again, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-300)
+
+
+def _same_rows(expected: pd.DataFrame, stored: pd.DataFrame) -> bool:
     left, right = (
-        frame[list(columns)].astype(str).sort_values(list(columns)).to_numpy()
-        for frame in (one, other)
+        frame[list(COLUMNS)].astype(str).sort_values(list(COLUMNS)).to_numpy()
+        for frame in (expected, stored)
     )
     return left.shape == right.shape and bool(np.all(left == right))
 
 
 def as_json(found: Verification) -> str:
     """Returns the findings as a JSON document."""
-    return json.dumps(
-        {
-            "checked": dict(found.checked),
-            "differences": list(found.differences),
-            "unchecked": list(found.unchecked),
-        },
-        indent=1,
-        ensure_ascii=False,
-    )
+    return json.dumps(asdict(found), indent=1, ensure_ascii=False)

@@ -14,6 +14,7 @@ from harness.cli.options import (
     PluginOption,
     WeightsOption,
 )
+from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,11 @@ def audit(
     if (Path(benchmark) / PLAN_FILE).is_file():
         _audit_results(Path(benchmark), row, json=json)
         return
+    if row is not None:
+        raise HarnessError(
+            f"--row {row} asks what a row was used for, and {benchmark} holds no results "
+            f"(no {PLAN_FILE}). Give the folder that `harness run` wrote its results to."
+        )
     from harness import api
     from harness.audit import audit_benchmark
     from harness.registry import Registry
@@ -156,7 +162,7 @@ def _cells_table(cells: pd.DataFrame) -> pd.DataFrame:
 
 def _audit_results(folder: Path, row: str | None, json: bool) -> None:
     from harness.cli.output import print_json, print_table, records
-    from harness.ledger import role_counts, roles_of_row
+    from harness.row_roles import role_counts, roles_of_row
     from harness.store import Store
 
     store = Store(folder)

@@ -27,7 +27,7 @@ def verify(
     """Recompute every number of a leaderboard from its rows; check digests and the ledger.
 
     Exits with status 1 and a list where anything differs. What needs data or weights that are not
-    on this machine is named as unchecked.
+    on this machine is named as unchecked. A results folder without a benchmark.toml will do.
     """
     from harness import api
     from harness.verification import as_json
@@ -39,11 +39,10 @@ def verify(
         print(as_json(found))
     else:
         print("checked: " + ", ".join(f"{n} {what}" for what, n in found.checked.items()))
-        for line in found.unchecked:
+        for line in (*found.unchecked, *found.not_kept):
             print(f"unchecked: {line}")
         for line in found.differences:
             print(f"DIFFERS: {line}")
-        if not found.differences:
-            print("Everything agrees.")
+        print(found.verdict)
     if found.differences:
         raise typer.Exit(DIFFERENCES_FOUND)

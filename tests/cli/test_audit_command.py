@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli
+from harness import api, cli
 
 BENCHMARK = """
 title = "A toy"
@@ -102,6 +102,52 @@ def test_json_is_one_document_with_numbers(audit: Call, toy: Path) -> None:
 def test_keys_can_be_changed(audit: Call, toy: Path) -> None:
     _, out, _ = audit(str(toy), "--json", "--set", 'transfers=["scratch"]')
     assert [row["dataset"] for row in json.loads(out)["datasets"]] == ["Toy", "Twins"]
+
+
+def test_a_row_needs_results(audit: Call, toy: Path) -> None:
+    status, out, err = audit(str(toy), "--row", "LiF")
+    assert (status, out) == (2, "")
+    assert "--row LiF" in err
+    assert "holds no results" in err
+    assert not (toy / "audit").exists()
+
+
+@pytest.fixture
+def finished(toy: Path, tiny: Path) -> Path:
+    overrides = ['transfers=["scratch"]', "training.epochs=1", 'heads=["mean-log"]']
+    api.run(toy, plugins=[tiny], overrides=overrides)
+    return toy
+
+
+def test_roles_of_results_are_counted(audit: Call, finished: Path) -> None:
+    status, out, err = audit(str(finished))
+    assert (status, err) == (0, "")
+    assert "rows per run by role" in out
+    assert "0 test rows, summed over cells and runs, have another role too." in out
+    _, out, _ = audit(str(finished), "--json")
+    rows = json.loads(out)
+    assert [row["test_on"] for row in rows] == ["Toy", "Twins"]
+    assert all(row["gradient"] > 0 and row["test and gradient"] == 0 for row in rows)
+
+
+def test_the_roles_of_a_row_of_results_are_listed(audit: Call, finished: Path) -> None:
+    status, out, _ = audit(str(finished), "--row", "LiF", "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert {row["id"] for row in found} == {"LiF"}
+    runs = {row["role"]: row["runs"] for row in found if row["role"] in ("gradient", "test")}
+    assert sorted(" ".join(runs.values()).split()) in (["1", "2"], ["1"], ["2"])
+    _, out, _ = audit(str(finished), "--row", "LiF")
+    assert "the row LiF" in out
+
+
+def test_a_missing_ledger_of_results_is_named(audit: Call, finished: Path) -> None:
+    for path in finished.glob("stages/*/ledger.parquet"):
+        path.unlink()
+    for arguments in ((), ("--row", "LiF")):
+        status, out, err = audit(str(finished), *arguments)
+        assert (status, out) == (2, "")
+        assert "ledger.parquet is missing. Restore the file" in err
 
 
 def test_missing_data_says_where_to_put_it(audit: Call, toy: Path, tmp_path: Path) -> None:

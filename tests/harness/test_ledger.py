@@ -12,7 +12,7 @@ import pytest
 from harness import planner
 from harness.benchmark import Benchmark
 from harness.errors import LeakError
-from harness.ledger import conflicts, stage_ledger
+from harness.ledger import stage_ledger
 from harness.locations import Locations
 from harness.plan import Plan
 from harness.planner import plan
@@ -124,18 +124,6 @@ def test_the_ledger_holds_every_role_of_every_run(planned) -> None:
         for run in (1, 2)
         for role, n in (("scaler", 30), ("gradient", 30), ("selection", 6))
     }
-
-
-def test_conflicts_are_found_in_a_stored_ledger(planned) -> None:
-    laid_out = planned("return Split(rows[:30], rows[30:], rows[30:])", leak_free=False)
-    (scoring,) = laid_out.scorings
-    ledger = stage_ledger(scoring.stage)
-    tested = ledger[ledger["role"] == "selection"][["run", "part", "id"]]
-    found = conflicts(ledger, tested)
-    assert len(found) == 2 * (len(scoring.dataset) - 30)
-    assert set(found["role"]) == {"selection"}
-    nothing = tested.assign(id="other")
-    assert conflicts(ledger, nothing).empty
 
 
 def test_strict_and_its_composites_have_no_conflict(planned) -> None:

@@ -16,7 +16,7 @@ LEDGER = pd.DataFrame({"run": [1], "part": ["D"], "id": ["a"], "group": ["A"], "
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results")
+    return Store.create(tmp_path / "results")
 
 
 def line(run: int, key: str = "k") -> dict[str, object]:
@@ -71,7 +71,8 @@ def test_no_line_is_written_twice(store: Store) -> None:
 
 
 def test_predictions_come_back(store: Store) -> None:
-    frame = pd.DataFrame({"run": [1, 1], "id": ["a", "b"], "prediction": [1.0, float("nan")]})
+    frame = pd.DataFrame({"run": [1, 1], "part": "D", "id": ["a", "b"], "role": "test"})
+    frame = frame.assign(target=1.0, prediction=[1.0, float("nan")], overlap=False)
     store.write_predictions("k", frame)
     pd.testing.assert_frame_equal(store.read_predictions("k"), frame)
 
@@ -79,9 +80,58 @@ def test_predictions_come_back(store: Store) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match=r"Cannot write results to .*file.*--out"):
-        Store(tmp_path / "file" / "results")
+        Store.create(tmp_path / "file" / "results")
+
+
+def test_writing_to_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"Cannot write results to .*absent"):
+        Store(tmp_path / "absent").write_text("table.md", "")
 
 
 def test_a_folder_without_results_is_named(store: Store) -> None:
     with pytest.raises(StoreError, match=r"holds no results yet.*harness run"):
         store.read_json("plan.json")
+
+
+def test_dry_runs_below_a_folder_without_results_are_named(store: Store) -> None:
+    dry = Store.create(store.folder / "limit-20")
+    dry.write_json("plan.json", {})
+    with pytest.raises(StoreError, match=r"Did you mean --out .*results/limit-20\?"):
+        store.read_json("plan.json")
+
+
+def test_opening_makes_no_folder(tmp_path: Path) -> None:
+    assert Store(tmp_path / "results").read_results() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_takes_the_place_of_another(store: Store) -> None:
+    store.append_results([line(1), line(2)])
+    store.replace_results({("k", 1): {**line(1), "score": 0.25}})
+    assert [(found["run"], found["score"]) for found in store.read_results()] == [
+        (1, 0.25),
+        (2, 0.5),
+    ]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", '{"key": "k"}', '{"key": "k", "run": "1"}'])
+def test_a_broken_line_is_named(store: Store, text: str) -> None:
+    store.append_results([line(1)])
+    store.results_path.write_text(store.results_path.read_text() + text + "\n")
+    with pytest.raises(StoreError, match=r"results\.jsonl, line 2 is damaged: .*Restore the file"):
+        store.read_results()
+
+
+def test_missing_and_damaged_files_are_named(store: Store) -> None:
+    with pytest.raises(StoreError, match=r"k\.parquet is missing"):
+        store.read_predictions("k")
+    store.predictions_path("k").write_bytes(b"PAR1")
+    with pytest.raises(StoreError, match=r"k\.parquet is damaged"):
+        store.read_predictions("k")
+    LEDGER.to_parquet(store.predictions_path("k"))
+    with pytest.raises(StoreError, match=r"k\.parquet is damaged: .*lacks target, prediction"):
+        store.read_predictions("k")
+    with pytest.raises(StoreError, match=r"ledger\.parquet is missing"):
+        store.read_ledger("a")
+    with pytest.raises(StoreError, match=r"stage\.json is missing"):
+        store.stage_record("a")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from harness import api
 from harness.errors import StoreError
+from harness.scores import CELL
 from harness.store import Store
 from harness.verification import Verification
 
@@ -58,6 +61,28 @@ def verify(board: Path, tiny: Path):
 def only(found: Verification) -> str:
     (difference,) = found.differences
     return difference
+
+
+def spoil_json(path: Path, change: Callable[[Any], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def spoil_lines(board: Path, change: Callable[[list[Any]], object]) -> None:
+    path = board / "results.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    change(lines)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def record_of(board: Path, title: str) -> Path:
+    """The record of the first stage with that title and a head that is trained."""
+    for path in sorted(board.glob("stages/*/stage.json")):
+        record = json.loads(path.read_text())
+        if record["title"] == title and record["best_epoch"]:
+            return path
+    raise AssertionError(title)
 
 
 def test_untouched_results_agree(verify) -> None:
@@ -117,7 +142,7 @@ def test_other_settings_are_found(verify, board: Path) -> None:
 
 def test_a_missing_file_of_rows_is_found(verify, board: Path) -> None:
     sorted((board / "predictions").glob("*.parquet"))[0].unlink()
-    assert any("its predictions are missing" in text for text in verify().differences)
+    assert any(".parquet is missing" in text for text in verify().differences)
 
 
 def test_a_missing_run_is_found(verify, board: Path) -> None:
@@ -159,7 +184,195 @@ def test_artefacts_that_are_not_kept_are_named_as_unchecked(verify, board: Path)
         weights.unlink()
     found = verify()
     assert found.differences == ()
-    assert found.unchecked == ("weights of 7 stages: not kept here",)
+    assert (found.unchecked, found.not_kept) == ((), ("weights of 7 stages: not kept here",))
+    assert found.verdict == "Everything that is kept agrees."
+
+
+# --- lines of results.jsonl -------------------------------------------------------------------
+
+
+def test_swapped_transfers_are_found(verify, board: Path) -> None:
+    def swap(lines: list[Any]) -> None:
+        one = next(line for line in lines if line["transfer"] == "scratch")
+        other = next(line for line in lines if line["transfer"].startswith("two-stage"))
+        one["transfer"], other["transfer"] = other["transfer"], one["transfer"]
+
+    spoil_lines(board, swap)
+    found = [text for text in verify().differences if text.startswith("results.jsonl: ")]
+    assert len(found) == 2
+    assert all("transfer is 'two-stage" in text or "transfer is 'scratch" in text for text in found)
+
+
+@pytest.mark.parametrize("column", CELL)
+def test_another_cell_on_a_line_is_found(verify, board: Path, column: str) -> None:
+    spoil_lines(board, lambda lines: lines[0].update({column: "elsewhere"}))
+    assert any(f"{column} is 'elsewhere', expected" in text for text in verify().differences)
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+@pytest.mark.parametrize(
+    ("expected", "change"),
+    [
+        ("train_rows is 5, expected", lambda line: line.update(train_rows=5)),
+        ("stage is 'other', expected", lambda line: line.update(stage="other")),
+        ("best_epoch is 99, expected", lambda line: line.update(best_epoch=99)),
+        ("skipped_updates is 7, expected", lambda line: line.update(skipped_updates=7)),
+        ("datasets is {", lambda line: line["datasets"][line["test_on"]].update(digest="0")),
+        ("datasets is {", lambda line: line["datasets"][line["test_on"]].update(rows=47)),
+    ],
+)
+def test_what_a_line_says_of_its_stage_is_checked(
+    board: Path, tiny: Path, expected: str, change: Callable[[Any], object], with_data: bool
+) -> None:
+    spoil_lines(board, lambda lines: change(lines[-1]))
+    found = api.verify(board, plugins=[tiny] if with_data else [])
+    assert any(
+        text.startswith("results.jsonl: ") and expected in text for text in found.differences
+    )
+
+
+def test_a_score_that_is_no_number_is_found(verify, board: Path) -> None:
+    spoil_lines(board, lambda lines: lines[0]["scores"]["all"].update(mape="small"))
+    assert any("mape (all rows) is 'small'" in text for text in verify().differences)
+
+
+def test_a_line_without_scores_is_found(verify, board: Path) -> None:
+    spoil_lines(board, lambda lines: lines[0].pop("scores"))
+    differences = verify().differences
+    assert any("do not make a table" in text for text in differences)
+    assert any("mape (all rows) is 'nothing'" in text for text in differences)
+
+
+# --- plan.json and benchmark.toml -------------------------------------------------------------
+
+
+def test_a_cell_that_is_left_out_is_found(verify, board: Path) -> None:
+    spoil_json(board / "plan.json", lambda plan: plan["cells"].pop())
+    assert any("this cell is missing in plan.json" in text for text in verify().differences)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("leak_free", False), ("chain", ["0"]), ("train_on", "Twins")]
+)
+def test_a_changed_cell_is_found(verify, board: Path, field: str, value: object) -> None:
+    spoil_json(board / "plan.json", lambda plan: plan["cells"][0].update({field: value}))
+    expected = f"{field} is {value!r}, the settings give"
+    assert any(expected in text for text in verify().differences)
+
+
+@pytest.mark.parametrize(("field", "value"), [("rows", 47), ("problems", [{"row": 1}])])
+def test_a_changed_dataset_of_the_plan_is_found(
+    verify, board: Path, field: str, value: object
+) -> None:
+    spoil_json(board / "plan.json", lambda plan: plan["datasets"]["Toy"].update({field: value}))
+    expected = f"dataset Toy: {field} is {value!r}, the data give"
+    assert any(text.startswith(expected) for text in verify().differences)
+
+
+def test_settings_that_differ_from_the_file_are_listed(verify, board: Path) -> None:
+    text = BENCHMARK.replace("epochs = 2", "epochs = 200")
+    (board / "benchmark.toml").write_text('title = "New"\n' + text)
+    assert verify().differences == (
+        "benchmark.toml: title is 'New', the results were made with ''",
+        "benchmark.toml: training.epochs is 200, the results were made with 2",
+    )
+
+
+def test_a_results_folder_without_its_file_is_verified(verify, board: Path) -> None:
+    (board / "benchmark.toml").unlink()
+    found = verify()
+    assert found.differences == ()
+    assert found.unchecked == ("benchmark.toml: the results lie here without it",)
+    assert found.verdict == "What could be checked agrees; 1 thing was not."
+
+
+def test_missing_published_cells_leave_the_tables_unchecked(verify, board: Path) -> None:
+    (board / "benchmark.toml").write_text('published = "absent.csv"\n' + BENCHMARK)
+    spoil_json(board / "plan.json", lambda plan: plan["benchmark"].update(published="absent.csv"))
+    found = verify()
+    assert found.differences == ()
+    assert "absent.csv, are missing" in found.unchecked[0]
+
+
+# --- stages -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("training", {"epochs": 300}), ("training", None), ("weights_digest", "0"), ("runs", [1, 1])],
+)
+def test_a_changed_record_is_found(verify, board: Path, field: str, value: object) -> None:
+    spoil_json(record_of(board, "Toy (random)"), lambda record: record.update({field: value}))
+    expected = f"(Toy (random)): {field} is {value!r}, the plan gives"
+    assert any(expected in text for text in verify().differences)
+
+
+def test_a_changed_digest_in_a_record_is_found_with_and_without_data(verify, board: Path) -> None:
+    path = record_of(board, "Toy (random)")
+    spoil_json(path, lambda record: record.update(dataset_digest="0"))
+    assert "dataset_digest is '0', the plan gives" in only(verify())
+    assert "dataset_digest is '0', plan.json has" in only(api.verify(board))
+
+
+def test_closed_form_stages_as_recorded_by_earlier_versions_agree(verify, board: Path) -> None:
+    """They held the training settings and validation rows, of which a closed form uses nothing."""
+    stored = json.loads((board / "plan.json").read_text())["benchmark"]["training"]
+    for path in board.glob("stages/*/stage.json"):
+        if json.loads(path.read_text())["best_epoch"] is None:
+            spoil_json(path, lambda record: record.update(training=stored))
+    assert verify().differences == ()
+
+
+# --- files that are missing or damaged --------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["predictions/*.parquet", "stages/*/ledger.parquet"])
+@pytest.mark.parametrize("size", [0, 40])
+def test_truncated_rows_are_one_difference(verify, board: Path, name: str, size: int) -> None:
+    path = sorted(board.glob(name))[0]
+    path.write_bytes(path.read_bytes()[:size])
+    assert f"{path} is damaged: " in only(verify())
+
+
+@pytest.mark.parametrize("name", ["ledger.parquet", "stage.json"])
+def test_a_missing_file_of_a_stage_is_one_difference(verify, board: Path, name: str) -> None:
+    path = sorted(board.glob(f"stages/*/{name}"))[0]
+    path.unlink()
+    assert only(verify()).startswith(f"{path} is missing.")
+
+
+@pytest.mark.parametrize("text", ["", '{"title": ', "[]", "\xff"])
+def test_a_damaged_record_is_one_difference(verify, board: Path, text: str) -> None:
+    path = sorted(board.glob("stages/*/stage.json"))[0]
+    path.write_bytes(text.encode("latin-1"))
+    assert only(verify()).startswith(f"{path} is damaged: ")
+
+
+@pytest.mark.parametrize("text", ["", '{"benchmark": {', "[]", '{"benchmark": {}, "cells": []}'])
+def test_a_damaged_plan_is_an_error_that_names_it(verify, board: Path, text: str) -> None:
+    (board / "plan.json").write_text(text)
+    with pytest.raises(StoreError, match=r"plan\.json is damaged: "):
+        verify()
+
+
+def test_a_broken_line_is_an_error_that_names_it(verify, board: Path) -> None:
+    path = board / "results.jsonl"
+    first, second, *others = path.read_text().splitlines(keepends=True)
+    path.write_text(first + second[:50] + "\n" + "".join(others))
+    with pytest.raises(StoreError, match=r"results\.jsonl, line 2 is damaged: "):
+        verify()
+
+
+def test_findings_come_in_the_same_order(verify, board: Path) -> None:
+    for path in board.glob("stages/*/ledger.parquet"):
+        path.unlink()
+    assert verify() == verify()
+
+
+def test_verifying_writes_nothing(verify, board: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in board.rglob("*")}
+    verify()
+    assert {path: path.stat().st_mtime_ns for path in board.rglob("*")} == before
 
 
 def test_no_results_are_an_error(tmp_path: Path) -> None:
