@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -43,19 +44,29 @@ def _plain(value: Any) -> str:
 
 
 def _as_choice(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping | Choice):
+        return value
+    raise ValueError('expected a name, or a table as { name = "mlp", hidden = [64] }')
 
 
 def _as_choices(value: Any) -> Any:
     if isinstance(value, str | Mapping):
         value = [value]
-    if isinstance(value, Iterable):
+    if isinstance(value, list | tuple):
         return [_as_choice(item) for item in value]
-    return value
+    raise ValueError("expected a name or a list of names")
+
+
+def _as_names(value: Any) -> Any:
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return value
+    raise ValueError("expected a list of names")
 
 
 Choices = Annotated[tuple[Choice, ...], BeforeValidator(_as_choices), Field(min_length=1)]
-Names = Annotated[tuple[str, ...], Field(min_length=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
 
 
 class Baseline(Settings):
@@ -130,7 +141,7 @@ class Benchmark(Settings):
 
         Raises:
             BenchmarkError: missing, malformed, or with an unknown key or wrong value; the message
-                names file, line and key.
+                names file, line and key, or the override.
         """
         path = find_benchmark(source)
         text = path.read_text(encoding="utf-8")
@@ -138,15 +149,11 @@ class Benchmark(Settings):
             raw = tomllib.loads(text)
         except tomllib.TOMLDecodeError as problem:
             raise BenchmarkError(f"{path}: not valid TOML: {problem}") from None
-        for override in overrides:
-            _apply_override(raw, override)
+        origin = _Origin(path, text, tuple(_apply_override(raw, text) for text in overrides))
         raw.setdefault("name", _name_of(path.resolve()))
-        try:
-            benchmark = cls.model_validate(raw)
-            for dataset in benchmark.training_on:
-                benchmark.training_for(dataset, {})
-        except ValidationError as problem:
-            raise BenchmarkError(_explain(problem, cls, path, text)) from None
+        benchmark: Benchmark = origin.check(cls, raw)
+        for dataset, changes in benchmark.training_on.items():
+            origin.check(TrainingSettings, changes, ("training_on", dataset))
         return benchmark
 
 
@@ -186,11 +193,12 @@ def check_settings(model: type[Any], values: Mapping[str, Any], who: str) -> Any
     try:
         return model.model_validate(dict(values))
     except ValidationError as problem:
-        lines = [_explain_one(error, model, who) for error in problem.errors()]
+        lines = [f"{who}: {_explain(error, model)}" for error in problem.errors()]
         raise BenchmarkError("\n".join(lines)) from None
 
 
-def _apply_override(raw: dict[str, Any], override: str) -> None:
+def _apply_override(raw: dict[str, Any], override: str) -> tuple[str, ...]:
+    """Changes raw settings as `override` says; returns the path of the key it sets."""
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
         raise BenchmarkError(f"--set {override!r}: expected key=value, as in training.epochs=10.")
@@ -205,26 +213,67 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         if not isinstance(target, dict):
             raise BenchmarkError(f"--set {override!r}: {folder!r} is not a table.")
     target[last] = parsed
+    return (*folders, last)
 
 
-def _explain(problem: ValidationError, model: type[BaseModel], path: Path, text: str) -> str:
-    lines = []
-    for error in problem.errors():
-        number = _line_of([str(part) for part in error["loc"]], text)
-        where = f"{path}, line {number}" if number else f"{path}"
-        lines.append(_explain_one(error, model, where))
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class _Origin:
+    """Where settings came from: a file, and the keys that overrides set in it."""
+
+    path: Path
+    text: str
+    overridden: tuple[tuple[str, ...], ...]
+
+    def check(self, model: type[Any], values: Any, table: tuple[str, ...] = ()) -> Any:
+        """Validates the settings of a table; blames the file's line, or the override."""
+        try:
+            return model.model_validate(values)
+        except ValidationError as problem:
+            lines = []
+            for error in problem.errors():
+                location = (*table, *map(str, error["loc"]))
+                lines.append(f"{self._where(location)}: {_explain(error, model, table)}")
+            raise BenchmarkError("\n".join(lines)) from None
+
+    def _where(self, location: tuple[str, ...]) -> str:
+        for key in reversed(self.overridden):
+            if location[: len(key)] == key:
+                return f"--set {'.'.join(key)}"
+        paths = (location[:end] for end in range(len(location), 0, -1))
+        number = next(filter(None, (_line_of(path, self.text) for path in paths)), None)
+        return f"{self.path}, line {number}" if number else f"{self.path}"
 
 
-def _explain_one(error: Any, model: type[BaseModel], where: str) -> str:
+_EXPECTED = {
+    "tuple_type": "a list",
+    "model_type": "a table",
+    "dict_type": "a table",
+    "string_type": "text in quotes",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "too_short": "at least one entry",
+}
+"""What is expected, by pydantic's types of errors, in the words of a TOML file."""
+
+
+def _explain(error: Any, model: type[BaseModel], table: Sequence[str] = ()) -> str:
     location = [str(part) for part in error["loc"]]
-    dotted = ".".join(location)
+    dotted = ".".join((*table, *location))
     if error["type"] == "extra_forbidden":
         known = _fields_at(model, location[:-1])
-        return f"{where}: unknown key {dotted!r}.{did_you_mean(location[-1], known)}"
+        return f"unknown key {dotted!r}.{did_you_mean(location[-1], known)}"
     if error["type"] == "missing":
-        return f"{where}: the key {dotted!r} is missing."
-    return f"{where}: {dotted}: {error['msg']} (got {error['input']!r})."
+        return f"the key {dotted!r} is missing."
+    if error["type"] in _EXPECTED:
+        text = f"expected {_EXPECTED[error['type']]}"
+    else:
+        text = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    return f"{dotted}: {text} (got {error['input']!r})."
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from harness import __version__
 from harness.cli.audit import audit
 from harness.cli.datasets import datasets
 from harness.cli.doctor import doctor
@@ -24,6 +26,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"paraisite-harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Holds the options of the command as a whole."""
+
+
 app.command()(run)
 app.command()(table)
 app.command()(verify)

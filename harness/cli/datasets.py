@@ -63,9 +63,9 @@ def show(
     if json:
         print_json({"name": name, **facts, "problems": problems})
         return
-    print_table(name, [{"": key, " ": value} for key, value in facts.items()])
+    print_table(name, [{"": key, " ": value} for key, value in facts.items()], prose=(" ",))
     if problems:
-        print_table("Rows that cannot be used", problems)
+        print_table("Rows that cannot be used", problems, numeric=("row",), prose=("reason",))
 
 
 @datasets.command()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.options import DataOption, JsonOption, WeightsOption
+from harness.cli.options import DataOption, JsonOption, PluginOption, WeightsOption
 
 if TYPE_CHECKING:
     from harness.locations import Locations
@@ -18,7 +19,10 @@ PACKAGES = (
 
 
 def doctor(
-    data_dir: DataOption = None, weights_dir: WeightsOption = None, json: JsonOption = False
+    data_dir: DataOption = None,
+    weights_dir: WeightsOption = None,
+    plugin: PluginOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Show versions, devices, and which data and weights are found; downloads nothing."""
     from dataclasses import replace
@@ -28,7 +32,7 @@ def doctor(
     from harness.registry import Registry
 
     locations = replace(Locations.of(data_dir, weights_dir), offline=True)
-    registry = Registry()
+    registry = Registry(plugin or ())
     rows = [
         *_versions(),
         *_devices(),
@@ -40,7 +44,7 @@ def doctor(
     if json:
         print_json(rows)
     else:
-        print_table("harness doctor", rows)
+        print_table("harness doctor", rows, prose=("state",))
 
 
 def _row(what: str, name: str, state: Any) -> dict[str, Any]:
@@ -67,27 +71,34 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def _datasets(registry: Registry, locations: Locations) -> list[dict[str, Any]]:
-    from harness.errors import HarnessError
     from harness.library import Library
 
     library = Library(registry, locations)
-    rows = []
-    for name in registry.datasets:
-        try:
-            rows.append(_row("dataset", name, f"{len(library[name])} usable rows"))
-        except HarnessError as problem:
-            rows.append(_row("dataset", name, f"missing: {str(problem).splitlines()[0]}"))
-    return rows
+
+    def look(name: str) -> str:
+        return f"{len(library[name])} usable rows"
+
+    return [_row("dataset", name, _state(look, name)) for name in registry.datasets]
 
 
 def _weights(registry: Registry, locations: Locations) -> list[dict[str, Any]]:
+    def look(name: str) -> str:
+        spec = registry.backbones[name]
+        found = spec.make(spec.settings()).find_pretrained(locations)
+        return f"{found.name} in {found.path}"
+
+    return [_row("weights", name, _state(look, name)) for name in registry.backbones]
+
+
+def _state(look: Callable[[str], str], name: str) -> str:
+    """What `look` finds, or why it does not; whatever a plugin raises, the others are shown."""
     from harness.errors import HarnessError
 
-    rows = []
-    for name, spec in registry.backbones.items():
-        try:
-            found = spec.make(spec.settings()).find_pretrained(locations)
-            rows.append(_row("weights", name, f"{found.name} in {found.path}"))
-        except HarnessError as problem:
-            rows.append(_row("weights", name, f"missing: {str(problem).splitlines()[0]}"))
-    return rows
+    try:
+        return look(name)
+    except HarnessError as problem:
+        return f"missing: {str(problem).splitlines()[0]}"
+    except ImportError as problem:
+        return f"needs {problem.name or problem}"
+    except Exception as problem:  # a plugin is somebody else's code
+        return f"failed: {type(problem).__name__}: {problem}"

@@ -21,14 +21,28 @@ PluginOption = Annotated[
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Folder with datasets, <name>.jsonl.gz [env: HARNESS_DATA]."),
+    typer.Option(
+        "--data-dir",
+        exists=True,
+        file_okay=False,
+        help="Folder with datasets, <name>.jsonl.gz; others in $HARNESS_DATA.",
+    ),
 ]
 WeightsOption = Annotated[
     Path | None,
-    typer.Option("--weights-dir", help="Folder with published weights [env: HARNESS_WEIGHTS]."),
+    typer.Option(
+        "--weights-dir",
+        exists=True,
+        file_okay=False,
+        help="Folder with published weights; others in $HARNESS_WEIGHTS.",
+    ),
 ]
 OutOption = Annotated[
     Path | None,
     typer.Option("--out", help="Results folder; beside the benchmark file unless given."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a key, as training.epochs=10; may be repeated."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

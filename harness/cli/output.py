@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,23 @@ def print_json(content: Any) -> None:
     print(json.dumps(content, indent=1, ensure_ascii=False, default=str))
 
 
-def print_table(title: str, rows: Sequence[Mapping[str, Any]], numeric: Sequence[str] = ()) -> None:
+PROSE_WIDTH = 80
+"""Columns that free text takes in a log or a pipe; a terminal has a width of its own."""
+
+
+def print_table(
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    numeric: Sequence[str] = (),
+    prose: Sequence[str] = (),
+) -> None:
     """Prints rows as a table whose columns are the keys of the first row.
 
     Args:
         title: printed above.
         rows: all with the same keys.
         numeric: columns to align on the right.
+        prose: columns of free text, which is wrapped; in a log or a pipe no other column is.
     """
     from rich import box
     from rich.console import Console
@@ -38,8 +49,21 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], numeric: Sequence
     for column in rows[0] if rows else ():
         table.add_column(Text(str(column)), justify="right" if column in numeric else "left")
     for row in rows:
-        table.add_row(*(Text(str(value)) for value in row.values()))  # "[true]" is no markup
+        entries = (
+            _wrap(str(value)) if key in prose and not console.is_terminal else str(value)
+            for key, value in row.items()
+        )
+        table.add_row(*map(Text, entries))  # "[true]" is no markup
     if not console.is_terminal:  # a log or a pipe: never cut columns to a guessed width
         unlimited = console.options.update(width=10_000)
         console.width = max(console.width, console.measure(table, options=unlimited).maximum)
     console.print(table)
+
+
+def _wrap(text: str) -> str:
+    """Wraps between words only: paths and digests stay whole."""
+    lines = (
+        textwrap.fill(line, PROSE_WIDTH, break_long_words=False, break_on_hyphens=False)
+        for line in text.splitlines()
+    )
+    return "\n".join(lines)

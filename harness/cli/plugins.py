@@ -36,4 +36,5 @@ def list_plugins(plugin: PluginOption = None, json: JsonOption = False) -> None:
         return
     print_table("Plugins", rows)
     if registry.broken:
-        print_table("Failed to load", [vars(broken) for broken in registry.broken])
+        rows = [vars(broken) for broken in registry.broken]
+        print_table("Failed to load", rows, prose=("problem",))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,11 +14,12 @@ from harness.cli.options import (
     JsonOption,
     OutOption,
     PluginOption,
+    SetOption,
     WeightsOption,
 )
 
 if TYPE_CHECKING:
-    from harness.plan import Plan
+    from harness.plan import Plan, StageNode
 
 INTERRUPTED = 130
 
@@ -28,10 +29,7 @@ def run(
     data_dir: DataOption = None,
     weights_dir: WeightsOption = None,
     out: OutOption = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a key, as training.epochs=10; may be repeated."),
-    ] = None,
+    overrides: SetOption = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Dry run: at most that many rows per dataset.")
     ] = None,
@@ -57,31 +55,26 @@ def run(
     from harness.cli.table import print_board
     from harness.registry import Registry
 
+    options: dict[str, Any] = {
+        "overrides": overrides or (),
+        "data_dir": data_dir,
+        "weights_dir": weights_dir,
+        "limit": limit,
+        "strict_data": strict_data,
+    }
+    plugins = plugin or ()
     if plan:
-        planned = api.prepare(
-            benchmark,
-            overrides=overrides or (),
-            data_dir=data_dir,
-            weights_dir=weights_dir,
-            limit=limit,
-            strict_data=strict_data,
-            registry=Registry(plugin or ()),
-        )
-        print_plan(planned, json=json)
+        print_plan(api.prepare(benchmark, registry=Registry(plugins), **options), json=json)
         return
     try:
         with observer(quiet=quiet or json) as progress:
             board = api.run(
                 benchmark,
                 out=out,
-                overrides=overrides or (),
-                data_dir=data_dir,
-                weights_dir=weights_dir,
-                limit=limit,
-                strict_data=strict_data,
-                plugins=plugin or (),
+                plugins=plugins,
                 observers=progress,
                 jobs=jobs or _cores(),
+                **options,
             )
     except KeyboardInterrupt:
         print("\nStopped. What is complete is on disk: run the same again.", file=sys.stderr)
@@ -99,29 +92,41 @@ def print_plan(planned: Plan, json: bool) -> None:
     """Prints the graph of stages with sizes and a rough estimate of the time."""
     from harness.cli.output import print_json, print_table
 
-    stages = [
-        {
-            "stage": stage.key,
-            "title": stage.title,
-            "protocol": stage.protocol.label,
-            "after": stage.parent.key if stage.parent else "",
-            "members": len(stage.members),
-            "train rows": f"{stage.rows / len(stage.members):.0f}",
-            "epochs": stage.training.epochs,
-            "about": f"{stage.seconds / 60:.1f} min",
-            "cells": sum(scoring.stage is stage for scoring in planned.scorings),
-        }
-        for stage in planned.stages
-    ]
+    stages = [_stage_facts(planned, stage) for stage in planned.stages]
     seconds = sum(stage.seconds for stage in planned.stages)
     if json:
         cells = [{"key": s.key, "stage": s.stage.key, **vars(s.cell)} for s in planned.scorings]
         print_json({"stages": stages, "cells": cells, "seconds": seconds})
         return
-    print_table(planned.benchmark.title or planned.benchmark.name, stages)
+    same = {part for part in ("backbone", "head") if len({stage[part] for stage in stages}) == 1}
+    rows = [
+        {
+            key: "closed form" if value is None else value
+            for key, value in stage.items()
+            if key not in same
+        }
+        for stage in stages
+    ]
+    print_table(planned.benchmark.title or planned.benchmark.name, rows)
     print(
         f"{len(planned.stages)} stages, {len(planned.scorings)} cells, "
         f"about {seconds / 60:.0f} min on one CPU core"
     )
     for transfer, target in planned.not_applicable:
         print(f"not applicable: {transfer} on {target}")
+
+
+def _stage_facts(planned: Plan, stage: StageNode) -> dict[str, Any]:
+    return {
+        "stage": stage.key,
+        "title": stage.title,
+        "backbone": stage.model.backbone_choice.label,
+        "head": stage.model.head_choice.label,
+        "protocol": stage.protocol.label,
+        "after": stage.parent.key if stage.parent else "",
+        "members": len(stage.members),
+        "train rows": f"{stage.rows / len(stage.members):.0f}",
+        "epochs": None if stage.closed_form else stage.training.epochs,
+        "about": f"{stage.seconds / 60:.1f} min",
+        "cells": sum(scoring.stage is stage for scoring in planned.scorings),
+    }

@@ -103,7 +103,7 @@ class MegnetBackbone(Backbone):
         import torch
 
         from harness_megnet.module import Megnet
-        from harness_megnet.verification import verify
+        from harness_megnet.verification import read_reference, verify
         from harness_megnet.weights import check, fill, read
 
         if not isinstance(module, Megnet):
@@ -112,6 +112,9 @@ class MegnetBackbone(Backbone):
         check(state, module, weights.path)
         # On a stack of one, on the CPU, so that a refused file leaves the module as it was.
         single = Megnet(self.settings, len(ELEMENTS), [torch.Generator()])
-        convention = verify(self, single, state, weights)
+        reference = read_reference(weights.name)
+        pool = self.pool([self.encode(c) for c in reference.crystals], torch.device("cpu"))
+        declared = self.settings.convention
+        convention = verify(single, state, weights, reference, pool, declared)
         fill(module, state, convention)
         return {"tensors": len(list(module.parameters())), "convention": convention}

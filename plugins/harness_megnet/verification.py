@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, get_args
+from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
 import numpy as np
 import torch
@@ -18,8 +18,7 @@ from harness_megnet.settings import Convention
 from harness_megnet.weights import LAST_LAYER, Tensors, fill
 
 if TYPE_CHECKING:
-    from harness_megnet.backbone import MegnetBackbone
-    from harness_megnet.pool import Batch
+    from harness_megnet.pool import Batch, GraphPool
 
 TOLERANCE = 1e-5
 """Largest deviation from a reference energy, in eV/atom, that counts as equal."""
@@ -80,15 +79,22 @@ def formation_energy(module: Megnet, state: Tensors, batch: Batch) -> Tensor:
 
 
 def verify(
-    backbone: MegnetBackbone, single: Megnet, state: Tensors, weights: PretrainedWeights
+    single: Megnet,
+    state: Tensors,
+    weights: PretrainedWeights,
+    reference: Reference,
+    pool: GraphPool,
+    declared: Convention | Literal["auto"],
 ) -> Convention:
     """Finds the convention of these weights and checks that they give the reference energies.
 
     Args:
-        backbone: gives the settings and the encoding.
         single: a stack of one, used for the computation and overwritten.
         state: checked tensors.
         weights: where they came from.
+        reference: crystals whose energies are known for these weights.
+        pool: the encodings of those crystals, in order.
+        declared: the convention of the settings; `auto` allows every one.
 
     Returns:
         The convention under which every reference energy comes out right.
@@ -96,8 +102,6 @@ def verify(
     Raises:
         WeightsError: none of the allowed conventions does.
     """
-    reference = read_reference(weights.name)
-    pool = backbone.pool([backbone.encode(c) for c in reference.crystals], torch.device("cpu"))
     batch = pool.batch(np.arange(len(pool))[None])
     expected = torch.tensor(reference.energies, dtype=torch.float64)
     conventions: tuple[Convention, ...] = get_args(Convention)
@@ -112,7 +116,6 @@ def verify(
             f"{reference.names[worst]} is off by {float(off[worst]):.3g} eV/atom "
             f"(expected {reference.energies[worst]:.5f}, tolerance {TOLERANCE:g})"
         )
-    declared = backbone.settings.convention
     for convention in conventions:
         if right[convention] and declared in (convention, "auto"):
             return convention

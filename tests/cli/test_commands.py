@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli
+from harness import __version__, cli
 
 BENCHMARK = """
 title = "A toy"
@@ -78,6 +78,20 @@ def test_plan_trains_nothing(harness, toy: str, tiny: Path) -> None:
     assert len(json.loads(out)["cells"]) == 2
 
 
+def test_plan_tells_models_apart_and_knows_closed_forms(harness, toy: str, tiny: Path) -> None:
+    arguments = ("run", toy, "--plugin", str(tiny), "--plan", "--set", 'heads=["mlp","nearest"]')
+    _, out, _ = harness(*arguments)
+    (nearest,) = (line for line in out.splitlines() if "nearest" in line)
+    assert "closed form" in nearest
+    assert "tiny" not in nearest  # the only backbone
+    _, out, _ = harness(*arguments, "--json")
+    stages = json.loads(out)["stages"]
+    assert [(s["backbone"], s["head"], s["epochs"]) for s in stages] == [
+        ("tiny", "mlp", 2),
+        ("tiny", "nearest", None),
+    ]
+
+
 def test_table_shows_another_metric(harness, toy: str, tiny: Path) -> None:
     harness("run", toy, "--plugin", str(tiny))
     status, out, _ = harness("table", toy, "--metric", "mape")
@@ -98,7 +112,7 @@ def test_user_errors_print_without_traceback_and_exit_2(harness, toy: str, tiny:
     status, out, err = harness("run", toy, "--plugin", str(tiny), "--set", "training.epoch=3")
     assert (status, out) == (2, "")
     assert err.startswith("error: ")
-    assert "unknown key 'training.epoch'. Did you mean 'epochs'" in err
+    assert "--set training.epoch: unknown key 'training.epoch'. Did you mean 'epochs'" in err
     assert "Traceback" not in err
 
 
@@ -184,6 +198,49 @@ def test_doctor_names_what_is_there_and_what_is_missing(harness, shared: Path) -
     full = {(row["what"], row["name"]): row["state"] for row in json.loads(out)}
     assert full["dataset", "AFLOW"] == "3318 usable rows"
     assert full["weights", "megnet"].startswith("MEGNet-MP-2018.6.1-Eform in")
+
+
+def test_doctor_survives_a_backbone_that_lacks_something(harness, tmp_path: Path) -> None:
+    plugin = tmp_path / "lacking.py"
+    plugin.write_text(
+        "from harness import BackboneSpec, Settings, hookimpl\n\n"
+        "def lacking(settings):\n    import not_installed_anywhere\n\n"
+        "def odd(settings):\n    raise RuntimeError('no luck')\n\n"
+        "@hookimpl\ndef register_backbones():\n"
+        "    for make in (lacking, odd):\n"
+        "        yield BackboneSpec(make.__name__, '', Settings, make)\n"
+    )
+    status, out, _ = harness("doctor", "--json", "--plugin", str(plugin))
+    found = {row["name"]: row["state"] for row in json.loads(out) if row["what"] == "weights"}
+    assert status == 0
+    assert found["lacking"] == "needs not_installed_anywhere"
+    assert found["odd"] == "failed: RuntimeError: no luck"
+
+
+def test_free_text_is_wrapped_in_a_pipe(harness) -> None:
+    for command in (("datasets", "show", "Experiment"), ("doctor",)):
+        _, out, _ = harness(*command)
+        lines = [line.rstrip() for line in out.splitlines() if "https://" not in line]
+        assert max(len(line) for line in lines if "─" not in line) <= 120
+    assert "58 usable rows" in out
+
+
+def test_the_version_is_told(harness) -> None:
+    assert harness("--version") == (0, f"paraisite-harness {__version__}\n", "")
+
+
+def test_help_names_the_variables_of_the_environment(harness) -> None:
+    _, out, _ = harness("run", "--help")
+    assert "HARNESS_DATA" in out
+    assert "HARNESS_WEIGHTS" in out
+
+
+@pytest.mark.parametrize("option", ["--data-dir", "--weights-dir"])
+def test_a_folder_that_does_not_exist_is_refused(harness, toy: str, option: str) -> None:
+    status, out, err = harness("run", toy, option, "/nowhere")
+    assert (status, out) == (2, "")
+    assert "/nowhere" in err
+    assert "does not exist" in err
 
 
 def test_the_module_is_the_command() -> None:

@@ -60,7 +60,7 @@ def test_an_unknown_key_names_line_and_suggestion(benchmark_file) -> None:
 
 def test_an_unknown_key_in_a_dataset_table_is_refused(benchmark_file) -> None:
     path = benchmark_file(GOOD.replace("epochs = 5", "epoch = 5"))
-    with pytest.raises(BenchmarkError, match=r"AFLOW.*unknown key 'epoch'. Did you mean 'epochs'"):
+    with pytest.raises(BenchmarkError, match=r"line 10: .*'training_on.AFLOW.epoch'. .* 'epochs'"):
         Benchmark.load(path)
 
 
@@ -89,6 +89,41 @@ def test_overrides_are_toml_and_checked_like_the_file(benchmark_file) -> None:
         Benchmark.load(path, ["training.epocs=3"])
     with pytest.raises(BenchmarkError, match="expected key=value"):
         Benchmark.load(path, ["training.epochs"])
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("training.epoch=3", r"^--set training.epoch: unknown key 'training.epoch'. Did you mean"),
+        ("training={epoch=3}", r"^--set training: unknown key 'training.epoch'"),
+        ("train_on=Dataset1", r"^--set train_on: train_on: expected a list of names \(got 'Data"),
+        ("training_on.AFLOW.epoch=3", r"^--set training_on.AFLOW.epoch: unknown key"),
+        ("heads=3", r"^--set heads: heads: expected a name or a list of names \(got 3\)"),
+    ],
+)
+def test_a_wrong_override_is_blamed_and_not_the_file(
+    benchmark_file, override: str, complaint: str
+) -> None:
+    with pytest.raises(BenchmarkError, match=complaint):
+        Benchmark.load(benchmark_file(GOOD), ["training.epochs=3", override])
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('test_on = "Dataset1"', r"line 2: test_on: expected a list of names \(got 'Dataset1'\)"),
+        ("test_on = []", "line 2: test_on: expected at least one entry"),
+        ("runs = 1.5", "line 2: runs: expected a whole number"),
+        ("training = 3", "line 2: training: expected a table"),
+        ("title = 3", "line 2: title: expected text in quotes"),
+        ('device = "gpu"', "line 2: device: expected 'auto', 'cpu' or 'cuda'"),
+        ("heads = [3]", "line 2: heads: expected a name, or a table as"),
+        ("heads = [{ hidden = [8] }]", "line 2: the key 'heads.0.name' is missing"),
+    ],
+)
+def test_a_wrong_type_is_told_in_words(benchmark_file, line: str, complaint: str) -> None:
+    with pytest.raises(BenchmarkError, match=complaint):
+        Benchmark.load(benchmark_file(f'train_on = ["Dataset1"]\n{line}\n'))
 
 
 def test_a_missing_file_says_where_it_looked() -> None:
