@@ -142,7 +142,7 @@ def run(
     files = tuple(Path(plugin) for plugin in plugins)
     registry = Registry(files)
     for observer in observers:
-        registry.manager.register(observer)
+        registry.add_observer(observer)
     planned = prepare(source, registry=registry, **options)
     store.write_json(PLAN_FILE, describe(planned))
     complete_metrics(planned, store, registry)
@@ -164,7 +164,7 @@ def _join(
 
     registry = Registry(plugins)
     for observer in observers:
-        registry.manager.register(observer)
+        registry.add_observer(observer)
     planned = prepare(source, registry=registry, **options)
     execute(planned, Store.create(folder), registry)
 

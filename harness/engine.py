@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.contracts import FitRows
-from harness.encodings import load_encodings
+from harness.encodings import identity, load_encodings
 from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.ledger import stage_ledger, test_rows
 from harness.manifest import environment, peak_memory_mb, threads_wanted, use_threads
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from harness.plan import Model, Plan, Scoring, StageNode
     from harness.registry import Registry
     from harness.store import Store
+
+CHECKPOINT_SECONDS = 30.0
+"""Shortest time between two checkpoints of a stage: what a kill costs at most, and an epoch."""
 
 
 def execute(plan: Plan, store: Store, registry: Registry) -> None:
@@ -148,6 +151,7 @@ class _Engine:
             selection=self.registry.metrics[node.protocol.rules.selection],
             device=self.device,
             checkpoint=self.store.checkpoint_path(node.key),
+            checkpoint_seconds=CHECKPOINT_SECONDS,
             identity=node.key,
             on_epoch=tell,
         )
@@ -185,7 +189,7 @@ class _Engine:
         )
 
     def _pool(self, dataset: Dataset, model: Model) -> Pool:
-        key = (dataset.digest, model.backbone.encoding)
+        key = (dataset.digest, identity(model.backbone))
         if key not in self._pools:
             encodings = load_encodings(
                 model.backbone, dataset.crystals, self.plan.locations.cache / "encodings"

@@ -199,6 +199,32 @@ def test_an_interrupt_leaves_a_store_that_goes_on(run, toy: Path, tmp_path: Path
     assert table_of(toy) == table_of(tmp_path / "undisturbed")
 
 
+def test_a_stage_goes_on_from_its_checkpoint(
+    run, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killer:
+        @hookimpl
+        def epoch_finished(self, event: Any) -> None:
+            if event.title.startswith("Toy (after") and event.epoch == 2:
+                raise MemoryError  # ends the run as a kill does: nothing is flushed
+
+    monkeypatch.setattr("harness.engine.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("harness.engine._Engine._tell", _tell_and_let_it_raise)
+    with pytest.raises(MemoryError):
+        run(observers=[Killer()])
+    monkeypatch.undo()
+    diary = Diary()
+    run(observers=[diary])
+    assert diary.lines[0] == "start Toy (after Source)"
+    assert diary.lines[1].startswith("epoch 3 of")
+    run(tmp_path / "undisturbed")
+    assert table_of(toy) == table_of(tmp_path / "undisturbed")
+
+
+def _tell_and_let_it_raise(engine: Any, hook: str, event: object) -> None:
+    getattr(engine.registry.manager.hook, hook)(event=event)
+
+
 # --- other processes ----------------------------------------------------------------------------
 
 
@@ -236,6 +262,33 @@ def test_kill_9_at_random_points_changes_nothing(
             break
     run(disturbed)
     assert table_of(disturbed) == table_of(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_kill_9_changes_nothing_on_the_quickstart(tmp_path: Path, forkserver: Any) -> None:
+    """MEGNet on the embedded data, three runs; killed until a process gets through."""
+    few = {"overrides": ("training.epochs=5",)}
+    api.run("quickstart", out=tmp_path / "undisturbed", **few)
+    disturbed = tmp_path / "disturbed"
+    moments = random.Random(3)
+    killed = 0
+    for _ in range(40):
+        process = forkserver.Process(target=_run_quickstart, args=(disturbed, few))
+        process.start()
+        timer = threading.Timer(moments.uniform(1.0, 9.0), os.kill, (process.pid, signal.SIGKILL))
+        timer.start()
+        process.join()
+        timer.cancel()
+        if process.exitcode == 0:
+            break
+        killed += 1
+    api.run("quickstart", out=disturbed, **few)
+    assert killed >= 2
+    assert table_of(disturbed) == table_of(tmp_path / "undisturbed")
+
+
+def _run_quickstart(out: Path, options: dict[str, Any]) -> None:
+    api.run("quickstart", out=out, **options)
 
 
 def test_two_processes_share_one_benchmark(
