@@ -6,7 +6,6 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -205,22 +204,8 @@ class _Engine:
         seconds: float,
     ) -> dict[str, Any]:
         return {
-            "title": node.title,
-            "dataset": node.dataset.name,
-            "dataset_digest": node.dataset.digest,
-            "dataset_rows": len(node.dataset),
-            "model": node.model.settings,
-            "training": None if node.closed_form else node.training.model_dump(mode="json"),
-            "freeze": list(node.freeze),
-            "protocol": node.protocol.label,
-            "parent": node.parent.key if node.parent else None,
-            "weights": node.weights.name if node.weights else None,
-            "weights_digest": node.weights.digest if node.weights else None,
+            **node.facts(),
             "transferred": dict(transferred),
-            "runs": [member.run for member in node.members],
-            "train_rows": [len(member.train) for member in node.members],
-            "validation_rows": [len(member.validation) for member in node.members],
-            "scalers": [asdict(member.scaler) for member in node.members],
             "best_epoch": list(result.best_epoch) if result else None,
             "skipped_updates": list(result.skipped) if result else None,
             "history": _jsonable(result.history) if result else None,

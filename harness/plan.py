@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -122,6 +122,26 @@ class StageNode:
     def chain(self) -> tuple[StageNode, ...]:
         """This stage and those before it, first to last."""
         return (*(self.parent.chain if self.parent else ()), self)
+
+    def facts(self) -> dict[str, Any]:
+        """What a record of the stage says of how it was planned, JSON-like."""
+        return {
+            "title": self.title,
+            "dataset": self.dataset.name,
+            "dataset_digest": self.dataset.digest,
+            "dataset_rows": len(self.dataset),
+            "model": self.model.settings,
+            "training": None if self.closed_form else self.training.model_dump(mode="json"),
+            "freeze": list(self.freeze),
+            "protocol": self.protocol.label,
+            "parent": self.parent.key if self.parent else None,
+            "weights": self.weights.name if self.weights else None,
+            "weights_digest": self.weights.digest if self.weights else None,
+            "runs": [member.run for member in self.members],
+            "train_rows": [len(member.train) for member in self.members],
+            "validation_rows": [len(member.validation) for member in self.members],
+            "scalers": [asdict(member.scaler) for member in self.members],
+        }
 
     def trained_groups(self, member: int) -> set[str]:
         """Reduced formulas that one member has seen in training, over the whole chain."""

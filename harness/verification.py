@@ -319,7 +319,7 @@ class _Check:
             if self.store.has_stage(stage):
                 self._weights(stage, record)
             if stage in nodes and planned:
-                self._stage(nodes[stage], record, planned.benchmark)
+                self._stage(nodes[stage], record)
             else:
                 self._stage_data(stage, record)
         if absent:
@@ -334,16 +334,12 @@ class _Check:
         if digest != record.get("artefact_sha256"):
             self.differences.append(f"stage {stage}: its weights have another digest")
 
-    def _stage(self, node: StageNode, record: Mapping[str, Any], benchmark: Benchmark) -> None:
+    def _stage(self, node: StageNode, record: Mapping[str, Any]) -> None:
         where = f"stage {node.key} ({node.title})"
-        self._compare(where, record, _stage_facts(node), "the plan gives")
-        if record.get("training", ABSENT) not in (expected := _training_of(node, benchmark)):
-            self.differences.append(
-                f"{where}: training is {record.get('training', ABSENT)!r}, "
-                f"the plan gives {expected[0]!r}"
-            )
+        facts = json.loads(json.dumps(node.facts()))  # as JSON gives them back
+        self._compare(where, record, facts, "the plan gives")
         ledger = self.ledger(node.key)
-        if ledger is not None and not any(_same_rows(e, ledger) for e in _ledgers_of(node)):
+        if ledger is not None and not _same_rows(stage_ledger(node), ledger):
             self.differences.append(f"stage {node.key}: its ledger is not the plan's")
 
     def _stage_data(self, stage: str, record: Mapping[str, Any]) -> None:
@@ -381,55 +377,6 @@ def _other_rows(scoring: Scoring, rows: pd.DataFrame) -> Iterator[str]:
         found = what.get(row["_merge"], "has another target or overlap than the data")
         title = _title(vars(scoring.cell))
         yield f"{title}, run {row['run']}: the row {row['id']!r} of {row['part']} {found}"
-
-
-def _stage_facts(node: StageNode) -> dict[str, Any]:
-    """What the record of a stage holds of its plan, as JSON gives it back."""
-    facts = {
-        "title": node.title,
-        "dataset": node.dataset.name,
-        "dataset_digest": node.dataset.digest,
-        "dataset_rows": len(node.dataset),
-        "model": node.model.settings,
-        "freeze": node.freeze,
-        "protocol": node.protocol.label,
-        "parent": node.parent.key if node.parent else None,
-        "weights": node.weights.name if node.weights else None,
-        "weights_digest": node.weights.digest if node.weights else None,
-        "runs": [member.run for member in node.members],
-        "train_rows": [len(member.train) for member in node.members],
-        "validation_rows": [len(member.validation) for member in node.members],
-        "scalers": [asdict(member.scaler) for member in node.members],
-    }
-    return dict(json.loads(json.dumps(facts)))
-
-
-def _training_of(node: StageNode, benchmark: Benchmark) -> Sequence[dict[str, Any] | None]:
-    """Returns the training settings that a record may hold.
-
-    Closed-form stages have none; earlier versions recorded those that the benchmark had.
-    """
-    if not node.closed_form:
-        return (node.training.model_dump(mode="json"),)
-    return (None, benchmark.training_for(node.dataset.name, {}).model_dump(mode="json"))
-
-
-def _ledgers_of(node: StageNode) -> Iterator[pd.DataFrame]:
-    """Yields the ledgers that a stage may have.
-
-    Closed-form stages select no epoch; earlier versions wrote their validation rows down for it.
-    """
-    import pandas as pd
-
-    ledger, data = stage_ledger(node), node.dataset
-    yield ledger
-    if node.closed_form:
-        selection = [
-            (member.run, data.parts[row], data.ids[row], data.formulas[row], "selection")
-            for member in node.members
-            for row in member.validation
-        ]
-        yield pd.concat([ledger, pd.DataFrame(selection, columns=list(COLUMNS))])
 
 
 def _of_run(record: Mapping[str, Any], field: str, run: int) -> Any:

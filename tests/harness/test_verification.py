@@ -314,18 +314,6 @@ def test_a_changed_digest_in_a_record_is_found_with_and_without_data(verify, boa
     assert "dataset_digest is '0', plan.json has" in only(api.verify(board))
 
 
-def test_closed_form_stages_as_recorded_by_earlier_versions_agree(verify, board: Path) -> None:
-    """They held the training settings and validation rows, of which a closed form uses nothing."""
-    stored = json.loads((board / "plan.json").read_text())["benchmark"]["training"]
-    for path in board.glob("stages/*/stage.json"):
-        if json.loads(path.read_text())["best_epoch"] is None:
-            spoil_json(path, lambda record: record.update(training=stored))
-    assert verify().differences == ()
-
-
-# --- files that are missing or damaged --------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["predictions/*.parquet", "stages/*/ledger.parquet"])
 @pytest.mark.parametrize("size", [0, 40])
 def test_truncated_rows_are_one_difference(verify, board: Path, name: str, size: int) -> None:
