@@ -97,7 +97,7 @@ def _state(look: Callable[[str], str], name: str) -> str:
     try:
         return look(name)
     except HarnessError as problem:
-        return f"missing: {str(problem).splitlines()[0]}"
+        return f"missing: {str(problem).partition('. ')[0]}"  # using it says all, and the remedy
     except ImportError as problem:
         return f"needs {problem.name or problem}"
     except Exception as problem:  # a plugin is somebody else's code

@@ -90,7 +90,7 @@ def _download(
 ) -> Path:
     url = f"{os.environ.get('HARNESS_PARAISITE_URL', PUBLISHED_URL).rstrip('/')}/{file}"
     if locations.offline:
-        raise _missing(name, files, locations, f"{url} was not tried: $HARNESS_OFFLINE is set")
+        raise _missing(name, files, locations, f"{url} was not tried: offline")
     import pooch  # type: ignore[import-untyped]
 
     path = Path(scratch) / file
