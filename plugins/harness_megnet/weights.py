@@ -51,7 +51,7 @@ def find(name: str, locations: Locations) -> PretrainedWeights:
     if locations.offline:
         raise WeightsError(
             f"Weights {name!r} not found. Looked for: {looked}; not on the Hugging Face hub, since "
-            f"the harness is offline. {remedy}"
+            f"the harness is offline ($HARNESS_OFFLINE). {remedy}"
         )
     try:
         return _describe(name, _download(name))

@@ -90,7 +90,7 @@ def _download(
 ) -> Path:
     url = f"{os.environ.get('HARNESS_PARAISITE_URL', PUBLISHED_URL).rstrip('/')}/{file}"
     if locations.offline:
-        raise _missing(name, files, locations, f"{url} was not tried: offline")
+        raise _missing(name, files, locations, f"{url} was not tried: offline ($HARNESS_OFFLINE)")
     import pooch  # type: ignore[import-untyped]
 
     path = Path(scratch) / file
