@@ -11,7 +11,7 @@ import pytest
 
 from harness import planner
 from harness.benchmark import Benchmark
-from harness.errors import LeakError
+from harness.errors import DataError, LeakError
 from harness.ledger import stage_ledger
 from harness.locations import Locations
 from harness.plan import Plan
@@ -108,6 +108,19 @@ def test_a_source_stage_with_a_test_group_is_caught(
     expected = r"the source stage Source \(random\) uses .* has the role 'test'"
     with pytest.raises(LeakError, match=expected):
         planned(transfers=[two_stage], protocols=["strict"])
+
+
+@pytest.mark.parametrize(
+    ("split", "side"),
+    [
+        ("return Split(rows[:30], rows[30:], rows[:0])", "test"),
+        ("return Split(rows[:30], rows[:0], rows[30:])", "validation"),
+        ("return Split(rows[:0], rows[:10], rows[30:])", "train"),
+    ],
+)
+def test_a_side_with_no_rows_left_is_named(planned, split: str, side: str) -> None:
+    with pytest.raises(DataError, match=f"No {side} rows are left for 'Toy' in run 1: it has 48"):
+        planned(split)
 
 
 def test_a_protocol_without_the_promise_is_not_stopped(planned) -> None:
