@@ -264,31 +264,61 @@ def test_kill_9_at_random_points_changes_nothing(
     assert table_of(disturbed) == table_of(tmp_path / "undisturbed")
 
 
+class Mortal:
+    """An observer that kills its own process, as kill -9 does, at the n-th thing it hears of."""
+
+    def __init__(self, n: int) -> None:
+        self.left = n
+
+    def _hear(self) -> None:
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @hookimpl
+    def stage_started(self, event: Any) -> None:
+        self._hear()
+
+    @hookimpl
+    def epoch_finished(self, event: Any) -> None:
+        self._hear()
+
+    @hookimpl
+    def stage_finished(self, event: Any) -> None:
+        self._hear()
+
+    @hookimpl
+    def cell_finished(self, event: Any) -> None:
+        self._hear()
+
+
+def _run_quickstart(out: Path, dies_at: int | None) -> None:
+    observers = [Mortal(dies_at)] if dies_at else []
+    api.run("quickstart", out=out, overrides=["training.epochs=5"], observers=observers)
+
+
 @pytest.mark.slow
 def test_kill_9_changes_nothing_on_the_quickstart(tmp_path: Path, forkserver: Any) -> None:
-    """MEGNet on the embedded data, three runs; killed until a process gets through."""
-    few = {"overrides": ("training.epochs=5",)}
-    api.run("quickstart", out=tmp_path / "undisturbed", **few)
+    """MEGNet on the embedded data, three runs: killed at random events, then at random moments."""
+    _run_quickstart(tmp_path / "undisturbed", None)
     disturbed = tmp_path / "disturbed"
-    moments = random.Random(3)
-    killed = 0
-    for _ in range(40):
-        process = forkserver.Process(target=_run_quickstart, args=(disturbed, few))
+    chance = random.Random(3)
+
+    def attempt(dies_at: int | None, seconds: float | None) -> int:
+        process = forkserver.Process(target=_run_quickstart, args=(disturbed, dies_at))
         process.start()
-        timer = threading.Timer(moments.uniform(1.0, 9.0), os.kill, (process.pid, signal.SIGKILL))
-        timer.start()
+        if seconds is not None:
+            process.join(seconds)
+            process.kill()
         process.join()
-        timer.cancel()
-        if process.exitcode == 0:
-            break
-        killed += 1
-    api.run("quickstart", out=disturbed, **few)
-    assert killed >= 2
+        return int(process.exitcode)
+
+    for _ in range(6):
+        assert attempt(chance.randint(1, 12), None) == -signal.SIGKILL
+    for _ in range(4):
+        attempt(None, chance.uniform(0.5, 6.0))
+    _run_quickstart(disturbed, None)
     assert table_of(disturbed) == table_of(tmp_path / "undisturbed")
-
-
-def _run_quickstart(out: Path, options: dict[str, Any]) -> None:
-    api.run("quickstart", out=out, **options)
 
 
 def test_two_processes_share_one_benchmark(
