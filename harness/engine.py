@@ -17,7 +17,7 @@ from harness.ledger import stage_ledger, test_rows
 from harness.manifest import environment, peak_memory_mb, threads_wanted, use_threads
 from harness.prediction import embed, predict, resolve_device
 from harness.progress import EpochReport, FitResult
-from harness.scores import SUBSETS, score_run
+from harness.scores import SUBSETS, score_run, score_stored
 from harness.training import StackData, fit
 
 if TYPE_CHECKING:
@@ -63,10 +63,7 @@ def complete_metrics(plan: Plan, store: Store, registry: Registry) -> None:
     mended = {}
     for line in store.read_results():
         if line["key"] in keys and not metrics.keys() <= line["scores"]["all"].keys():
-            rows = store.read_predictions(line["key"])
-            mine = rows[rows["run"] == line["run"]]
-            arrays = (mine[column].to_numpy() for column in ("target", "prediction", "overlap"))
-            scores = score_run(metrics, *arrays)
+            scores = score_stored(metrics, store.read_predictions(line["key"]), line["run"])
             mended[line["key"], line["run"]] = {**line, "scores": _jsonable(scores)}
     if mended:
         store.replace_results(mended)

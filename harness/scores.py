@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from harness.contracts import MetricSpec
@@ -48,3 +49,12 @@ def score_run(
             values[name] = metric.function(target[rows], prediction[rows]) if usable else math.nan
         scores[subset] = values
     return scores
+
+
+def score_stored(
+    metrics: Mapping[str, MetricSpec], rows: pd.DataFrame, run: int
+) -> dict[str, dict[str, Any]]:
+    """Scores one run of a scoring from its stored rows; see `score_run` and `Store`."""
+    mine = rows[rows["run"] == run]
+    arrays = (mine[column].to_numpy() for column in ("target", "prediction", "overlap"))
+    return score_run(metrics, *arrays)

@@ -15,7 +15,7 @@ import numpy as np
 from harness.errors import HarnessError, StoreError
 from harness.ledger import COLUMNS, stage_ledger, test_rows
 from harness.row_roles import conflicts
-from harness.scores import CELL, SUBSETS, score_run
+from harness.scores import CELL, SUBSETS, score_stored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -291,9 +291,7 @@ class _Check:
             if rows is None:
                 continue
             where = f"{_title(self.cells[line['key']])}, run {line['run']}"
-            mine = rows[rows["run"] == line["run"]]
-            arrays = (mine[column].to_numpy() for column in ("target", "prediction", "overlap"))
-            again = score_run(metrics, *arrays)
+            again = score_stored(metrics, rows, line["run"])
             self.differences += [f"{where}: {text}" for text in _unequal(line.get("scores"), again)]
             self._count("scores", len(metrics) * len(SUBSETS))
 

@@ -12,6 +12,7 @@ from harness.cli.options import (
     DataOption,
     JsonOption,
     PluginOption,
+    SetOption,
     WeightsOption,
 )
 from harness.errors import HarnessError
@@ -32,10 +33,7 @@ def audit(
         Path | None,
         typer.Option("--out", help="Folder to write to; `audit` beside the results unless given."),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a key, as runs=3; may be repeated."),
-    ] = None,
+    overrides: SetOption = None,
     row: Annotated[
         str | None,
         typer.Option(help="Of results: what the row of this id was used for."),
