@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.scores import Cell
+
 
 @dataclass(frozen=True)
 class StageStarted:
@@ -53,13 +55,7 @@ class StageFinished:
 
 
 @dataclass(frozen=True)
-class CellFinished:
+class CellFinished(Cell):
     """The results of one cell are on disk."""
 
-    backbone: str
-    head: str
-    transfer: str
-    protocol: str
-    train_on: str
-    test_on: str
     runs: int

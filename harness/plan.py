@@ -25,6 +25,7 @@ from harness.contracts import (
 )
 from harness.dataset import Dataset
 from harness.library import Library
+from harness.scores import Cell
 from harness.training_settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
-
-BASELINE = "baseline"
-"""Stands in place of a transfer strategy's name for the benchmark's baselines."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,18 +148,6 @@ class StageNode:
             for stage in self.chain
             for row in stage.members[member].train
         }
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The identity of one table entry."""
-
-    backbone: str
-    head: str
-    transfer: str
-    protocol: str
-    train_on: str
-    test_on: str
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,6 @@ from harness.errors import BenchmarkError, PluginError
 from harness.ledger import check_plan
 from harness.library import Library
 from harness.plan import (
-    BASELINE,
-    Cell,
     MemberRows,
     Model,
     Plan,
@@ -25,6 +23,7 @@ from harness.plan import (
     array_digest,
     digest_of,
 )
+from harness.scores import BASELINE, Cell
 from harness.seeds import derive_seed
 from harness.splits import Splits
 from harness.training_settings import TrainingSettings

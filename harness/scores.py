@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +15,24 @@ if TYPE_CHECKING:
 
     from harness.contracts import MetricSpec
 
-CELL = ("backbone", "head", "transfer", "protocol", "train_on", "test_on")
+
+@dataclass(frozen=True)
+class Cell:
+    """The identity of one table entry."""
+
+    backbone: str
+    head: str
+    transfer: str
+    protocol: str
+    train_on: str
+    test_on: str
+
+
+CELL = tuple(field.name for field in fields(Cell))
 """What tells the cells of a table apart, in the order in which tables show it."""
+
+BASELINE = "baseline"
+"""Stands in place of a transfer strategy's name for the benchmark's baselines."""
 
 SUBSETS = ("all", "overlap-free")
 """All test rows of a run; and those whose group (reduced formula) is in no training set of the

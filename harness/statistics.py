@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import BenchmarkError, StoreError, did_you_mean
-from harness.plan import BASELINE
-from harness.scores import CELL
+from harness.scores import BASELINE, CELL
 
 if TYPE_CHECKING:
     import pandas as pd
