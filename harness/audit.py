@@ -119,7 +119,7 @@ def audit_benchmark(plan: Plan) -> Audit:
 def _datasets_of(plan: Plan) -> list[Dataset]:
     """Those trained and tested on, then the sources of chains, then the parts of composite ones."""
     named = [*plan.benchmark.train_on, *plan.benchmark.test_on]
-    sources = [stage.dataset.name for stage in plan.stages]
+    sources = [data.name for stage in plan.stages for data in stage.datasets]
     parts = [part for name in (*named, *sources) for part in plan.library.parts(name)]
     return [plan.library[name] for name in dict.fromkeys([*named, *sources, *parts])]
 

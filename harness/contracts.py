@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
+    from optuna.distributions import BaseDistribution
     from torch import nn
 
     from harness.crystal import Crystal
@@ -35,6 +36,20 @@ class Settings(BaseModel):
     """Base of every settings model: frozen, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What a search may vary among the settings of a backbone, head or transfer strategy.
+
+    Attributes:
+        distributions: returns Optuna distributions by parameter name; imports Optuna inside.
+        settle: one value per parameter → the settings they stand for. By default a parameter is
+            named like the setting it gives; a head may turn `layers` and `width` into `hidden`.
+    """
+
+    distributions: Callable[[], Mapping[str, BaseDistribution]]
+    settle: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
 
 
 # --- datasets ---------------------------------------------------------------------------------
@@ -95,6 +110,14 @@ class PretrainedWeights:
     seen: str
 
 
+Layers = tuple[tuple[str, ...], ...]
+"""Prefixes of parameter names by layer, from the input to the output of a model."""
+
+Invariance = Literal["permutation", "supercell", "motion"]
+"""What may be done to a crystal without changing its embedding: sites in another order, several
+cells written as one, a rotation together with a shift of the origin."""
+
+
 class Backbone(ABC):
     """Structure → embedding. Made by `BackboneSpec.make`, holds no parameters itself."""
 
@@ -106,6 +129,18 @@ class Backbone(ABC):
 
     encoding: str
     """Names everything that determines the outcome of `encode`: part of the cache key."""
+
+    layers: Layers = ()
+    """Prefixes of the names of the module's parameters, layer by layer from crystal to embedding,
+    for strategies that treat layers differently. Empty: all of it is one layer."""
+
+    invariances: frozenset[Invariance] = frozenset(get_args(Invariance))
+    """What leaves an embedding as it is; the conformance cases hold the backbone to it."""
+
+    @property
+    def offers_weights(self) -> bool:
+        """Whether there are pretrained weights to look for at all."""
+        return type(self).find_pretrained is not Backbone.find_pretrained
 
     @abstractmethod
     def encode(self, crystal: Crystal) -> dict[str, NDArray[Any]]:
@@ -160,6 +195,7 @@ class BackboneSpec:
         make: settings → backbone. Heavy imports belong here.
         rows_per_second: training rows per second, summed over members, on one CPU core; for the
             estimate of `--plan` only.
+        space: what a search may vary.
     """
 
     name: str
@@ -167,6 +203,7 @@ class BackboneSpec:
     settings: type[Settings]
     make: Callable[[Any], Backbone]
     rows_per_second: float = 1000.0
+    space: SearchSpace | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,8 +223,21 @@ class FitRows:
     seed: int
 
 
-Predictor = Callable[["Floats"], "Floats"]
-"""Embeddings, rows × width → κ in W/(m·K), one per row."""
+@dataclass(frozen=True, eq=False)
+class Uncertain:
+    """Predictions that say how sure they are.
+
+    Attributes:
+        kappa: κ in W/(m·K), one per row; the median of what is thought possible.
+        std_log: standard deviation of log10 κ, in decades, one per row.
+    """
+
+    kappa: Floats
+    std_log: Floats
+
+
+Predictor = Callable[["Floats"], "Floats | Uncertain"]
+"""Embeddings, rows × width → κ in W/(m·K), one per row, with or without its uncertainty."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +253,7 @@ class HeadSpec:
         fit: instead of `make`: (settings, rows of one member) → predictor. The backbone then stays
             as it starts, and the fit is made anew from its rows whenever it is needed, so it must
             be cheap and depend on nothing else.
+        space: what a search may vary.
     """
 
     name: str
@@ -210,6 +261,7 @@ class HeadSpec:
     settings: type[Settings]
     make: Callable[[Any, int, Sequence[torch.Generator]], nn.Module] | None = None
     fit: Callable[[Any, FitRows], Predictor] | None = None
+    space: SearchSpace | None = None
 
     def __post_init__(self) -> None:
         if (self.make is None) == (self.fit is None):
@@ -226,6 +278,45 @@ Start = Literal["random", "pretrained", "previous"]
 
 
 @dataclass(frozen=True)
+class Target:
+    """What a transfer strategy is asked for.
+
+    Attributes:
+        dataset: name of the dataset that the last stage must fit.
+        layers: of the model, from input to output, as prefixes of parameter names such as
+            `backbone.block1`; the last one is `("head",)`.
+    """
+
+    dataset: str
+    layers: Layers
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that a stage trains differently from the others.
+
+    Attributes:
+        prefixes: of parameter names, as in `Target.layers`.
+        lr_factor: their learning rate, relative to the stage's.
+        asleep_for: share of the stage's epochs, from the first, during which they stay.
+        pull: strength α of the penalty α/2·|w − w₀|² towards the weights w₀ that the stage starts
+            from (L2-SP; Li et al., arXiv 1802.01483), added to the gradient as `weight_decay` is.
+    """
+
+    prefixes: tuple[str, ...]
+    lr_factor: float = 1.0
+    asleep_for: float = 0.0
+    pull: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.lr_factor > 0 and 0 <= self.asleep_for < 1 and self.pull >= 0):
+            raise PluginError(
+                f"{self}: expected lr_factor > 0, 0 ≤ asleep_for < 1 and pull ≥ 0. "
+                "Parameters that never move belong in `freeze`."
+            )
+
+
+@dataclass(frozen=True)
 class Stage:
     """One fit of a transfer strategy.
 
@@ -235,12 +326,18 @@ class Stage:
             the head continues too).
         training: training settings that differ from the benchmark's in this stage.
         freeze: prefixes of parameter names (`backbone`, `head`, `backbone.block1`, …) that stay.
+        groups: parameters that are trained differently from the others; none in two groups.
+        alongside: datasets that are fitted at the same time, each with a head of its own, and the
+            weight of their loss beside that of `dataset`. Every step takes as many rows of each as
+            of `dataset`; an epoch is one pass over `dataset`.
     """
 
     dataset: str
     start: Start
     training: Mapping[str, Any] = field(default_factory=dict)
     freeze: tuple[str, ...] = ()
+    groups: tuple[ParameterGroup, ...] = ()
+    alongside: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.start not in get_args(Start):
@@ -258,14 +355,16 @@ class TransferSpec:
         name: as it is written in a benchmark file.
         summary: one line for `harness plugins list`.
         settings: typed settings; a benchmark file may set exactly its fields.
-        stages: (settings, target dataset) → stages, the last of which fits the target; an empty
+        stages: (settings, target) → stages, the last of which fits the target's dataset; an empty
             sequence where the strategy makes no sense for that target (its own source, say).
+        space: what a search may vary.
     """
 
     name: str
     summary: str
     settings: type[Settings]
-    stages: Callable[[Any, str], Sequence[Stage]]
+    stages: Callable[[Any, Target], Sequence[Stage]]
+    space: SearchSpace | None = None
 
 
 # --- protocols --------------------------------------------------------------------------------

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.contracts import FitRows
+from harness.contracts import FitRows, Uncertain
 from harness.encodings import identity, load_encodings
+from harness.errors import PluginError
 from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.ledger import stage_ledger, test_rows
 from harness.manifest import environment, peak_memory_mb, threads_wanted, use_threads
 from harness.prediction import embed, predict, resolve_device
 from harness.progress import EpochReport, FitResult
 from harness.scores import SUBSETS, score_run, score_stored
-from harness.training import StackData, fit
+from harness.training import Alongside, StackData, TaskData, fit
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from harness.contracts import Floats, Pool
     from harness.dataset import Dataset
-    from harness.plan import Model, Plan, Scoring, StageNode
+    from harness.plan import MemberRows, Model, Plan, Scoring, StageNode
     from harness.registry import Registry
     from harness.store import Store
 
@@ -84,14 +85,14 @@ class _Engine:
     def execute(self) -> None:
         pending = pending_stages(self.plan, self.store)
         total = len(pending)
-        self._work_total = sum(map(_work, pending))
+        self._work_total = sum(node.work for node in pending)
         while pending:
             node = self._take_one(pending, total)
             if node is None:
                 time.sleep(0.2)  # other processes hold all stages that could be trained now
             else:
                 pending.remove(node)
-                self._work_done += _work(node)
+                self._work_done += node.work
 
     def _take_one(self, pending: list[StageNode], total: int) -> StageNode | None:
         done = total - len(pending)
@@ -125,16 +126,18 @@ class _Engine:
         self._tell("stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total))
 
     def _fit(self, node: StageNode, model: nn.ModuleDict) -> FitResult:
+        epochs = node.training.epochs
+
         def tell(epoch: EpochReport) -> None:
             event = EpochFinished(
                 node.key,
                 node.title,
                 epoch.epoch,
-                node.training.epochs,
+                epochs,
                 node.protocol.rules.selection,
                 epoch.score,
                 epoch.skipped,
-                (self._work_done + epoch.epoch * node.rows) / self._work_total,
+                (self._work_done + node.work * epoch.epoch / epochs) / self._work_total,
             )
             self._tell("epoch_finished", event)
 
@@ -144,6 +147,8 @@ class _Engine:
             self._stack_data(node),
             node.training,
             freeze=node.freeze,
+            groups=node.groups,
+            alongside=self._alongside(node, model),
             selection=self.registry.metrics[node.protocol.rules.selection],
             device=self.device,
             checkpoint=self.store.checkpoint_path(node.key),
@@ -153,7 +158,7 @@ class _Engine:
         )
 
     def _modules(self, node: StageNode) -> nn.ModuleDict:
-        """Makes the stacked backbone and, unless it is fitted in closed form, the head."""
+        """Makes the stacked backbone and, unless it is fitted in closed form, the heads."""
         import torch
         from torch import nn
 
@@ -161,28 +166,52 @@ class _Engine:
         model = node.model
         parts = {"backbone": model.backbone.build(generators)}
         if model.head.make is not None:
-            parts["head"] = model.head.make(model.head_settings, model.backbone.width, generators)
+            heads = [
+                model.head.make(model.head_settings, model.backbone.width, generators)
+                for _ in node.datasets
+            ]
+            parts["head"] = heads[0]
+            if node.alongside:
+                parts["alongside"] = nn.ModuleList(heads[1:])
         return nn.ModuleDict(parts).to(self.device)
 
     def _start_weights(self, node: StageNode, model: nn.ModuleDict) -> Mapping[str, Any]:
         """Puts the starting weights in place; returns what the record says of them."""
         if node.parent is not None:
             tensors, _ = self.store.read_stage(node.parent.key)
-            model.load_state_dict(tensors)
-            return {"tensors": len(tensors)}
+            for part in ("backbone", "head"):  # heads of other datasets do not go on
+                own = {k: t for k, t in tensors.items() if k.startswith(f"{part}.")}
+                model[part].load_state_dict({k.removeprefix(f"{part}."): own[k] for k in own})
+            return {"tensors": sum(not key.startswith("alongside.") for key in tensors)}
         if node.weights is not None:
             return node.model.backbone.load_pretrained(model["backbone"], node.weights)
         return {"tensors": 0}
 
     def _stack_data(self, node: StageNode) -> StackData:
         return StackData(
-            pool=self._pool(node.dataset, node.model),
-            train=[member.train for member in node.members],
+            **self._task(node.dataset, node.model, node.members),
             validation=[member.validation for member in node.members],
-            labels=np.stack([member.labels for member in node.members]),
-            scalers=[member.scaler for member in node.members],
-            seeds=[member.shuffle_seed for member in node.members],
         )
+
+    def _alongside(self, node: StageNode, model: nn.ModuleDict) -> list[Alongside]:
+        heads = model["alongside"].children() if node.alongside else iter(())
+        tasks = []
+        for head, other in zip(heads, node.alongside, strict=True):
+            data = TaskData(**self._task(other.dataset, node.model, other.members))
+            tasks.append(Alongside(head, data, other.weight))
+        return tasks
+
+    def _task(
+        self, dataset: Dataset, model: Model, members: Sequence[MemberRows]
+    ) -> dict[str, Any]:
+        """What `TaskData` wants to know of a dataset."""
+        return {
+            "pool": self._pool(dataset, model),
+            "train": [member.train for member in members],
+            "labels": np.stack([member.labels for member in members]),
+            "scalers": [member.scaler for member in members],
+            "seeds": [member.shuffle_seed for member in members],
+        }
 
     def _pool(self, dataset: Dataset, model: Model) -> Pool:
         key = (dataset.digest, identity(model.backbone))
@@ -228,29 +257,37 @@ class _Engine:
         tensors, record = self.store.read_stage(node.key)
         model.load_state_dict(tensors)
         for scoring in todo:
-            predictions = self._predict(node, model, scoring)
+            predictions, spreads = self._predict(node, model, scoring)
             rows = test_rows(scoring).assign(prediction=np.concatenate(predictions))
+            if spreads:
+                rows["std_log"] = np.concatenate(spreads)
             self.store.write_predictions(scoring.key, rows)
             self.store.append_results(self._result_lines(scoring, predictions, record))
             self._tell("cell_finished", CellFinished(**vars(scoring.cell), runs=len(runs)))
 
-    def _predict(self, node: StageNode, model: nn.ModuleDict, scoring: Scoring) -> list[Floats]:
-        """Returns κ in W/(m·K) of every run's test rows."""
+    def _predict(
+        self, node: StageNode, model: nn.ModuleDict, scoring: Scoring
+    ) -> tuple[list[Floats], list[Floats]]:
+        """Returns κ (W/(m·K)) of every run's test rows, and std of log10 κ if the head gives it."""
         pool = self._pool(scoring.dataset, node.model)
         if node.model.head.fit is None:
             scalers = [member.scaler for member in node.members]
             parts = model["backbone"], model["head"]
-            return predict(*parts, pool, scoring.rows, scalers, device=self.device)
+            return predict(*parts, pool, scoring.rows, scalers, device=self.device), []
         own = self._pool(node.dataset, node.model)
         rows = [member.train for member in node.members]
         trained = embed(model["backbone"], own, rows, device=self.device)
         tested = embed(model["backbone"], pool, scoring.rows, device=self.device)
-        predictions = []
+        predictions, spreads = [], []
         for member, known, asked in zip(node.members, trained, tested, strict=True):
             labels = member.labels[member.train]
             fit_rows = FitRows(known, labels, member.scaler, member.init_seed)
-            predictions.append(node.model.head.fit(node.model.head_settings, fit_rows)(asked))
-        return predictions
+            answer = node.model.head.fit(node.model.head_settings, fit_rows)(asked)
+            if isinstance(answer, Uncertain):
+                spreads.append(_one_per_row(answer.std_log, asked, node))
+                answer = answer.kappa
+            predictions.append(_one_per_row(answer, asked, node))
+        return predictions, spreads
 
     def _result_lines(
         self, scoring: Scoring, predictions: list[Floats], record: Mapping[str, Any]
@@ -275,7 +312,8 @@ class _Engine:
                     and record["skipped_updates"][index],
                     "datasets": {
                         data.name: {"digest": data.digest, "rows": len(data)}
-                        for data in (*(s.dataset for s in stage.chain), scoring.dataset)
+                        for node in stage.chain
+                        for data in (*node.datasets, scoring.dataset)
                     },
                 }
             )
@@ -298,8 +336,15 @@ def _epochs(node: StageNode) -> int:
     return 0 if node.closed_form else node.training.epochs
 
 
-def _work(node: StageNode) -> int:
-    return _epochs(node) * node.rows
+def _one_per_row(values: Any, asked: Floats, node: StageNode) -> Floats:
+    """Checks what a closed-form head has predicted."""
+    found = np.asarray(values, dtype=np.float64)
+    if found.shape != (len(asked),):
+        raise PluginError(
+            f"The head {node.model.head_choice.name!r} predicted an array of shape {found.shape} "
+            f"for {len(asked)} rows: its predictor must return one number per row."
+        )
+    return found
 
 
 def _tensors(model: nn.ModuleDict) -> dict[str, torch.Tensor]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from harness.contracts import ParameterGroup
 from harness.errors import PluginError
 
 _ALIGNMENT = 16
@@ -41,6 +43,10 @@ class FlatParameters:
         ends = torch.tensor([-(-w // _ALIGNMENT) * _ALIGNMENT for w in widths]).cumsum(0).tolist()
         starts = [0, *ends[:-1]]
         device = self.parameters[0].device
+        self._columns = {
+            name: slice(start, end)
+            for name, start, end in zip(parameters, starts, ends, strict=True)
+        }
         self.values = torch.zeros(members, ends[-1], device=device)
         self.gradients = torch.zeros_like(self.values)
         self._slots = []
@@ -57,44 +63,92 @@ class FlatParameters:
         for slot, gradient in zip(self._slots, found, strict=True):
             slot.copy_(gradient)
 
+    def columns(self, names: Iterable[str]) -> slice:
+        """The part of the buffer that holds these parameters, which were given in one run."""
+        own = [self._columns[name] for name in names]
+        return slice(own[0].start, own[-1].stop)
+
     def release(self) -> None:
         """Gives every parameter storage of its own again."""
         for parameter in self.parameters:
             parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
 
 
+@dataclass(frozen=True)
+class Segment:
+    """Columns of the buffer whose parameters are trained alike."""
+
+    columns: slice
+    group: ParameterGroup
+
+
 class StackedAdam:
-    """Adam (Kingma & Ba 2015, L2 penalty as in `torch.optim.Adam`) with a clock for every member.
+    """Adam (Kingma & Ba 2015, L2 penalty as in `torch.optim.Adam`), a clock for every member.
 
     Args:
-        flat: the parameters and gradients.
+        flat: the parameters and gradients; its values now are those that `pull` pulls towards.
         weight_decay: L2 penalty, per unit of weight.
+        segments: together all columns of the buffer; one for everything unless given.
 
     Attributes:
         first: running mean of the gradient, `members × size`.
         second: running mean of its square.
-        clocks: updates made so far, `members`.
+        clocks: updates made so far, `members × segments`.
     """
 
-    def __init__(self, flat: FlatParameters, weight_decay: float) -> None:
+    def __init__(
+        self, flat: FlatParameters, weight_decay: float, segments: Sequence[Segment] = ()
+    ) -> None:
+        members, size = flat.values.shape
+        self._segments = segments or (Segment(slice(0, size), ParameterGroup(())),)
         self.first = torch.zeros_like(flat.values)
         self.second = torch.zeros_like(flat.values)
-        self.clocks = torch.zeros(len(flat.values), device=flat.values.device)
-        self._gradients = flat.gradients
-        self._rows = [nn.Parameter(row) for row in flat.values]
-        self._optimizer = torch.optim.Adam(self._rows, weight_decay=weight_decay, fused=True)
-        for member, row in enumerate(self._rows):
-            # Handed over rather than left to Adam, so that they lie in one buffer each.
-            self._optimizer.state[row] = {
-                "step": self.clocks[member],
-                "exp_avg": self.first[member],
-                "exp_avg_sq": self.second[member],
-            }
+        self.clocks = torch.zeros(members, len(self._segments), device=flat.values.device)
+        self._flat = flat
+        pulls = any(segment.group.pull for segment in self._segments)
+        self._start = flat.values.clone() if pulls else flat.values
+        self._rows = [
+            [nn.Parameter(row) for row in flat.values[:, segment.columns]]
+            for segment in self._segments
+        ]
+        self._optimizer = torch.optim.Adam(
+            [{"params": rows} for rows in self._rows], weight_decay=weight_decay, fused=True
+        )
+        for number, (segment, rows) in enumerate(zip(self._segments, self._rows, strict=True)):
+            for member, row in enumerate(rows):
+                # Handed over rather than left to Adam, so that they lie in one buffer each.
+                self._optimizer.state[row] = {
+                    "step": self.clocks[member, number],
+                    "exp_avg": self.first[member, segment.columns],
+                    "exp_avg_sq": self.second[member, segment.columns],
+                }
 
-    def step(self, moving: Sequence[bool], lr: float) -> None:
-        """Moves the members marked in `moving`; of the others nothing changes, clock included."""
-        for row, gradient, moves in zip(self._rows, self._gradients, moving, strict=True):
-            row.grad = gradient if moves else None
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
+    def rest(self, done: float) -> None:
+        """Clears the gradients of parameters that are still asleep.
+
+        Args:
+            done: share of the epochs that are finished.
+        """
+        for segment in self._segments:
+            if done < segment.group.asleep_for:
+                self._flat.gradients[:, segment.columns] = 0.0
+
+    def step(self, moving: Sequence[bool], lr: float, done: float = 1.0) -> None:
+        """Moves the members marked in `moving`; of the others nothing changes, clock included.
+
+        Args:
+            moving: one per member.
+            lr: learning rate, before the factors of groups.
+            done: share of the epochs that are finished, which says who is still asleep.
+        """
+        settings = zip(self._segments, self._rows, self._optimizer.param_groups, strict=True)
+        for segment, rows, adam in settings:
+            group, gradients = segment.group, self._flat.gradients[:, segment.columns]
+            awake = done >= group.asleep_for
+            if group.pull and awake:
+                away = (self._flat.values - self._start)[:, segment.columns]
+                gradients.add_(away, alpha=group.pull)
+            for row, gradient, moves in zip(rows, gradients, moving, strict=True):
+                row.grad = gradient if moves and awake else None
+            adam["lr"] = lr * group.lr_factor
         self._optimizer.step()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.dataset import Dataset
-    from harness.plan import MemberRows, Plan, Rules, Scoring, StageNode
+    from harness.plan import Plan, Rules, Scoring, StageNode
 
 ROLES = ("scaler", "gradient", "selection", "tuning", "test")
 COLUMNS = ("run", "part", "id", "group", "role")
@@ -27,26 +27,26 @@ Row = tuple[str, str]
 """(part, id): what a row is called, whichever dataset it is reached through."""
 
 
-def roles_of(stage: StageNode, member: MemberRows) -> Iterator[tuple[str, Sequence[int]]]:
-    """Yields (role, row positions) of what one run of a stage does with its dataset.
+def roles_of(stage: StageNode, member: int) -> Iterator[tuple[Dataset, str, Sequence[int]]]:
+    """Yields (dataset, role, row positions) of what one member of a stage does with its data.
 
     A head that is fitted in closed form has no epochs to select; `gradient` is then its fit.
     """
-    yield "gradient", member.train.tolist()
-    if not stage.closed_form:
-        yield "selection", member.validation.tolist()
-    yield "scaler", member.scaler_rows.tolist()
+    for dataset, rows in stage.fitted(member):
+        yield dataset, "gradient", rows.train.tolist()
+        if not stage.closed_form:
+            yield dataset, "selection", rows.validation.tolist()
+        yield dataset, "scaler", rows.scaler_rows.tolist()
 
 
 def stage_ledger(stage: StageNode) -> pd.DataFrame:
     """Returns one row per run, dataset row and role of a stage; columns as `COLUMNS`."""
     import pandas as pd
 
-    data = stage.dataset
     lines = [
         (member.run, data.parts[row], data.ids[row], data.formulas[row], role)
-        for member in stage.members
-        for role, rows in roles_of(stage, member)
+        for number, member in enumerate(stage.members)
+        for data, role, rows in roles_of(stage, number)
         for row in rows
     ]
     return pd.DataFrame(lines, columns=list(COLUMNS))
@@ -85,11 +85,12 @@ def check_plan(plan: Plan) -> None:
     tested = _test_groups(plan)
     checked = set()
     for scoring in plan.scorings:
-        for stage in scoring.stage.chain[:-1]:
-            task = (stage.key, scoring.protocol.label)
+        target = scoring.stage.dataset
+        for stage in scoring.stage.chain:
+            task = (stage.key, target.name, scoring.protocol.label)
             if scoring.protocol.rules.leak_free and task not in checked:
                 checked.add(task)
-                _check_source(stage, scoring.protocol, tested[scoring.protocol.label])
+                _check_sources(stage, target, scoring.protocol, tested[scoring.protocol.label])
     for scoring in plan.scorings:
         if scoring.protocol.rules.leak_free:
             for member in range(len(scoring.rows)):
@@ -114,9 +115,9 @@ def _test_groups(plan: Plan) -> dict[str, dict[int, dict[str, str]]]:
 def _check_rows(scoring: Scoring, member: int) -> None:
     used: dict[Row, tuple[str, StageNode]] = {}
     for stage in scoring.stage.chain:
-        for role, rows in roles_of(stage, stage.members[member]):
+        for data, role, rows in roles_of(stage, member):
             for row in rows:
-                used.setdefault(_row(stage.dataset, row), (role, stage))
+                used.setdefault(_row(data, row), (role, stage))
     for row in scoring.rows[member]:
         if (known := used.get(_row(scoring.dataset, row))) is not None:
             role, stage = known
@@ -131,10 +132,9 @@ def _check_rows(scoring: Scoring, member: int) -> None:
 def _check_groups(scoring: Scoring, member: int) -> None:
     used: dict[str, tuple[str, str, StageNode]] = {}
     for stage in scoring.stage.chain:
-        for role, rows in roles_of(stage, stage.members[member]):
+        for data, role, rows in roles_of(stage, member):
             for row in rows:
-                name = _name(stage.dataset, row)
-                used.setdefault(stage.dataset.formulas[row], (name, role, stage))
+                used.setdefault(data.formulas[row], (_name(data, row), role, stage))
     for row in scoring.rows[member]:
         group = scoring.dataset.formulas[row]
         if (known := used.get(group)) is not None:
@@ -147,15 +147,23 @@ def _check_groups(scoring: Scoring, member: int) -> None:
             )
 
 
-def _check_source(stage: StageNode, protocol: Rules, reserved: dict[int, dict[str, str]]) -> None:
-    for member in stage.members:
-        for role, rows in roles_of(stage, member):
+def _check_sources(
+    stage: StageNode,
+    target: Dataset,
+    protocol: Rules,
+    reserved: dict[int, dict[str, str]],
+) -> None:
+    """Looks for groups of test rows among what a stage does with other datasets than the target."""
+    for number, member in enumerate(stage.members):
+        for data, role, rows in roles_of(stage, number):
+            if data is target:
+                continue
             for row in rows:
-                group = stage.dataset.formulas[row]
+                group = data.formulas[row]
                 if (tested := reserved.get(member.run, {}).get(group)) is not None:
                     raise LeakError(
                         f"Leak in run {member.run}: the source stage {stage.title} uses "
-                        f"{_name(stage.dataset, row)} in the role {role!r}, and {tested}, of the "
+                        f"{_name(data, row)} in the role {role!r}, and {tested}, of the "
                         f"same formula {group}, has the role 'test'. {_culprit(protocol)}"
                     )
 

@@ -7,7 +7,7 @@ a stage whose artefact exists is not run again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -19,6 +19,7 @@ from harness.benchmark import Benchmark, Choice
 from harness.contracts import (
     Backbone,
     HeadSpec,
+    ParameterGroup,
     PretrainedWeights,
     ProtocolRules,
     Scaler,
@@ -83,6 +84,20 @@ class MemberRows:
 
 
 @dataclass(frozen=True, eq=False)
+class AlongsideRows:
+    """A dataset that a stage fits at the same time as its own, with a head of its own.
+
+    Attributes:
+        weight: of its loss, beside that of the stage's own dataset.
+        members: one per run; without validation rows, since these choose nothing.
+    """
+
+    dataset: Dataset
+    weight: float
+    members: tuple[MemberRows, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class StageNode:
     """One fit of all runs as one stack."""
 
@@ -95,6 +110,8 @@ class StageNode:
     weights: PretrainedWeights | None
     training: TrainingSettings
     freeze: tuple[str, ...]
+    groups: tuple[ParameterGroup, ...]
+    alongside: tuple[AlongsideRows, ...]
     members: tuple[MemberRows, ...]
 
     @property
@@ -108,13 +125,26 @@ class StageNode:
         return sum(len(member.train) for member in self.members)
 
     @property
+    def work(self) -> int:
+        """Rows that training goes through, over all members, epochs and datasets."""
+        epochs = 0 if self.closed_form else self.training.epochs
+        return epochs * self.rows * (1 + len(self.alongside))
+
+    @property
     def seconds(self) -> float:
         """A rough estimate of its training time on one CPU core."""
-        return (
-            0.0
-            if self.closed_form
-            else self.training.epochs * self.rows / self.model.rows_per_second
-        )
+        return self.work / self.model.rows_per_second
+
+    @property
+    def datasets(self) -> tuple[Dataset, ...]:
+        """The dataset it fits, then those that it fits alongside."""
+        return (self.dataset, *(other.dataset for other in self.alongside))
+
+    def fitted(self, member: int) -> Iterator[tuple[Dataset, MemberRows]]:
+        """Yields what one member is fitted to: of every dataset, its rows."""
+        yield self.dataset, self.members[member]
+        for other in self.alongside:
+            yield other.dataset, other.members[member]
 
     @cached_property
     def chain(self) -> tuple[StageNode, ...]:
@@ -123,6 +153,17 @@ class StageNode:
 
     def facts(self) -> dict[str, Any]:
         """What a record of the stage says of how it was planned, JSON-like."""
+        others = [
+            {
+                "dataset": other.dataset.name,
+                "dataset_digest": other.dataset.digest,
+                "dataset_rows": len(other.dataset),
+                "weight": other.weight,
+                "train_rows": [len(member.train) for member in other.members],
+                "scalers": [asdict(member.scaler) for member in other.members],
+            }
+            for other in self.alongside
+        ]
         return {
             "title": self.title,
             "dataset": self.dataset.name,
@@ -139,14 +180,16 @@ class StageNode:
             "train_rows": [len(member.train) for member in self.members],
             "validation_rows": [len(member.validation) for member in self.members],
             "scalers": [asdict(member.scaler) for member in self.members],
+            **optional(groups=[asdict(group) for group in self.groups], alongside=others),
         }
 
     def trained_groups(self, member: int) -> set[str]:
         """Reduced formulas that one member has seen in training, over the whole chain."""
         return {
-            stage.dataset.formulas[row]
+            dataset.formulas[row]
             for stage in self.chain
-            for row in stage.members[member].train
+            for dataset, rows in stage.fitted(member)
+            for row in rows.train
         }
 
 
@@ -180,7 +223,8 @@ class Plan:
         locations: where data, weights and caches are looked for.
         stages: each after its parent.
         scorings: in table order.
-        not_applicable: (transfer, train_on) pairs that the strategy itself leaves out.
+        not_applicable: (transfer, train_on) pairs that are left out: the strategy makes no sense
+            for that target, or (then with its name) for a model.
         limit: rows kept of each dataset, in a dry run.
     """
 
@@ -191,6 +235,11 @@ class Plan:
     scorings: tuple[Scoring, ...]
     not_applicable: tuple[tuple[str, str], ...]
     limit: int | None = None
+
+
+def optional(**facts: Any) -> dict[str, Any]:
+    """Returns the facts that say something: what is empty leaves keys and records as they were."""
+    return {name: value for name, value in facts.items() if value}
 
 
 def digest_of(content: Any) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.benchmark import Benchmark, Choice, check_settings
-from harness.contracts import Split, Stage, TransferSpec
-from harness.errors import BenchmarkError, PluginError
+from harness.contracts import Layers, Split, Stage, Target, TransferSpec
+from harness.errors import BenchmarkError, HarnessError, PluginError
 from harness.ledger import check_plan
 from harness.library import Library
 from harness.plan import (
+    AlongsideRows,
     MemberRows,
     Model,
     Plan,
@@ -22,14 +23,17 @@ from harness.plan import (
     StageNode,
     array_digest,
     digest_of,
+    optional,
 )
 from harness.scores import BASELINE, Cell
 from harness.seeds import derive_seed
 from harness.splits import Splits
+from harness.trainable import find_trainable
 from harness.training_settings import TrainingSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import nn
 
     from harness.locations import Locations
     from harness.registry import Registry
@@ -38,6 +42,10 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Raised when the meaning of an artefact changes, so that old ones are not taken for new ones."""
+
+
+Configuration = tuple[Model, str, str, list[Stage]]
+"""Model, label of the transfer strategy, target, stages: what makes one row of the table."""
 
 
 @dataclass(frozen=True)
@@ -135,13 +143,10 @@ class _Planner:
 
     def plan(self) -> Plan:
         scorings: list[Scoring] = []
-        skipped: list[tuple[str, str]] = []
+        configurations, skipped = self._configurations()
         for protocol in self.protocols:
             splits = Splits(self.library, protocol.rules, self.benchmark.seed)
-            for model, transfer, target, stages in self._configurations():
-                if not stages:
-                    skipped.append((transfer, target))
-                    continue
+            for model, transfer, target, stages in configurations:
                 last = self._chain(transfer, stages, model, protocol, splits)
                 identity = (
                     model.backbone_choice.label,
@@ -158,23 +163,69 @@ class _Planner:
             self.locations,
             tuple(self.stages.values()),
             tuple(scorings),
-            tuple(dict.fromkeys(skipped)),
+            skipped,
             self.limit,
         )
         check_plan(laid_out)
         return laid_out
 
-    def _configurations(self) -> Iterator[tuple[Model, str, str, list[Stage]]]:
-        """Yields (model, transfer's label, target, stages) for every row of the table."""
+    def _configurations(self) -> tuple[list[Configuration], tuple[tuple[str, str], ...]]:
+        """Returns what makes the rows of the table, and the (transfer, target) pairs left out.
+
+        Raises:
+            HarnessError: a strategy that none of the models can carry out.
+        """
         targets = self.benchmark.train_on
-        for model in self.baselines:
-            for target in targets:
-                yield model, BASELINE, target, [Stage(target, "random")]
+        found: list[Configuration] = [
+            (model, BASELINE, target, [Stage(target, "random")])
+            for model in self.baselines
+            for target in targets
+        ]
+        skipped: list[tuple[str, str]] = []
+        able: dict[str, list[HarnessError]] = {}
         for model in self.models:
             for strategy in self.strategies:
+                label, misfits = strategy.choice.label, []
                 for target in targets:
-                    stages = list(strategy.spec.stages(strategy.settings, target))
-                    yield model, strategy.choice.label, target, stages
+                    asked = Target(target, _layers(model))
+                    stages = list(strategy.spec.stages(strategy.settings, asked))
+                    if not stages:
+                        skipped.append((label, target))
+                    elif (misfit := self._misfit(label, stages, model)) is not None:
+                        misfits.append(misfit)
+                        skipped.append((f"{label} with {_name(model)}", target))
+                    else:
+                        found.append((model, label, target, stages))
+                able.setdefault(label, []).extend(misfits[:1])
+        for misfits in able.values():
+            if len(misfits) == len(self.models):
+                raise misfits[0]
+        return found, tuple(dict.fromkeys(skipped))
+
+    def _misfit(self, transfer: str, stages: Sequence[Stage], model: Model) -> HarnessError | None:
+        """Says why a model cannot carry out a strategy, where it cannot."""
+        if stages[0].start == "previous":
+            raise PluginError(
+                f"The strategy {transfer!r}: its first stage starts from 'previous', but there is "
+                "none before it. Use 'random' or 'pretrained' there."
+            )
+        trains = any(stage.freeze or stage.groups or stage.alongside for stage in stages)
+        if model.head.fit is not None and (len(stages) > 1 or trains):
+            return BenchmarkError(
+                f"The head {model.head_choice.name!r} is fitted in closed form and trains no "
+                f"backbone, so the strategy {transfer!r}, which says how to train one, makes no "
+                "sense with it: use 'scratch' or 'pretrained', or another head."
+            )
+        try:
+            if not model.backbone.offers_weights and "pretrained" in {s.start for s in stages}:
+                model.backbone.find_pretrained(self.locations)
+            if trains:
+                whole = _skeleton(model)
+                for stage in stages:
+                    find_trainable(whole, stage.freeze, stage.groups)
+        except HarnessError as problem:
+            return problem
+        return None
 
     def _chain(
         self,
@@ -185,27 +236,15 @@ class _Planner:
         splits: Splits,
     ) -> StageNode:
         node: StageNode | None = None
-        if model.head.fit is not None and len(stages) > 1:
-            raise BenchmarkError(
-                f"The head {model.head_choice.name!r} is fitted in closed form and trains no "
-                f"backbone, so the strategy {transfer!r} of {len(stages)} stages makes no sense "
-                "with it: use 'scratch' or 'pretrained', or another head."
-            )
-        if stages[0].start == "previous":
-            raise PluginError(
-                f"The strategy {transfer!r}: its first stage starts from 'previous', but there is "
-                "none before it. Use 'random' or 'pretrained' there."
-            )
-        for position, stage in enumerate(stages):
-            final = position == len(stages) - 1
-            node = self._stage(stage, final, node, model, protocol, splits)
+        for stage in stages:
+            node = self._stage(stage, stages[-1].dataset, node, model, protocol, splits)
         assert node is not None
         return node
 
     def _stage(
         self,
         stage: Stage,
-        final: bool,
+        target: str,
         previous: StageNode | None,
         model: Model,
         protocol: Rules,
@@ -218,9 +257,14 @@ class _Planner:
         weights = (
             model.backbone.find_pretrained(self.locations) if stage.start == "pretrained" else None
         )
-        members = tuple(
-            self._member(stage, final, run, previous, protocol, splits, model)
-            for run in range(1, self.benchmark.runs + 1)
+        members = self._members(stage.dataset, target, previous, protocol, splits, model)
+        alongside = tuple(
+            AlongsideRows(
+                self.library[name],
+                weight,
+                self._members(name, target, None, protocol, splits, model, choosing=False),
+            )
+            for name, weight in stage.alongside.items()
         )
         dataset = self.library[stage.dataset]
         key = digest_of(
@@ -234,13 +278,18 @@ class _Planner:
                 "freeze": stage.freeze,
                 "selection": protocol.rules.selection,
                 "members": [_member_identity(member) for member in members],
+                **optional(
+                    groups=[asdict(group) for group in stage.groups],
+                    alongside=[
+                        [other.dataset.digest, other.weight, *map(_member_identity, other.members)]
+                        for other in alongside
+                    ],
+                ),
             }
         )
-        start = f"after {parent.dataset.name}" if parent else stage.start
-        title = f"{stage.dataset} ({start})"
         node = StageNode(
             key,
-            title,
+            _title(stage, parent),
             dataset,
             model,
             protocol,
@@ -248,44 +297,77 @@ class _Planner:
             weights,
             training,
             stage.freeze,
+            stage.groups,
+            alongside,
             members,
         )
         return self.stages.setdefault(key, node)
 
+    def _members(
+        self,
+        dataset: str,
+        target: str,
+        previous: StageNode | None,
+        protocol: Rules,
+        splits: Splits,
+        model: Model,
+        choosing: bool = True,
+    ) -> tuple[MemberRows, ...]:
+        """Returns what every run does with a dataset of a stage.
+
+        Args:
+            dataset: its name.
+            target: the dataset that the last stage of the chain fits.
+            previous: the stage before.
+            protocol: whose rules hold.
+            splits: of that protocol.
+            model: for the seed of its weights.
+            choosing: whether validation rows choose the epoch.
+        """
+        return tuple(
+            self._member(dataset, target, run, previous, protocol, splits, model, choosing)
+            for run in range(1, self.benchmark.runs + 1)
+        )
+
     def _member(
         self,
-        stage: Stage,
-        final: bool,
+        dataset: str,
+        target: str,
         run: int,
         previous: StageNode | None,
         protocol: Rules,
         splits: Splits,
         model: Model,
+        choosing: bool,
     ) -> MemberRows:
-        split = splits.of(stage.dataset, run)
+        split = splits.of(dataset, run)
         train, validation = split.train, split.validation
-        if not final and protocol.rules.leak_free:
-            reserved = self._reserved_groups(stage.dataset, run, splits)
-            train = self._without(train, stage.dataset, reserved)
-            validation = self._without(validation, stage.dataset, reserved)
-        splits.check(stage.dataset, run, train=train, validation=validation)
+        if dataset != target and protocol.rules.leak_free:
+            reserved = self._reserved_groups(dataset, run, splits)
+            train = self._without(train, dataset, reserved)
+            validation = self._without(validation, dataset, reserved)
+        splits.check(dataset, run, train=train)
+        if choosing:
+            splits.check(dataset, run, validation=validation)
+        else:
+            validation = validation[:0]
         split = Split(train, validation, split.test)
         if protocol.rules.scaler_stage == "first" and previous is not None:
             scaler_rows = np.array([], dtype=np.int64)
             scaler = previous.members[run - 1].scaler
         else:
             scaler_rows = splits.scaler_rows(split)
-            scaler = splits.scaler(stage.dataset, split)
+            scaler = splits.scaler(dataset, split)
         seeds = (self.benchmark.seed, model.backbone_choice.name, model.head_choice.name)
         return MemberRows(
             run,
             train,
             validation,
             scaler_rows,
-            splits.labels(stage.dataset, run, scaler),
+            splits.labels(dataset, run, scaler),
             scaler,
             derive_seed(*seeds, "initial weights", run),
-            derive_seed(self.benchmark.seed, "batches", stage.dataset, run),
+            derive_seed(self.benchmark.seed, "batches", dataset, run),
         )
 
     def _reserved_groups(self, source: str, run: int, splits: Splits) -> set[str]:
@@ -353,6 +435,34 @@ class _Planner:
                 )
             )
         return scorings
+
+
+def _name(model: Model) -> str:
+    return f"{model.backbone_choice.label} and {model.head_choice.label}"
+
+
+def _skeleton(model: Model) -> nn.Module:
+    """A model of one member, whose parameters have the names that strategies speak of."""
+    import torch
+    from torch import nn
+
+    assert model.head.make is not None
+    generators = [torch.Generator()]
+    head = model.head.make(model.head_settings, model.backbone.width, generators)
+    return nn.ModuleDict({"backbone": model.backbone.build(generators), "head": head})
+
+
+def _title(stage: Stage, parent: StageNode | None) -> str:
+    """What a stage fits and where it starts, as `Dataset1 with AFLOW (pretrained)`."""
+    what = " with ".join((stage.dataset, *stage.alongside))
+    start = f"after {parent.dataset.name}" if parent else stage.start
+    return f"{what} ({start})"
+
+
+def _layers(model: Model) -> Layers:
+    """Layers of a whole model, from input to output, by the names of its parameters."""
+    backbone = (tuple(f"backbone.{name}" for name in layer) for layer in model.backbone.layers)
+    return (*(tuple(backbone) or (("backbone",),)), ("head",))
 
 
 def _check_cells(scorings: Sequence[Scoring]) -> None:

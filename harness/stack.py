@@ -9,7 +9,7 @@ the mean one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
-from harness.contracts import Arrays, Backbone, Pool
+from harness.contracts import Arrays, Backbone, Invariance, Layers, Pool
 from harness.errors import PluginError
 
 if TYPE_CHECKING:
@@ -196,6 +196,8 @@ class Stacked(Backbone):
         width: int,
         elements: Sequence[str] | frozenset[str],
         encoding: str,
+        layers: Layers = (),
+        invariances: Iterable[Invariance] = Backbone.invariances,
     ) -> None:
         """Takes what the harness cannot know of the model.
 
@@ -203,10 +205,13 @@ class Stacked(Backbone):
             factory: makes one model with fresh weights, drawn from torch's global generator.
             encode: turns one crystal into arrays; they are cached on disk.
             collate: turns the encodings of one member's crystals, never none, into the batch that
-                the model takes: a tensor, or a dict, list or tuple of them.
+                the model takes: a tensor, anything else with `to(device)` (graphs have it), or a
+                dict, list or tuple of such.
             width: length of the embedding.
             elements: element symbols the model knows.
             encoding: names everything that determines what `encode` gives.
+            layers: prefixes of the names of the model's parameters, layer by layer; see `Backbone`.
+            invariances: what leaves an embedding as it is; see `Backbone`.
         """
         self._factory = factory
         self._encode = encode
@@ -214,6 +219,8 @@ class Stacked(Backbone):
         self.width = width
         self.elements = frozenset(elements)
         self.encoding = encoding
+        self.layers = tuple(tuple(f"model.{name}" for name in layer) for layer in layers)
+        self.invariances = frozenset(invariances)
 
     def encode(self, crystal: Crystal) -> dict[str, NDArray[Any]]:
         """Turns one crystal into arrays."""
@@ -346,8 +353,8 @@ def _check_alike(models: Sequence[nn.Module]) -> None:
 
 
 def _to_device(batch: Any, device: torch.device) -> Any:
-    """Moves every tensor in a batch of dicts, lists and tuples."""
-    if isinstance(batch, Tensor):
+    """Moves every tensor in a batch of dicts, lists and tuples, and what moves like a tensor."""
+    if hasattr(batch, "to"):  # a graph of DGL or PyTorch Geometric, say
         return batch.to(device)
     if isinstance(batch, Mapping):
         return {key: _to_device(value, device) for key, value in batch.items()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, astuple
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,65 +16,34 @@ import torch
 from torch import Tensor, nn
 
 from harness.checkpoint import CheckpointFile
-from harness.errors import BenchmarkError, DataError, did_you_mean
-from harness.flat_parameters import FlatParameters, StackedAdam
-from harness.losses import Decoder, Targets, member_losses
-from harness.prediction import padded, predict, resolve_device
+from harness.fit_data import Alongside, Feed, StackData, TaskData
+from harness.flat_parameters import FlatParameters, Segment, StackedAdam
+from harness.losses import Targets, member_losses
+from harness.prediction import predict, resolve_device
 from harness.progress import EpochReport, FitResult, Progress
-from harness.seeds import derive_seed
+from harness.trainable import Trainable, find_trainable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.contracts import Floats, Indices, MetricSpec, Pool, Scaler
+    from harness.contracts import Floats, MetricSpec, ParameterGroup
     from harness.training_settings import TrainingSettings
 
     Bools = NDArray[np.bool_]
 
-__all__ = ["EpochReport", "FitResult", "StackData", "fit", "predict", "resolve_device"]
+__all__ = [
+    "Alongside",
+    "EpochReport",
+    "FitResult",
+    "StackData",
+    "TaskData",
+    "fit",
+    "predict",
+    "resolve_device",
+]
 
-
-@dataclass(frozen=True, eq=False)
-class StackData:
-    """What the members of a stack are fitted to. Positions are positions in the pool.
-
-    Attributes:
-        pool: the encoded crystals.
-        train: training positions of each member; their numbers may differ.
-        validation: validation positions of each member.
-        labels: κ in W/(m·K), `members × pool`; never read where a member has no row.
-        scalers: one per member.
-        seeds: one per member, for the order of its rows.
-    """
-
-    pool: Pool
-    train: Sequence[Indices]
-    validation: Sequence[Indices]
-    labels: Floats
-    scalers: Sequence[Scaler]
-    seeds: Sequence[int]
-
-    def __post_init__(self) -> None:
-        """Checks that the parts fit together.
-
-        Raises:
-            DataError: they do not, or a member has no training or no validation row.
-        """
-        members = len(self.seeds)
-        lengths = {len(self.train), len(self.validation), len(self.labels), len(self.scalers)}
-        if lengths != {members} or self.labels.shape[1] != len(self.pool):
-            raise DataError(
-                f"A stack of {members} members needs rows, labels and a scaler for each of them, "
-                f"and one label per crystal of the pool ({len(self.pool)}); got labels of shape "
-                f"{self.labels.shape}."
-            )
-        for role in ("train", "validation"):
-            for member, rows in enumerate(getattr(self, role)):
-                if len(rows) == 0:
-                    raise DataError(
-                        f"Member {member + 1} of the stack has no {role} row: the dataset is too "
-                        "small for this split. Use more rows or another protocol."
-                    )
+Parts = list[tuple[Any, Targets]]
+"""What one step is made of: a batch and its targets for every dataset that is fitted."""
 
 
 def fit(
@@ -86,6 +55,8 @@ def fit(
     selection: MetricSpec,
     device: torch.device,
     freeze: Sequence[str] = (),
+    groups: Sequence[ParameterGroup] = (),
+    alongside: Sequence[Alongside] = (),
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 30.0,
     identity: str = "",
@@ -104,6 +75,8 @@ def fit(
         selection: the metric on validation rows that chooses each member's epoch.
         device: where to train.
         freeze: prefixes of parameter names (`backbone`, `head.layers.0`, …) that stay.
+        groups: parameters that are trained differently from the others.
+        alongside: datasets that are fitted at the same time; their heads are trained too.
         checkpoint: file from which to go on, and to write to at the end of epochs. It stays when
             the fit has ended: the caller drops it once the weights are safe.
         checkpoint_seconds: shortest time between two writes.
@@ -112,19 +85,25 @@ def fit(
         on_epoch: called after every epoch.
 
     Raises:
-        BenchmarkError: `freeze` matches no parameter, or all of them.
+        BenchmarkError: `freeze` or a group matches no parameter, or groups overlap, or all is
+            frozen.
         PluginError: a parameter does not begin with the members axis.
     """
     model = nn.ModuleDict({"backbone": backbone, "head": head}).to(device)
-    trainable = _trainable(model, freeze)
-    frozen = [p for n, p in model.named_parameters() if p.requires_grad and n not in trainable]
+    if alongside:
+        model["alongside"] = nn.ModuleList([task.head for task in alongside]).to(device)
+    trainable = find_trainable(model, freeze, groups)
+    moving = {name: p for part in trainable for name, p in part.parameters.items()}
+    frozen = [p for n, p in model.named_parameters() if p.requires_grad and n not in moving]
     for parameter in frozen:
         parameter.requires_grad_(False)
-    flat = FlatParameters(trainable, len(data.seeds))
-    file = CheckpointFile(
-        checkpoint, _digest(identity, data, settings, selection, trainable), checkpoint_seconds
-    )
-    trainer = _Trainer(model, flat, data, settings, selection, device)
+    flat = FlatParameters(moving, len(data.seeds))
+    settled = [identity, settings.model_dump(), selection.name, list(data.seeds)]
+    digest = _digest(settled, [data, *(task.data for task in alongside)], trainable)
+    file = CheckpointFile(checkpoint, digest, checkpoint_seconds)
+    segments = [Segment(flat.columns(part.parameters), part.group) for part in trainable]
+    adam = StackedAdam(flat, settings.weight_decay, segments)
+    trainer = _Trainer(model, flat, adam, data, alongside, settings, selection, device)
     try:
         trainer.run(file, on_epoch)
     except KeyboardInterrupt:
@@ -142,19 +121,22 @@ class _Trainer:
         self,
         model: nn.ModuleDict,
         flat: FlatParameters,
+        adam: StackedAdam,
         data: StackData,
+        alongside: Sequence[Alongside],
         settings: TrainingSettings,
         selection: MetricSpec,
         device: torch.device,
     ) -> None:
         self.members = len(data.seeds)
-        self.model, self.flat, self.data = model, flat, data
+        self.model, self.flat, self.adam, self.data = model, flat, adam, data
         self.settings, self.selection, self.device = settings, selection, device
-        self.decoder = Decoder.of(data.scalers, device)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            encoded = [s.encode(k) for s, k in zip(data.scalers, data.labels, strict=True)]
-        self.scaled_labels = np.stack(encoded)
-        self.adam = StackedAdam(flat, settings.weight_decay)
+        self.heads = [model["head"], *(task.head for task in alongside)]
+        self.weights = [1.0, *(task.weight for task in alongside)]
+        self.feeds = [
+            Feed(task, settings.batch_size, device)
+            for task in (data, *(task.data for task in alongside))
+        ]
         self.best = flat.values.clone()
         self.progress = Progress.start(self.members)
 
@@ -194,8 +176,8 @@ class _Trainer:
         lr = self.settings.lr_at(progress.epoch)
         self.model.train()
         losses, rows = np.zeros(self.members), np.zeros(self.members, dtype=np.int64)
-        for batch, targets, sizes in self._steps(training):
-            loss, finite = self._step(batch, targets, sizes > 0, lr)
+        for parts, sizes in self._steps(training):
+            loss, finite = self._step(parts, sizes > 0, lr)
             losses += np.where(finite, loss * sizes, 0.0)
             rows += np.where(finite, sizes, 0)
             for member in np.flatnonzero((sizes > 0) & ~finite):
@@ -206,55 +188,47 @@ class _Trainer:
         progress.member_epochs += len(training)
         progress.epoch += 1
 
-    def _steps(self, training: Sequence[int]) -> Iterator[tuple[Any, Targets, Indices]]:
-        """Yields batch, targets and the number of rows per member, for each step of an epoch."""
-        rows = self._epoch_rows(training)
-        kappa, scaled = (
-            torch.as_tensor(
-                np.take_along_axis(labels, rows.clip(min=0), axis=1),
-                dtype=torch.float32,
-                device=self.device,
-            )
-            for labels in (self.data.labels, self.scaled_labels)
-        )
-        used = torch.as_tensor(rows >= 0, device=self.device)
-        size = self.settings.batch_size
-        for start in range(0, rows.shape[1], size):
-            part = slice(start, start + size)
-            batch = self.data.pool.batch(np.ascontiguousarray(rows[:, part]))
-            targets = Targets(kappa[:, part], scaled[:, part], used[:, part])
-            yield batch, targets, (rows[:, part] >= 0).sum(axis=1)
+    def _steps(self, training: Sequence[int]) -> Iterator[tuple[Parts, NDArray[np.int64]]]:
+        """Yields the parts of each step of an epoch, and the number of rows per member."""
+        epoch, size = self.progress.epoch, self.settings.batch_size
+        own, *others = self.feeds
+        rows = own.one_pass(epoch, training)
+        steps = [-(-len(train) // size) for train in self.data.train]
+        streams = [own.batches(rows)]
+        streams += [feed.batches(feed.beside(rows, epoch, steps)) for feed in others]
+        counts = (rows >= 0).reshape(self.members, -1, size).sum(axis=2).T
+        for *parts, sizes in zip(*streams, counts, strict=True):
+            yield parts, sizes
 
-    def _epoch_rows(self, training: Sequence[int]) -> Indices:
-        """Every member's rows in this epoch's order, padded to full batches of the longest.
+    def _step(self, parts: Parts, present: Bools, lr: float) -> tuple[Floats, Bools]:
+        """Makes one update; returns each member's loss, and whether it was updated.
 
-        The order depends on the member's seed and the epoch alone, so that nothing needs saving
-        and no member depends on another. Full batches keep shapes, and with them the last bit of
-        every matrix product, the same whatever the neighbours' lengths.
+        The loss is that of the stage's own dataset; the update follows the weighted sum of all.
         """
-        orders = []
-        for member, (rows, seed) in enumerate(zip(self.data.train, self.data.seeds, strict=True)):
-            generator = np.random.default_rng(derive_seed(seed, "shuffle", self.progress.epoch))
-            orders.append(generator.permutation(rows) if member in training else rows[:0])
-        size = self.settings.batch_size
-        return padded(orders, -(-max(len(order) for order in orders) // size) * size)
-
-    def _step(
-        self, batch: Any, targets: Targets, present: Bools, lr: float
-    ) -> tuple[Floats, Bools]:
-        """Makes one update; returns each member's loss, and whether it was updated."""
-        output = self.model["head"](self.model["backbone"](batch))
-        losses = member_losses(self.settings.loss, output, targets, self.decoder)
-        self.flat.differentiate(losses.sum())  # members share no weight: gradients do not mix
+        own, total = self._losses(parts)
+        self.flat.differentiate(total.sum())  # members share no weight: gradients do not mix
+        done = self.progress.epoch / self.settings.epochs
+        self.adam.rest(done)
         norms = torch.linalg.vector_norm(self.flat.gradients, dim=1)
         if self.settings.clip_norm is not None:
             shorten = (self.settings.clip_norm / norms).clamp(max=1.0)
             self.flat.gradients.mul_(shorten.unsqueeze(1))
         # One transfer per step. A norm that overflows would leave infinity in Adam's moments.
-        loss, norm = torch.stack([losses.detach(), norms]).cpu().double().numpy()
-        moving = present & np.isfinite(loss) & np.isfinite(norm)
-        self.adam.step(moving.tolist(), lr)
+        loss, whole, norm = torch.stack([own, total, norms]).detach().cpu().double().numpy()
+        moving = present & np.isfinite(whole) & np.isfinite(norm)
+        self.adam.step(moving.tolist(), lr, done)
         return loss, moving
+
+    def _losses(self, parts: Parts) -> tuple[Tensor, Tensor]:
+        """Returns each member's loss on the stage's own dataset, and the weighted sum of all."""
+        losses = []
+        for head, feed, (batch, targets) in zip(self.heads, self.feeds, parts, strict=True):
+            output = head(self.model["backbone"](batch))
+            losses.append(member_losses(self.settings.loss, output, targets, feed.decoder))
+        total = losses[0]
+        for weight, loss in zip(self.weights[1:], losses[1:], strict=True):
+            total = total + weight * loss
+        return losses[0], total
 
     def _select(self) -> None:
         """Scores the validation rows and keeps the weights of members that have improved."""
@@ -285,38 +259,15 @@ class _Trainer:
             self.best[improved] = self.flat.values[improved]
 
 
-def _trainable(model: nn.Module, freeze: Sequence[str]) -> dict[str, nn.Parameter]:
-    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    for prefix in freeze:
-        if not any(_under(name, prefix) for name in named):
-            parts = {name.rpartition(".")[0] for name in named} | {"backbone", "head"}
-            raise BenchmarkError(
-                f"freeze = {prefix!r} matches no trainable parameter.{did_you_mean(prefix, parts)}"
-            )
-    kept = {n: p for n, p in named.items() if not any(_under(n, prefix) for prefix in freeze)}
-    if not kept:
-        raise BenchmarkError(
-            f"freeze = {list(freeze)} leaves no parameter to train: freeze less in this stage."
-        )
-    return kept
-
-
-def _under(name: str, prefix: str) -> bool:
-    return name == prefix or name.startswith(prefix + ".")
-
-
-def _digest(
-    identity: str,
-    data: StackData,
-    settings: TrainingSettings,
-    selection: MetricSpec,
-    trainable: Mapping[str, nn.Parameter],
-) -> str:
+def _digest(settled: list[Any], tasks: Sequence[TaskData], trainable: Sequence[Trainable]) -> str:
     """Names a fit: what a checkpoint must have been made by to be of use to it."""
-    shapes = {name: list(parameter.shape) for name, parameter in trainable.items()}
-    scalers = [astuple(scaler) for scaler in data.scalers]
-    settled = [identity, settings.model_dump(), selection.name, list(data.seeds), scalers, shapes]
-    named = sha256(json.dumps(settled).encode())
-    for array in (*data.train, *data.validation, data.labels):
-        named.update(np.ascontiguousarray(array).tobytes())
+    shapes = [
+        [asdict(part.group), {name: list(p.shape) for name, p in part.parameters.items()}]
+        for part in trainable
+    ]
+    scalers = [[astuple(scaler) for scaler in task.scalers] for task in tasks]
+    named = sha256(json.dumps([*settled, scalers, shapes]).encode())
+    for task in tasks:
+        for array in task.arrays():
+            named.update(np.ascontiguousarray(array).tobytes())
     return named.hexdigest()

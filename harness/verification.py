@@ -261,7 +261,7 @@ class _Check:
         if scoring is None or line["run"] not in members:
             return {}
         stage = scoring.stage
-        used = (*(node.dataset for node in stage.chain), scoring.dataset)
+        used = (*(data for node in stage.chain for data in node.datasets), scoring.dataset)
         return {
             "train_rows": len(members[line["run"]].train),
             "epochs": 0 if stage.closed_form else stage.training.epochs,

@@ -38,6 +38,12 @@ class MegnetBackbone(Backbone):
             f"megnet-1 {CrystalGraph.law} cutoff={settings.cutoff_angstrom!r} "
             f"collapse={settings.collapse}"
         )
+        self.layers = (
+            ("embedding", "edge_encoder", "node_encoder", "state_encoder"),
+            *((f"block{number}",) for number in range(1, settings.blocks + 1)),
+            ("readout",),
+            ("projection", "output"),
+        )
 
     def encode(self, crystal: Crystal) -> dict[str, NDArray[Any]]:
         """Turns one crystal into its graph.

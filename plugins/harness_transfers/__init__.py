@@ -1,20 +1,62 @@
-"""Transfer strategies of the published study: from scratch, pretrained, and in two stages."""
+"""Transfer strategies: those of the published study, and common ways to fine-tune."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from harness import Settings, TransferSpec, hookimpl
-from harness_transfers.strategies import TwoStage, pretrained, scratch, two_stage
+from harness import SearchSpace, Settings, TransferSpec, hookimpl
+from harness_transfers import strategies as s
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
+def _number(name: str, low: float, high: float, log: bool = False) -> SearchSpace:
+    def distributions() -> Mapping[str, BaseDistribution]:
+        from optuna.distributions import FloatDistribution
+
+        return {name: FloatDistribution(low, high, log=log)}
+
+    return SearchSpace(distributions)
 
 
 @hookimpl
 def register_transfers() -> Iterable[TransferSpec]:
-    """Offers the published steps I, II and III."""
-    yield TransferSpec("scratch", "random weights, then the target (step I)", Settings, scratch)
+    """Offers the published steps I, II and III, and five more strategies."""
+    yield TransferSpec("scratch", "random weights, then the target (step I)", Settings, s.scratch)
     yield TransferSpec(
-        "pretrained", "pretrained backbone, then the target (step II)", Settings, pretrained
+        "pretrained", "pretrained backbone, then the target (step II)", Settings, s.pretrained
     )
     yield TransferSpec(
-        "two-stage", "a source dataset, then the target (step III)", TwoStage, two_stage
+        "two-stage", "a source dataset, then the target (step III)", s.TwoStage, s.two_stage
+    )
+    yield TransferSpec("frozen", "only the head is trained", s.Beginning, s.frozen)
+    yield TransferSpec(
+        "gradual-unfreeze",
+        "the head first, then one more layer at a time",
+        s.GradualUnfreeze,
+        s.gradual_unfreeze,
+        _number("until", 0.1, 0.9),
+    )
+    yield TransferSpec(
+        "layerwise-lr",
+        "lower layers learn more slowly",
+        s.LayerwiseLr,
+        s.layerwise_lr,
+        _number("decay", 0.3, 1.0),
+    )
+    yield TransferSpec(
+        "l2-sp",
+        "a penalty towards the starting weights",
+        s.L2Sp,
+        s.l2_sp,
+        _number("strength", 1e-4, 1.0, log=True),
+    )
+    yield TransferSpec(
+        "joint",
+        "source and target at the same time, one head each",
+        s.Joint,
+        s.joint,
+        _number("source_weight", 0.03, 3.0, log=True),
     )

@@ -1,47 +1,160 @@
-"""The strategies: from settings and a target dataset to stages."""
+"""The strategies: from settings and a target to stages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
-from harness import Settings, Stage
+from harness import ParameterGroup, Settings, Stage, Target
 
 
-class TwoStage(Settings):
-    """Settings of `two-stage`.
+class Beginning(Settings):
+    """Where fine-tuning begins: at published weights, or at a model fitted to a source.
 
     Attributes:
-        source: dataset of the first stage.
-        source_start: where the first stage's backbone starts.
-        source_epochs: epochs of the first stage; the benchmark's where absent.
+        source: dataset of the first stage; none where fine-tuning starts from published weights.
+        source_start: where the source stage's backbone starts.
+        source_epochs: epochs of the source stage; the benchmark's where absent.
     """
 
-    source: str
+    source: str | None = None
     source_start: Literal["pretrained", "random"] = "pretrained"
     source_epochs: int | None = Field(default=None, ge=1)
 
 
-def scratch(_settings: Settings, target: str) -> Sequence[Stage]:
+class TwoStage(Beginning):
+    """Settings of `two-stage`: those of `Beginning`, with a source."""
+
+    source: str
+
+
+class GradualUnfreeze(Beginning):
+    """Settings of `gradual-unfreeze`.
+
+    Attributes:
+        until: share of the epochs after which all layers are trained.
+    """
+
+    until: float = Field(default=0.5, gt=0, lt=1)
+
+
+class LayerwiseLr(Beginning):
+    """Settings of `layerwise-lr`.
+
+    Attributes:
+        decay: factor of the learning rate from one layer to the one before it.
+    """
+
+    decay: float = Field(default=0.7, gt=0, le=1)
+
+
+class L2Sp(Beginning):
+    """Settings of `l2-sp`.
+
+    Attributes:
+        strength: α of the penalty α/2·|w − w₀|² on the backbone's weights.
+    """
+
+    strength: PositiveFloat = 0.01
+
+
+class Joint(Settings):
+    """Settings of `joint`.
+
+    Attributes:
+        source: dataset that is fitted together with the target.
+        start: where the backbone starts.
+        source_weight: weight of the source's loss; the target's has 1.
+    """
+
+    source: str
+    start: Literal["pretrained", "random"] = "pretrained"
+    source_weight: PositiveFloat = 1.0
+
+
+def scratch(_settings: Settings, target: Target) -> Sequence[Stage]:
     """Fits the target from random weights."""
-    return (Stage(target, "random"),)
+    return (Stage(target.dataset, "random"),)
 
 
-def pretrained(_settings: Settings, target: str) -> Sequence[Stage]:
+def pretrained(_settings: Settings, target: Target) -> Sequence[Stage]:
     """Fits the target from the backbone's pretrained weights, with a new head."""
-    return (Stage(target, "pretrained"),)
+    return (Stage(target.dataset, "pretrained"),)
 
 
-def two_stage(settings: TwoStage, target: str) -> Sequence[Stage]:
+def two_stage(settings: TwoStage, target: Target) -> Sequence[Stage]:
     """Fits the source, then continues on the target, head included.
 
     The first stage equals that of `pretrained` (or `scratch`) on the source unless `source_epochs`
-    is set, so that a benchmark with both trains it once. No stages where the target is the source.
+    is set, so that a benchmark with both trains it once.
     """
-    if target == settings.source:
+    return _fine_tuned(settings, target)
+
+
+def frozen(settings: Beginning, target: Target) -> Sequence[Stage]:
+    """Fits the head alone; the backbone stays as it starts."""
+    return _fine_tuned(settings, target, freeze=("backbone",))
+
+
+def gradual_unfreeze(settings: GradualUnfreeze, target: Target) -> Sequence[Stage]:
+    """Trains the head first, then one more layer at a time, from the head towards the input.
+
+    Source: Howard & Ruder, arXiv 1801.06146, section 3.3; there a layer wakes every epoch.
+    """
+    *backbone, _ = target.layers
+    groups = tuple(
+        ParameterGroup(prefixes, asleep_for=settings.until * awake / len(backbone))
+        for awake, prefixes in enumerate(reversed(backbone), start=1)
+    )
+    return _fine_tuned(settings, target, groups=groups)
+
+
+def layerwise_lr(settings: LayerwiseLr, target: Target) -> Sequence[Stage]:
+    """Trains every layer more slowly than the one after it; the head at full rate.
+
+    Source: "discriminative fine-tuning", Howard & Ruder, arXiv 1801.06146, section 3.1.
+    """
+    *backbone, _ = target.layers
+    groups = tuple(
+        ParameterGroup(prefixes, lr_factor=settings.decay**depth)
+        for depth, prefixes in enumerate(reversed(backbone), start=1)
+    )
+    return _fine_tuned(settings, target, groups=groups)
+
+
+def l2_sp(settings: L2Sp, target: Target) -> Sequence[Stage]:
+    """Pulls the backbone towards the weights that it starts from.
+
+    Source: L2-SP, Li et al., arXiv 1802.01483; the penalty on what is new, the head, is the
+    training setting `weight_decay`.
+    """
+    groups = (ParameterGroup(("backbone",), pull=settings.strength),)
+    return _fine_tuned(settings, target, groups=groups)
+
+
+def joint(settings: Joint, target: Target) -> Sequence[Stage]:
+    """Fits source and target at the same time: one backbone, a head for each."""
+    if target.dataset == settings.source:
+        return ()
+    alongside = {settings.source: settings.source_weight}
+    return (Stage(target.dataset, settings.start, alongside=alongside),)
+
+
+def _fine_tuned(
+    settings: Beginning,
+    target: Target,
+    freeze: tuple[str, ...] = (),
+    groups: tuple[ParameterGroup, ...] = (),
+) -> Sequence[Stage]:
+    """Returns the stages that end with this one on the target; none on the source itself."""
+    if settings.source is None:
+        return (Stage(target.dataset, "pretrained", freeze=freeze, groups=groups),)
+    if target.dataset == settings.source:
         return ()
     epochs = {} if settings.source_epochs is None else {"epochs": settings.source_epochs}
-    first = Stage(settings.source, settings.source_start, training=epochs)
-    return (first, Stage(target, "previous"))
+    return (
+        Stage(settings.source, settings.source_start, training=epochs),
+        Stage(target.dataset, "previous", freeze=freeze, groups=groups),
+    )

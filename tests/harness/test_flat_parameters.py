@@ -74,7 +74,7 @@ def test_each_member_moves_as_under_an_adam_of_its_own() -> None:
             sum((p**2).sin().sum() for p in own).backward()
             if moves:
                 adam.step()
-    assert stacked.clocks.tolist() == [3, 6, 2]
+    assert stacked.clocks.tolist() == [[3], [6], [2]]
     for member in range(MEMBERS):
         for together, single in zip(named.values(), alone[member], strict=True):
             torch.testing.assert_close(together[member], single)

@@ -12,11 +12,20 @@ import torch
 from torch import Tensor, nn
 
 import harness.checkpoint
-from harness.contracts import MetricSpec, Scaler
+from harness.contracts import MetricSpec, ParameterGroup, Scaler
 from harness.errors import BenchmarkError, DataError, PluginError
 from harness.seeds import derive_seed
 from harness.stack import StackedLinear
-from harness.training import EpochReport, FitResult, StackData, fit, predict, resolve_device
+from harness.training import (
+    Alongside,
+    EpochReport,
+    FitResult,
+    StackData,
+    TaskData,
+    fit,
+    predict,
+    resolve_device,
+)
 from harness.training_settings import TrainingSettings
 
 CPU = torch.device("cpu")
@@ -356,6 +365,129 @@ def test_no_gradient_is_computed_for_frozen_parameters() -> None:
 
     run(backbone, head, stack_data([0, 1]), freeze=["backbone"], on_epoch=look)
     assert seen == [[False] * 4 + [True] * 4] * SHORT.epochs
+
+
+def test_a_group_asleep_for_two_thirds_moves_in_the_last_third_only() -> None:
+    stack, seen = modules([0, 1]), []
+
+    def look(report: EpochReport) -> None:
+        seen.append(stack[0].first.weight.detach().clone())
+
+    late = ParameterGroup(("backbone.first",), asleep_for=2 / 3)
+    before = stack[0].first.weight.detach().clone()
+    run(*stack, stack_data([0, 1]), groups=[late], on_epoch=look)
+    assert [torch.equal(values, before) for values in seen] == [True] * 4 + [False] * 2
+
+
+def test_a_strong_pull_keeps_parameters_near_where_they_started() -> None:
+    def moved(*groups: ParameterGroup) -> float:
+        stack = modules([0, 1])
+        before = stack[0].first.weight.detach().clone()
+        run(*stack, stack_data([0, 1]), replace_epochs(40), groups=groups)
+        return float((stack[0].first.weight - before).detach().norm())
+
+    assert moved(ParameterGroup(("backbone",), pull=100.0)) < 0.3 * moved()
+
+
+def test_a_group_with_the_same_settings_as_the_others_changes_nothing() -> None:
+    one, other = modules([0, 1]), modules([0, 1])
+    run(*one, stack_data([0, 1]))
+    run(*other, stack_data([0, 1]), groups=[ParameterGroup(("backbone",))])
+    for a, b in zip(weights(*one).values(), weights(*other).values(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+# --- datasets fitted alongside --------------------------------------------------------------------
+
+
+def beside(members: Sequence[int], weight: float = 1.0) -> Alongside:
+    """A second dataset of 23 rows whose κ falls where that of the first one rises."""
+    features = torch.randn(30, 5, generator=torch.Generator().manual_seed(2))
+    kappa = 10 ** (1 - features[:, :2].sum(dim=1).double().numpy() / 2)
+    generators = [torch.Generator().manual_seed(500 + member) for member in members]
+    data = TaskData(
+        pool=Features(features),
+        train=[np.arange(m, m + 23) for m in members],
+        labels=np.tile(kappa, (len(members), 1)),
+        scalers=[Scaler.fit(kappa, 1.0) for _ in members],
+        seeds=[derive_seed(8, m) for m in members],
+    )
+    return Alongside(Head(generators, 20), data, weight)
+
+
+def replace_epochs(epochs: int) -> TrainingSettings:
+    return SHORT.model_copy(update={"epochs": epochs, "loss": "mae-log"})
+
+
+def test_every_step_takes_a_batch_of_each_dataset_pass_after_pass() -> None:
+    data, other = stack_data([0, 1]), beside([0, 1])
+    run(*modules([0, 1]), data, alongside=[other])
+    taken = other.data.pool.batches
+    for member, (own, theirs) in enumerate(zip(data.train, other.data.train, strict=True)):
+        steps = -(-len(own) // SHORT.batch_size)  # of one epoch
+        rows = np.concatenate([batch[member] for batch in taken])
+        rows = rows[rows >= 0]
+        assert len(rows) == SHORT.epochs * steps * SHORT.batch_size
+        for start in range(0, len(rows) - 22, 23):
+            assert sorted(rows[start : start + 23]) == theirs.tolist()
+
+
+def test_members_fitted_alongside_equal_the_same_runs_alone() -> None:
+    settings = SHORT.model_copy(update={"loss": "mae-log", "lr": 1e-3})
+    together, second = modules([0, 1, 2]), beside([0, 1, 2])
+    run(*together, stack_data([0, 1, 2]), settings, alongside=[second])
+    for member in range(3):
+        alone, own = modules([member]), beside([member])
+        run(*alone, stack_data([member]), settings, alongside=[own])
+        mine = member_of(weights(*together, second.head), member)
+        theirs = member_of(weights(*alone, own.head), 0)
+        for name, tensor in theirs.items():
+            torch.testing.assert_close(mine[name], tensor, atol=2e-5, rtol=1e-4)
+
+
+def test_both_datasets_are_learnt_each_by_its_own_head() -> None:
+    (backbone, head), second = modules([0, 1], width=40), beside([0, 1])
+    data = stack_data([0, 1])
+    run(backbone, head, data, replace_epochs(150), alongside=[second])
+    for own, task in ((head, data), (second.head, second.data)):
+        found = predict(backbone, own, task.pool, task.train, task.scalers, device=CPU)
+        for member, prediction in enumerate(found):
+            truth = task.labels[member, task.train[member]]
+            error = np.abs(np.log10(prediction + 1) - np.log10(truth + 1)).mean()
+            assert error < 0.4 * np.log10(truth + 1).std()
+
+
+def test_a_weight_of_almost_nothing_leaves_the_fit_as_it_is_without_the_other_dataset() -> None:
+    alone, beside_other = modules([0, 1]), modules([0, 1])
+    run(*alone, stack_data([0, 1]))
+    run(*beside_other, stack_data([0, 1]), alongside=[beside([0, 1], weight=1e-12)])
+    for a, b in zip(weights(*alone).values(), weights(*beside_other).values(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+
+
+def test_a_fit_alongside_that_is_interrupted_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    def fitted(stop_after: int | None, checkpoint: Path) -> dict[str, Tensor]:
+        stack, second = modules([0, 1]), beside([0, 1])
+        pulled = ParameterGroup(("backbone.first",), lr_factor=0.5, asleep_for=0.3, pull=0.1)
+
+        def look(report: EpochReport) -> None:
+            if report.epoch == stop_after:
+                raise KeyboardInterrupt
+
+        run(
+            *stack,
+            stack_data([0, 1]),
+            groups=[pulled],
+            alongside=[second],
+            checkpoint=checkpoint,
+            checkpoint_seconds=0.0,
+            on_epoch=look,
+        )
+        return weights(*stack, second.head)
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(4, tmp_path / "one")
+    assert equal(fitted(None, tmp_path / "one"), fitted(None, tmp_path / "other"))
 
 
 def test_a_prefix_ends_at_a_dot() -> None:

@@ -1,70 +1,165 @@
-"""Transfer strategies return the stages of the published steps I, II and III."""
+"""Transfer strategies return their stages: the published steps I, II and III, and fine-tuning."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import pytest
 from pydantic import ValidationError
 
-from harness import Settings, Stage
+from harness import ParameterGroup, Settings, Stage, Target
 from harness_transfers import register_transfers
-from harness_transfers.strategies import TwoStage, pretrained, scratch, two_stage
+from harness_transfers.strategies import (
+    Beginning,
+    GradualUnfreeze,
+    Joint,
+    L2Sp,
+    LayerwiseLr,
+    TwoStage,
+    frozen,
+    gradual_unfreeze,
+    joint,
+    l2_sp,
+    layerwise_lr,
+    pretrained,
+    scratch,
+    two_stage,
+)
+
+LAYERS = (("backbone.embedding", "backbone.encoder"), ("backbone.block1",), ("head",))
+TARGET = Target("Dataset1", LAYERS)
+AFLOW = Target("AFLOW", LAYERS)
+FINE_TUNING = [
+    (frozen, Beginning),
+    (gradual_unfreeze, GradualUnfreeze),
+    (layerwise_lr, LayerwiseLr),
+    (l2_sp, L2Sp),
+]
 
 
-def test_the_three_strategies_are_offered_with_their_settings() -> None:
+def test_all_strategies_are_offered_with_their_settings() -> None:
     offered = {spec.name: (spec.settings, spec.stages) for spec in register_transfers()}
     assert offered == {
         "scratch": (Settings, scratch),
         "pretrained": (Settings, pretrained),
         "two-stage": (TwoStage, two_stage),
+        "frozen": (Beginning, frozen),
+        "gradual-unfreeze": (GradualUnfreeze, gradual_unfreeze),
+        "layerwise-lr": (LayerwiseLr, layerwise_lr),
+        "l2-sp": (L2Sp, l2_sp),
+        "joint": (Joint, joint),
     }
 
 
 def test_scratch_is_one_stage_from_random_weights() -> None:
-    assert scratch(Settings(), "Dataset1") == (Stage("Dataset1", "random"),)
+    assert scratch(Settings(), TARGET) == (Stage("Dataset1", "random"),)
 
 
 def test_pretrained_is_one_stage_from_pretrained_weights() -> None:
-    assert pretrained(Settings(), "Dataset1") == (Stage("Dataset1", "pretrained"),)
+    assert pretrained(Settings(), TARGET) == (Stage("Dataset1", "pretrained"),)
 
 
 def test_two_stage_fits_the_source_and_continues_on_the_target() -> None:
-    stages = two_stage(TwoStage(source="AFLOW"), "Dataset1")
+    stages = two_stage(TwoStage(source="AFLOW"), TARGET)
     assert stages == (Stage("AFLOW", "pretrained"), Stage("Dataset1", "previous"))
 
 
 def test_two_stage_shares_its_first_stage_with_the_one_stage_strategies() -> None:
-    from_pretrained = two_stage(TwoStage(source="AFLOW"), "Dataset1")
-    from_random = two_stage(TwoStage(source="AFLOW", source_start="random"), "Dataset1")
-    assert from_pretrained[0] == pretrained(Settings(), "AFLOW")[0]
-    assert from_random[0] == scratch(Settings(), "AFLOW")[0]
+    from_pretrained = two_stage(TwoStage(source="AFLOW"), TARGET)
+    from_random = two_stage(TwoStage(source="AFLOW", source_start="random"), TARGET)
+    assert from_pretrained[0] == pretrained(Settings(), AFLOW)[0]
+    assert from_random[0] == scratch(Settings(), AFLOW)[0]
 
 
 def test_source_epochs_change_the_first_stage_only() -> None:
-    source, target = two_stage(TwoStage(source="AFLOW", source_epochs=40), "Dataset1")
+    source, target = two_stage(TwoStage(source="AFLOW", source_epochs=40), TARGET)
     assert source.training == {"epochs": 40}
     assert target.training == {}
 
 
-def test_two_stage_makes_no_sense_for_its_own_source() -> None:
-    assert two_stage(TwoStage(source="AFLOW"), "AFLOW") == ()
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        lambda target: two_stage(TwoStage(source="AFLOW"), target),
+        lambda target: joint(Joint(source="AFLOW"), target),
+        *(
+            lambda target, make=make, kind=kind: make(kind(source="AFLOW"), target)
+            for make, kind in FINE_TUNING
+        ),
+    ],
+)
+def test_no_strategy_makes_sense_for_its_own_source(
+    strategy: Callable[[Target], Sequence[Stage]],
+) -> None:
+    assert strategy(AFLOW) == ()
+    assert strategy(TARGET)
+
+
+@pytest.mark.parametrize(("strategy", "settings"), FINE_TUNING)
+def test_fine_tuning_starts_from_published_weights_or_from_a_source(strategy, settings) -> None:
+    (alone,) = strategy(settings(), TARGET)
+    source, after = strategy(settings(source="AFLOW"), TARGET)
+    assert (alone.dataset, alone.start) == ("Dataset1", "pretrained")
+    assert source == two_stage(TwoStage(source="AFLOW"), TARGET)[0]
+    assert (after.dataset, after.start) == ("Dataset1", "previous")
+    assert (after.freeze, after.groups) == (alone.freeze, alone.groups)
+
+
+def test_frozen_trains_the_head_alone() -> None:
+    (stage,) = frozen(Beginning(), TARGET)
+    assert stage.freeze == ("backbone",)
+    assert stage.groups == ()
+
+
+def test_gradual_unfreeze_wakes_layers_from_the_head_down_until_all_are_awake() -> None:
+    (stage,) = gradual_unfreeze(GradualUnfreeze(until=0.6), TARGET)
+    assert stage.groups == (
+        ParameterGroup(("backbone.block1",), asleep_for=0.3),
+        ParameterGroup(("backbone.embedding", "backbone.encoder"), asleep_for=0.6),
+    )
+
+
+def test_layerwise_lr_falls_by_one_factor_a_layer_below_the_head() -> None:
+    (stage,) = layerwise_lr(LayerwiseLr(decay=0.5), TARGET)
+    assert stage.groups == (
+        ParameterGroup(("backbone.block1",), lr_factor=0.5),
+        ParameterGroup(("backbone.embedding", "backbone.encoder"), lr_factor=0.25),
+    )
+
+
+def test_l2_sp_pulls_the_backbone_and_not_the_head() -> None:
+    (stage,) = l2_sp(L2Sp(strength=0.2), TARGET)
+    assert stage.groups == (ParameterGroup(("backbone",), pull=0.2),)
+
+
+def test_joint_is_one_stage_with_the_source_alongside() -> None:
+    assert joint(Joint(source="AFLOW", source_weight=0.3), TARGET) == (
+        Stage("Dataset1", "pretrained", alongside={"AFLOW": 0.3}),
+    )
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("model", "settings"),
     [
-        {},
-        {"source": "AFLOW", "source_start": "previous"},
-        {"source": "AFLOW", "source_epochs": 0},
-        {"source": "AFLOW", "sourc_epochs": 3},
+        (TwoStage, {}),
+        (TwoStage, {"source": "AFLOW", "source_start": "previous"}),
+        (TwoStage, {"source": "AFLOW", "source_epochs": 0}),
+        (TwoStage, {"source": "AFLOW", "sourc_epochs": 3}),
+        (TwoStage, {"source": None}),
+        (Joint, {}),
+        (Joint, {"source": "AFLOW", "source_weight": 0}),
+        (GradualUnfreeze, {"until": 1.0}),
+        (LayerwiseLr, {"decay": 1.5}),
+        (L2Sp, {"strength": -1}),
     ],
 )
-def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
+def test_wrong_settings_are_refused(model: type[Settings], settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        TwoStage.model_validate(settings)
+        model.model_validate(settings)
 
 
 def test_the_override_is_a_training_setting() -> None:
     from harness.training_settings import TrainingSettings
 
-    (source, _) = two_stage(TwoStage(source="AFLOW", source_epochs=40), "Dataset1")
+    (source, _) = two_stage(TwoStage(source="AFLOW", source_epochs=40), TARGET)
     assert TrainingSettings(**source.training).epochs == 40
