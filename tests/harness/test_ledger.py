@@ -110,6 +110,30 @@ def test_a_source_stage_with_a_test_group_is_caught(
         planned(transfers=[two_stage], protocols=["strict"])
 
 
+def test_a_dataset_fitted_alongside_with_a_test_group_is_caught(
+    planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joint = {"name": "joint", "source": "Source", "start": "random"}
+    assert planned(transfers=[joint], protocols=["strict"])
+    monkeypatch.setattr(planner._Planner, "_reserved_groups", lambda *arguments: set())
+    expected = r"stage Toy with Source \(random\) uses .* of Source in the role .* role 'test'"
+    with pytest.raises(LeakError, match=expected):
+        planned(transfers=[joint], protocols=["strict"])
+
+
+def test_the_ledger_holds_the_rows_that_are_fitted_alongside(planned) -> None:
+    joint = {"name": "joint", "source": "Source", "start": "random"}
+    (stage,) = planned(transfers=[joint], protocols=["strict"]).stages
+    ledger = stage_ledger(stage)
+    counts = ledger[ledger["part"] == "Source"].groupby(["run", "role"]).size().to_dict()
+    (other,) = stage.alongside
+    assert counts == {
+        (member.run, role): len(member.train)
+        for member in other.members
+        for role in ("scaler", "gradient")
+    }
+
+
 @pytest.mark.parametrize(
     ("split", "side"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.benchmark import Benchmark
-from harness.errors import BenchmarkError, DataError, PluginError
+from harness.errors import BenchmarkError, DataError, PluginError, WeightsError
 from harness.locations import Locations
 from harness.plan import Plan
 from harness.planner import plan
@@ -18,9 +19,8 @@ from harness.registry import Registry
 
 @pytest.fixture
 def planned(tiny: Path):
-    registry = Registry([tiny])
-
-    def make(limit: int | None = None, **changes: Any) -> Plan:
+    def make(limit: int | None = None, plugins: Sequence[Path] = (), **changes: Any) -> Plan:
+        registry = Registry([tiny, *plugins])
         settings = {
             "name": "test",
             "train_on": ["Toy"],
@@ -190,3 +190,99 @@ def test_what_concerns_gradients_alone_does_not_change_a_closed_form_stage(plann
     (after,) = planned(heads=["mean-log"], training={"epochs": 7}).stages
     assert before.key == after.key
     assert before.seconds == 0.0
+
+
+# --- what strategies may ask of a stage -----------------------------------------------------------
+
+FROM_SOURCE = {"source": "Source", "source_start": "random"}
+JOINT = {"name": "joint", "source": "Source", "start": "random"}
+
+
+def test_every_way_to_train_a_stage_is_in_its_key(planned) -> None:
+    names = ("two-stage", "frozen", "gradual-unfreeze", "layerwise-lr", "l2-sp")
+    transfers = [
+        *({"name": name, **FROM_SOURCE} for name in names),
+        {"name": "l2-sp", "strength": 0.5, **FROM_SOURCE},
+        "scratch",
+        JOINT,
+        {**JOINT, "source_weight": 0.5},
+    ]
+    laid_out = planned(transfers=transfers)
+    keys = [scoring.stage.key for scoring in laid_out.scorings]
+    assert len(set(keys)) == len(transfers)
+    assert [stage.title for stage in laid_out.stages].count("Source (random)") == 1
+
+
+def test_datasets_fitted_alongside_leave_out_the_groups_of_test_and_validation_rows(
+    planned,
+) -> None:
+    laid_out = planned(train_on=["Toy"], test_on=["Toy", "Twins"], transfers=[JOINT], runs=3)
+    (stage,) = laid_out.stages
+    (other,) = stage.alongside
+    assert stage.title == "Toy with Source (random)"
+    for member, rows in enumerate(other.members):
+        used = {other.dataset.formulas[row] for row in [*rows.train, *rows.scaler_rows]}
+        own = stage.members[member]
+        held_out = {stage.dataset.formulas[row] for row in own.validation}
+        for scoring in laid_out.scorings:
+            held_out |= {scoring.dataset.formulas[row] for row in scoring.rows[member]}
+        assert used
+        assert not used & held_out
+        assert len(rows.validation) == 0
+
+
+def test_groups_of_datasets_fitted_alongside_count_as_trained_on(planned) -> None:
+    laid_out = planned(transfers=["scratch", JOINT], protocols=["published"])
+    alone, joint = laid_out.scorings
+    assert not alone.overlap[0].any()
+    assert joint.overlap[0].any()
+
+
+def test_stages_on_the_target_itself_use_all_of_its_training_rows(planned, tmp_path: Path) -> None:
+    """A strategy in two phases on one dataset does not lose rows as a source would."""
+    path = tmp_path / "phases.py"
+    path.write_text(
+        "from harness import Settings, Stage, TransferSpec, hookimpl\n\n"
+        "def stages(settings, target):\n"
+        "    return [Stage(target.dataset, 'random', freeze=('backbone',)),\n"
+        "            Stage(target.dataset, 'previous')]\n\n"
+        "@hookimpl\n"
+        "def register_transfers():\n"
+        "    return [TransferSpec('phases', 'for tests', Settings, stages)]\n"
+    )
+    laid_out = planned(
+        plugins=[path], transfers=["phases"], train_on=["Toy", "Twins"], test_on=["Toy", "Twins"]
+    )
+    for scoring in laid_out.scorings:
+        first, second = scoring.stage.chain
+        for one, other in zip(first.members, second.members, strict=True):
+            assert np.array_equal(one.train, other.train)
+
+
+def test_a_strategy_is_left_out_for_a_model_that_cannot_carry_it_out(planned) -> None:
+    laid_out = planned(heads=["mlp", "mean-log"], transfers=["scratch", TWO_STAGE])
+    rows = [(s.cell.head, s.cell.transfer) for s in laid_out.scorings]
+    label = "two-stage(source=Source, source_start=random)"
+    assert rows == [("mlp", "scratch"), ("mlp", label), ("mean-log", "scratch")]
+    assert laid_out.not_applicable == ((f"{label} with tiny and mean-log", "Toy"),)
+
+
+def test_a_backbone_without_weights_leaves_out_strategies_that_start_from_them(planned) -> None:
+    with pytest.raises(WeightsError, match=r"TinyBackbone has no pretrained weights"):
+        planned(transfers=["scratch", "pretrained"])
+
+
+def test_a_prefix_that_names_nothing_is_found_before_anything_is_trained(
+    planned, tmp_path: Path
+) -> None:
+    path = tmp_path / "typo.py"
+    path.write_text(
+        "from harness import Settings, Stage, TransferSpec, hookimpl\n\n"
+        "@hookimpl\n"
+        "def register_transfers():\n"
+        "    def stages(settings, target):\n"
+        "        return [Stage(target.dataset, 'random', freeze=('bakbone',))]\n"
+        "    return [TransferSpec('typo', 'for tests', Settings, stages)]\n"
+    )
+    with pytest.raises(BenchmarkError, match=r"'bakbone' matches no.*Did you mean 'backbone'"):
+        planned(plugins=[path], transfers=["typo"])
