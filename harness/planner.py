@@ -1,16 +1,24 @@
-"""Lays out the plan of a benchmark: resolves names, splits data, and keys every stage."""
+"""Lays out the plan of a benchmark: splits data, and keys every stage and scoring."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.benchmark import Benchmark, Choice, check_settings
-from harness.contracts import Layers, Split, Stage, Target, TransferSpec
-from harness.errors import BenchmarkError, HarnessError, PluginError
+from harness.benchmark import Benchmark
+from harness.configurations import (
+    Configuration,
+    configure,
+    configure_baselines,
+    resolve_model,
+    resolve_protocol,
+    resolve_strategy,
+)
+from harness.contracts import Split, Stage
+from harness.errors import BenchmarkError
 from harness.ledger import check_plan
 from harness.library import Library
 from harness.plan import (
@@ -25,15 +33,13 @@ from harness.plan import (
     digest_of,
     optional,
 )
-from harness.scores import BASELINE, Cell
+from harness.scores import Cell
 from harness.seeds import derive_seed
 from harness.splits import Splits
-from harness.trainable import find_trainable
 from harness.training_settings import TrainingSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
 
     from harness.locations import Locations
     from harness.registry import Registry
@@ -42,19 +48,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Raised when the meaning of an artefact changes, so that old ones are not taken for new ones."""
-
-
-Configuration = tuple[Model, str, str, list[Stage]]
-"""Model, label of the transfer strategy, target, stages: what makes one row of the table."""
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """A transfer strategy, resolved."""
-
-    choice: Choice
-    spec: TransferSpec
-    settings: Any
 
 
 def plan(
@@ -88,14 +81,14 @@ class _Planner:
         self.locations = locations
         self.limit = limit
         self._check_names()
-        self.strategies = [self._strategy(choice) for choice in benchmark.transfers]
-        self.protocols = [self._protocol(choice) for choice in benchmark.protocols]
+        self.strategies = [resolve_strategy(choice, registry) for choice in benchmark.transfers]
+        self.protocols = [resolve_protocol(choice, registry) for choice in benchmark.protocols]
         self.models = [
-            self._model(backbone, head)
+            resolve_model(backbone, head, registry)
             for backbone in benchmark.backbones
             for head in benchmark.heads
         ]
-        self.baselines = [self._model(b.backbone, b.head) for b in benchmark.baselines]
+        self.baselines = [resolve_model(b.backbone, b.head, registry) for b in benchmark.baselines]
         known = [
             (m.backbone_choice.name, m.backbone.elements) for m in (*self.models, *self.baselines)
         ]
@@ -111,49 +104,20 @@ class _Planner:
         if len(set(benchmark.metrics)) < len(benchmark.metrics):
             raise BenchmarkError(f"metrics: a name stands twice in {', '.join(benchmark.metrics)}.")
 
-    def _strategy(self, choice: Choice) -> Strategy:
-        spec = self.registry.transfers[choice.name]
-        settings = check_settings(spec.settings, choice.settings, f"transfer {choice.name!r}")
-        return Strategy(choice, spec, settings)
-
-    def _protocol(self, choice: Choice) -> Rules:
-        spec = self.registry.protocols[choice.name]
-        settings = check_settings(spec.settings, choice.settings, f"protocol {choice.name!r}")
-        rules = spec.make(settings)
-        self.registry.metrics[rules.selection]
-        return Rules(choice, rules)
-
-    def _model(self, backbone: Choice, head: Choice) -> Model:
-        spec = self.registry.backbones[backbone.name]
-        settings = check_settings(spec.settings, backbone.settings, f"backbone {backbone.name!r}")
-        head_spec = self.registry.heads[head.name]
-        head_settings = check_settings(head_spec.settings, head.settings, f"head {head.name!r}")
-        return Model(
-            backbone,
-            spec.make(settings),
-            spec.rows_per_second,
-            head,
-            head_spec,
-            head_settings,
-            {
-                "backbone": [backbone.name, settings.model_dump(mode="json")],
-                "head": [head.name, head_settings.model_dump(mode="json")],
-            },
-        )
-
     def plan(self) -> Plan:
         scorings: list[Scoring] = []
-        configurations, skipped = self._configurations()
+        targets = self.benchmark.train_on
+        found, skipped = configure(self.models, self.strategies, targets, self.locations)
         for protocol in self.protocols:
             splits = Splits(self.library, protocol.rules, self.benchmark.seed)
-            for model, transfer, target, stages in configurations:
-                last = self._chain(transfer, stages, model, protocol, splits)
+            for one in (*configure_baselines(self.baselines, targets), *found):
+                last = self._chain(one, protocol, splits)
                 identity = (
-                    model.backbone_choice.label,
-                    model.head_choice.label,
-                    transfer,
+                    one.model.backbone_choice.label,
+                    one.model.head_choice.label,
+                    one.transfer,
                     protocol.label,
-                    target,
+                    one.target,
                 )
                 scorings += self._scorings(last, identity, protocol, splits)
         _check_cells(scorings)
@@ -169,75 +133,10 @@ class _Planner:
         check_plan(laid_out)
         return laid_out
 
-    def _configurations(self) -> tuple[list[Configuration], tuple[tuple[str, str], ...]]:
-        """Returns what makes the rows of the table, and the (transfer, target) pairs left out.
-
-        Raises:
-            HarnessError: a strategy that none of the models can carry out.
-        """
-        targets = self.benchmark.train_on
-        found: list[Configuration] = [
-            (model, BASELINE, target, [Stage(target, "random")])
-            for model in self.baselines
-            for target in targets
-        ]
-        skipped: list[tuple[str, str]] = []
-        able: dict[str, list[HarnessError]] = {}
-        for model in self.models:
-            for strategy in self.strategies:
-                label, misfits = strategy.choice.label, []
-                for target in targets:
-                    asked = Target(target, _layers(model))
-                    stages = list(strategy.spec.stages(strategy.settings, asked))
-                    if not stages:
-                        skipped.append((label, target))
-                    elif (misfit := self._misfit(label, stages, model)) is not None:
-                        misfits.append(misfit)
-                        skipped.append((f"{label} with {_name(model)}", target))
-                    else:
-                        found.append((model, label, target, stages))
-                able.setdefault(label, []).extend(misfits[:1])
-        for misfits in able.values():
-            if len(misfits) == len(self.models):
-                raise misfits[0]
-        return found, tuple(dict.fromkeys(skipped))
-
-    def _misfit(self, transfer: str, stages: Sequence[Stage], model: Model) -> HarnessError | None:
-        """Says why a model cannot carry out a strategy, where it cannot."""
-        if stages[0].start == "previous":
-            raise PluginError(
-                f"The strategy {transfer!r}: its first stage starts from 'previous', but there is "
-                "none before it. Use 'random' or 'pretrained' there."
-            )
-        trains = any(stage.freeze or stage.groups or stage.alongside for stage in stages)
-        if model.head.fit is not None and (len(stages) > 1 or trains):
-            return BenchmarkError(
-                f"The head {model.head_choice.name!r} is fitted in closed form and trains no "
-                f"backbone, so the strategy {transfer!r}, which says how to train one, makes no "
-                "sense with it: use 'scratch' or 'pretrained', or another head."
-            )
-        try:
-            if not model.backbone.offers_weights and "pretrained" in {s.start for s in stages}:
-                model.backbone.find_pretrained(self.locations)
-            if trains:
-                whole = _skeleton(model)
-                for stage in stages:
-                    find_trainable(whole, stage.freeze, stage.groups)
-        except HarnessError as problem:
-            return problem
-        return None
-
-    def _chain(
-        self,
-        transfer: str,
-        stages: Sequence[Stage],
-        model: Model,
-        protocol: Rules,
-        splits: Splits,
-    ) -> StageNode:
+    def _chain(self, one: Configuration, protocol: Rules, splits: Splits) -> StageNode:
         node: StageNode | None = None
-        for stage in stages:
-            node = self._stage(stage, stages[-1].dataset, node, model, protocol, splits)
+        for stage in one.stages:
+            node = self._stage(stage, one.target, node, one.model, protocol, splits)
         assert node is not None
         return node
 
@@ -437,32 +336,11 @@ class _Planner:
         return scorings
 
 
-def _name(model: Model) -> str:
-    return f"{model.backbone_choice.label} and {model.head_choice.label}"
-
-
-def _skeleton(model: Model) -> nn.Module:
-    """A model of one member, whose parameters have the names that strategies speak of."""
-    import torch
-    from torch import nn
-
-    assert model.head.make is not None
-    generators = [torch.Generator()]
-    head = model.head.make(model.head_settings, model.backbone.width, generators)
-    return nn.ModuleDict({"backbone": model.backbone.build(generators), "head": head})
-
-
 def _title(stage: Stage, parent: StageNode | None) -> str:
     """What a stage fits and where it starts, as `Dataset1 with AFLOW (pretrained)`."""
     what = " with ".join((stage.dataset, *stage.alongside))
     start = f"after {parent.dataset.name}" if parent else stage.start
     return f"{what} ({start})"
-
-
-def _layers(model: Model) -> Layers:
-    """Layers of a whole model, from input to output, by the names of its parameters."""
-    backbone = (tuple(f"backbone.{name}" for name in layer) for layer in model.backbone.layers)
-    return (*(tuple(backbone) or (("backbone",),)), ("head",))
 
 
 def _check_cells(scorings: Sequence[Scoring]) -> None:

@@ -1,0 +1,174 @@
+"""The rows of a table: every model with every transfer strategy on every target that it can fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.benchmark import Choice, check_settings
+from harness.contracts import Layers, Stage, Target, TransferSpec
+from harness.errors import BenchmarkError, HarnessError, PluginError
+from harness.plan import Model, Rules
+from harness.scores import BASELINE
+from harness.trainable import find_trainable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harness.locations import Locations
+    from harness.registry import Registry
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A transfer strategy, resolved."""
+
+    choice: Choice
+    spec: TransferSpec
+    settings: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Configuration:
+    """What makes one row of a table.
+
+    Attributes:
+        model: backbone and head.
+        transfer: label of the strategy.
+        target: the dataset that the last stage fits.
+        stages: first to last, never none.
+    """
+
+    model: Model
+    transfer: str
+    target: str
+    stages: tuple[Stage, ...]
+
+
+def resolve_strategy(choice: Choice, registry: Registry) -> Strategy:
+    """Looks up a transfer strategy and checks its settings."""
+    spec = registry.transfers[choice.name]
+    settings = check_settings(spec.settings, choice.settings, f"transfer {choice.name!r}")
+    return Strategy(choice, spec, settings)
+
+
+def resolve_protocol(choice: Choice, registry: Registry) -> Rules:
+    """Looks up a protocol, checks its settings, and makes its rules."""
+    spec = registry.protocols[choice.name]
+    settings = check_settings(spec.settings, choice.settings, f"protocol {choice.name!r}")
+    rules = spec.make(settings)
+    registry.metrics[rules.selection]
+    return Rules(choice, rules)
+
+
+def resolve_model(backbone: Choice, head: Choice, registry: Registry) -> Model:
+    """Looks up backbone and head, checks their settings, and makes the backbone."""
+    spec = registry.backbones[backbone.name]
+    settings = check_settings(spec.settings, backbone.settings, f"backbone {backbone.name!r}")
+    head_spec = registry.heads[head.name]
+    head_settings = check_settings(head_spec.settings, head.settings, f"head {head.name!r}")
+    return Model(
+        backbone,
+        spec.make(settings),
+        spec.rows_per_second,
+        head,
+        head_spec,
+        head_settings,
+        {
+            "backbone": [backbone.name, settings.model_dump(mode="json")],
+            "head": [head.name, head_settings.model_dump(mode="json")],
+        },
+    )
+
+
+def configure_baselines(models: Sequence[Model], targets: Sequence[str]) -> Iterator[Configuration]:
+    """Yields the baselines: models that train no backbone, on every target."""
+    for model in models:
+        for target in targets:
+            yield Configuration(model, BASELINE, target, (Stage(target, "random"),))
+
+
+def configure(
+    models: Sequence[Model],
+    strategies: Sequence[Strategy],
+    targets: Sequence[str],
+    locations: Locations,
+) -> tuple[list[Configuration], tuple[tuple[str, str], ...]]:
+    """Asks every strategy for its stages, for every model and target.
+
+    Returns:
+        What can be carried out; and the (transfer, target) pairs that are left out, since the
+        strategy makes no sense for that target, or (then named) that model.
+
+    Raises:
+        HarnessError: a strategy that none of the models can carry out.
+    """
+    found: list[Configuration] = []
+    left_out: list[tuple[str, str]] = []
+    misfits: dict[str, list[HarnessError]] = {}
+    for model in models:
+        for strategy in strategies:
+            label = strategy.choice.label
+            problems = []
+            for target in targets:
+                asked = Target(target, layers_of(model))
+                stages = tuple(strategy.spec.stages(strategy.settings, asked))
+                if not stages:
+                    left_out.append((label, target))
+                elif (problem := _misfit(label, stages, model, locations)) is not None:
+                    problems.append(problem)
+                    name = f"{model.backbone_choice.label} and {model.head_choice.label}"
+                    left_out.append((f"{label} with {name}", target))
+                else:
+                    found.append(Configuration(model, label, target, stages))
+            misfits.setdefault(label, []).extend(problems[:1])
+    for problems in misfits.values():
+        if len(problems) == len(models):
+            raise problems[0]
+    return found, tuple(dict.fromkeys(left_out))
+
+
+def layers_of(model: Model) -> Layers:
+    """Layers of a whole model, from input to output, by the names of its parameters."""
+    backbone = [tuple(f"backbone.{name}" for name in layer) for layer in model.backbone.layers]
+    return (*(backbone or [("backbone",)]), ("head",))
+
+
+def _misfit(
+    transfer: str, stages: Sequence[Stage], model: Model, locations: Locations
+) -> HarnessError | None:
+    """Says why a model cannot carry out a strategy, where it cannot."""
+    if stages[0].start == "previous":
+        raise PluginError(
+            f"The strategy {transfer!r}: its first stage starts from 'previous', but there is "
+            "none before it. Use 'random' or 'pretrained' there."
+        )
+    particular = any(stage.freeze or stage.groups or stage.alongside for stage in stages)
+    if model.head.fit is not None and (len(stages) > 1 or particular):
+        return BenchmarkError(
+            f"The head {model.head_choice.name!r} is fitted in closed form and trains no "
+            f"backbone, so the strategy {transfer!r}, which says how to train one, makes no "
+            "sense with it: use 'scratch' or 'pretrained', or another head."
+        )
+    try:
+        if not model.backbone.offers_weights and "pretrained" in {s.start for s in stages}:
+            model.backbone.find_pretrained(locations)  # raises, and says what to do
+        if particular:
+            whole = _skeleton(model)
+            for stage in stages:
+                find_trainable(whole, stage.freeze, stage.groups)
+    except HarnessError as problem:
+        return problem
+    return None
+
+
+def _skeleton(model: Model) -> nn.Module:
+    """A model of one member, whose parameters have the names that strategies speak of."""
+    import torch
+    from torch import nn
+
+    assert model.head.make is not None
+    generators = [torch.Generator()]
+    head = model.head.make(model.head_settings, model.backbone.width, generators)
+    return nn.ModuleDict({"backbone": model.backbone.build(generators), "head": head})
