@@ -174,7 +174,8 @@ def describe(planned: Plan) -> dict[str, Any]:
     datasets = {
         data.name: data
         for scoring in planned.scorings
-        for data in (*(stage.dataset for stage in scoring.stage.chain), scoring.dataset)
+        for stage in scoring.stage.chain
+        for data in (*stage.datasets, scoring.dataset)
     }
     return {
         "benchmark": {

@@ -1,4 +1,4 @@
-"""The order in which rows are taken: every pass whole, and the same whoever else is in the stack."""
+"""The order in which rows are taken: every pass whole, and the same whoever is in the stack."""
 
 from __future__ import annotations
 
