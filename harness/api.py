@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.benchmark import BENCHMARK_FILE, Benchmark, check_settings, find_benchmark
+from harness.blame import blaming
 from harness.errors import BenchmarkError
 from harness.leaderboard import Leaderboard
 from harness.library import Library
@@ -40,7 +41,8 @@ def load_dataset(
         HarnessError: no plugin offers it, or its rows are not to be had.
     """
     registry = Registry([Path(plugin) for plugin in plugins])
-    return Library(registry, Locations.of(Path(data_dir) if data_dir else None))[name]
+    with blaming(registry):
+        return Library(registry, Locations.of(_path(data_dir)))[name]
 
 
 def default_out(source: Source) -> Path:
@@ -72,13 +74,15 @@ def prepare(
     registry: Registry | None = None,
 ) -> Plan:
     """Reads a benchmark and lays out what it would do, without training anything."""
-    return plan(
-        _load(source, overrides),
-        registry or Registry(),
-        Locations.of(data_dir, weights_dir),
-        limit=limit,
-        strict_data=strict_data,
-    )
+    registry = registry or Registry()
+    with blaming(registry):
+        return plan(
+            _load(source, overrides),
+            registry,
+            Locations.of(data_dir, weights_dir),
+            limit=limit,
+            strict_data=strict_data,
+        )
 
 
 def _load(source: Source, overrides: Sequence[str] = ()) -> Benchmark:
@@ -125,7 +129,8 @@ def run(
         The leaderboard; `.runs` and `.summary()` are pandas frames.
 
     Raises:
-        HarnessError: see its subclasses; results that were complete stay on disk.
+        HarnessError: see its subclasses; results that were complete stay on disk. What a plugin
+            raises becomes a `PluginError` that names it, with file and line.
     """
     from harness.engine import complete_metrics, execute, pending_stages
 
@@ -145,10 +150,11 @@ def run(
         registry.add_observer(observer)
     planned = prepare(source, registry=registry, **options)
     store.write_json(PLAN_FILE, describe(planned))
-    complete_metrics(planned, store, registry)
-    further = min(jobs, len(pending_stages(planned, store))) - 1
-    with workers(further, partial(_join, source, store.folder, files, options)):
-        execute(planned, store, registry)
+    with blaming(registry):
+        complete_metrics(planned, store, registry)
+        further = min(jobs, len(pending_stages(planned, store))) - 1
+        with workers(further, partial(_join, source, store.folder, files, options)):
+            execute(planned, store, registry)
     return write_tables(store, registry, published)
 
 
@@ -166,7 +172,8 @@ def _join(
     for observer in observers:
         registry.add_observer(observer)
     planned = prepare(source, registry=registry, **options)
-    execute(planned, Store.create(folder), registry)
+    with blaming(registry):
+        execute(planned, Store.create(folder), registry)
 
 
 def describe(planned: Plan) -> dict[str, Any]:
@@ -279,11 +286,13 @@ def verify(
 
     def replan() -> tuple[Plan, dict[str, Any]]:
         locations = replace(Locations.of(data_dir, weights_dir), offline=True)
-        planned = plan(benchmark, registry, locations, limit=stored.get("limit"))
+        with blaming(registry):
+            planned = plan(benchmark, registry, locations, limit=stored.get("limit"))
         return planned, describe(planned)
 
     declared = None if results else _load(source)
-    return verification.verify(store, registry.metrics, render, replan, benchmark, declared)
+    with blaming(registry):
+        return verification.verify(store, registry.metrics, render, replan, benchmark, declared)
 
 
 def _results_alone(source: Source) -> Path | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.benchmark import Choice, check_settings
-from harness.contracts import Layers, Stage, Target, TransferSpec
+from harness.blame import Breach, call
+from harness.contracts import Backbone, Layers, ProtocolRules, Stage, Target, TransferSpec
 from harness.errors import BenchmarkError, HarnessError, PluginError
 from harness.plan import Model, Rules
 from harness.scores import BASELINE
@@ -57,7 +58,8 @@ def resolve_protocol(choice: Choice, registry: Registry) -> Rules:
     """Looks up a protocol, checks its settings, and makes its rules."""
     spec = registry.protocols[choice.name]
     settings = check_settings(spec.settings, choice.settings, f"protocol {choice.name!r}")
-    rules = spec.make(settings)
+    action = f"making the protocol {choice.name!r}"
+    rules: ProtocolRules = call(spec.make, settings, action=action, returns=ProtocolRules)
     registry.metrics[rules.selection]
     return Rules(choice, rules)
 
@@ -70,7 +72,9 @@ def resolve_model(backbone: Choice, head: Choice, registry: Registry) -> Model:
     head_settings = check_settings(head_spec.settings, head.settings, f"head {head.name!r}")
     return Model(
         backbone,
-        spec.make(settings),
+        call(
+            spec.make, settings, action=f"making the backbone {backbone.name!r}", returns=Backbone
+        ),
         spec.rows_per_second,
         head,
         head_spec,
@@ -113,7 +117,7 @@ def configure(
             problems = []
             for target in targets:
                 asked = Target(target, layers_of(model))
-                stages = tuple(strategy.spec.stages(strategy.settings, asked))
+                stages = _ask_for_stages(strategy, asked)
                 if not stages:
                     left_out.append((label, target))
                 elif (problem := _misfit(label, stages, model, locations)) is not None:
@@ -127,6 +131,20 @@ def configure(
         if len(problems) == len(models):
             raise problems[0]
     return found, tuple(dict.fromkeys(left_out))
+
+
+def _ask_for_stages(strategy: Strategy, target: Target) -> tuple[Stage, ...]:
+    function, name = strategy.spec.stages, strategy.choice.name
+    action = f"asking the transfer {name!r} for its stages on {target.dataset!r}"
+    stages = call(function, strategy.settings, target, action=action, returns=Sequence)
+    for stage in stages:
+        if not isinstance(stage, Stage):
+            raise Breach(
+                function,
+                f"The transfer {name!r} must return Stage objects, but returned "
+                f"{type(stage).__name__}: {stage!r}.",
+            )
+    return tuple(stages)
 
 
 def layers_of(model: Model) -> Layers:
@@ -158,6 +176,8 @@ def _misfit(
             whole = _skeleton(model)
             for stage in stages:
                 find_trainable(whole, stage.freeze, stage.groups)
+    except Breach:
+        raise
     except HarnessError as problem:
         return problem
     return None
@@ -168,7 +188,8 @@ def _skeleton(model: Model) -> nn.Module:
     import torch
     from torch import nn
 
-    assert model.head.make is not None
+    from harness.modules import build_backbone, build_head
+
     generators = [torch.Generator()]
-    head = model.head.make(model.head_settings, model.backbone.width, generators)
-    return nn.ModuleDict({"backbone": model.backbone.build(generators), "head": head})
+    head = build_head(model, generators)
+    return nn.ModuleDict({"backbone": build_backbone(model, generators), "head": head})

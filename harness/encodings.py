@@ -28,7 +28,7 @@ from uuid import uuid4
 import numpy as np
 from safetensors.numpy import load, save
 
-from harness.errors import PluginError
+from harness.blame import Breach, call
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,7 +77,7 @@ def load_encodings(
         progress: called with (built, to build) after each crystal that was not on disk.
 
     Raises:
-        PluginError: the backbone returned an array that is not made of numbers.
+        PluginError: the backbone returned something else than a dict of arrays of numbers.
         RuntimeError: called by a main script that a process at its start is only importing.
     """
     _refuse_rerun()
@@ -89,7 +89,7 @@ def load_encodings(
     try:
         for built, encoding in enumerate(_encode_all(backbone, missing, workers), start=1):
             crystal = missing[built - 1]
-            _check(crystal, encoding)
+            _check(backbone, crystal, encoding)
             fresh[crystal.digest] = known[crystal.digest] = encoding
             if progress:
                 progress(built, len(missing))
@@ -111,14 +111,26 @@ def identity(backbone: Backbone) -> str:
     return f"{kind.__module__}.{kind.__qualname__} {backbone.encoding}"
 
 
-def _check(crystal: Crystal, encoding: Encoding) -> None:
+def _encode(backbone: Backbone, crystal: Crystal) -> Encoding:
+    action = f"encoding the crystal {crystal.formula!r} by {_class(backbone)}"
+    encoding: Encoding = call(backbone.encode, crystal, action=action, returns=Mapping)
+    return encoding
+
+
+def _class(backbone: Backbone) -> str:
+    return type(backbone).__qualname__
+
+
+def _check(backbone: Backbone, crystal: Crystal, encoding: Encoding) -> None:
     """Refuses what a shard cannot hold, at the first crystal and not when the shard is full."""
     for name, array in encoding.items():
         if not isinstance(array, np.ndarray) or array.dtype.name not in STORABLE:
             kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-            raise PluginError(
-                f"Backbone.encode gave {name!r} as {kind} for crystal {crystal.formula!r}; "
-                f"expected a numpy array of one of {', '.join(sorted(STORABLE))}."
+            raise Breach(
+                backbone.encode,
+                f"{_class(backbone)}.encode gave {name!r} as {kind} for crystal "
+                f"{crystal.formula!r}; expected a numpy array of one of "
+                f"{', '.join(sorted(STORABLE))}.",
             )
 
 
@@ -214,7 +226,7 @@ def _encode_all(
         seconds: list[float] = []
         for crystal in crystals[:PROBE_CRYSTALS]:
             start = perf_counter()
-            encoding = backbone.encode(crystal)
+            encoding = _encode(backbone, crystal)
             seconds.append(perf_counter() - start)
             done += 1
             yield encoding
@@ -234,7 +246,7 @@ def _encode_all(
                 stacklevel=3,
             )
     for crystal in crystals[done:]:
-        yield backbone.encode(crystal)
+        yield _encode(backbone, crystal)
 
 
 def _encode_in_processes(

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.contracts import FitRows, Uncertain
+from harness.blame import Breach, call, using
+from harness.contracts import FitRows, Predictor, Uncertain
 from harness.encodings import identity, load_encodings
-from harness.errors import PluginError
 from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.ledger import stage_ledger, test_rows
 from harness.manifest import environment, peak_memory_mb, threads_wanted, use_threads
+from harness.modules import build_backbone, build_head
 from harness.prediction import embed, predict, resolve_device
 from harness.progress import EpochReport, FitResult
 from harness.scores import SUBSETS, score_run, score_stored
@@ -163,13 +164,9 @@ class _Engine:
         from torch import nn
 
         generators = [torch.Generator().manual_seed(m.init_seed) for m in node.members]
-        model = node.model
-        parts = {"backbone": model.backbone.build(generators)}
-        if model.head.make is not None:
-            heads = [
-                model.head.make(model.head_settings, model.backbone.width, generators)
-                for _ in node.datasets
-            ]
+        parts = {"backbone": build_backbone(node.model, generators)}
+        if node.model.head.make is not None:
+            heads = [build_head(node.model, generators) for _ in node.datasets]
             parts["head"] = heads[0]
             if node.alongside:
                 parts["alongside"] = nn.ModuleList(heads[1:])
@@ -184,7 +181,12 @@ class _Engine:
                 model[part].load_state_dict({k.removeprefix(f"{part}."): own[k] for k in own})
             return {"tensors": sum(not key.startswith("alongside.") for key in tensors)}
         if node.weights is not None:
-            return node.model.backbone.load_pretrained(model["backbone"], node.weights)
+            function = node.model.backbone.load_pretrained
+            action = f"loading the weights {node.weights.name!r}"
+            record: Mapping[str, Any] = call(
+                function, model["backbone"], node.weights, action=action, returns=Mapping
+            )
+            return record
         return {"tensors": 0}
 
     def _stack_data(self, node: StageNode) -> StackData:
@@ -219,7 +221,8 @@ class _Engine:
             encodings = load_encodings(
                 model.backbone, dataset.crystals, self.plan.locations.cache / "encodings"
             )
-            self._pools[key] = model.backbone.pool(encodings, self.device)
+            with using(model.backbone.pool, f"packing the crystals of {dataset.name!r}"):
+                self._pools[key] = model.backbone.pool(encodings, self.device)
         return self._pools[key]
 
     def _record(
@@ -282,7 +285,7 @@ class _Engine:
         for member, known, asked in zip(node.members, trained, tested, strict=True):
             labels = member.labels[member.train]
             fit_rows = FitRows(known, labels, member.scaler, member.init_seed)
-            answer = node.model.head.fit(node.model.head_settings, fit_rows)(asked)
+            answer = _fit_and_predict(node, fit_rows, asked)
             if isinstance(answer, Uncertain):
                 spreads.append(_one_per_row(answer.std_log, asked, node))
                 answer = answer.kappa
@@ -336,15 +339,33 @@ def _epochs(node: StageNode) -> int:
     return 0 if node.closed_form else node.training.epochs
 
 
+def _fit_and_predict(node: StageNode, rows: FitRows, asked: Floats) -> Floats | Uncertain:
+    """Fits a closed-form head to one member's rows, and asks it for κ of others."""
+    model = node.model
+    assert model.head.fit is not None
+    name = model.head_choice.name
+    predictor: Predictor = call(
+        model.head.fit,
+        model.head_settings,
+        rows,
+        action=f"fitting the head {name!r}",
+        returns=Callable,  # type: ignore[arg-type]
+    )
+    with using(predictor, f"predicting with the head {name!r}"):
+        return predictor(asked)
+
+
 def _one_per_row(values: Any, asked: Floats, node: StageNode) -> Floats:
     """Checks what a closed-form head has predicted."""
-    found = np.asarray(values, dtype=np.float64)
-    if found.shape != (len(asked),):
-        raise PluginError(
+    found = np.asarray(values)
+    if found.shape != (len(asked),) or found.dtype.kind not in "fiu":
+        raise Breach(
+            node.model.head.fit,
             f"The head {node.model.head_choice.name!r} predicted an array of shape {found.shape} "
-            f"for {len(asked)} rows: its predictor must return one number per row."
+            f"and type {found.dtype} for {len(asked)} rows: its predictor must return one number "
+            "per row.",
         )
-    return found
+    return found.astype(np.float64)
 
 
 def _tensors(model: nn.ModuleDict) -> dict[str, torch.Tensor]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
+from harness.blame import Breach, call, using
 from harness.dataset import Card, Dataset, build_dataset, join_datasets
 from harness.errors import DataError, HarnessError
 
 if TYPE_CHECKING:
+    from harness.contracts import DatasetSpec
     from harness.locations import Locations
     from harness.registry import Registry
 
@@ -51,7 +53,7 @@ class Library:
         """Loads a dataset.
 
         Raises:
-            PluginError: no plugin offers it.
+            PluginError: no plugin offers it, or the plugin gives no rows.
             DataError: its rows are missing or unreadable, or unusable and `strict` was asked for.
         """
         if name not in self._loaded:
@@ -66,11 +68,14 @@ class Library:
         if spec.load is None:
             raise DataError(f"The dataset {name!r} has neither `load` nor `parts`: a plugin error.")
         try:
-            dataset = build_dataset(name, card, spec.load(self._locations))
+            dataset = build_dataset(name, card, _rows(spec, self._locations))
         except HarnessError:
             raise
         except OSError as problem:
-            raise DataError(f"The dataset {name!r} cannot be read: {problem}") from problem
+            raise DataError(
+                f"The dataset {name!r} of the plugin {self._registry.datasets.owner(name)!r} "
+                f"cannot be read: {problem}"
+            ) from problem
         for who, known in self._elements:
             dataset = dataset.knowing_only(known, who)
         if self._strict and dataset.problems:
@@ -78,6 +83,23 @@ class Library:
         if not len(dataset):
             raise DataError(f"The dataset {name!r} has no usable row. {_unusable(dataset)}")
         return dataset.limited(self._limit) if self._limit else dataset
+
+
+def _rows(spec: DatasetSpec, locations: Locations) -> Iterator[Mapping[str, Any]]:
+    """Asks the plugin for its rows, one by one."""
+    load = spec.load
+    assert load is not None
+    action = f"loading the dataset {spec.name!r}"
+    rows = call(load, locations, action=action, returns=Iterable)
+    with using(load, action):
+        for number, row in enumerate(rows, start=1):
+            if not isinstance(row, Mapping):
+                raise Breach(
+                    load,
+                    f"The dataset {spec.name!r}: `load` must return mappings (dicts), but row "
+                    f"{number} is {type(row).__name__}: {row!r}.",
+                )
+            yield row
 
 
 def _unusable(dataset: Dataset, shown: int = 5) -> str:

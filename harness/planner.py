@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.benchmark import Benchmark
+from harness.blame import call
 from harness.configurations import (
     Configuration,
     configure,
@@ -17,7 +18,7 @@ from harness.configurations import (
     resolve_protocol,
     resolve_strategy,
 )
-from harness.contracts import Split, Stage
+from harness.contracts import PretrainedWeights, Split, Stage
 from harness.errors import BenchmarkError
 from harness.ledger import check_plan
 from harness.library import Library
@@ -153,9 +154,7 @@ class _Planner:
         training = self.benchmark.training_for(stage.dataset, stage.training)
         if model.head.fit is not None:  # what concerns gradients alone must not change its key
             training = TrainingSettings()
-        weights = (
-            model.backbone.find_pretrained(self.locations) if stage.start == "pretrained" else None
-        )
+        weights = _find_weights(model, self.locations) if stage.start == "pretrained" else None
         members = self._members(stage.dataset, target, previous, protocol, splits, model)
         alongside = tuple(
             AlongsideRows(
@@ -334,6 +333,16 @@ class _Planner:
                 )
             )
         return scorings
+
+
+def _find_weights(model: Model, locations: Locations) -> PretrainedWeights:
+    weights: PretrainedWeights = call(
+        model.backbone.find_pretrained,
+        locations,
+        action=f"looking for weights of the backbone {model.backbone_choice.name!r}",
+        returns=PretrainedWeights,
+    )
+    return weights
 
 
 def _title(stage: Stage, parent: StageNode | None) -> str:

@@ -1,21 +1,20 @@
-"""Finds plugins, checks everything they hand over, and resolves names. pluggy checks none of it."""
+"""Finds plugins, holds them to the contract, and resolves the names of what they offer."""
 
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import pluggy
 
 from harness import hookspecs
+from harness.blame import describe, root_of
+from harness.catalogue import BrokenPlugin, Catalogue
 from harness.contracts import (
     BackboneSpec,
     DatasetSpec,
@@ -24,70 +23,15 @@ from harness.contracts import (
     ProtocolSpec,
     TransferSpec,
 )
-from harness.errors import PluginError, did_you_mean
+from harness.errors import PluginError
+from harness.inspection import Refused, ask, check_hooks
 
 ENTRY_POINT_GROUP = "harness"
 
+DISTRIBUTION = "paraisite-harness"
+"""Whose plugins are the built-in ones."""
+
 OBSERVER_HOOKS = ("stage_started", "epoch_finished", "stage_finished", "cell_finished")
-
-Spec = TypeVar("Spec", BackboneSpec, DatasetSpec, HeadSpec, MetricSpec, ProtocolSpec, TransferSpec)
-
-
-@dataclass(frozen=True)
-class BrokenPlugin:
-    """A plugin found but not usable: its name and what happened, with file and line."""
-
-    name: str
-    problem: str
-
-
-class Catalogue(Mapping[str, Spec], Generic[Spec]):
-    """Everything of one kind that plugins offer, by name."""
-
-    def __init__(self, kind: str, broken: Sequence[BrokenPlugin]) -> None:
-        self.kind = kind
-        self._specs: dict[str, Spec] = {}
-        self._owner: dict[str, str] = {}
-        self._broken = broken
-
-    def add(self, spec: Spec, plugin: str) -> None:
-        """Adds one spec.
-
-        Raises:
-            PluginError: another plugin already offers that name.
-        """
-        if spec.name in self._specs:
-            raise PluginError(
-                f"Two plugins offer the {self.kind} {spec.name!r}: {self._owner[spec.name]!r} and "
-                f"{plugin!r}. Uninstall one, or rename the {self.kind} in one of them."
-            )
-        self._specs[spec.name] = spec
-        self._owner[spec.name] = plugin
-
-    def owner(self, name: str) -> str:
-        """Name of the plugin that offers `name`."""
-        return self._owner[name]
-
-    def __getitem__(self, name: str) -> Spec:
-        if name not in self._specs:
-            raise PluginError(self._unknown(name))
-        return self._specs[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._specs
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._specs)
-
-    def __len__(self) -> int:
-        return len(self._specs)
-
-    def _unknown(self, name: str) -> str:
-        text = f"Unknown {self.kind} {name!r}.{did_you_mean(name, self._specs)}"
-        for plugin in self._broken:
-            text += f"\nThis plugin failed to load: {plugin.name}: {plugin.problem}"
-
-        return text
 
 
 class Registry:
@@ -96,11 +40,22 @@ class Registry:
     Attributes:
         datasets, backbones, heads, transfers, protocols, metrics: catalogues by name; looking up
             an unknown name raises `PluginError` with a suggestion.
+        plugins: the modules or objects that were loaded as plugins, by name.
+        built_in: names of those among them that come with the harness.
         broken: installed plugins that failed to load. They cost nothing unless their things are
             asked for.
     """
 
     def __init__(self, plugin_files: Sequence[Path] = ()) -> None:
+        """Loads the installed plugins, then the files.
+
+        Raises:
+            PluginError: a file cannot be used, or offers a name that is taken. (An installed
+                plugin that cannot be used is in `broken`; a name that two of them offer is in
+                `contested` of its catalogue.)
+        """
+        self.plugins: dict[str, object] = {}
+        self.built_in: set[str] = set()
         self.broken: list[BrokenPlugin] = []
         self.manager = pluggy.PluginManager("harness")
         self.manager.add_hookspecs(hookspecs)
@@ -110,10 +65,12 @@ class Registry:
         self.transfers: Catalogue[TransferSpec] = Catalogue("transfer", self.broken)
         self.protocols: Catalogue[ProtocolSpec] = Catalogue("protocol", self.broken)
         self.metrics: Catalogue[MetricSpec] = Catalogue("metric", self.broken)
-        for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
+        for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=_order):
             self._load_entry_point(entry)
         for path in plugin_files:
-            self._register(_import_file(path), str(path))
+            plugin, name = _import_file(path), str(path)
+            self._register(plugin, name)
+            self.plugins[name] = plugin
 
     def catalogues(self) -> tuple[Catalogue[Any], ...]:
         """All catalogues, in the order in which a benchmark file names them."""
@@ -135,26 +92,58 @@ class Registry:
             )
 
     def _load_entry_point(self, entry: EntryPoint) -> None:
+        """Loads an installed plugin; whatever it does (it may even exit), the harness goes on."""
+        name = entry.name
+        if name in self.plugins and entry.dist:  # two authors may well choose one name
+            name = f"{name} ({entry.dist.name})"
         try:
             plugin = entry.load()
-        except Exception as problem:  # any plugin may raise anything; it must not take us down
-            self.broken.append(BrokenPlugin(entry.name, _where_it_broke(problem)))
-            return
-        try:
-            self._register(plugin, entry.name)
-        except _HookRaised as raised:
-            self.broken.append(BrokenPlugin(entry.name, str(raised)))
+            self._register(plugin, name, contest=True)
+        except Refused as refusal:
+            self.broken.append(BrokenPlugin(name, str(refusal)))
+        except (Exception, SystemExit) as problem:
+            self.broken.append(BrokenPlugin(name, describe(problem, _place(entry))))
+        else:
+            self.plugins[name] = plugin
+            if _is_built_in(entry):
+                self.built_in.add(name)
 
-    def _register(self, plugin: object, name: str) -> None:
-        _check_hooks(plugin, name)
+    def _register(self, plugin: object, name: str, contest: bool = False) -> None:
+        """Takes in all that a plugin offers, or nothing of it.
+
+        Args:
+            plugin: module or object with hooks.
+            name: of the plugin.
+            contest: names that are taken become nobody's; they are an error otherwise.
+
+        Raises:
+            PluginError: the plugin breaks the contract, or a name is taken.
+        """
+        check_hooks(plugin, name)
+        root = root_of(plugin)
         offers = [
-            (catalogue, self._offers(plugin, name, hook, spec_type))
+            (catalogue, spec)
             for hook, spec_type, catalogue in self._offer_hooks()
+            for spec in ask(plugin, name, hook, spec_type, root)
         ]
-        for catalogue, specs in offers:
-            for spec in specs:
-                catalogue.add(spec, name)
-        self.manager.register(plugin, name)
+        if not contest:
+            for catalogue, spec in offers:
+                catalogue.refuse_taken(spec.name, name)
+        self._tell_pluggy(plugin, name)
+        for catalogue, spec in offers:
+            catalogue.add(spec, name)
+
+    def _tell_pluggy(self, plugin: object, name: str) -> None:
+        other = self.manager.get_name(plugin)
+        if other is not None or self.manager.has_plugin(name):
+            raise Refused(f"Plugin {name!r} is registered already, as {other or name!r}.")
+        try:
+            self.manager.register(plugin, name)
+            self.manager.check_pending()
+        except pluggy.PluginValidationError as problem:
+            if self.manager.has_plugin(name):
+                self.manager.unregister(name=name)
+            raise Refused(f"Plugin {name!r}: {problem}") from problem
 
     def _offer_hooks(self) -> list[tuple[str, type[Any], Catalogue[Any]]]:
         return [
@@ -166,62 +155,26 @@ class Registry:
             ("register_metrics", MetricSpec, self.metrics),
         ]
 
-    @staticmethod
-    def _offers(plugin: object, name: str, hook: str, spec_type: type[Any]) -> list[Any]:
-        function = getattr(plugin, hook, None)
-        if function is None:
-            return []
-        try:
-            specs = list(function())
-        except Exception as problem:
-            where = _where_it_broke(problem)
-            raise _HookRaised(f"Plugin {name!r}: {hook}() raised {where}") from problem
-        for spec in specs:
-            if not isinstance(spec, spec_type):
-                raise PluginError(
-                    f"Plugin {name!r}: {hook}() must return {spec_type.__name__} objects, "
-                    f"but returned {type(spec).__name__}: {spec!r}."
-                )
-        return specs
+
+def _order(entry: EntryPoint) -> tuple[bool, str]:
+    """The built-in plugins first, so that they have the names that the README calls them by."""
+    return not _is_built_in(entry), entry.name
 
 
-class _HookRaised(PluginError):
-    """A hook raised: fatal for a plugin the user named, a note for an installed one."""
+def _is_built_in(entry: EntryPoint) -> bool:
+    return entry.dist is not None and entry.dist.name == DISTRIBUTION
 
 
-def _known_hooks() -> set[str]:
-    return {name for name in vars(hookspecs) if hasattr(getattr(hookspecs, name), "harness_spec")}
-
-
-def _check_hooks(plugin: object, name: str) -> None:
-    """Refuses a misspelt hook and one without its marker, which pluggy would ignore silently."""
-    known = _known_hooks()
-    for attribute in dir(plugin):
-        marked = hasattr(getattr(plugin, attribute, None), "harness_impl")
-        if marked and attribute not in known:
-            raise PluginError(
-                f"Plugin {name!r} implements {attribute!r}, which is no hook."
-                f"{did_you_mean(attribute, known)}"
-            )
-        if attribute in known and not marked:
-            raise PluginError(
-                f"Plugin {name!r} defines {attribute!r} without the marker: put @hookimpl "
-                "(from harness import hookimpl) above it."
-            )
-        if marked:
-            _check_arguments(getattr(plugin, attribute), attribute, name)
-
-
-def _check_arguments(function: Callable[..., Any], hook: str, plugin: str) -> None:
-    expected = list(inspect.signature(getattr(hookspecs, hook)).parameters)
-    parameters = inspect.signature(function).parameters.values()
-    given = [p.name for p in parameters if p.default is p.empty]
-    if given != expected:
-        raise PluginError(
-            f"Plugin {plugin!r}: the hook {hook}({', '.join(given)}) must take "
-            f"{' and '.join(map(repr, expected)) or 'no argument'}: "
-            f"write {hook}({', '.join(expected)})."
-        )
+def _place(entry: EntryPoint) -> Path | None:
+    """Folder or file of an installed plugin that cannot be imported, where that can be known."""
+    try:
+        found = importlib.util.find_spec(entry.module.partition(".")[0])
+    except (ImportError, ValueError, AttributeError):
+        return None
+    if found is None or not found.origin:
+        return None
+    path = Path(found.origin).resolve()
+    return path.parent if found.submodule_search_locations else path
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -235,15 +188,8 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as problem:
-        raise PluginError(f"The plugin file {path} failed: {_where_it_broke(problem)}") from problem
+    except (Exception, SystemExit) as problem:
+        del sys.modules[module_name]
+        what = describe(problem, path.resolve())
+        raise PluginError(f"The plugin file {path} failed: {what}") from problem
     return module
-
-
-def _where_it_broke(problem: Exception) -> str:
-    """Returns `Type: message (file, line n)` of the innermost frame."""
-    frames = traceback.extract_tb(problem.__traceback__)
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    if isinstance(problem, SyntaxError) and problem.filename:
-        where = f" ({problem.filename}, line {problem.lineno})"
-    return f"{type(problem).__name__}: {problem}{where}"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from harness.blame import call
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """The identity of one table entry."""
+    """The identity of one table entry.
+
+    Attributes:
+        backbone: its name with its settings, as tables show it.
+        head: likewise.
+        transfer: likewise, or `BASELINE`.
+        protocol: likewise.
+        train_on: the dataset that the last stage fits.
+        test_on: the dataset whose test rows are scored.
+    """
 
     backbone: str
     head: str
@@ -63,9 +75,17 @@ def score_run(
         values: dict[str, Any] = {"n": int(rows.sum()), "failed": failed}
         for name, metric in metrics.items():
             usable = values["n"] > 0 and not failed
-            values[name] = metric.function(target[rows], prediction[rows]) if usable else math.nan
+            values[name] = _value(metric, target[rows], prediction[rows]) if usable else math.nan
         scores[subset] = values
     return scores
+
+
+def _value(
+    metric: MetricSpec, target: NDArray[np.float64], prediction: NDArray[np.float64]
+) -> float:
+    action = f"computing the metric {metric.name!r}"
+    value: float = call(metric.function, target, prediction, action=action, returns=Real)
+    return value
 
 
 def score_stored(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.blame import Breach, call
 from harness.contracts import ProtocolRules, Scaler, Split
 from harness.errors import DataError
 from harness.seeds import derive_seed
@@ -44,10 +45,15 @@ class Splits:
 
     def _single(self, dataset: str, run: int) -> Split:
         formulas = self._library[dataset].formulas
+        seed = derive_seed(self._seed, "split", dataset, run)
         try:
-            split = self._rules.split(formulas, run, derive_seed(self._seed, "split", dataset, run))
+            action = f"splitting the dataset {dataset!r} for run {run}"
+            split: Split = call(
+                self._rules.split, formulas, run, seed, action=action, returns=Split
+            )
         except DataError as problem:
             raise DataError(f"The dataset {dataset!r} cannot be split: {problem}") from None
+        _check_split(split, len(formulas), self._rules)
         return split
 
     def _joint(self, dataset: str, run: int) -> Split:
@@ -96,7 +102,13 @@ class Splits:
 
     def scaler_rows(self, split: Split) -> Indices:
         """Returns the rows on which that scaler is fitted."""
-        return self._rules.scaler_rows(split)
+        rows: Indices = call(
+            self._rules.scaler_rows,
+            split,
+            action="choosing the rows of the scaler",
+            returns=np.ndarray,
+        )
+        return rows
 
     def labels(self, dataset: str, run: int, decoder: Scaler) -> Floats:
         """Returns κ (W/(m·K)) of every row as the protocol lets it be seen through `decoder`."""
@@ -105,5 +117,28 @@ class Splits:
         for part in self._library.parts(dataset):
             own = self.scaler(part, self.of(part, run))
             positions = whole.positions_of(part)
-            labels[positions] = self._rules.labels(whole.kappa[positions], own, decoder)
+            labels[positions] = call(
+                self._rules.labels,
+                whole.kappa[positions],
+                own,
+                decoder,
+                action=f"labelling the dataset {part!r}",
+                returns=np.ndarray,
+            )
         return labels
+
+
+def _check_split(split: Split, size: int, rules: ProtocolRules) -> None:
+    """Refuses what is no split of that many rows.
+
+    Raises:
+        PluginError: names the method that made it.
+    """
+    for side, rows in vars(split).items():
+        whole = isinstance(rows, np.ndarray) and rows.ndim == 1 and rows.dtype.kind in "iu"
+        if not whole or (len(rows) and not 0 <= rows.min() <= rows.max() < size):
+            raise Breach(
+                rules.split,
+                f"{type(rules).__qualname__}.split gave {rows!r} as {side} rows: expected a numpy "
+                f"array of row positions, whole numbers from 0 to {size - 1}.",
+            )

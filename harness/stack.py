@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
+from harness.blame import using
 from harness.contracts import Arrays, Backbone, Invariance, Layers, Pool
 from harness.errors import PluginError
 
@@ -224,7 +225,8 @@ class Stacked(Backbone):
 
     def encode(self, crystal: Crystal) -> dict[str, NDArray[Any]]:
         """Turns one crystal into arrays."""
-        return self._encode(crystal)
+        with using(self._encode, f"encoding the crystal {crystal.formula!r}"):
+            return self._encode(crystal)
 
     def pool(self, encodings: Sequence[Arrays], device: torch.device) -> Pool:
         """Keeps the encodings as they are; batches are collated when they are asked for."""
@@ -241,7 +243,8 @@ class Stacked(Backbone):
             seed = torch.randint(2**63 - 1, (), generator=generator)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(seed))
-                models.append(self._factory())
+                with using(self._factory, "making a model"):
+                    models.append(self._factory())
         return _StackedModule(models, self.width)
 
 
@@ -265,13 +268,17 @@ class _CollatingPool(Pool):
         """Collates each member's crystals; the mask says which places are taken."""
         return [
             (
-                _to_device(self._collate([self._encodings[i] for i in own[own >= 0]]), self._device)
+                _to_device(self._collated(own[own >= 0]), self._device)
                 if (own >= 0).any()
                 else None,
                 own >= 0,
             )
             for own in rows
         ]
+
+    def _collated(self, rows: Indices) -> Any:
+        with using(self._collate, "collating a batch"):
+            return self._collate([self._encodings[i] for i in rows])
 
 
 class _StackedModule(nn.Module):

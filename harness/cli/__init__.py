@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -16,7 +18,7 @@ from harness.cli.plugins import plugins
 from harness.cli.run import run
 from harness.cli.table import table
 from harness.cli.verify import verify
-from harness.errors import HarnessError
+from harness.errors import HarnessError, PluginError
 
 app = typer.Typer(
     name="harness",
@@ -34,14 +36,26 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+@dataclass
+class _Wishes:
+    """What the options before the command ask for."""
+
+    traceback: bool = False
+
+
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
+    show_traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where in the code an error comes from.")
+    ] = False,
 ) -> None:
     """Holds the options of the command as a whole."""
+    context.ensure_object(_Wishes).traceback = show_traceback
 
 
 app.command()(run)
@@ -53,15 +67,33 @@ app.add_typer(plugins, name="plugins")
 app.command()(doctor)
 
 USER_ERROR = 2
+OUR_ERROR = 1
 
 
 def main() -> None:
-    """Runs the command line; user errors print without a traceback and exit with status 2."""
+    """Runs the command line.
+
+    Errors of users and of plugins print without a traceback, unless it is asked for, and exit with
+    status 2. What is left is a bug of ours: it prints one, and exits with status 1.
+    """
     # Idle threads of torch spin by default: beside one other busy process that costs a factor of
     # ten. Must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wishes = _Wishes()
     try:
-        app()
+        app(obj=wishes)
     except HarnessError as problem:
+        if wishes.traceback:
+            traceback.print_exception(problem)
         print(f"error: {problem}", file=sys.stderr)
+        if isinstance(problem, PluginError) and problem.__cause__ and not wishes.traceback:
+            print("`harness --traceback …` shows where.", file=sys.stderr)
         sys.exit(USER_ERROR)
+    except Exception:
+        traceback.print_exc()
+        print(
+            f"This is a bug in the harness (paraisite-harness {__version__}): "
+            "please report it, with the lines above.",
+            file=sys.stderr,
+        )
+        sys.exit(OUR_ERROR)

@@ -18,17 +18,22 @@ def list_datasets(plugin: PluginOption = None, json: JsonOption = False) -> None
     """List the datasets that plugins offer, from their cards; loads no rows."""
     from harness.cli.output import print_json, print_table
     from harness.dataset import Card
+    from harness.errors import DataError
     from harness.registry import Registry
 
     registry = Registry(plugin or ())
     rows = []
     for name, spec in registry.datasets.items():
-        card = Card.read(spec.card)
+        try:
+            card = Card.read(spec.card)
+            size, title = card.rows, card.title
+        except DataError as problem:  # of one plugin; the others are shown
+            size, title = None, f"unusable: {problem}"
         rows.append(
             {
                 "name": name,
-                "rows": card.rows if card.rows is not None else "",
-                "title": card.title,
+                "rows": size if size is not None else "",
+                "title": title,
                 "parts": " + ".join(spec.parts),
                 "plugin": registry.datasets.owner(name),
             }

@@ -39,6 +39,11 @@ def doctor(
         *_datasets(registry, locations),
         *_weights(registry, locations),
         *(_row("plugin", b.name, f"failed: {b.problem}") for b in registry.broken),
+        *(
+            _row(catalogue.kind, name, f"contested: {problem}")
+            for catalogue in registry.catalogues()
+            for name, problem in catalogue.contested.items()
+        ),
         _row("folder", "cache", locations.cache),
     ]
     if json:

@@ -1,0 +1,70 @@
+"""Makes the modules of a model, and holds what they put out to the shapes of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from harness.blame import Breach, call
+
+if TYPE_CHECKING:
+    from harness.plan import Model
+
+
+def build_backbone(model: Model, generators: Sequence[torch.Generator]) -> nn.Module:
+    """Makes the stacked backbone, one member per generator.
+
+    Raises:
+        PluginError: what the backbone returned is no module. So does its `forward`, where it does
+            not return `members × batch × width`.
+    """
+    action = f"building the backbone {model.backbone_choice.name!r}"
+    module: nn.Module = call(model.backbone.build, generators, action=action, returns=nn.Module)
+    members, width = len(generators), model.backbone.width
+
+    def check(module: nn.Module, batch: Any, output: Any) -> None:
+        shape = _shape(output)
+        if len(shape) != 3 or (shape[0], shape[2]) != (members, width):
+            _refuse(module, output, f"embeddings, {members} members × batch × width {width}")
+
+    module.register_forward_hook(check)
+    return module
+
+
+def build_head(model: Model, generators: Sequence[torch.Generator]) -> nn.Module:
+    """Makes a stacked head that is trained by gradient, one member per generator.
+
+    Raises:
+        PluginError: what the head returned is no module. So does its `forward`, where it does not
+            return `members × batch`.
+    """
+    assert model.head.make is not None
+    module: nn.Module = call(
+        model.head.make,
+        model.head_settings,
+        model.backbone.width,
+        generators,
+        action=f"making the head {model.head_choice.name!r}",
+        returns=nn.Module,
+    )
+
+    def check(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+        members, batch, _ = inputs[0].shape
+        if _shape(output) != (members, batch):
+            _refuse(module, output, f"scaled targets, {members} members × batch {batch}")
+
+    module.register_forward_hook(check)
+    return module
+
+
+def _shape(output: Any) -> tuple[int, ...]:
+    return tuple(output.shape) if isinstance(output, torch.Tensor) else ()
+
+
+def _refuse(module: nn.Module, output: Any, expected: str) -> None:
+    name = type(module).__name__
+    given = f"shape {_shape(output)}" if _shape(output) else type(output).__name__
+    raise Breach(module.forward, f"{name}.forward must return {expected}, but returned {given}.")
