@@ -6,7 +6,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test slow lint format types bench check clean
+.PHONY: help run test slow lint format types docs bench check clean
 
 help: ## show these lines
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ format: $(READY) ## ruff: mend what it can
 
 types: $(READY) ## mypy --strict on harness and plugins
 	@$(BIN)/mypy
+
+docs: $(READY) ## write harness/docs/hooks.md again, from the source
+	@$(BIN)/python -m harness.hook_reference
 
 bench: $(READY) ## speed and memory, measured (takes minutes)
 	@$(BIN)/pytest tests/benchmarks -m ""
@@ -64,5 +67,5 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	@echo "Installing what pyproject.toml asks for, at the versions of constraints.txt (some minutes the first time) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[dev,matgl]'
+	  --constraint constraints.txt --editable '.[dev,matgl,dgl]'
 	@touch $@

@@ -1,0 +1,190 @@
+"""Published weights of M3GNet: found, read strictly, and believed only after verification.
+
+Three traps lie in the published file (`M3GNet-MP-2018.6.1-Eform/state.pt`, matgl, BSD-3). Its keys
+carry the prefix `model.`, and those of Set2Set have since been renamed, so that a lenient
+`load_state_dict` loads little or nothing and says nothing. And it was trained when matgl added the
+message of a bond to the atom the bond *ends* at, while its angles are those at the atom it *starts*
+from; matgl ≥ 3 adds it to the latter and computes energies from this file that are wrong by 0.3
+eV/atom in the mean. Unlike MEGNet's, these weights cannot be rewritten for that convention, since
+the features of the two directions of a bond differ: `messages_into = "destination"` is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness import Arrays, Crystal, Locations, PretrainedWeights, WeightsError
+from harness_matgl.graphs import collate
+from harness_matgl.networks import M3gnetNetwork, make_m3gnet
+from harness_matgl.settings import M3gnetSettings
+
+STATE_FILE = "state.pt"
+PREFIX = "model."
+HUB_OWNER = "materialyze"
+
+PUBLISHED = M3gnetSettings()
+"""The settings of the published weights (`model.json` beside them) are the defaults."""
+
+ENERGY_MEAN, ENERGY_STD = -1.65459073, 1.07266128
+"""Formation energy = output · std + mean, in eV/atom (`model.json` beside the weights)."""
+
+TOLERANCE = 1e-5
+"""Largest deviation from a reference energy, in eV/atom, that counts as equal."""
+
+REFERENCE = Path(__file__).with_name("data") / "reference.json"
+
+
+def check_settings(settings: M3gnetSettings) -> None:
+    """Refuses settings that the published weights were not trained with.
+
+    Raises:
+        WeightsError: says which settings are needed.
+    """
+    if settings.weights != PUBLISHED.weights:
+        raise WeightsError(
+            f"Weights {settings.weights!r} cannot be verified: reference energies are known for "
+            f"{PUBLISHED.weights!r} only. Set weights to that name."
+        )
+    needed = [f"{k} = {v!r}" for k, v in PUBLISHED if getattr(settings, k) != v]
+    if needed:
+        raise WeightsError(
+            f"The weights {PUBLISHED.weights!r} do not fit these settings of m3gnet; they need "
+            f"{', '.join(needed)}. Set that, or use a transfer strategy that starts from 'random'."
+        )
+
+
+def find(name: str, locations: Locations) -> PretrainedWeights:
+    """Finds published weights: in the folders for weights, else on the Hugging Face hub.
+
+    Raises:
+        WeightsError: they are nowhere; the message names every place and the remedy.
+    """
+    tried = [path / STATE_FILE for folder in locations.weights for path in (folder / name, folder)]
+    for path in tried:
+        if path.is_file():
+            return _describe(name, path)
+    looked = ", ".join(map(str, tried)) or "no folder is set"
+    remedy = (
+        f"Put the published file where it is looked for: DIR/{name}/{STATE_FILE}, with DIR given "
+        "by --weights-dir or $HARNESS_WEIGHTS."
+    )
+    if locations.offline:
+        raise WeightsError(
+            f"Weights {name!r} not found. Looked for: {looked}; not on the Hugging Face hub, since "
+            f"the harness is offline ($HARNESS_OFFLINE). {remedy}"
+        )
+    try:
+        from huggingface_hub import hf_hub_download  # comes with matgl
+
+        fetched = hf_hub_download(repo_id=f"{HUB_OWNER}/{name}", filename=STATE_FILE)
+        return _describe(name, Path(fetched))
+    except Exception as error:  # the hub's client raises many kinds, all of them "not there"
+        raise WeightsError(
+            f"Weights {name!r} not found. Looked for: {looked}; then on the Hugging Face hub, "
+            f"{HUB_OWNER}/{name}: {type(error).__name__}: {error} {remedy}"
+        ) from error
+
+
+def _describe(name: str, path: Path) -> PretrainedWeights:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return PretrainedWeights(name=name, path=path, digest=digest, seen=name.partition("-")[2])
+
+
+def read(path: Path, settings: M3gnetSettings) -> M3gnetNetwork:
+    """Reads a file of tensors and nothing else into a whole network.
+
+    Raises:
+        WeightsError: the file is missing or damaged, holds something other than tensors, or not
+            exactly the tensors of this network.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise WeightsError(
+            f"{path} cannot be read as a file of tensors ({type(error).__name__}: {error}). "
+            "Fetch the published file again."
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise WeightsError(f"{path} holds a {type(state).__name__}: expected names and tensors.")
+    network = make_m3gnet(settings)
+    # Constants of the settings, which the file does not hold.
+    buffers = {name for name, _ in network.named_buffers()}
+    constants = {name: t for name, t in network.state_dict().items() if name in buffers}
+    try:
+        network.load_state_dict(constants | _translate(state), strict=True)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path} does not fit the architecture, and nothing was loaded: {error}. Fetch the "
+            "published file again."
+        ) from error
+    return network
+
+
+def _translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Puts the tensors of the published file under the names, and in the order, of the network.
+
+    A name without the prefix stays as no name of the network, so that it is refused.
+    """
+    translated = {}
+    for key, tensor in state.items():
+        name = key.removeprefix(PREFIX) if key.startswith(PREFIX) else f"no {PREFIX} in {key}"
+        name = name.replace("readout.set2set.", "readout.")
+        # The network takes the atom that is updated first; the file, the one the bond starts from.
+        if name.endswith(("node_update_func.layers.0.weight", "node_update_func.gates.0.weight")):
+            width = PUBLISHED.node_embedding
+            start, end, bond = tensor.tensor_split([width, 2 * width], 1)
+            tensor = torch.cat([end, start, bond], 1)
+        translated[name] = tensor
+    return translated
+
+
+def verify(
+    network: M3gnetNetwork,
+    weights: PretrainedWeights,
+    encode: Callable[[Crystal], Arrays],
+) -> float:
+    """Checks that a whole network gives the formation energies of reference crystals.
+
+    Returns:
+        The largest deviation, in eV/atom.
+
+    Raises:
+        WeightsError: an energy is not what the original code computes from the published weights.
+    """
+    rows = json.loads(REFERENCE.read_text(encoding="utf-8"))["crystals"]
+    found = formation_energy(network, [encode(_crystal(row)) for row in rows])
+    expected = torch.tensor([row["energy"] for row in rows], dtype=torch.float64)
+    off = (found - expected).abs().nan_to_num(torch.inf)
+    worst = int(off.argmax())
+    if off[worst] > TOLERANCE:
+        raise WeightsError(
+            f"{weights.path}: verification failed: {rows[worst]['name']} is off by "
+            f"{float(off[worst]):.3g} eV/atom (expected {rows[worst]['energy']:.5f}, tolerance "
+            f"{TOLERANCE:g}). These are not the published weights {weights.name!r}, or the file "
+            "is damaged: fetch it again."
+        )
+    return float(off[worst])
+
+
+def formation_energy(network: M3gnetNetwork, encodings: list[Arrays]) -> Tensor:
+    """Returns formation energies in eV/atom, one per crystal, of a network with its last layers."""
+    with torch.no_grad():
+        output: Tensor = network(collate(encodings))
+    return output.squeeze(-1).double() * ENERGY_STD + ENERGY_MEAN
+
+
+def _crystal(row: Mapping[str, Any]) -> Crystal:
+    return Crystal(
+        lattice=np.array(row["lattice"], np.float64),
+        species=tuple(row["species"]),
+        frac_coords=np.array(row["frac_coords"], np.float64),
+    )
