@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import SYMBOLS, Backbone, CrystalGraph, DataError, build_graph
+from harness import Backbone, CrystalGraph, build_graph
+from harness_megnet.elements import ELEMENTS, check_elements, number_elements
 from harness_megnet.settings import MegnetSettings
 
 if TYPE_CHECKING:
@@ -17,13 +18,6 @@ if TYPE_CHECKING:
 
     from harness import Crystal, Locations, PretrainedWeights
     from harness_megnet.pool import GraphPool
-
-ELEMENTS: tuple[str, ...] = tuple(
-    symbol for symbol in SYMBOLS[:94] if symbol not in ("Po", "At", "Rn", "Fr", "Ra")
-)
-"""The 89 elements in the order of the published embedding (`matgl.config.DEFAULT_ELEMENTS`)."""
-
-_NUMBER = {symbol: number for number, symbol in enumerate(ELEMENTS)}
 
 
 class MegnetBackbone(Backbone):
@@ -55,16 +49,11 @@ class MegnetBackbone(Backbone):
         Raises:
             DataError: an element is unknown, or the crystal has no graph.
         """
-        unknown = sorted(set(crystal.species) - self.elements)
-        if unknown:
-            raise DataError(
-                f"{crystal.formula}: megnet does not know {', '.join(unknown)}; it knows the 89 "
-                "elements from H to Pu without Po, At, Rn, Fr and Ra. Leave the row out."
-            )
+        check_elements(crystal, "megnet")
         graph = build_graph(crystal, self.settings.cutoff_angstrom, self.settings.collapse)
         length, edge_length = np.unique(graph.distance, return_inverse=True)
         return {
-            "species": np.array([_NUMBER[symbol] for symbol in graph.species], np.int16),
+            "species": number_elements(graph.species),
             "multiplicity": graph.multiplicity,
             "length": length,
             "src": graph.src,
@@ -109,7 +98,8 @@ class MegnetBackbone(Backbone):
         import torch
 
         from harness_megnet.module import Megnet
-        from harness_megnet.verification import read_reference, verify
+        from harness_megnet.reference import read_reference
+        from harness_megnet.verification import verify
         from harness_megnet.weights import check, fill, read
 
         if not isinstance(module, Megnet):

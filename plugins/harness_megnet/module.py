@@ -205,6 +205,8 @@ class Megnet(nn.Module):
         self.edge_encoder = Mlp(generators, [settings.gaussians, *settings.dense_widths])
         self.node_encoder = Mlp(generators, [settings.node_embedding, *settings.dense_widths])
         self.state_encoder = Mlp(generators, [STATE_WIDTH, *settings.dense_widths])
+        # What it multiplies is zero for every crystal: published, but nothing to train.
+        self.state_encoder[0].weight.requires_grad_(False)
         self.blocks = [f"block{i + 1}" for i in range(settings.blocks)]
         for name in self.blocks:
             self.add_module(name, Block(generators, settings, first=name == self.blocks[0]))

@@ -1,4 +1,4 @@
-"""Settings of the backbone `megnet`; the published architecture is the default."""
+"""Settings of `megnet` and `megnet-dgl`; the published architecture is the default."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Convention = Literal["destination", "source"]
 """Which end of an edge its message is averaged into."""
 
 
-class MegnetSettings(Settings):
-    """What a benchmark file may set for `megnet`.
+class NetworkSettings(Settings):
+    """The network and its weights: all that a benchmark file may set for `megnet-dgl`.
 
     Source of the defaults: Chen et al., Chem. Mater. 31, 3564 (2019), doi
     10.1021/acs.chemmater.9b01294, as in the published file `MEGNet-MP-2018.6.1-Eform`.
@@ -21,12 +21,8 @@ class MegnetSettings(Settings):
 
     cutoff_angstrom: PositiveFloat = 4.0
     """Longest bond, in Å."""
-    collapse: bool = True
-    """Keep one node per class of atoms that the model cannot tell apart: exact, and faster."""
     weights: str = "MEGNet-MP-2018.6.1-Eform"
     """Name of the published weights that a stage starting from `pretrained` loads."""
-    convention: Literal["destination", "source", "auto"] = "destination"
-    """Which convention the weights were trained with; `auto` lets the verification decide."""
 
     node_embedding: PositiveInt = 16
     """Width of the embedding of elements."""
@@ -56,3 +52,12 @@ class MegnetSettings(Settings):
                 f"{self.update_widths[-1]}: blocks are residual, so these must be equal"
             )
         return self
+
+
+class MegnetSettings(NetworkSettings):
+    """What a benchmark file may set for `megnet`."""
+
+    collapse: bool = True
+    """Keep one node per class of atoms that the model cannot tell apart: exact, and faster."""
+    convention: Literal["destination", "source", "auto"] = "destination"
+    """Which convention the weights were trained with; `auto` lets the verification decide."""

@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from torch import Tensor
 
 from harness import Locations, PretrainedWeights, WeightsError
-from harness_megnet.module import Megnet
-from harness_megnet.settings import Convention
+
+if TYPE_CHECKING:
+    from harness_megnet.module import Megnet
+    from harness_megnet.settings import Convention
 
 STATE_FILE = "state.pt"
 PREFIX = "model."
@@ -172,27 +175,53 @@ def check(state: Tensors, module: Megnet, path: Path) -> None:
     Raises:
         WeightsError: says which keys are missing, unexpected or of another shape.
     """
-    expected = slots(module)
+    check_shapes(state, {key: slot.shape for key, slot in slots(module).items()}, path)
+    check_centres(state, module.centres, path)
+
+
+def check_shapes(state: Tensors, expected: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """Refuses a file that does not hold exactly these tensors.
+
+    Args:
+        state: what was read.
+        expected: shapes by key.
+        path: of the file, for the message.
+
+    Raises:
+        WeightsError: says which keys are missing, unexpected or of another shape.
+    """
     if not state.keys() & expected.keys():
         _explain_prefix(state, expected, path)
     problems = [f"missing {key}" for key in sorted(expected.keys() - state.keys())]
     problems += [f"unexpected {key}" for key in sorted(state.keys() - expected.keys())]
     problems += [
-        f"{key} has shape {tuple(state[key].shape)}, expected {slot.shape}"
-        for key, slot in expected.items()
-        if key in state and tuple(state[key].shape) != slot.shape
+        f"{key} has shape {tuple(state[key].shape)}, expected {shape}"
+        for key, shape in expected.items()
+        if key in state and tuple(state[key].shape) != shape
     ]
-    if not problems and not torch.allclose(state[CENTRES], module.centres.cpu()):
-        problems = [f"{CENTRES} are not the centres of the settings"]
     if problems:
-        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise WeightsError(
-            f"{path} does not fit the architecture: {'; '.join(problems[:5])}{more}. Nothing was "
-            "loaded. Check the name of the weights, and settings that change the architecture."
-        )
+        _refuse(path, problems)
 
 
-def _explain_prefix(state: Tensors, expected: Mapping[str, Slot], path: Path) -> None:
+def check_centres(state: Tensors, centres: Tensor, path: Path) -> None:
+    """Refuses a file whose bond lengths are expanded about other centres.
+
+    Raises:
+        WeightsError: they are not those of the settings.
+    """
+    if not torch.allclose(state[CENTRES], centres.cpu()):
+        _refuse(path, [f"{CENTRES} are not the centres of the settings"])
+
+
+def _refuse(path: Path, problems: Sequence[str]) -> NoReturn:
+    more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+    raise WeightsError(
+        f"{path} does not fit the architecture: {'; '.join(problems[:5])}{more}. Nothing was "
+        "loaded. Check the name of the weights, and settings that change the architecture."
+    )
+
+
+def _explain_prefix(state: Tensors, expected: Container[str], path: Path) -> None:
     """Says so where only the prefix of the keys is wrong."""
     for key in state:
         if PREFIX + key in expected:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from harness.crystal import Crystal
 from harness.errors import DataError
-from harness_megnet.backbone import ELEMENTS, MegnetBackbone
+from harness_megnet.backbone import MegnetBackbone
+from harness_megnet.elements import ELEMENTS
 from harness_megnet.pool import GraphPool
 from harness_megnet.settings import MegnetSettings
 from harness_megnet.sparse import Bags, Matrix, Sets, attend, product
@@ -54,7 +55,8 @@ NINE = np.random.default_rng(0).integers(0, len(CRYSTALS), (9, 4))
 
 
 def gradients(module: nn.Module, loss: Tensor) -> list[Tensor]:
-    return list(torch.autograd.grad(loss, list(module.parameters()), materialize_grads=True))
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return list(torch.autograd.grad(loss, trained, materialize_grads=True))
 
 
 def assert_close(one: Tensor, other: Tensor) -> None:

@@ -19,8 +19,9 @@ from harness.errors import WeightsError
 from harness.locations import Locations
 from harness_megnet.backbone import MegnetBackbone
 from harness_megnet.module import Megnet
+from harness_megnet.reference import read_reference
 from harness_megnet.settings import MegnetSettings
-from harness_megnet.verification import formation_energy, read_reference
+from harness_megnet.verification import formation_energy
 from harness_megnet.weights import PREFIX, fill, read
 
 CPU = torch.device("cpu")
