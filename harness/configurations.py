@@ -10,7 +10,7 @@ from harness.benchmark import Choice, check_settings
 from harness.blame import Breach, call
 from harness.contracts import Backbone, Layers, ProtocolRules, Stage, Target, TransferSpec
 from harness.errors import BenchmarkError, HarnessError, PluginError
-from harness.plan import Model, Rules
+from harness.plan import Model, Rules, optional
 from harness.scores import BASELINE
 from harness.trainable import find_trainable
 
@@ -70,6 +70,10 @@ def resolve_model(backbone: Choice, head: Choice, registry: Registry) -> Model:
     settings = check_settings(spec.settings, backbone.settings, f"backbone {backbone.name!r}")
     head_spec = registry.heads[head.name]
     head_settings = check_settings(head_spec.settings, head.settings, f"head {head.name!r}")
+    code = [
+        registry.code_digest(catalogue.owner(name))
+        for catalogue, name in ((registry.backbones, backbone.name), (registry.heads, head.name))
+    ]
     return Model(
         backbone,
         call(
@@ -82,7 +86,9 @@ def resolve_model(backbone: Choice, head: Choice, registry: Registry) -> Model:
         {
             "backbone": [backbone.name, settings.model_dump(mode="json")],
             "head": [head.name, head_settings.model_dump(mode="json")],
+            **optional(code=code if any(code) else None),
         },
+        code[0],
     )
 
 

@@ -372,7 +372,13 @@ class TransferSpec:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Row positions of one run: training, validation and test."""
+    """Row positions of one run.
+
+    Attributes:
+        train: rows to fit.
+        validation: rows that choose the epoch.
+        test: rows to score.
+    """
 
     train: Indices
     validation: Indices

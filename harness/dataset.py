@@ -29,7 +29,21 @@ _KNOWN_SYMBOLS = frozenset(SYMBOLS)
 
 
 class Card(Settings):
-    """What is known about a dataset, read from its TOML card; unknown keys are refused."""
+    """What is known about a dataset, read from its TOML card; unknown keys are refused.
+
+    Attributes:
+        title: one line for lists.
+        target: the key of the target in a row.
+        unit: of the target; one of `UNITS`.
+        temperature_kelvin: at which the targets hold.
+        method: how they were measured or computed.
+        rows: how many there are, usable or not.
+        notes: what a user should know.
+        url: where the data come from.
+        licence: of the data.
+        citation: what to cite.
+        files: checksums of files to download, by name.
+    """
 
     title: str
     target: str = "kappa"

@@ -216,11 +216,11 @@ class _Engine:
         }
 
     def _pool(self, dataset: Dataset, model: Model) -> Pool:
-        key = (dataset.digest, identity(model.backbone))
+        key = (dataset.digest, f"{identity(model.backbone)} {model.backbone_code}")
         if key not in self._pools:
-            encodings = load_encodings(
-                model.backbone, dataset.crystals, self.plan.locations.cache / "encodings"
-            )
+            # Encodings of other code, of this plugin or of another that also says `v1`, lie apart.
+            folder = self.plan.locations.cache / "encodings" / model.backbone_code
+            encodings = load_encodings(model.backbone, dataset.crystals, folder)
             with using(model.backbone.pool, f"packing the crystals of {dataset.name!r}"):
                 self._pools[key] = model.backbone.pool(encodings, self.device)
         return self._pools[key]

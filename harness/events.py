@@ -9,9 +9,15 @@ from harness.scores import Cell
 
 @dataclass(frozen=True)
 class StageStarted:
-    """A stage begins; `done` of `total` stages of this run are finished.
+    """A stage begins.
 
-    `epochs` is 0 where the head is fitted in closed form.
+    Attributes:
+        key: of the stage: the hash of what determines its outcome.
+        title: what it fits and where it starts, as `Dataset1 (after AFLOW)`.
+        members: runs that are trained side by side.
+        epochs: it will make; 0 where the head is fitted in closed form.
+        done: stages that are finished, of this run of the command.
+        total: stages that this run of the command has to do.
     """
 
     key: str
@@ -27,8 +33,12 @@ class EpochFinished:
     """One epoch of a stage is done.
 
     Attributes:
+        key: of the stage.
+        title: of the stage.
         epoch: from 1.
-        score: each member's validation score by the protocol's selection metric, called `metric`.
+        epochs: of the stage.
+        metric: name of the metric that chooses the epoch.
+        score: each member's validation score by that metric.
         skipped: each member's updates left out so far because its loss was not finite.
         fraction: share of the training work of the whole run that is done, 0 … 1.
     """
@@ -45,7 +55,15 @@ class EpochFinished:
 
 @dataclass(frozen=True)
 class StageFinished:
-    """A stage's artefact is on disk."""
+    """A stage's artefact is on disk.
+
+    Attributes:
+        key: of the stage.
+        title: of the stage.
+        seconds: it took to train.
+        done: stages that are finished, this one included.
+        total: stages that this run of the command has to do.
+    """
 
     key: str
     title: str
@@ -56,6 +74,10 @@ class StageFinished:
 
 @dataclass(frozen=True)
 class CellFinished(Cell):
-    """The results of one cell are on disk."""
+    """The results of one cell, named by the labels that stand in tables, are on disk.
+
+    Attributes:
+        runs: number of its runs.
+    """
 
     runs: int

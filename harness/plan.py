@@ -40,7 +40,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A backbone with a head, resolved."""
+    """A backbone with a head, resolved.
+
+    Attributes:
+        settings: all that determines what it is, the code of plugins that are not built in
+            included; part of the key of its stages.
+        backbone_code: digest of the code of the backbone's plugin; see `Registry.code_digest`.
+    """
 
     backbone_choice: Choice
     backbone: Backbone
@@ -49,6 +55,7 @@ class Model:
     head: HeadSpec
     head_settings: Any
     settings: Mapping[str, Any]
+    backbone_code: str
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Sequence
+from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -75,6 +76,23 @@ class Registry:
     def catalogues(self) -> tuple[Catalogue[Any], ...]:
         """All catalogues, in the order in which a benchmark file names them."""
         return tuple(catalogue for _, _, catalogue in self._offer_hooks())
+
+    def code_digest(self, plugin: str) -> str:
+        """Names the source of a plugin, so that a stage trained by other code is another stage.
+
+        Returns:
+            16 hexadecimal digits that depend on every Python file of the plugin (of its top-level
+            package, or the one file); empty for built-in plugins, which have the harness's version.
+        """
+        root = None if plugin in self.built_in else root_of(self.plugins[plugin])
+        if root is None:
+            return ""
+        digest = sha256()
+        for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+            if path != root:
+                digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+            digest.update(path.read_bytes())
+        return digest.hexdigest()[:16]
 
     def add_observer(self, observer: object) -> None:
         """Adds an object with observer hooks, checked like a plugin.

@@ -331,8 +331,8 @@ class _StackedModule(nn.Module):
             if buffer._version != version:
                 raise PluginError(
                     f"{type(self.model).__name__}: forward changed the buffer {name!r}, which all "
-                    "members share. Use layers without running statistics (LayerNorm, GroupNorm, "
-                    "or BatchNorm with track_running_stats=False)."
+                    "members share. Use LayerNorm or GroupNorm (BatchNorm with "
+                    "track_running_stats=False would mix the rows of a batch instead)."
                 )
 
 

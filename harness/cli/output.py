@@ -21,6 +21,18 @@ def print_json(content: Any) -> None:
     print(json.dumps(content, indent=1, ensure_ascii=False, default=str))
 
 
+def print_markdown(text: str) -> None:
+    """Prints Markdown: laid out for a terminal, as it is into a log or a pipe."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    if console.is_terminal:
+        console.print(Markdown(text))
+    else:
+        print(text, end="")
+
+
 PROSE_WIDTH = 80
 """Columns that free text takes in a log or a pipe; a terminal has a width of its own."""
 

@@ -286,3 +286,44 @@ def test_a_prefix_that_names_nothing_is_found_before_anything_is_trained(
     )
     with pytest.raises(BenchmarkError, match=r"'bakbone' matches no.*Did you mean 'backbone'"):
         planned(plugins=[path], transfers=["typo"])
+
+
+# --- code ----------------------------------------------------------------------------------------
+
+HEAD = """
+from harness import HeadSpec, Settings, hookimpl
+
+def fit(settings, rows):
+    return lambda embeddings: embeddings[:, 0] * 0 + {answer}
+
+@hookimpl
+def register_heads():
+    return [HeadSpec("mine", "for tests", Settings, fit=fit)]
+"""
+
+
+def test_other_code_of_a_plugin_is_another_stage(planned, tmp_path: Path) -> None:
+    """Results of a model that was edited since are never shown as those of the one there now."""
+    path = tmp_path / "mine.py"
+
+    def key(answer: int) -> str:
+        path.write_text(HEAD.format(answer=answer))
+        return planned(plugins=[path], heads=["mine"]).stages[0].key
+
+    assert key(1) != key(2)
+    assert key(1) == key(1)
+
+
+def test_the_same_code_elsewhere_is_the_same_stage(planned, tmp_path: Path) -> None:
+    keys = set()
+    for folder in ("here", "there"):
+        path = tmp_path / folder / "mine.py"
+        path.parent.mkdir()
+        path.write_text(HEAD.format(answer=1))
+        keys.add(planned(plugins=[path], heads=["mine"]).stages[0].key)
+    assert len(keys) == 1
+
+
+def test_built_in_plugins_have_the_version_of_the_harness_and_no_digest() -> None:
+    registry = Registry()
+    assert {registry.code_digest(name) for name in registry.built_in} == {""}
