@@ -54,6 +54,8 @@ from .locations import shipped as shipped
 from .neutral import find_neutral as find_neutral
 from .neutral import read_neutral as read_neutral
 from .neutral import write_neutral as write_neutral
+from .published_weights import find_published as find_published
+from .published_weights import read_tensors as read_tensors
 from .registry import Registry as Registry
 from .seeds import derive_seed as derive_seed
 from .stack import Stacked as Stacked

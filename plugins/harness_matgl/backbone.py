@@ -12,7 +12,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from harness import Layers, PluginError, Settings, Stacked
+from harness import Layers, PluginError, Settings, Stacked, find_published
 from harness_matgl.graphs import ELEMENTS, collate, encode
 from harness_matgl.settings import M3gnetSettings, TensornetSettings
 
@@ -107,10 +107,10 @@ class M3gnetBackbone(_MatglBackbone):
             WeightsError: the settings are not those of the weights, or they are in none of the
                 folders and cannot be downloaded.
         """
-        from harness_matgl.weights import check_settings, find
+        from harness_matgl.weights import check_settings
 
         check_settings(self.settings)
-        return find(self.settings.weights, locations)
+        return find_published(self.settings.weights, locations)
 
     def load_pretrained(self, module: nn.Module, weights: PretrainedWeights) -> dict[str, Any]:
         """Copies the published weights into every member, once they are verified.

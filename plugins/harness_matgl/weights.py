@@ -1,4 +1,4 @@
-"""Published weights of M3GNet: found, read strictly, and believed only after verification.
+"""Published weights of M3GNet: read strictly, and believed only after verification.
 
 Three traps lie in the published file (`M3GNet-MP-2018.6.1-Eform/state.pt`, matgl, BSD-3). Its keys
 carry the prefix `model.`, and those of Set2Set have since been renamed, so that a lenient
@@ -11,9 +11,7 @@ the features of the two directions of a bond differ: `messages_into = "destinati
 
 from __future__ import annotations
 
-import hashlib
 import json
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,14 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import Arrays, Crystal, Locations, PretrainedWeights, WeightsError
+from harness import Arrays, Crystal, PretrainedWeights, WeightsError, read_tensors
 from harness_matgl.graphs import collate
 from harness_matgl.networks import M3gnetNetwork, make_m3gnet
 from harness_matgl.settings import M3gnetSettings
 
-STATE_FILE = "state.pt"
 PREFIX = "model."
-HUB_OWNER = "materialyze"
 
 PUBLISHED = M3gnetSettings()
 """The settings of the published weights (`model.json` beside them) are the defaults."""
@@ -62,43 +58,6 @@ def check_settings(settings: M3gnetSettings) -> None:
         )
 
 
-def find(name: str, locations: Locations) -> PretrainedWeights:
-    """Finds published weights: in the folders for weights, else on the Hugging Face hub.
-
-    Raises:
-        WeightsError: they are nowhere; the message names every place and the remedy.
-    """
-    tried = [path / STATE_FILE for folder in locations.weights for path in (folder / name, folder)]
-    for path in tried:
-        if path.is_file():
-            return _describe(name, path)
-    looked = ", ".join(map(str, tried)) or "no folder is set"
-    remedy = (
-        f"Put the published file where it is looked for: DIR/{name}/{STATE_FILE}, with DIR given "
-        "by --weights-dir or $HARNESS_WEIGHTS."
-    )
-    if locations.offline:
-        raise WeightsError(
-            f"Weights {name!r} not found. Looked for: {looked}; not on the Hugging Face hub, since "
-            f"the harness is offline ($HARNESS_OFFLINE). {remedy}"
-        )
-    try:
-        from huggingface_hub import hf_hub_download  # comes with matgl
-
-        fetched = hf_hub_download(repo_id=f"{HUB_OWNER}/{name}", filename=STATE_FILE)
-        return _describe(name, Path(fetched))
-    except Exception as error:  # the hub's client raises many kinds, all of them "not there"
-        raise WeightsError(
-            f"Weights {name!r} not found. Looked for: {looked}; then on the Hugging Face hub, "
-            f"{HUB_OWNER}/{name}: {type(error).__name__}: {error} {remedy}"
-        ) from error
-
-
-def _describe(name: str, path: Path) -> PretrainedWeights:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return PretrainedWeights(name=name, path=path, digest=digest, seen=name.partition("-")[2])
-
-
 def read(path: Path, settings: M3gnetSettings) -> M3gnetNetwork:
     """Reads a file of tensors and nothing else into a whole network.
 
@@ -106,15 +65,7 @@ def read(path: Path, settings: M3gnetSettings) -> M3gnetNetwork:
         WeightsError: the file is missing or damaged, holds something other than tensors, or not
             exactly the tensors of this network.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise WeightsError(
-            f"{path} cannot be read as a file of tensors ({type(error).__name__}: {error}). "
-            "Fetch the published file again."
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise WeightsError(f"{path} holds a {type(state).__name__}: expected names and tensors.")
+    state = read_tensors(path)
     network = make_m3gnet(settings)
     # Constants of the settings, which the file does not hold.
     buffers = {name for name, _ in network.named_buffers()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import Backbone, CrystalGraph, build_graph
+from harness import Backbone, CrystalGraph, build_graph, find_published, read_tensors
 from harness_megnet.elements import ELEMENTS, check_elements, number_elements
 from harness_megnet.settings import MegnetSettings
 
@@ -82,9 +82,7 @@ class MegnetBackbone(Backbone):
         Raises:
             WeightsError: they are in none of the folders, and cannot be downloaded.
         """
-        from harness_megnet.weights import find
-
-        return find(self.settings.weights, locations)
+        return find_published(self.settings.weights, locations)
 
     def load_pretrained(self, module: nn.Module, weights: PretrainedWeights) -> dict[str, Any]:
         """Copies the published weights into every member.
@@ -100,11 +98,11 @@ class MegnetBackbone(Backbone):
         from harness_megnet.module import Megnet
         from harness_megnet.reference import read_reference
         from harness_megnet.verification import verify
-        from harness_megnet.weights import check, fill, read
+        from harness_megnet.weights import check, fill
 
         if not isinstance(module, Megnet):
             raise TypeError(f"expected the module that `build` makes, got {type(module).__name__}")
-        state = read(weights.path)
+        state = read_tensors(weights.path)
         check(state, module, weights.path)
         # On a stack of one, on the CPU, so that a refused file leaves the module as it was.
         single = Megnet(self.settings, len(ELEMENTS), [torch.Generator()])

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import Arrays, Crystal, CrystalGraph, PluginError, Stacked, build_graph
+from harness import (
+    Arrays,
+    Crystal,
+    CrystalGraph,
+    PluginError,
+    Stacked,
+    build_graph,
+    find_published,
+    read_tensors,
+)
 from harness_megnet.elements import ELEMENTS, check_elements, number_elements
 from harness_megnet.settings import NetworkSettings
 
@@ -112,9 +121,7 @@ class MegnetDglBackbone(Stacked):
         Raises:
             WeightsError: they are in none of the folders, and cannot be downloaded.
         """
-        from harness_megnet.weights import find
-
-        return find(self.settings.weights, locations)
+        return find_published(self.settings.weights, locations)
 
     def load_pretrained(self, module: nn.Module, weights: PretrainedWeights) -> dict[str, Any]:
         """Copies the published weights into every member.
@@ -130,9 +137,8 @@ class MegnetDglBackbone(Stacked):
 
         from harness_megnet.dgl_weights import check, fill, verify
         from harness_megnet.reference import read_reference
-        from harness_megnet.weights import read
 
-        state = read(weights.path)
+        state = read_tensors(weights.path)
         check(state, module, weights.path)
         # On a stack of one, on the CPU, so that a refused file leaves the module as it was.
         single = self.build([torch.Generator()])

@@ -1,4 +1,4 @@
-"""Published weights: found, read, checked strictly, and put into a stack.
+"""Published weights: checked strictly, and put into a stack.
 
 Two traps lie in the published file (`MEGNet-MP-2018.6.1-Eform/state.pt`, matgl, BSD-3). Its keys
 carry the prefix `model.`, so that a lenient `load_state_dict` into a bare MEGNet loads nothing and
@@ -9,8 +9,6 @@ here, and nothing is believed before `harness_megnet.verification` has seen the 
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,87 +17,16 @@ from typing import TYPE_CHECKING, NoReturn
 import torch
 from torch import Tensor
 
-from harness import Locations, PretrainedWeights, WeightsError
+from harness import WeightsError
 
 if TYPE_CHECKING:
     from harness_megnet.module import Megnet
     from harness_megnet.settings import Convention
 
-STATE_FILE = "state.pt"
 PREFIX = "model."
 LAST_LAYER = f"{PREFIX}output_proj.layers.4"
 CENTRES = f"{PREFIX}bond_expansion.rbf.centers"
-HUB_OWNER = "materialyze"
 Tensors = Mapping[str, Tensor]
-
-
-# --- finding ----------------------------------------------------------------------------------
-
-
-def find(name: str, locations: Locations) -> PretrainedWeights:
-    """Finds published weights: in the folders for weights, else on the Hugging Face hub.
-
-    Raises:
-        WeightsError: they are nowhere; the message names every place and the remedy.
-    """
-    tried = [path for folder in locations.weights for path in (folder / name, folder)]
-    for folder in tried:
-        if (folder / STATE_FILE).is_file():
-            return _describe(name, folder / STATE_FILE)
-    looked = ", ".join(str(path / STATE_FILE) for path in tried) or "no folder is set"
-    remedy = (
-        f"Put the published file where it is looked for: DIR/{name}/{STATE_FILE}, with DIR given "
-        "by --weights-dir or $HARNESS_WEIGHTS."
-    )
-    if locations.offline:
-        raise WeightsError(
-            f"Weights {name!r} not found. Looked for: {looked}; not on the Hugging Face hub, since "
-            f"the harness is offline ($HARNESS_OFFLINE). {remedy}"
-        )
-    try:
-        return _describe(name, _download(name))
-    except Exception as error:  # the hub's client raises many kinds, all of them "not there"
-        raise WeightsError(
-            f"Weights {name!r} not found. Looked for: {looked}; then on the Hugging Face hub, "
-            f"{HUB_OWNER}/{name}: {type(error).__name__}: {error} {remedy}"
-        ) from error
-
-
-def _download(name: str) -> Path:
-    """Fetches the file from the hub into its client's own cache; needs the extra `matgl`."""
-    try:
-        from huggingface_hub import hf_hub_download
-    except ImportError as error:
-        raise WeightsError(
-            "downloading needs the package huggingface_hub: pip install 'paraisite-harness[matgl]'."
-        ) from error
-    return Path(hf_hub_download(repo_id=f"{HUB_OWNER}/{name}", filename=STATE_FILE))
-
-
-def _describe(name: str, path: Path) -> PretrainedWeights:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return PretrainedWeights(name=name, path=path, digest=digest, seen=name.partition("-")[2])
-
-
-# --- reading ----------------------------------------------------------------------------------
-
-
-def read(path: Path) -> dict[str, Tensor]:
-    """Reads a file of tensors and nothing else: pickled code in it is refused.
-
-    Raises:
-        WeightsError: the file is missing, damaged, or holds something other than tensors.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise WeightsError(
-            f"{path} cannot be read as a file of tensors ({type(error).__name__}: {error}). "
-            "Fetch the published file again."
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise WeightsError(f"{path} holds a {type(state).__name__}: expected names and tensors.")
-    return dict(state)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from harness.contracts import BackboneSpec, MetricSpec, PretrainedWeights, Scale
 from harness.crystal import Crystal
 from harness.errors import DataError, PluginError, WeightsError
 from harness.locations import Locations
+from harness.published_weights import read_tensors
 from harness.registry import Registry
 from harness.testing import BackboneCases
 from harness.training import StackData, fit
@@ -31,7 +32,7 @@ from harness_megnet.backbone import MegnetBackbone
 from harness_megnet.dgl_backbone import MegnetDglBackbone
 from harness_megnet.elements import ELEMENTS
 from harness_megnet.settings import MegnetSettings, NetworkSettings
-from harness_megnet.weights import CENTRES, LAST_LAYER, PREFIX, read, slots
+from harness_megnet.weights import CENTRES, LAST_LAYER, PREFIX, slots
 
 pytest.importorskip("dgl", reason="dgl is not installed: its wheels end with Python 3.11")
 
@@ -131,7 +132,7 @@ def test_energies_match_the_original_code_on_all_61_crystals(
     }
     module = load(backbone, published)
     batch = batch_of(backbone, [crystals[key] for key in wanted])
-    found = formation_energy(module, read(published), batch)[0].double()
+    found = formation_energy(module, read_tensors(published), batch)[0].double()
     expected = torch.tensor(list(wanted.values()), dtype=torch.float64)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
@@ -222,7 +223,7 @@ class TestPromises(BackboneCases):
 def test_the_names_in_the_published_file_are_those_of_the_model(published: Path) -> None:
     from harness_megnet.dgl_model import MegnetDgl
 
-    state = read(published)
+    state = read_tensors(published)
     for key in (f"{LAST_LAYER}.weight", f"{LAST_LAYER}.bias", CENTRES):
         del state[key]
     model = MegnetDgl(NetworkSettings(), len(ELEMENTS))
@@ -232,7 +233,7 @@ def test_the_names_in_the_published_file_are_those_of_the_model(published: Path)
 def test_every_member_holds_the_published_tensors(
     backbone: MegnetDglBackbone, published: Path
 ) -> None:
-    state, module = read(published), backbone.build(generators(3))
+    state, module = read_tensors(published), backbone.build(generators(3))
     weights = backbone.find_pretrained(at(published.parent))
     found = backbone.load_pretrained(module, weights)
     assert weights.name == NAME
@@ -322,7 +323,7 @@ def test_spoiled_weights_are_refused_and_the_module_stays(
     backbone: MegnetDglBackbone, published: Path, tmp_path: Path
 ) -> None:
     key = "model.blocks.1.conv.edge_func.layers.0.weight"
-    state = read(published)
+    state = read_tensors(published)
     source, destination, rest = state[key].tensor_split([32, 64], 1)
     spoiled = {
         "verification failed: .* is off by": torch.cat([destination, source, rest], 1),

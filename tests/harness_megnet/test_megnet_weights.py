@@ -17,12 +17,13 @@ from harness.contracts import PretrainedWeights
 from harness.crystal import Crystal
 from harness.errors import WeightsError
 from harness.locations import Locations
+from harness.published_weights import read_tensors
 from harness_megnet.backbone import MegnetBackbone
 from harness_megnet.module import Megnet
 from harness_megnet.reference import read_reference
 from harness_megnet.settings import MegnetSettings
 from harness_megnet.verification import formation_energy
-from harness_megnet.weights import PREFIX, fill, read
+from harness_megnet.weights import PREFIX, fill
 
 CPU = torch.device("cpu")
 NAME = "MEGNet-MP-2018.6.1-Eform"
@@ -75,7 +76,7 @@ def test_energies_match_the_original_code_on_all_61_crystals(
     assert len(reference) == 61
     found = energies(
         MegnetBackbone(MegnetSettings(collapse=collapse)),
-        read(published),
+        read_tensors(published),
         [crystals[row["dataset"], row["id"]] for row in reference],
     )
     expected = torch.tensor([row["eform"] for row in reference], dtype=torch.float64)
@@ -88,7 +89,7 @@ def test_the_shipped_table_is_what_the_published_weights_give(
 ) -> None:
     table = read_reference(NAME)
     backbone = MegnetBackbone(MegnetSettings(collapse=collapse))
-    found = energies(backbone, read(published), list(table.crystals))
+    found = energies(backbone, read_tensors(published), list(table.crystals))
     expected = torch.tensor(table.energies, dtype=torch.float64)
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
 
@@ -108,7 +109,7 @@ def test_every_member_holds_the_published_tensors(published: Path) -> None:
     module = backbone.build(generators(3))
     weights = backbone.find_pretrained(at(published.parents[1]))
     found = backbone.load_pretrained(module, weights)
-    state = read(published)
+    state = read_tensors(published)
     # All but the last layer (two tensors) and the centres of the expansion, which are settings.
     assert found["tensors"] == len(state) - 3 == len(list(module.parameters()))
     assert found["convention"] == "destination"
@@ -225,7 +226,7 @@ def test_spoiled_weights_are_refused_with_the_reason(
     published: Path, tmp_path: Path, spoiled: str
 ) -> None:
     spoil, message = SPOILED[spoiled]
-    torch.save(spoil(read(published)), tmp_path / "state.pt")
+    torch.save(spoil(read_tensors(published)), tmp_path / "state.pt")
     backbone = MegnetBackbone(MegnetSettings())
     module = backbone.build(generators(2))
     before = [parameter.clone() for parameter in module.parameters()]
@@ -239,7 +240,7 @@ def test_spoiled_weights_are_refused_with_the_reason(
 def test_weights_of_the_other_convention_are_converted_where_that_is_allowed(
     published: Path, tmp_path: Path, convention: str
 ) -> None:
-    torch.save(swap_ends(read(published)), tmp_path / "state.pt")
+    torch.save(swap_ends(read_tensors(published)), tmp_path / "state.pt")
     settings = MegnetSettings.model_validate({"convention": convention})
     converted, plain = MegnetBackbone(settings), MegnetBackbone(MegnetSettings())
     module, expected = converted.build(generators(1)), plain.build(generators(1))
@@ -262,7 +263,7 @@ def test_the_published_file_is_refused_as_one_of_the_other_convention(published:
 def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state.pt").write_bytes(content)
     with pytest.raises(WeightsError, match=r"state\.pt cannot be read as a file of tensors"):
-        read(tmp_path / "state.pt")
+        read_tensors(tmp_path / "state.pt")
 
 
 class Runs:
@@ -278,5 +279,5 @@ class Runs:
 def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path) -> None:
     torch.save(Runs(tmp_path / "ran"), tmp_path / "state.pt")
     with pytest.raises(WeightsError, match=r"state\.pt cannot be read as a file of tensors"):
-        read(tmp_path / "state.pt")
+        read_tensors(tmp_path / "state.pt")
     assert not (tmp_path / "ran").exists()
