@@ -1,17 +1,21 @@
-"""Heads: embedding → scaled target."""
+"""Heads: embedding → scaled target, by gradient; embedding → κ, in closed form."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
-from harness import HeadSpec, Settings, hookimpl
+from harness import FitRows, HeadSpec, PluginError, Predictor, SearchSpace, Settings, hookimpl
 
 if TYPE_CHECKING:
     import torch
+    from optuna.distributions import BaseDistribution
     from torch import nn
+
+PositiveFinite = Annotated[FiniteFloat, Field(gt=0)]
 
 
 class MlpSettings(Settings):
@@ -26,6 +30,82 @@ class MlpSettings(Settings):
     activation: Literal["relu", "softplus", "silu"] = "relu"
 
 
+class LinearSettings(Settings):
+    """The head `linear` has no settings."""
+
+
+class RidgeSettings(Settings):
+    """Settings of the head `ridge`.
+
+    Attributes:
+        alphas: penalties on the squared weights of standardised features, as in scikit-learn's
+            `Ridge`; the best in leave-one-out is taken. One alone is fixed.
+    """
+
+    alphas: Annotated[tuple[PositiveFinite, ...], Field(min_length=1)] = tuple(
+        10 ** (power / 2) for power in range(-6, 11)
+    )
+
+
+class GpSettings(Settings):
+    """Settings of the head `gp`; its features are standardised, and so is log10 κ.
+
+    Attributes:
+        kernel: `matern` (ν = 5/2: twice differentiable) or `rbf` (smooth), plus white noise.
+        noise: bounds of the variance of the noise, as a share of the variance of log10 κ.
+        restarts: of the search for the kernel's parameters, each from random ones.
+        kernel_rows: with more training rows than these, the kernel's parameters are chosen on a
+            random part of so many: a search takes dozens of steps of rows³ operations.
+        max_rows: with more training rows than these, a random part of so many is learnt from and
+            the others are left out: the fit takes rows² memory and rows³ operations, once.
+    """
+
+    kernel: Literal["matern", "rbf"] = "matern"
+    noise: tuple[PositiveFinite, PositiveFinite] = (1e-6, 10.0)
+    restarts: NonNegativeInt = 1
+    kernel_rows: PositiveInt = 500
+    max_rows: PositiveInt = 5000
+
+    @model_validator(mode="after")
+    def _order(self) -> GpSettings:
+        if self.noise[0] >= self.noise[1]:
+            raise ValueError(f"noise = {list(self.noise)}: expected [lower, upper], lower < upper")
+        return self
+
+
+@hookimpl
+def register_heads() -> list[HeadSpec]:
+    """Offers two heads trained by gradient and two fitted in closed form."""
+    return [
+        HeadSpec(
+            name="mlp",
+            summary="multilayer perceptron with any list of hidden layers (published: 450-350-350)",
+            settings=MlpSettings,
+            make=_make_mlp,
+            space=SearchSpace(_mlp_distributions, _settle_mlp),
+        ),
+        HeadSpec(
+            name="linear",
+            summary="one linear layer, trained by gradient",
+            settings=LinearSettings,
+            make=_make_linear,
+        ),
+        HeadSpec(
+            name="ridge",
+            summary="ridge regression for log κ, penalty by leave-one-out; needs the extra `heads`",
+            settings=RidgeSettings,
+            fit=_fit_ridge,
+        ),
+        HeadSpec(
+            name="gp",
+            summary="Gaussian process for log κ, with uncertainties; needs the extra `heads`",
+            settings=GpSettings,
+            fit=_fit_gp,
+            space=SearchSpace(_gp_distributions),
+        ),
+    ]
+
+
 def _make_mlp(
     settings: MlpSettings, width: int, generators: Sequence[torch.Generator]
 ) -> nn.Module:
@@ -34,14 +114,58 @@ def _make_mlp(
     return Mlp(generators, width, settings.hidden, settings.activation)
 
 
-@hookimpl
-def register_heads() -> list[HeadSpec]:
-    """Offers the multilayer perceptron."""
-    return [
-        HeadSpec(
-            name="mlp",
-            summary="multilayer perceptron with any list of hidden layers (published: 450-350-350)",
-            settings=MlpSettings,
-            make=_make_mlp,
+def _make_linear(
+    settings: LinearSettings, width: int, generators: Sequence[torch.Generator]
+) -> nn.Module:
+    return _make_mlp(MlpSettings(hidden=()), width, generators)
+
+
+def _fit_ridge(settings: RidgeSettings, rows: FitRows) -> Predictor:
+    _require_scikit_learn("ridge")
+    from harness_heads.ridge import fit_ridge
+
+    return fit_ridge(rows, **settings.model_dump())
+
+
+def _fit_gp(settings: GpSettings, rows: FitRows) -> Predictor:
+    _require_scikit_learn("gp")
+    from harness_heads.gaussian_process import fit_gaussian_process
+
+    return fit_gaussian_process(rows, **settings.model_dump())
+
+
+def _require_scikit_learn(head: str) -> None:
+    if find_spec("sklearn") is None:
+        raise PluginError(
+            f"The head {head!r} needs scikit-learn: "
+            "install the extra with `pip install 'paraisite-harness[heads]'`, "
+            "or take the head out of the benchmark file."
         )
-    ]
+
+
+# --- what a search may vary -------------------------------------------------------------------
+
+
+def _mlp_distributions() -> Mapping[str, BaseDistribution]:
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    return {
+        "layers": IntDistribution(1, 4),
+        "width": IntDistribution(16, 512, log=True),
+        "activation": CategoricalDistribution(("relu", "softplus", "silu")),
+    }
+
+
+def _settle_mlp(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Hidden layers of one width, `layers` of them."""
+    return {
+        "hidden": (values["width"],) * values["layers"],
+        "activation": values["activation"],
+    }
+
+
+def _gp_distributions() -> Mapping[str, BaseDistribution]:
+    """The kernel alone: its parameters, and `ridge`'s penalty, are chosen within the fit."""
+    from optuna.distributions import CategoricalDistribution
+
+    return {"kernel": CategoricalDistribution(("matern", "rbf"))}

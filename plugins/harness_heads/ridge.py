@@ -1,0 +1,39 @@
+"""Ridge regression for log10 κ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from harness import FitRows, Predictor
+from harness_heads.logarithm import decode_finite, scale_logs
+from harness_heads.threads import one_thread
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+def fit_ridge(rows: FitRows, alphas: Sequence[float]) -> Predictor:
+    """Fits scikit-learn's `RidgeCV` to features standardised on the training rows.
+
+    Args:
+        rows: training rows.
+        alphas: penalties to choose from, by the squared error of leave-one-out predictions.
+    """
+    scaler, targets = scale_logs(rows.kappa)
+    law = make_pipeline(StandardScaler(), RidgeCV(list(alphas)))  # writes into a list of one
+    with one_thread():
+        law.fit(rows.embeddings, targets)
+
+    def predict(embeddings: Floats) -> Floats:
+        with one_thread():
+            return decode_finite(scaler, law.predict(embeddings))
+
+    return predict

@@ -1,0 +1,43 @@
+"""The plugin: what it loads, what it asks for, and what a search may vary."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from harness import PluginError
+from harness_heads import register_heads
+
+HEADS = {spec.name: spec for spec in register_heads()}
+
+
+def test_the_plugin_loads_no_library_before_a_head_is_made() -> None:
+    code = (
+        "import sys, harness_heads as h; h.register_heads(); "
+        "assert not {'torch', 'sklearn', 'optuna', 'scipy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("head", ["ridge", "gp"])
+def test_without_scikit_learn_the_extra_is_named(head, fit, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(PluginError, match=rf"'{head}' needs .*paraisite-harness\[heads\]"):
+        fit(head, [[0.0], [1.0]], [1, 2])
+
+
+def test_a_search_varies_depth_width_and_activation_of_the_perceptron() -> None:
+    space = HEADS["mlp"].space
+    assert set(space.distributions()) == {"layers", "width", "activation"}
+    settled = space.settle({"layers": 3, "width": 64, "activation": "silu"})
+    assert HEADS["mlp"].settings(**settled).hidden == (64, 64, 64)
+    assert HEADS["mlp"].settings(**settled).activation == "silu"
+
+
+def test_a_search_varies_the_kernel_of_the_gaussian_process() -> None:
+    (name, kernels), *rest = HEADS["gp"].space.distributions().items()
+    assert not rest
+    found = {HEADS["gp"].settings(**{name: kernel}).kernel for kernel in kernels.choices}
+    assert found == {"matern", "rbf"}
