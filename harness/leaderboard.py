@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ class Leaderboard:
         settings: the benchmark as it was run.
         metrics: names, the first being the one shown by default.
         unusable: rows that could not be used, by dataset; only where there are any.
-        pretraining: (weights, what they were trained on) by transfer, where weights were used.
+        pretraining: (weights, what they were trained on) → the strategies that start from them.
         cells: every cell of the plan in table order, as mappings over `CELL`.
         runs: one row per cell, run and subset: the cell's columns, `run`, `train_share` (rows
             trained on, of all in the dataset), `test_share` (rows tested on, overlap or not, of all
@@ -46,7 +46,7 @@ class Leaderboard:
     settings: Mapping[str, Any]
     metrics: tuple[str, ...]
     unusable: Mapping[str, int]
-    pretraining: Mapping[str, tuple[str, str]]
+    pretraining: Mapping[tuple[str, str], tuple[str, ...]]
     cells: tuple[Mapping[str, str], ...]
     runs: pd.DataFrame
 
@@ -94,7 +94,7 @@ class Leaderboard:
             plan["benchmark"],
             metrics,
             {n: len(d["problems"]) for n, d in plan["datasets"].items() if d["problems"]},
-            {c["transfer"]: tuple(c["weights"]) for c in plan["cells"] if c.get("weights")},
+            _pretraining(plan["cells"]),
             tuple({column: cell[column] for column in CELL} for cell in plan["cells"]),
             pd.DataFrame(rows, columns=columns),
         )
@@ -197,6 +197,15 @@ class Leaderboard:
     ) -> pd.DataFrame:
         """The gain of every cell over its baseline, paired by run; see `statistics.gains`."""
         return gains(self.runs, metric.name, metric.higher_is_better, baseline, subset=subset)
+
+
+def _pretraining(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[str, ...]]:
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for cell in cells:
+        if cell.get("weights"):
+            name, seen = cell["weights"]
+            found.setdefault((name, seen), {})[cell["transfer"]] = None
+    return {weights: tuple(transfers) for weights, transfers in found.items()}
 
 
 def cell_text(row: Any, metric: str, digits: int, with_n: bool = False) -> str:

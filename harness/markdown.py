@@ -69,10 +69,10 @@ def _overlap_section(board: Leaderboard, metric: str) -> list[str]:
         "Test rows per run: " + ", ".join(f"{name} {n:.1f}" for name, n in sizes.items()) + ".",
         "",
     ]
-    for transfer, (weights, seen) in board.pretraining.items():
+    for (weights, seen), transfers in board.pretraining.items():
         lines += [
-            f"The weights `{weights}` ({transfer}) were trained on {seen or 'undeclared data'}: "
-            "the same materials, with other labels, may be among the test rows; that is not known "
+            f"The weights `{weights}` ({', '.join(transfers)}) were trained on "
+            f"{seen or 'undeclared data'}: the same materials, with other labels, may be among the test rows; that is not known "
             "row by row and not counted as overlap.",
             "",
         ]
