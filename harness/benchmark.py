@@ -149,7 +149,7 @@ class Benchmark(Settings):
             raw = tomllib.loads(text)
         except tomllib.TOMLDecodeError as problem:
             raise BenchmarkError(f"{path}: not valid TOML: {problem}") from None
-        origin = _Origin(path, text, tuple(_apply_override(raw, text) for text in overrides))
+        origin = _Origin(path, text, tuple(apply_override(raw, text) for text in overrides))
         raw.setdefault("name", _name_of(path.resolve()))
         benchmark: Benchmark = origin.check(cls, raw)
         for dataset, changes in benchmark.training_on.items():
@@ -197,7 +197,7 @@ def check_settings(model: type[Any], values: Mapping[str, Any], who: str) -> Any
         raise BenchmarkError("\n".join(lines)) from None
 
 
-def _apply_override(raw: dict[str, Any], override: str) -> tuple[str, ...]:
+def apply_override(raw: dict[str, Any], override: str) -> tuple[str, ...]:
     """Changes raw settings as `override` says; returns the path of the key it sets."""
     key, equals, value = override.partition("=")
     if not equals or not key.strip():

@@ -72,8 +72,8 @@ def _overlap_section(board: Leaderboard, metric: str) -> list[str]:
     for (weights, seen), transfers in board.pretraining.items():
         lines += [
             f"The weights `{weights}` ({', '.join(transfers)}) were trained on "
-            f"{seen or 'undeclared data'}: the same materials, with other labels, may be among the test rows; that is not known "
-            "row by row and not counted as overlap.",
+            f"{seen or 'undeclared data'}: the same materials, with other labels, may be among the "
+            "test rows; that is not known row by row and not counted as overlap.",
             "",
         ]
     if (whole["n"] == free["n"]).all():

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-from harness.cli.options import JsonOption, PluginOption
+from harness.cli.options import DataOption, JsonOption, PluginOption, WeightsOption
+from harness.scaffold import Kind
+
+if TYPE_CHECKING:
+    from harness.testing.runner import CaseResult
 
 plugins = typer.Typer(help="List plugins and what they offer.", no_args_is_help=True)
 
@@ -16,7 +26,7 @@ def _group() -> None:
 
 @plugins.command("list")
 def list_plugins(plugin: PluginOption = None, json: JsonOption = False) -> None:
-    """List everything that plugins offer, and plugins that failed to load."""
+    """List everything that plugins offer, and what of it cannot be used."""
     from harness.cli.output import print_json, print_table
     from harness.registry import Registry
 
@@ -31,10 +41,119 @@ def list_plugins(plugin: PluginOption = None, json: JsonOption = False) -> None:
         for catalogue in registry.catalogues()
         for name, spec in catalogue.items()
     ]
+    broken = [vars(plugin) for plugin in registry.broken]
+    contested = [
+        {"kind": catalogue.kind, "name": name, "problem": problem}
+        for catalogue in registry.catalogues()
+        for name, problem in catalogue.contested.items()
+    ]
     if json:
-        print_json({"offers": rows, "broken": [vars(broken) for broken in registry.broken]})
+        print_json({"offers": rows, "broken": broken, "contested": contested})
         return
     print_table("Plugins", rows)
-    if registry.broken:
-        rows = [vars(broken) for broken in registry.broken]
-        print_table("Failed to load", rows, prose=("problem",))
+    if broken:
+        print_table("Failed to load", broken, prose=("problem",))
+    if contested:
+        print_table("Offered by several plugins", contested, prose=("problem",))
+
+
+@plugins.command("docs")
+def show_docs(
+    page: Annotated[
+        str, typer.Argument(help="Which page; the index, which names all, unless given.")
+    ] = "index",
+) -> None:
+    """Show a page of the documentation for authors: tutorials, the hooks, footguns."""
+    from harness.cli.output import print_markdown
+    from harness.pages import read_page
+
+    print_markdown(read_page(page))
+
+
+@plugins.command("new")
+def write_new_plugin(
+    kind: Annotated[Kind, typer.Argument(help="What the plugin offers.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="Its name in benchmark files, as my-model.", show_default=False)
+    ],
+    folder: Annotated[
+        Path,
+        typer.Option("--dir", exists=True, file_okay=False, help="Where to make the folder NAME."),
+    ] = Path("."),
+) -> None:
+    """Write a small package that works as it is: a plugin, its tests, a README, an example."""
+    from harness.scaffold.package import write_plugin
+
+    written = write_plugin(kind, name, folder)
+    print(f"Wrote a {kind}, in {written.folder}:")
+    print(*(f"  {path}" for path in written.files), sep="\n")
+    print("\nTry it:")
+    print(f"  cd {shlex.quote(str(written.folder))}")
+    print("  pip install -e '.[test]'", "  pytest", sep="\n")
+    print(f"  harness plugins check {name}", "  harness run example", sep="\n")
+    print("\nIn a benchmark file:")
+    print(*(f"  {line}" for line in written.uses), sep="\n")
+
+
+@plugins.command()
+def check(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A plugin, its file, or a dataset, backbone, head, … by name.", show_default=False
+        ),
+    ],
+    plugin: PluginOption = None,
+    data_dir: DataOption = None,
+    weights_dir: WeightsOption = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting to check with, as width=8; may be repeated."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Check that plugins keep what they promise: run the conformance cases of their kinds."""
+    from rich.console import Console
+
+    from harness.locations import Locations
+    from harness.testing.runner import run_cases
+    from harness.testing.selection import select_cases
+
+    locations = Locations.of(data_dir, weights_dir)
+    selected = select_cases(name, plugin or (), settings or (), locations)
+    reports = []
+    with Console(stderr=True).status("") as status:
+        for kind, spec, cases in selected:
+            status.update(f"checking the {kind} {spec.name}")
+            reports.append((kind, spec.name, list(run_cases(cases, spec))))
+    if _print_reports(reports, json):
+        raise typer.Exit(1)
+
+
+def _print_reports(reports: Sequence[tuple[str, str, list[CaseResult]]], json: bool) -> bool:
+    """Prints what came out; returns whether anything failed."""
+    from harness.cli.output import print_json, print_table
+
+    results = [result for _, _, own in reports for result in own]
+    counts = Counter(result.outcome for result in results)
+    if json:
+        checked = [
+            {"kind": kind, "name": name, "cases": [vars(result) for result in own]}
+            for kind, name, own in reports
+        ]
+        print_json({"checked": checked, "outcomes": counts})
+    else:
+        for kind, name, own in reports:
+            rows = [
+                {
+                    "outcome": result.outcome,
+                    "case": result.case,
+                    "seconds": f"{result.seconds:.2f}",
+                    "why": "\n".join(filter(None, (result.message, result.place))),
+                }
+                for result in own
+            ]
+            print_table(f"{kind} {name!r}", rows, numeric=("seconds",), prose=("why",))
+        told = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
+        print(f"{told}, in {sum(result.seconds for result in results):.1f} s.")
+    return counts["failed"] + counts["error"] > 0
