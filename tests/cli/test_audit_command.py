@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness import api, cli
+from harness import api
 
 BENCHMARK = """
 title = "A toy"
@@ -42,17 +41,8 @@ def toy(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def audit(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Runs `harness audit` in this process; returns exit status, standard output and error."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["harness", "audit", *arguments, "--plugin", str(tiny)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        return int(ended.value.code or 0), output.out, output.err
-
-    return call
+def audit(tiny: Path, harness: Call) -> Call:
+    return lambda *arguments: harness("audit", *arguments, "--plugin", str(tiny))
 
 
 def test_tables_for_people(audit: Call, toy: Path) -> None:

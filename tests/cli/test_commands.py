@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import __version__, cli
+from harness import __version__
 
 BENCHMARK = """
 title = "A toy"
@@ -33,20 +33,6 @@ def toy(tmp_path: Path) -> str:
     (tmp_path / "toy").mkdir()
     (tmp_path / "toy" / "benchmark.toml").write_text(BENCHMARK)
     return str(tmp_path / "toy")
-
-
-@pytest.fixture
-def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Runs the command in this process; returns exit status, standard output and error."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        return int(ended.value.code or 0), output.out, output.err
-
-    return call
 
 
 def test_run_prints_progress_and_a_table(harness, toy: str, tiny: Path) -> None:

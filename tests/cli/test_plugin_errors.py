@@ -11,7 +11,7 @@ from textwrap import dedent
 
 import pytest
 
-from harness import __version__, cli
+from harness import __version__
 
 RAISING = """
 from pathlib import Path
@@ -25,20 +25,6 @@ def register_datasets():
     return [DatasetSpec("Sick", Path(CARD), load)]
 """
 HINT = "`harness --traceback …` shows where."
-
-
-@pytest.fixture
-def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Runs the command in this process; returns exit status, standard output and error."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        return int(ended.value.code or 0), output.out, output.err
-
-    return call
 
 
 @pytest.fixture

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from harness import cli
 from harness.scaffold import Kind
 
 
 @pytest.fixture
-def new(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Runs the command in this process; returns exit status, standard output and error."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["harness", "plugins", "new", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        return int(ended.value.code or 0), output.out, output.err
-
-    return call
+def new(harness):
+    return partial(harness, "plugins", "new")
 
 
 @pytest.mark.parametrize("kind", Kind)

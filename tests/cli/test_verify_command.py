@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from harness import api, cli
+from harness import api
 
 BENCHMARK = """
 train_on = ["Toy"]
@@ -37,17 +37,8 @@ def toy(tmp_path: Path, tiny: Path) -> Path:
 
 
 @pytest.fixture
-def verify(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Runs `harness verify` in this process; returns exit status, standard output and error."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["harness", "verify", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        return int(ended.value.code or 0), output.out, output.err
-
-    return call
+def verify(harness: Call) -> Call:
+    return partial(harness, "verify")
 
 
 def test_everything_agrees(verify: Call, toy: Path, tiny: Path) -> None:
