@@ -15,10 +15,11 @@ from harness.leaderboard import Leaderboard
 from harness.library import Library
 from harness.locations import Locations, shipped
 from harness.markdown import render_markdown
-from harness.plan import Plan, Scoring
+from harness.plan import Plan, Scoring, optional
 from harness.planner import plan
 from harness.published import read_published
 from harness.registry import Registry
+from harness.scores import DEFAULT
 from harness.store import PLAN_FILE, Store
 from harness.workers import workers
 
@@ -181,7 +182,7 @@ def describe(planned: Plan) -> dict[str, Any]:
     datasets = {
         data.name: data
         for scoring in planned.scorings
-        for stage in scoring.stage.chain
+        for stage in scoring.chain
         for data in (*stage.datasets, scoring.dataset)
     }
     return {
@@ -205,16 +206,24 @@ def describe(planned: Plan) -> dict[str, Any]:
                 **vars(scoring.cell),
                 "leak_free": scoring.protocol.rules.leak_free,
                 "weights": _weights_of(scoring),
-                "chain": [stage.key for stage in scoring.stage.chain],
+                "chain": [stage.key for stage in scoring.chain],
+                **optional(sources=_sources_of(scoring)),
             }
             for scoring in planned.scorings
         ],
     }
 
 
+def _sources_of(scoring: Scoring) -> list[list[tuple[str, int]]]:
+    """Per run, (stage, member) of what predicts; none where it is the last stage, run by run."""
+    if scoring.cell.tuning == DEFAULT:
+        return []
+    return [[(own.stage.key, own.index) for own in members] for members in scoring.sources]
+
+
 def _weights_of(scoring: Scoring) -> tuple[str, str] | None:
     """Name of the pretrained weights that a chain starts from, and of what they have seen."""
-    first = scoring.stage.chain[0].weights
+    first = scoring.sources[0][0].line[0].stage.weights
     return (first.name, first.seen) if first else None
 
 

@@ -91,11 +91,19 @@ def _cores() -> int:
 def print_plan(planned: Plan, json: bool) -> None:
     """Prints the graph of stages with sizes and a rough estimate of the time."""
     from harness.cli.output import print_json, print_table
+    from harness.plan import one_or_all
 
     stages = [_stage_facts(planned, stage) for stage in planned.stages]
     seconds = sum(stage.seconds for stage in planned.stages)
     if json:
-        cells = [{"key": s.key, "stage": s.stage.key, **vars(s.cell)} for s in planned.scorings]
+        cells = [
+            {
+                "key": scoring.key,
+                "stage": one_or_all([stage.key for stage in scoring.stages]),
+                **vars(scoring.cell),
+            }
+            for scoring in planned.scorings
+        ]
         print_json({"stages": stages, "cells": cells, "seconds": seconds})
         return
     same = {part for part in ("backbone", "head") if len({stage[part] for stage in stages}) == 1}
@@ -126,7 +134,7 @@ def _stage_facts(planned: Plan, stage: StageNode) -> dict[str, Any]:
         "after": stage.parent.key if stage.parent else "",
         "members": len(stage.members),
         "train rows": f"{stage.rows / len(stage.members):.0f}",
-        "epochs": None if stage.closed_form else stage.training.epochs,
+        "epochs": stage.epochs or None,
         "about": f"{stage.seconds / 60:.1f} min",
-        "cells": sum(scoring.stage is stage for scoring in planned.scorings),
+        "cells": sum(stage in scoring.stages for scoring in planned.scorings),
     }
