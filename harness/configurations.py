@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.benchmark import check_settings
+from harness.benchmark import Benchmark, check_settings
 from harness.blame import Breach, call
 from harness.choice import Choice
 from harness.contracts import Backbone, Layers, ProtocolRules, Stage, Target, TransferSpec
@@ -117,6 +117,32 @@ def resolve_model(backbone: Choice, head: Choice, registry: Registry) -> Model:
             **optional(code=code if any(code) else None),
         },
         code[0],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a benchmark names, resolved."""
+
+    models: tuple[Model, ...]
+    strategies: tuple[Strategy, ...]
+    protocols: tuple[Rules, ...]
+    baselines: tuple[Model, ...]
+
+
+def resolve(benchmark: Benchmark, registry: Registry) -> Parts:
+    """Looks up everything that a benchmark names besides datasets and metrics."""
+    return Parts(
+        strategies=tuple(resolve_strategy(choice, registry) for choice in benchmark.transfers),
+        protocols=tuple(resolve_protocol(choice, registry) for choice in benchmark.protocols),
+        models=tuple(
+            resolve_model(backbone, head, registry)
+            for backbone in benchmark.backbones
+            for head in benchmark.heads
+        ),
+        baselines=tuple(
+            resolve_model(own.backbone, own.head, registry) for own in benchmark.baselines
+        ),
     )
 
 

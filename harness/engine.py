@@ -25,10 +25,14 @@ from harness.workshop import Workshop, tensors_of
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.contracts import Floats
+    from harness.contracts import Floats, Indices
+    from harness.dataset import Dataset
     from harness.plan import MemberOf, Plan, Scoring, StageNode
     from harness.registry import Registry
     from harness.store import Store
+
+Predicted = tuple["Floats", "Floats | None"]
+"""κ in W/(m·K) of one member's rows, and the std of log10 κ where the head gives it."""
 
 CHECKPOINT_SECONDS = 30.0
 """Shortest time between two checkpoints of a stage: what a kill costs at most, and an epoch."""
@@ -204,14 +208,8 @@ class Engine:
         cell = CellFinished(**vars(scoring.cell), runs=len(scoring.runs))
         self._tell("cell_finished", cell)
 
-    def _predict(
-        self, node: StageNode, scoring: Scoring
-    ) -> dict[int, tuple[Floats, Floats | None]]:
-        """Returns what members predict, by their position in a stage.
-
-        Each predicts the test rows of its run: κ (W/(m·K)), and the std of log10 κ where the head
-        gives it.
-        """
+    def _predict(self, node: StageNode, scoring: Scoring) -> dict[int, Predicted]:
+        """Returns what members predict for the test rows of their run, by position in a stage."""
         wanted = {
             source.index: rows
             for sources, rows in zip(scoring.sources, scoring.rows, strict=True)
@@ -223,23 +221,46 @@ class Engine:
         model = self.workshop.modules(node)
         tensors, _ = self.store.read_stage(node.key)
         model.load_state_dict(tensors)
-        pool, device = self.workshop.pool(scoring.dataset, node.model), self.workshop.device
+        found = self._predict_rows(node, model, scoring.dataset, asked)
+        return {index: found[index] for index in wanted}
+
+    def _predict_rows(
+        self, node: StageNode, model: nn.ModuleDict, dataset: Dataset, asked: Sequence[Indices]
+    ) -> list[Predicted]:
+        """Returns what every member predicts for the rows it is asked for; nothing if for none."""
+        pool, device = self.workshop.pool(dataset, node.model), self.workshop.device
         if node.model.head.fit is None:
             scalers = [member.scaler for member in node.members]
             found = predict(model["backbone"], model["head"], pool, asked, scalers, device=device)
-            return {index: (found[index], None) for index in wanted}
+            return [(kappa, None) for kappa in found]
         own = self.workshop.pool(node.dataset, node.model)
         rows = [member.train for member in node.members]
         trained = embed(model["backbone"], own, rows, device=device)
         tested = embed(model["backbone"], pool, asked, device=device)
-        return {
-            index: self._predict_in_closed_form(node, index, trained[index], tested[index])
-            for index in wanted
-        }
+        return [
+            self._predict_in_closed_form(node, index, *pair)
+            if len(asked[index])
+            else (pair[1], None)
+            for index, pair in enumerate(zip(trained, tested, strict=True))
+        ]
+
+    def validate(self, node: StageNode) -> list[float]:
+        """Returns every member's score on its validation rows; for heads in closed form."""
+        model = self.workshop.modules(node)
+        self.workshop.start_weights(node, model)
+        asked = [member.validation for member in node.members]
+        metric = self.registry.metrics[node.protocol.rules.selection]
+        found = self._predict_rows(node, model, node.dataset, asked)
+        return [
+            float(metric.function(member.labels[member.validation], kappa))
+            if np.isfinite(kappa).all()
+            else math.nan
+            for member, (kappa, _) in zip(node.members, found, strict=True)
+        ]
 
     def _predict_in_closed_form(
         self, node: StageNode, index: int, trained: Floats, asked: Floats
-    ) -> tuple[Floats, Floats | None]:
+    ) -> Predicted:
         member = node.members[index]
         labels = member.labels[member.train]
         rows = FitRows(trained, labels, member.scaler, member.init_seed)

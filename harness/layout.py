@@ -81,20 +81,21 @@ class Layout:
     def members(self, assigned: Sequence[Assigned]) -> tuple[MemberOf, ...]:
         """Lays out what is assigned, shapes apart; returns the last member of each, in order."""
         found: dict[int, MemberOf] = {}
-        for positions in self._by_shape(assigned):
+        for positions in self.by_shape(assigned):
             group = [assigned[position] for position in positions]
             last = len(group[0].configuration.stages) - 1
             found.update(zip(positions, self._level(last, group), strict=True))
         return tuple(found[position] for position in range(len(assigned)))
 
-    def _by_shape(self, assigned: Sequence[Assigned]) -> list[list[int]]:
-        """Positions of what can be trained side by side: what differs in numbers alone."""
+    def by_shape(self, assigned: Sequence[Assigned]) -> list[list[int]]:
+        """Groups positions by what can be trained side by side: what differs in numbers alone."""
         groups: dict[str, list[int]] = {}
         for position, own in enumerate(assigned):
-            groups.setdefault(self._shape(own.configuration), []).append(position)
+            groups.setdefault(self.shape(own.configuration), []).append(position)
         return list(groups.values())
 
-    def _shape(self, one: Configuration) -> str:
+    def shape(self, one: Configuration) -> str:
+        """Names what must be equal for configurations to be trained side by side."""
         stages = [
             [
                 stage.dataset,

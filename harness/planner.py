@@ -13,9 +13,7 @@ from harness.configurations import (
     configure,
     configure_baselines,
     reconfigure,
-    resolve_model,
-    resolve_protocol,
-    resolve_strategy,
+    resolve,
 )
 from harness.errors import BenchmarkError
 from harness.layout import Assigned, Layout
@@ -65,17 +63,9 @@ class _Planner:
         self.locations = locations
         self.limit = limit
         self._check_names()
-        self.strategies = [resolve_strategy(choice, registry) for choice in benchmark.transfers]
-        self.protocols = [resolve_protocol(choice, registry) for choice in benchmark.protocols]
-        self.models = [
-            resolve_model(backbone, head, registry)
-            for backbone in benchmark.backbones
-            for head in benchmark.heads
-        ]
-        self.baselines = [resolve_model(b.backbone, b.head, registry) for b in benchmark.baselines]
-        known = [
-            (m.backbone_choice.name, m.backbone.elements) for m in (*self.models, *self.baselines)
-        ]
+        self.parts = resolve(benchmark, registry)
+        models = (*self.parts.models, *self.parts.baselines)
+        known = [(model.backbone_choice.name, model.backbone.elements) for model in models]
         self.library = Library(registry, locations, limit, dict.fromkeys(known), strict_data)
         self.stages: dict[str, StageNode] = {}
 
@@ -91,11 +81,12 @@ class _Planner:
     def plan(self) -> Plan:
         scorings: list[Scoring] = []
         targets = self.benchmark.train_on
-        found, skipped = configure(self.models, self.strategies, targets, self.locations)
+        parts = self.parts
+        found, skipped = configure(parts.models, parts.strategies, targets, self.locations)
         chosen = _by_configuration(self.benchmark.chosen)
-        for protocol in self.protocols:
+        for protocol in parts.protocols:
             layout = Layout(self.benchmark, self.library, self.locations, protocol, self.stages)
-            for one in (*configure_baselines(self.baselines, targets), *found):
+            for one in (*configure_baselines(parts.baselines, targets), *found):
                 members = layout.members([Assigned(run, one) for run in self.runs])
                 scorings += self._scorings([(m,) for m in members], one, DEFAULT, (), layout)
                 if settings := chosen.pop(_key(one, protocol), None):
@@ -132,7 +123,7 @@ class _Planner:
         chose = [layout.splits.of(one.target, run).validation for run in self.runs]
         if settings[0].selection == "shared":
             chose = [np.unique(np.concatenate(chose))] * len(chose)
-        trials, several = settings[0].trials, max(own.rank for own in settings)
+        trials, several = min(own.trials for own in settings), max(own.rank for own in settings)
         rows: dict[str, list[tuple[MemberOf, ...]]] = {
             f"tuned, {trials} trials": [(members[0],) for members in by_run.values()]
         }

@@ -22,6 +22,7 @@ from harness.losses import Targets, member_losses
 from harness.prediction import predict, resolve_device
 from harness.progress import EpochReport, FitResult, Progress
 from harness.recipe import Recipe, batch_size_of
+from harness.stack import StackedDropout
 from harness.trainable import find_trainable
 
 if TYPE_CHECKING:
@@ -282,6 +283,9 @@ class StackFit:
     def _train_epoch(self, training: Sequence[int]) -> None:
         progress = self.progress
         self._model.train()
+        for module in self._model.modules():
+            if isinstance(module, StackedDropout):
+                module.begin_epoch(progress.epoch)
         members = len(self._recipes)
         losses, rows = np.zeros(members), np.zeros(members, dtype=np.int64)
         for parts, sizes in self._steps(training):

@@ -39,6 +39,9 @@ class Tuning(Settings):
             runs, so protocols that promise to be leak-free refuse it.
         ensemble: also average the predictions of so many of the best settings; 0: do not.
         batch: trials asked for at once of every search, to be trained side by side.
+        shapes: `shared`: what decides whether trials can be trained side by side (the widths of
+            layers, the batch size) is drawn at random once for every batch, and the sampler
+            proposes the rest; `free`: the sampler proposes everything.
         sampler: `tpe`, `random`, or what a plugin's `make_study` understands.
         pruner: `median`, `hyperband` or `none`; or what a plugin's `make_study` understands.
         report_every: epochs between two looks at the trials in training, to report and to prune.
@@ -53,6 +56,7 @@ class Tuning(Settings):
     selection: Literal["per-run", "shared"] = "per-run"
     ensemble: NonNegativeInt = 5
     batch: PositiveInt = 6
+    shapes: Literal["shared", "free"] = "shared"
     sampler: str = "tpe"
     pruner: str = "median"
     report_every: PositiveInt = 10

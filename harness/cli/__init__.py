@@ -17,6 +17,7 @@ from harness.cli.doctor import doctor
 from harness.cli.plugins import plugins
 from harness.cli.run import run
 from harness.cli.table import table
+from harness.cli.tune import tune
 from harness.cli.verify import verify
 from harness.errors import HarnessError, PluginError
 
@@ -59,6 +60,7 @@ def _options(
 
 
 app.command()(run)
+app.command()(tune)
 app.command()(table)
 app.command()(verify)
 app.command()(audit)

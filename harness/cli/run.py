@@ -51,7 +51,7 @@ def run(
     What is on disk already is not done again: after a stop, the same command goes on.
     """
     from harness import api
-    from harness.cli.progress import observer
+    from harness.cli.progress import observer, tuning_progress
     from harness.cli.table import print_board
     from harness.registry import Registry
 
@@ -67,13 +67,14 @@ def run(
         print_plan(api.prepare(benchmark, registry=Registry(plugins), **options), json=json)
         return
     try:
-        with observer(quiet=quiet or json) as progress:
+        with observer(quiet or json) as progress, tuning_progress(quiet or json) as tell:
             board = api.run(
                 benchmark,
                 out=out,
                 plugins=plugins,
                 observers=progress,
-                jobs=jobs or _cores(),
+                jobs=jobs or cores(),
+                tell=tell,
                 **options,
             )
     except KeyboardInterrupt:
@@ -83,7 +84,7 @@ def run(
         print_board(board, board.metrics[0], json=json)
 
 
-def _cores() -> int:
+def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
