@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -171,13 +172,13 @@ def find_shapes(
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps Optuna from telling of every study and of what is experimental."""
-    import warnings
-
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # `Worker.beating` sends them.
+            warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with")
             yield
     finally:
         optuna.logging.set_verbosity(verbosity)

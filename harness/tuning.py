@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from harness.configurations import configure, resolve
@@ -220,16 +221,14 @@ class Tuner:
             return
         fit = self._start(node)
         alive = list(range(len(members)))
-        while True:
-            more = fit.train(until=fit.progress.epoch + self.tuning.report_every)
+        while alive:
+            fit.train(until=fit.progress.epoch + self.tuning.report_every)
             keep = trials.report(fit, alive)
             tell(fit.progress.epoch / node.epochs)
-            if not more or not keep:
-                break
-            if len(keep) < len(alive):
-                alive = [alive[place] for place in keep]
-                fit = fit.of_members(keep, self._engine.workshop.modules(node, alive))
-        trials.end(fit, alive)
+            if keep and len(keep) < len(alive):
+                kept = [alive[place] for place in keep]
+                fit = fit.of_members(keep, self._engine.workshop.modules(node, kept))
+            alive = [alive[place] for place in keep]
 
     def _start(self, node: StageNode) -> StackFit:
         model = self._engine.workshop.modules(node)
@@ -310,22 +309,20 @@ class _Trials:
             yield self._attempts[alive[own[0]]], own
 
     def report(self, fit: StackFit, alive: Sequence[int]) -> list[int]:
-        """Reports scores so far; returns the places of the members that are to go on."""
+        """Reports scores so far and ends trials; returns the places of members that go on."""
         keep: list[int] = []
+        training = fit.training
         for attempt, places in self._members(alive):
             score = self._score(fit, places)
-            if math.isfinite(score):
-                attempt.trial.report(score, step=fit.progress.epoch)
-                if attempt.trial.should_prune():
-                    self._tell(attempt, fit, places, TrialState.PRUNED)
-                    continue
-            keep += places
+            if math.isfinite(score) and not _report(attempt, score, fit.progress.epoch):
+                continue
+            if not training & set(places):
+                self._tell(attempt, fit, places, TrialState.COMPLETE)
+            elif math.isfinite(score) and attempt.trial.should_prune():
+                self._tell(attempt, fit, places, TrialState.PRUNED)
+            else:
+                keep += places
         return keep
-
-    def end(self, fit: StackFit, alive: Sequence[int]) -> None:
-        """Ends the trials that were trained to their end."""
-        for attempt, places in self._members(alive):
-            self._tell(attempt, fit, places, TrialState.COMPLETE)
 
     def finish(self, scores: Sequence[float]) -> None:
         """Ends trials of heads in closed form: one score per member."""
@@ -339,22 +336,47 @@ class _Trials:
     def _tell(
         self, attempt: Attempt, fit: StackFit, places: Sequence[int], state: TrialState
     ) -> None:
-        best = [fit.progress.best_epoch[place] for place in places]
-        attempt.trial.set_user_attr("best_epoch", float(np.mean(best)))
-        self._close(attempt, [fit.progress.best_score[place] for place in places], state)
+        best = float(np.mean([fit.progress.best_epoch[place] for place in places]))
+        self._close(attempt, [fit.progress.best_score[place] for place in places], state, best)
 
-    def _close(self, attempt: Attempt, scores: Sequence[float], state: TrialState) -> None:
+    def _close(
+        self,
+        attempt: Attempt,
+        scores: Sequence[float],
+        state: TrialState,
+        best_epoch: float | None = None,
+    ) -> None:
         score = float(np.mean(scores))
+        notes = {"best_epoch": best_epoch}
         if len(scores) > 1:
-            attempt.trial.set_user_attr("spread", float(np.std(scores, ddof=1)))
+            notes["spread"] = float(np.std(scores, ddof=1))
+        _note(attempt, notes)
         if not math.isfinite(score):
             # Counts as a trial, or settings that diverge would be tried for ever.
-            attempt.trial.set_user_attr("why", "a prediction was not finite")
-            attempt.study.tell(attempt.trial, state=TrialState.PRUNED)
-        elif state is TrialState.PRUNED:
-            attempt.study.tell(attempt.trial, state=state)
-        else:
-            attempt.study.tell(attempt.trial, score)
+            state = TrialState.PRUNED
+        value = score if state is TrialState.COMPLETE else None
+        attempt.study.tell(attempt.trial, value, state, skip_if_finished=True)
+
+
+def _note(attempt: Attempt, notes: Mapping[str, float | None]) -> None:
+    try:
+        for name, value in notes.items():
+            attempt.trial.set_user_attr(name, value)
+    except UpdateFinishedTrialError:  # see `_report`
+        return
+
+
+def _report(attempt: Attempt, score: float, epoch: int) -> bool:
+    """Reports a score; returns whether the trial is still ours.
+
+    One that was not heard of for too long, on a machine that was asleep, say, was taken for dead
+    and is tried again by another process.
+    """
+    try:
+        attempt.trial.report(score, step=epoch)
+    except UpdateFinishedTrialError:
+        return False
+    return True
 
 
 def _parts(positions: Sequence[int], together: int) -> Iterator[Sequence[int]]:
