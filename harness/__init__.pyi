@@ -62,6 +62,8 @@ from .stack import Stacked as Stacked
 from .stack import StackedEmbedding as StackedEmbedding
 from .stack import StackedLinear as StackedLinear
 from .stack import ragged_linear as ragged_linear
+from .structure_files import StructureRow as StructureRow
+from .structure_files import read_structures as read_structures
 from .training_settings import TrainingSettings as TrainingSettings
 
 __version__: str
