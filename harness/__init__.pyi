@@ -55,6 +55,9 @@ from .hookspecs import hookimpl as hookimpl
 from .leaderboard import Leaderboard as Leaderboard
 from .locations import Locations as Locations
 from .locations import shipped as shipped
+from .materials_project import Fetched as Fetched
+from .materials_project import fetch_materials as fetch_materials
+from .materials_project import iter_materials as iter_materials
 from .neutral import find_neutral as find_neutral
 from .neutral import read_neutral as read_neutral
 from .neutral import write_neutral as write_neutral
