@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from harness.bundle import BundleRecord
     from harness.dataset import Dataset
-    from harness.scan import ScanReport
+    from harness.scanner import ScanReport
     from harness.verification import Verification
 
 Source = str | Path | Benchmark
@@ -319,7 +319,7 @@ def export(
         BundleError: no cell or several meet the conditions; the weights are not there; or they do
             not predict what is stored.
     """
-    from harness.export import command_again, export, find_ensemble, parse_cell
+    from harness.exporter import command_again, export, find_ensemble, parse_cell
 
     conditions = parse_cell(cell)
     registry = Registry([Path(plugin) for plugin in plugins])
@@ -391,11 +391,11 @@ def scan(
         progress: called when a chunk is done.
 
     Raises:
-        HarnessError: see `scan.scan`; what was done before stays.
+        HarnessError: see `scanner.scan`; what was done before stays.
     """
     from harness.conformal import DEFAULT_LEVEL, check_level
-    from harness.scan import ScanSettings
-    from harness.scan import scan as carry_out
+    from harness.scanner import ScanSettings
+    from harness.scanner import scan as carry_out
     from harness.scan_sources import find_source
 
     files = tuple(Path(plugin) for plugin in plugins)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.scan import read_batches
+from harness.scanner import read_batches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

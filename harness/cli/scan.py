@@ -20,7 +20,7 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.scan import ScanReport
+    from harness.scanner import ScanReport
 
 INTERRUPTED = 130
 SHOWN_REASONS = 5
