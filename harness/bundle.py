@@ -258,7 +258,8 @@ class Bundle:
             found.append(f"not in the training data: {', '.join(unseen)}")
         if lonely := self.ensemble.model.backbone.count_isolated(encoding):
             cutoff = self.record.cutoff_angstrom
-            found.append(f"{lonely} atoms without a neighbour within {cutoff:g} Å")
+            atoms = "1 atom" if lonely == 1 else f"{lonely} atoms"
+            found.append(f"{atoms} without a neighbour within {cutoff:g} Å")
         if distance > FAR:
             found.append(f"far from the training data: {distance:.2f}")
         return "; ".join(found)

@@ -35,7 +35,7 @@ SHOWN = (
 POINTS = 5000
 """So many structures are drawn as points; more, as a density."""
 
-BINS = 160
+BINS = 240
 KAPPA_RANGE = (1e-2, 1e4)
 SPREAD_RANGE = (1e-3, 1e1)
 INK = "#1f4e79"
@@ -108,7 +108,11 @@ def draw_scan(table: Path, title: str, max_kappa: float | None = None) -> Figure
         axes.legend(frameon=False, loc="upper right")
     else:
         _draw_density(figure, axes, density)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
     if max_kappa is not None:
+        left, right = axes.get_xlim()
+        axes.set_xlim(min(left, 0.7 * max_kappa), max(right, 2 * max_kappa))
         axes.axvline(max_kappa, color="0.35", linewidth=1, linestyle="--")
         axes.annotate(
             f" {max_kappa:g} W/(m·K)",
@@ -152,7 +156,7 @@ def _draw_density(figure: Figure, axes: Axes, density: Floats) -> None:
 
     across, up = _edges()
     shown = np.ma.masked_equal(density.T, 0)
-    mesh = axes.pcolormesh(across, up, shown, cmap=COLOURS, norm=LogNorm(0.5), rasterized=True)
+    mesh = axes.pcolormesh(across, up, shown, cmap=COLOURS, norm=LogNorm(1), rasterized=True)
     bar = figure.colorbar(mesh, ax=axes, label="structures")
     bar.outline.set_visible(False)
     taken = [np.flatnonzero(density.sum(axis=axis)) for axis in (1, 0)]
