@@ -105,7 +105,7 @@ def draw_scan(table: Path, title: str, max_kappa: float | None = None) -> Figure
         ):
             points = axes.scatter(mean[own], spread[own], s=9, color=colour, alpha=0.6)
             points.set(linewidth=0, label=f"{label} ({own.sum()})")
-        axes.legend(frameon=False, loc="upper right")
+        axes.legend(frameon=False, loc="lower right")
     else:
         _draw_density(figure, axes, density)
     for axis in (axes.xaxis, axes.yaxis):

@@ -3,8 +3,8 @@
 The published loop gives one crystal at a time to one model at a time, and every model builds the
 graph anew: `predict_structure` of matgl, nine times. The networks are the same on both sides:
 MEGNet of the published sizes with the head 450-350-350. Ours reads structures from a file and
-writes a table, with intervals and distances, and its start counts; theirs are in memory already, and
-only predicted.
+writes a table, with intervals and distances, and its start counts; theirs are in memory already,
+and only predicted.
 
 What is judged are processor seconds on one core, so that other work on the machine counts for
 neither side, times the number of cores: ours has a process on each, which share nothing, while
