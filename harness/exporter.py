@@ -101,20 +101,20 @@ def find_ensemble(
     for cell in cells:
         ensembles.setdefault(tuple(cell[column] for column in IDENTITY), []).append(cell)
 
-    def matching(name_only: bool) -> list[list[Mapping[str, Any]]]:
+    def matching(shortened: bool) -> list[list[Mapping[str, Any]]]:
         return [
             own
             for own in ensembles.values()
             if any(
                 all(
-                    wanted in _names(cell[column], name_only)
+                    wanted in _names(cell[column], shortened)
                     for column, wanted in conditions.items()
                 )
                 for cell in own
             )
         ]
 
-    found = matching(name_only=False) or matching(name_only=True)
+    found = matching(shortened=False) or matching(shortened=True)
     if len(found) == 1:
         return found[0]
     shown = found or list(ensembles.values())
@@ -126,8 +126,9 @@ def find_ensemble(
     )
 
 
-def _names(label: str, name_only: bool) -> tuple[str, ...]:
-    return (label.partition("(")[0].partition(" [")[0],) if name_only else (label,)
+def _names(label: str, shortened: bool) -> tuple[str, ...]:
+    """What a label may be called: itself, or also without its settings or view."""
+    return (label, label.partition("(")[0].partition(" [")[0]) if shortened else (label,)
 
 
 def _told_apart(cells: Sequence[Mapping[str, Any]]) -> Iterable[str]:
@@ -166,9 +167,8 @@ def export(
             f"The weights of the stage {stage.key} ({stage.title}) are not in {store.folder}: "
             f"results are passed on without. They are made again by\n  {again}"
         )
-    encoded = {
-        data.name: _encode(planned, stage, data) for data in (stage.dataset, *_tested(scorings))
-    }
+    datasets = (stage.dataset, *(scoring.dataset for scoring in scorings))
+    encoded = {data.name: _encode(planned, stage, data) for data in datasets}
     tensors = _tensors(store, stage, encoded)
     record = _describe(planned, stage, registry)
     bundle = assemble(record, {**tensors, "residuals": torch.zeros(1)}, registry, "cpu")
@@ -196,10 +196,6 @@ def _scorings(planned: Plan, cells: Sequence[Mapping[str, Any]]) -> list[Scoring
             "plugins found here: `harness verify` says what differs."
         )
     return [by_key[cell["key"]] for cell in cells]
-
-
-def _tested(scorings: Sequence[Scoring]) -> list[Dataset]:
-    return [scoring.dataset for scoring in scorings]
 
 
 def _encode(planned: Plan, stage: StageNode, dataset: Dataset) -> list[Arrays]:

@@ -13,6 +13,8 @@ from harness.cli.options import BundleOption, DeviceOption, JsonOption, LevelOpt
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.bundle import BundleRecord
+
 SHOWN_ROWS = 100
 """Rows that are printed; a file has them all."""
 
@@ -37,7 +39,9 @@ def predict(
 ) -> None:
     """Predict κ in W/(m·K) of the structures in files, with an interval and warnings."""
     from harness.api import predict_files
+    from harness.bundle import read_record
     from harness.cli.output import print_json
+    from harness.conformal import DEFAULT_LEVEL
     from harness.prediction_table import check_writable, write_frame
 
     if output is not None:
@@ -49,6 +53,7 @@ def predict(
         print_json(loads(frame.to_json(orient="records", double_precision=15)))
         return
     print_predictions(frame, f"κ in W/(m·K), by {bundle}")
+    print(coverage_line(read_record(bundle), DEFAULT_LEVEL if level is None else level))
     if output is not None:
         print(f"Written to {output}: {len(frame)} rows.")
 
@@ -63,9 +68,21 @@ def print_predictions(frame: pd.DataFrame, title: str) -> None:
         print(f"{len(frame) - SHOWN_ROWS} further rows are not shown: write them with -o.")
     failed, warned = int((frame["reason"] != "").sum()), int((frame["warnings"] != "").sum())
     if failed or warned:
-        print(
-            f"Of {len(frame)} structures, {warned} have a warning, {failed} could not be predicted."
+        print(f"Rows: {len(frame)}; {warned} with a warning, {failed} could not be predicted.")
+
+
+def coverage_line(record: BundleRecord, level: float) -> str:
+    """Says what the interval has held on test rows, where that was measured."""
+    measured = [
+        f"{share:.0%} of the test rows of {one.cell['test_on']}"
+        for one in record.cells
+        if (share := one.coverage.get(f"{level:g}")) is not None
+    ]
+    if not measured:
+        return (
+            f"The interval is one of {level:.0%}; `harness bundle show` says what others covered."
         )
+    return f"The interval is one of {level:.0%}; it has held {', '.join(measured)}."
 
 
 def prediction_row(row: Any) -> dict[str, Any]:

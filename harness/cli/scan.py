@@ -59,8 +59,6 @@ def scan(
     What is on disk already is not done again: after a stop, the same command goes on.
     """
     from harness import api
-    from harness.candidates import draw_scan, find_candidates
-    from harness.cli.output import print_json
     from harness.cli.run import cores
 
     try:
@@ -79,17 +77,30 @@ def scan(
     except KeyboardInterrupt:
         print("\nStopped. What is complete is on disk: run the same again.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
+    _show(report, output, Path(source).name, (max_kappa, sort, top), json=json)
+
+
+def _show(
+    report: ScanReport,
+    output: Path,
+    name: str,
+    wanted: tuple[float | None, bool, int],
+    json: bool,
+) -> None:
+    """Draws a scan, and prints what was asked for: bound of κ, order, and how many."""
+    from harness.candidates import draw_scan, find_candidates
+    from harness.cli.output import print_json
+
+    max_kappa, sort, top = wanted
     plot = output.with_suffix(".png")
-    draw_scan(output, f"{Path(source).name}: {report.rows} structures", max_kappa).savefig(
-        plot, dpi=160
-    )
-    wanted = sort or max_kappa is not None
-    rows, total = find_candidates(output, max_kappa, top, sort) if wanted else ([], 0)
+    draw_scan(output, f"{name}: {report.rows} structures", max_kappa).savefig(plot, dpi=160)
+    asked = sort or max_kappa is not None
+    rows, total = find_candidates(output, max_kappa, top, sort) if asked else ([], 0)
     if json:
         print_json({**vars(report), "candidates": rows, "candidates_in_all": total})
         return
     print_report(report, output, plot)
-    if wanted:
+    if asked:
         _print_candidates(rows, total, max_kappa, sort)
 
 

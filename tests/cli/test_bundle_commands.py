@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -58,6 +59,7 @@ def test_predict_prints_a_table_and_writes_a_file(
     status, out, err = harness("predict", str(files), *options)
     assert (status, err) == (0, "")
     assert "1 could not be predicted" in out
+    assert re.search(r"interval is one of 90%; it has held \d+% of the test rows of Toy", out)
     read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[suffix]
     frame = read(table)
     assert frame["id"].tolist() == ["POSCAR", "bad"]

@@ -166,6 +166,9 @@ def test_settings_are_part_of_a_label_and_may_be_left_out_where_that_is_clear() 
     assert exact == {"transfer": labels[1], "train_on": "T"}
     assert find_ensemble(cells, exact) == [cells[1]]
     assert find_ensemble(cells[1:], {"transfer": "two-stage"}) == [cells[1]]
+    with_settings = [{**cell, "head": "h(width=3)"} for cell in cells]
+    mixed = {"transfer": labels[0], "head": "h"}
+    assert find_ensemble(with_settings, mixed) == [with_settings[0]]
     with pytest.raises(BundleError, match=r"transfer=two-stage\(source=B"):
         find_ensemble(cells, {"transfer": "two-stage"})
 
