@@ -67,5 +67,5 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	@echo "Installing what pyproject.toml asks for, at the versions of constraints.txt (some minutes the first time) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[dev,matgl,dgl]'
+	  --constraint constraints.txt --editable '.[dev,matgl,dgl,mp]'
 	@touch $@

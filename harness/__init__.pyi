@@ -1,7 +1,12 @@
+from .api import export as export
 from .api import load_dataset as load_dataset
+from .api import predict_files as predict_files
 from .api import prepare as prepare
 from .api import run as run
+from .api import scan as scan
 from .benchmark import Benchmark as Benchmark
+from .bundle import Bundle as Bundle
+from .bundle import load_bundle as load_bundle
 from .contracts import KAPPA_FLOOR as KAPPA_FLOOR
 from .contracts import MAPE_FLOOR as MAPE_FLOOR
 from .contracts import Arrays as Arrays
@@ -35,6 +40,7 @@ from .dataset import Card as Card
 from .dataset import Dataset as Dataset
 from .dataset import RowProblem as RowProblem
 from .errors import BenchmarkError as BenchmarkError
+from .errors import BundleError as BundleError
 from .errors import DataError as DataError
 from .errors import HarnessError as HarnessError
 from .errors import LeakError as LeakError
@@ -52,6 +58,9 @@ from .hookspecs import hookimpl as hookimpl
 from .leaderboard import Leaderboard as Leaderboard
 from .locations import Locations as Locations
 from .locations import shipped as shipped
+from .materials_project import Fetched as Fetched
+from .materials_project import fetch_materials as fetch_materials
+from .materials_project import iter_materials as iter_materials
 from .neutral import find_neutral as find_neutral
 from .neutral import read_neutral as read_neutral
 from .neutral import write_neutral as write_neutral
@@ -64,6 +73,8 @@ from .stack import StackedDropout as StackedDropout
 from .stack import StackedEmbedding as StackedEmbedding
 from .stack import StackedLinear as StackedLinear
 from .stack import ragged_linear as ragged_linear
+from .structure_files import StructureRow as StructureRow
+from .structure_files import read_structures as read_structures
 from .training_settings import TrainingSettings as TrainingSettings
 
 __version__: str

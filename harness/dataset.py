@@ -209,7 +209,7 @@ def build_dataset(name: str, card: Card, raw_rows: Iterable[Mapping[str, Any]]) 
             if row_id in seen:
                 raise ValueError("duplicate id")
             target = _usable_target(raw.get(card.target), card.target)
-            crystal = _usable_crystal(raw)
+            crystal = usable_crystal(raw)
         except (ValueError, TypeError, KeyError) as problem:
             problems.append(RowProblem(number, row_id, _reason(problem)))
             continue
@@ -257,7 +257,12 @@ def _usable_target(value: Any, key: str) -> float:
     return number
 
 
-def _usable_crystal(raw: Mapping[str, Any]) -> Crystal:
+def usable_crystal(raw: Mapping[str, Any]) -> Crystal:
+    """Makes a crystal of `lattice` (3 × 3, Å), `species` and `frac_coords`.
+
+    Raises:
+        ValueError, TypeError, KeyError: they make none; the message is a reason for people.
+    """
     species = raw["species"]
     if not species:
         raise ValueError("no sites")
