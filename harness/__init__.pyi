@@ -57,6 +57,8 @@ from .materials_project import iter_materials as iter_materials
 from .neutral import find_neutral as find_neutral
 from .neutral import read_neutral as read_neutral
 from .neutral import write_neutral as write_neutral
+from .pickle_tables import read_pickled_structures as read_pickled_structures
+from .pickle_tables import read_pickled_table as read_pickled_table
 from .published_weights import find_published as find_published
 from .published_weights import read_tensors as read_tensors
 from .registry import Registry as Registry
