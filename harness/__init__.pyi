@@ -48,6 +48,10 @@ from .events import StageStarted as StageStarted
 from .graph import CrystalGraph as CrystalGraph
 from .graph import build_graph as build_graph
 from .hookspecs import hookimpl as hookimpl
+from .imported import RejectedRow as RejectedRow
+from .imported import imported_datasets as imported_datasets
+from .imported import remove_imported as remove_imported
+from .importing import import_dataset as import_dataset
 from .leaderboard import Leaderboard as Leaderboard
 from .locations import Locations as Locations
 from .locations import shipped as shipped

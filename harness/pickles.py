@@ -138,7 +138,7 @@ def _check_opcodes(content: bytes, path: Path) -> None:
 
 def _refusal(path: Path, reason: str) -> DataError:
     return DataError(
-        f"{path} is refused: {reason}. A pickled dataset holds only numpy arrays, pandas frames and "
-        "pymatgen structures. Nothing in it was executed. Fetch the file again, or write the data "
-        "in another form: JSON lines, or CIF files and a CSV."
+        f"{path} is refused: {reason}. A pickled dataset holds only numpy arrays, pandas frames "
+        "and pymatgen structures. Nothing in it was executed. Fetch the file again, or write the "
+        "data in another form: JSON lines, or CIF files and a CSV."
     )
