@@ -1,7 +1,10 @@
+from .api import export as export
 from .api import load_dataset as load_dataset
 from .api import prepare as prepare
 from .api import run as run
 from .benchmark import Benchmark as Benchmark
+from .bundle import Bundle as Bundle
+from .bundle import load_bundle as load_bundle
 from .contracts import KAPPA_FLOOR as KAPPA_FLOOR
 from .contracts import MAPE_FLOOR as MAPE_FLOOR
 from .contracts import Arrays as Arrays
@@ -34,6 +37,7 @@ from .dataset import Card as Card
 from .dataset import Dataset as Dataset
 from .dataset import RowProblem as RowProblem
 from .errors import BenchmarkError as BenchmarkError
+from .errors import BundleError as BundleError
 from .errors import DataError as DataError
 from .errors import HarnessError as HarnessError
 from .errors import LeakError as LeakError

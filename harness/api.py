@@ -25,6 +25,7 @@ from harness.workers import workers
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.bundle import BundleRecord
     from harness.dataset import Dataset
     from harness.verification import Verification
 
@@ -276,23 +277,75 @@ def verify(
     registry = Registry(plugins)
     results = _results_alone(source)
     store = Store(out or results or default_out(source))
-    stored = store.read_plan()["benchmark"]
-    own = {key: value for key, value in stored.items() if key not in ("rows", "limit")}
-    benchmark = check_settings(Benchmark, own, str(store.folder / PLAN_FILE))
+    benchmark = _stored_benchmark(store)
 
     def render() -> dict[str, str]:
         published = None if results else published_cells(source)
         return render_tables(Leaderboard.read(store), registry, published)
 
     def replan() -> tuple[Plan, dict[str, Any]]:
-        locations = replace(Locations.of(data_dir, weights_dir), offline=True)
-        with blaming(registry):
-            planned = plan(benchmark, registry, locations, limit=stored.get("limit"))
+        planned = _plan_again(store, registry, data_dir, weights_dir)
         return planned, describe(planned)
 
     declared = None if results else _load(source)
     with blaming(registry):
         return verification.verify(store, registry.metrics, render, replan, benchmark, declared)
+
+
+def export(
+    source: str | Path,
+    cell: str,
+    folder: Path | str,
+    *,
+    out: Path | str | None = None,
+    data_dir: Path | str | None = None,
+    weights_dir: Path | str | None = None,
+    plugins: Sequence[Path | str] = (),
+) -> BundleRecord:
+    """Writes the trained ensemble behind a cell of a leaderboard as a bundle.
+
+    Args:
+        source: a benchmark that was run, or a folder with its results.
+        cell: conditions such as `transfer=pretrained,train_on=Dataset1`; exactly one ensemble must
+            meet them. Cells that differ in the test set only share one.
+        folder: to write; must not be there.
+        out: results folder; beside the benchmark file unless given.
+        data_dir: folder with datasets, looked in first.
+        weights_dir: folder with published weights, looked in first.
+        plugins: Python files to load as plugins besides the installed ones.
+
+    Raises:
+        BundleError: no cell or several meet the conditions; the weights are not there; or they do
+            not predict what is stored.
+    """
+    from harness.export import command_again, export, find_ensemble, parse_cell
+
+    conditions = parse_cell(cell)
+    registry = Registry([Path(plugin) for plugin in plugins])
+    store = Store(_path(out) or _results_alone(source) or default_out(source))
+    cells = find_ensemble(store.read_plan()["cells"], conditions)
+    planned = _plan_again(store, registry, _path(data_dir), _path(weights_dir))
+    with blaming(registry):
+        again = command_again(cells, str(source))
+        return export(planned, store, cells, registry, Path(folder), again)
+
+
+def _stored_benchmark(store: Store) -> Benchmark:
+    """The benchmark as it was run, from `plan.json`."""
+    stored = store.read_plan()["benchmark"]
+    own = {key: value for key, value in stored.items() if key not in ("rows", "limit")}
+    benchmark: Benchmark = check_settings(Benchmark, own, str(store.folder / PLAN_FILE))
+    return benchmark
+
+
+def _plan_again(
+    store: Store, registry: Registry, data_dir: Path | None, weights_dir: Path | None
+) -> Plan:
+    """Lays out the stored benchmark again, from the data found here."""
+    locations = replace(Locations.of(data_dir, weights_dir), offline=True)
+    limit = store.read_plan()["benchmark"].get("limit")
+    with blaming(registry):
+        return plan(_stored_benchmark(store), registry, locations, limit=limit)
 
 
 def _results_alone(source: Source) -> Path | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.blame import Breach, call, using
-from harness.contracts import FitRows, Predictor, Uncertain
+from harness.blame import call, using
+from harness.closed_form import ask, fit_head
+from harness.contracts import FitRows
 from harness.encodings import identity, load_encodings
 from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.ledger import stage_ledger, test_rows
@@ -285,11 +286,10 @@ class _Engine:
         for member, known, asked in zip(node.members, trained, tested, strict=True):
             labels = member.labels[member.train]
             fit_rows = FitRows(known, labels, member.scaler, member.init_seed)
-            answer = _fit_and_predict(node, fit_rows, asked)
-            if isinstance(answer, Uncertain):
-                spreads.append(_one_per_row(answer.std_log, asked, node))
-                answer = answer.kappa
-            predictions.append(_one_per_row(answer, asked, node))
+            kappa, std_log = ask(node.model, fit_head(node.model, fit_rows), asked)
+            predictions.append(kappa)
+            if std_log is not None:
+                spreads.append(std_log)
         return predictions, spreads
 
     def _result_lines(
@@ -337,35 +337,6 @@ class _Engine:
 
 def _epochs(node: StageNode) -> int:
     return 0 if node.closed_form else node.training.epochs
-
-
-def _fit_and_predict(node: StageNode, rows: FitRows, asked: Floats) -> Floats | Uncertain:
-    """Fits a closed-form head to one member's rows, and asks it for κ of others."""
-    model = node.model
-    assert model.head.fit is not None
-    name = model.head_choice.name
-    predictor: Predictor = call(
-        model.head.fit,
-        model.head_settings,
-        rows,
-        action=f"fitting the head {name!r}",
-        returns=Callable,  # type: ignore[arg-type]
-    )
-    with using(predictor, f"predicting with the head {name!r}"):
-        return predictor(asked)
-
-
-def _one_per_row(values: Any, asked: Floats, node: StageNode) -> Floats:
-    """Checks what a closed-form head has predicted."""
-    found = np.asarray(values)
-    if found.shape != (len(asked),) or found.dtype.kind not in "fiu":
-        raise Breach(
-            node.model.head.fit,
-            f"The head {node.model.head_choice.name!r} predicted an array of shape {found.shape} "
-            f"and type {found.dtype} for {len(asked)} rows: its predictor must return one number "
-            "per row.",
-        )
-    return found.astype(np.float64)
 
 
 def _tensors(model: nn.ModuleDict) -> dict[str, torch.Tensor]:

@@ -19,13 +19,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from harness.crystal import Crystal
 from harness.dataset import usable_crystal
 from harness.errors import DataError
-
-if TYPE_CHECKING:
-    from harness.crystal import Crystal
 
 ID_KEYS = ("id", "material_id")
 """Where a row of a file or database says what it is called, in this order."""
@@ -110,6 +108,35 @@ def read_structures(path: Path) -> Iterator[StructureRow]:
         DataError: see `find_records`.
     """
     return (record.read() for record in find_records(path))
+
+
+def row_of(thing: Any, name: str) -> StructureRow:
+    """Makes a row of a structure in memory, of whatever library.
+
+    Args:
+        thing: a row (it stays as it is), a `Crystal`, a structure of pymatgen or atoms of ASE.
+        name: its id.
+
+    Raises:
+        DataError: it is none of these.
+    """
+    if isinstance(thing, StructureRow):
+        return thing
+    if isinstance(thing, Crystal):
+        return StructureRow(name, thing)
+    if hasattr(thing, "get_scaled_positions"):
+        settle: Callable[[Any], Mapping[str, Any]] = _from_atoms
+    elif hasattr(thing, "is_ordered"):
+        settle = _from_pymatgen
+    else:
+        raise DataError(
+            f"Structure {name} is {type(thing).__name__}: expected a Crystal, a pymatgen "
+            "Structure, ASE Atoms, or a row of read_structures()."
+        )
+    try:
+        return StructureRow(name, usable_crystal(settle(thing)))
+    except (ValueError, TypeError, KeyError) as problem:
+        return StructureRow(name, None, _reason(problem))
 
 
 def find_records(path: Path) -> Iterator[Record]:
