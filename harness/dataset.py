@@ -72,7 +72,9 @@ class Card(Settings):
             card = cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise DataError(f"The dataset card {path} does not exist.") from None
-        except (tomllib.TOMLDecodeError, ValidationError) as problem:
+        except OSError as problem:
+            raise DataError(f"The dataset card {path} cannot be read: {problem}") from None
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as problem:
             raise DataError(f"The dataset card {path} is malformed: {problem}") from None
         if card.unit not in UNITS:
             raise DataError(

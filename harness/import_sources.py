@@ -25,7 +25,7 @@ from typing import Any
 
 from harness.errors import DataError
 from harness.pickle_tables import read_pickled_structures, read_pickled_table
-from harness.structure_files import Record, StructureRow, read_structures
+from harness.structure_files import Record, StructureRow, find_records, read_structures
 
 STRUCTURE_COLUMNS = ("structure", "final_structure", "cif", "poscar", "atoms")
 """Columns of a table that are taken to hold structures, in this order."""
@@ -101,11 +101,16 @@ def open_source(
         table = targets or _only_csv(path)
         entries, columns = read_csv(table)
         return Source((path, table), entries, columns, structures=Structures.read(path))
-    rows = list(read_structures(path))
-    entries = [
-        Entry(f"{path.name}, {number}", row.properties, row) for number, row in enumerate(rows, 1)
-    ]
-    return Source((path,), entries, _columns(row.properties for row in rows), default_id=True)
+    entries = [_structure_entry(path, record) for record in find_records(path)]
+    columns = _columns(entry.values for entry in entries)
+    return Source((path,), entries, columns, default_id=True)
+
+
+def _structure_entry(path: Path, record: Record) -> Entry:
+    row = record.read()
+    place = record.id.rpartition(":")[2]
+    kind = "line" if record.form == "jsonl" else "structure"
+    return Entry(f"{path.name}, {kind} {place}", row.properties, row)
 
 
 def _only_csv(folder: Path) -> Path:
@@ -127,6 +132,11 @@ def _refuse_targets(path: Path, targets: Path | None) -> None:
         raise DataError(
             f"{path} holds the targets itself, so --targets {targets} has no place: leave it out."
         )
+
+
+def strip_ending(name: str) -> str:
+    """Returns an id without the ending of a file that it may have been given as."""
+    return _FILE_ENDING.sub("", name)
 
 
 # --- structures by name -----------------------------------------------------------------------
@@ -163,10 +173,7 @@ class Structures:
 
     def find(self, name: str) -> StructureRow | None:
         """Returns the structure that a table means, if there is one."""
-        for spelling in (name, _FILE_ENDING.sub("", name)):
-            if found := self.rows.get(self.aliases.get(spelling, spelling)):
-                return found
-        return None
+        return self.rows.get(self.aliases.get(name, name))
 
 
 def _aliases(name: str) -> set[str]:

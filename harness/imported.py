@@ -1,8 +1,8 @@
 """Datasets that the user has imported: a folder each, with the rows in neutral form and the card.
 
-`<imports>/<name>/` holds `card.toml`, `rows.jsonl.gz` and, where rows were left out, `rejected.csv`.
-It is filled under a hidden name and then renamed, so it is there as a whole or not at all; it can
-be copied to a colleague as it is. The plugin `imported` offers what lies there.
+`<imports>/<name>/` holds `card.toml`, `rows.jsonl.gz` and, where rows were left out,
+`rejected.csv`. It is filled under a hidden name and then renamed, so it is there as a whole or not
+at all; it can be copied to a colleague as it is. The plugin `imported` offers what lies there.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from harness.dataset import UNITS, Card, Dataset, build_dataset, usable_target
 from harness.errors import DataError
-from harness.import_sources import Entry, Source, open_source
+from harness.import_sources import Entry, Source, open_source, strip_ending
 from harness.imported import RejectedRow, imported_datasets, write_imported
 from harness.inspection import NAME
 from harness.locations import Locations
@@ -233,7 +233,7 @@ def _settle(given: Answers, source: Source, ask: Ask | None) -> Answers:
             f"\n  {q.option}: {q.text}" + (f" ({', '.join(q.shown)})" if q.shown else "")
             for q in missing
         )
-        raise DataError(f"{source.files[-1]} does not say, and neither do you:{wanted}")
+        raise DataError(f"{source.files[-1]} does not say all that is needed. Give:{wanted}")
     for question in missing:
         assert ask is not None
         found = replace(found, **{question.field: question.check(ask(question))})
@@ -346,7 +346,7 @@ def _id(entry: Entry, answers: Answers) -> str:
     text = "" if value is None else str(value).strip()
     if text.isdigit() and column.lower() in MATERIALS_PROJECT_COLUMNS:
         return f"mp-{text}"
-    return text
+    return strip_ending(text)
 
 
 def _own_id(name: str, number: int, entry: Entry) -> str:
@@ -405,7 +405,7 @@ def _card(
     origin = "Imported from " + " and ".join(_name_with_digest(file) for file in source.files)
     if fetched is not None:
         origin += f"; structures from the Materials Project, version {', '.join(fetched.versions)}"
-    content = {
+    content: dict[str, Any] = {
         "title": f"{name}: {source.files[-1].name}",
         **{key: value for key, value in facts.items() if value},
         "notes": "\n".join(filter(None, (facts.get("notes", ""), f"{origin}."))),

@@ -60,7 +60,7 @@ class Service:
 
     endpoint: str | None = field(default_factory=lambda: os.environ.get("MP_API_ENDPOINT") or None)
     timeout: float = TIMEOUT_SECONDS
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)
     told: Callable[[str], None] = lambda line: None
 
 
