@@ -150,7 +150,9 @@ def import_files(
 
         def ask(question: Question) -> str:
             status.stop()
-            return _ask(question)
+            answer = _ask(question)
+            status.start()
+            return answer
 
         imported = import_dataset(
             name,
@@ -190,13 +192,14 @@ def _ask(question: Question) -> str:
 def _print_imported(imported: Imported, json: bool, shown: int = 20) -> None:
     from harness.cli.output import print_json, print_table
 
-    dataset, rejected = imported.dataset, [vars(row) for row in imported.rejected]
+    dataset, kelvin = imported.dataset, imported.dataset.card.temperature_kelvin
+    rejected = [vars(row) for row in imported.rejected]
     facts = {
         "rows": len(dataset),
         "left out": len(rejected),
         "formulas": len(set(dataset.formulas)),
         "κ range, W/(m·K)": f"{dataset.kappa.min():.4g} … {dataset.kappa.max():.4g}",
-        "temperature, K": dataset.card.temperature_kelvin or "unknown",
+        "temperature, K": f"{kelvin:g}" if kelvin else "unknown",
         "digest": dataset.digest,
         "folder": imported.folder,
     }
@@ -205,7 +208,8 @@ def _print_imported(imported: Imported, json: bool, shown: int = 20) -> None:
             {"name": dataset.name, **facts, "remarks": imported.remarks, "rejected": rejected}
         )
         return
-    print_table(dataset.name, [{"": key, " ": value} for key, value in facts.items()])
+    rows = [{"": key, " ": value} for key, value in facts.items()]
+    print_table(dataset.name, rows, prose=(" ",))
     for remark in imported.remarks:
         print(f"note: {remark}")
     if rejected:
