@@ -1,7 +1,9 @@
 from .api import export as export
 from .api import load_dataset as load_dataset
+from .api import predict_files as predict_files
 from .api import prepare as prepare
 from .api import run as run
+from .api import scan as scan
 from .benchmark import Benchmark as Benchmark
 from .bundle import Bundle as Bundle
 from .bundle import load_bundle as load_bundle

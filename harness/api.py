@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from harness.bundle import BundleRecord
     from harness.dataset import Dataset
+    from harness.scanner import ScanReport
     from harness.verification import Verification
 
 Source = str | Path | Benchmark
@@ -318,7 +319,7 @@ def export(
         BundleError: no cell or several meet the conditions; the weights are not there; or they do
             not predict what is stored.
     """
-    from harness.export import command_again, export, find_ensemble, parse_cell
+    from harness.exporter import command_again, export, find_ensemble, parse_cell
 
     conditions = parse_cell(cell)
     registry = Registry([Path(plugin) for plugin in plugins])
@@ -328,6 +329,81 @@ def export(
     with blaming(registry):
         again = command_again(cells, str(source))
         return export(planned, store, cells, registry, Path(folder), again)
+
+
+def predict_files(
+    files: Sequence[Path | str],
+    bundle: Path | str,
+    *,
+    level: float | None = None,
+    device: str = "cpu",
+    plugins: Sequence[Path | str] = (),
+) -> pd.DataFrame:
+    """Predicts κ of the structures in files, or in all files below folders.
+
+    Args:
+        files: see `structure_files`.
+        bundle: what `export` wrote.
+        level: of the interval; 0.9 unless given.
+        device: `cpu`, `cuda` or `auto`.
+        plugins: Python files to load as plugins besides the installed ones.
+
+    Returns:
+        One row per structure, columns as in `prediction_table`.
+
+    Raises:
+        DataError: a file is missing, or of no known kind.
+        BundleError, PluginError: see `load_bundle`.
+    """
+    from harness.bundle import load_bundle
+    from harness.conformal import DEFAULT_LEVEL
+    from harness.structure_files import read_structures
+
+    loaded = load_bundle(bundle, device=device, plugins=plugins)
+    rows = [row for file in files for row in read_structures(Path(file))]
+    return loaded.predict(rows, DEFAULT_LEVEL if level is None else level)
+
+
+def scan(
+    source: str | Path,
+    bundle: Path | str,
+    table: Path | str,
+    *,
+    level: float | None = None,
+    jobs: int = 1,
+    device: str = "cpu",
+    data_dir: Path | str | None = None,
+    plugins: Sequence[Path | str] = (),
+    progress: Callable[[ScanReport], None] = lambda report: None,
+) -> ScanReport:
+    """Predicts every structure of a source into a Parquet file; goes on where it was stopped.
+
+    Args:
+        source: a dataset; a file or folder; or `mp:` and a query of the Materials Project.
+        bundle: what `export` wrote.
+        table: to write; columns as in `prediction_table`.
+        level: of the interval; 0.9 unless given.
+        jobs: processes that share the work. More than one needs the usual
+            `if __name__ == "__main__"` in a script.
+        device: `cpu`, `cuda` or `auto`.
+        data_dir: folder with datasets, looked in first.
+        plugins: Python files to load as plugins besides the installed ones.
+        progress: called when a chunk is done.
+
+    Raises:
+        HarnessError: see `scanner.scan`; what was done before stays.
+    """
+    from harness.conformal import DEFAULT_LEVEL, check_level
+    from harness.scanner import ScanSettings
+    from harness.scanner import scan as carry_out
+    from harness.scan_sources import find_source
+
+    files = tuple(Path(plugin) for plugin in plugins)
+    level = DEFAULT_LEVEL if level is None else level
+    check_level(level)
+    settings = ScanSettings(Path(bundle), level, device, files)
+    found = find_source(str(source), Registry(files), Locations.of(_path(data_dir)))
+    return carry_out(found, settings, Path(table), jobs=jobs, progress=progress)
 
 
 def _stored_benchmark(store: Store) -> Benchmark:

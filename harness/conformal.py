@@ -38,6 +38,16 @@ def to_log(kappa: Floats) -> Floats:
     return np.asarray(np.log10(np.maximum(kappa, KAPPA_FLOOR)))
 
 
+def check_level(level: float) -> None:
+    """Refuses what is no probability.
+
+    Raises:
+        HarnessError: the level is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise HarnessError(f"The level of the interval is {level:g}: expected 0 < level < 1.")
+
+
 def half_width(residuals: Floats, level: float) -> float:
     """Half the width of the interval in decades: the ⌈(n + 1) · level⌉-th smallest residual.
 
@@ -49,10 +59,9 @@ def half_width(residuals: Floats, level: float) -> float:
         Infinity where so few rows cannot promise the level.
 
     Raises:
-        HarnessError: the level is not between 0 and 1.
+        HarnessError: see `check_level`.
     """
-    if not 0 < level < 1:
-        raise HarnessError(f"The level of the interval is {level:g}: expected 0 < level < 1.")
+    check_level(level)
     # 0.9 · 10 is 9.000…02 in some orders of rounding: that is not the tenth row.
     rank = math.ceil((len(residuals) + 1) * level - 1e-9)
     return math.inf if rank > len(residuals) else float(np.sort(residuals)[rank - 1])

@@ -22,13 +22,16 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.conformal import to_log
+from harness.errors import DataError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -131,3 +134,42 @@ def summarise(kappa: Floats, half_width: float) -> dict[str, Floats]:
 
 def _empty(values: Floats, failed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(failed | np.isnan(values))
+
+
+# --- files ------------------------------------------------------------------------------------
+
+SUFFIXES = (".csv", ".json", ".parquet")
+
+
+def check_writable(path: Path) -> None:
+    """Sees, before anything is predicted, that a table can be written there.
+
+    Raises:
+        DataError: its suffix is none of `SUFFIXES`, or its folder is not there.
+    """
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"{path}: a table is written as one of {', '.join(SUFFIXES)}.")
+    if not path.parent.is_dir():
+        raise DataError(f"The folder {path.parent} does not exist: make it, or write elsewhere.")
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Writes a table, whole or not at all, as its suffix says.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        if path.suffix == ".csv":
+            frame.to_csv(unfinished, index=False)
+        elif path.suffix == ".json":
+            text = frame.to_json(orient="records", indent=1, force_ascii=False, double_precision=15)
+            unfinished.write_text(text + "\n", encoding="utf-8")
+        else:
+            frame.to_parquet(unfinished, index=False)
+        unfinished.replace(path)
+    except OSError as problem:
+        raise DataError(f"Cannot write {path}: {problem.strerror}.") from problem
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -12,10 +12,13 @@ import typer
 
 from harness import __version__
 from harness.cli.audit import audit
+from harness.cli.bundle import bundle, export
 from harness.cli.datasets import datasets
 from harness.cli.doctor import doctor
 from harness.cli.plugins import plugins
+from harness.cli.predict import predict
 from harness.cli.run import run
+from harness.cli.scan import scan
 from harness.cli.table import table
 from harness.cli.verify import verify
 from harness.errors import HarnessError, PluginError
@@ -62,6 +65,10 @@ app.command()(run)
 app.command()(table)
 app.command()(verify)
 app.command()(audit)
+app.command()(export)
+app.command()(predict)
+app.command()(scan)
+app.add_typer(bundle, name="bundle")
 app.add_typer(datasets, name="datasets")
 app.add_typer(plugins, name="plugins")
 app.command()(doctor)

@@ -73,7 +73,7 @@ def run(
                 out=out,
                 plugins=plugins,
                 observers=progress,
-                jobs=jobs or _cores(),
+                jobs=jobs or cores(),
                 **options,
             )
     except KeyboardInterrupt:
@@ -83,7 +83,7 @@ def run(
         print_board(board, board.metrics[0], json=json)
 
 
-def _cores() -> int:
+def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
