@@ -394,9 +394,9 @@ def scan(
         HarnessError: see `scanner.scan`; what was done before stays.
     """
     from harness.conformal import DEFAULT_LEVEL, check_level
+    from harness.scan_sources import find_source
     from harness.scanner import ScanSettings
     from harness.scanner import scan as carry_out
-    from harness.scan_sources import find_source
 
     files = tuple(Path(plugin) for plugin in plugins)
     level = DEFAULT_LEVEL if level is None else level

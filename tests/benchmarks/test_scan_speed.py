@@ -2,10 +2,10 @@
 
 The published loop gives one crystal at a time to one model at a time, and every model builds the
 graph anew: `predict_structure` of matgl, nine times. The networks are the same on both sides:
-MEGNet of the published sizes with the head 450-350-350. Ours reads structures from a file and writes a
-table, with intervals and distances; theirs are in memory already, and only predicted. Both may use
-all cores: ours by processes, whose start counts, theirs by torch's threads, or on one thread where
-that is faster.
+MEGNet of the published sizes with the head 450-350-350. Ours reads structures from a file and
+writes a table, with intervals and distances; theirs are in memory already, and only predicted. Both
+may use all cores: ours by processes, whose start counts, theirs by torch's threads, or on one
+thread where that is faster.
 """
 
 from __future__ import annotations
