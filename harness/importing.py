@@ -270,7 +270,7 @@ def _fetch(
 ) -> Fetched | None:
     if not source.fetched:
         return None
-    ids = [_id(entry, answers) for entry in source.entries if not entry.reason]
+    ids = [_id(entry, source, answers) for entry in source.entries if not entry.reason]
     return fetch_materials(filter(None, ids), locations, Service(told=told))
 
 
@@ -282,7 +282,9 @@ def _sort(
     rejected: list[RejectedRow] = []
     first: dict[str, str] = {}
     for number, entry in enumerate(source.entries, start=1):
-        row_id = _id(entry, answers) or ("" if answers.id_column else _own_id(name, number, entry))
+        row_id = _id(entry, source, answers) or (
+            "" if answers.id_column else _own_id(name, number, entry)
+        )
         try:
             if entry.reason:
                 raise ValueError(entry.reason)
@@ -331,20 +333,20 @@ def _without_target(source: Source, answers: Answers) -> Iterator[RejectedRow]:
     """Structures of a folder that no row of the table asks for."""
     if source.structures is None:
         return
-    named = {_id(entry, answers) for entry in source.entries}
+    named = {_id(entry, source, answers) for entry in source.entries}
     meant = {row.id for name in named if (row := source.structures.find(name))}
     for name in source.structures.rows:
         if name not in meant:
             yield RejectedRow(str(source.files[0]), name, f"no row in {source.files[-1].name}")
 
 
-def _id(entry: Entry, answers: Answers) -> str:
+def _id(entry: Entry, source: Source, answers: Answers) -> str:
     column = answers.id_column or ""
     value = entry.values.get(column)
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # a column of numbers with a gap in it
     text = "" if value is None else str(value).strip()
-    if text.isdigit() and column.lower() in MATERIALS_PROJECT_COLUMNS:
+    if text.isdigit() and (source.fetched or column.lower() in MATERIALS_PROJECT_COLUMNS):
         return f"mp-{text}"
     return strip_ending(text)
 

@@ -80,7 +80,10 @@ class MaterialsServer:
         return self._ask("its heartbeat", lambda: str(self._get(address)["db_version"]))
 
     def search(self, query: Query, page: int, size: int) -> list[Material]:
-        """One page, from 1, of the materials that fit a query, in the order of their ids."""
+        """One page of the materials that fit a query, in the order of their ids.
+
+        Pages count from 1, as in `PaginationQuery` of emmet-api, which the server runs.
+        """
         self._check(query)
         arguments = {"deprecated": False, **query}
         found = self._ask(
@@ -98,7 +101,11 @@ class MaterialsServer:
         return [self._material(document) for document in found]
 
     def by_ids(self, ids: Sequence[str], deprecated: bool = False) -> list[Material]:
-        """Materials by their current ids; unknown ones are left out."""
+        """Materials by their current ids; unknown ones are left out.
+
+        The server takes a question that does not mention `deprecated` for one about those that are
+        not (`DeprecationQuery` of emmet-api), so withdrawn ones have to be asked for separately.
+        """
         if not ids:
             return []
         found = self._ask(

@@ -97,7 +97,8 @@ def test_an_imported_dataset_is_trained_on_like_any_other(
     benchmark = tmp_path / "b.toml"
     benchmark.write_text(
         'train_on = ["mine"]\ntest_on = ["mine", "Rocksalt"]\nbackbones = ["composition"]\n'
-        'heads = ["nearest"]\ntransfers = ["scratch"]\nprotocols = ["strict"]\nruns = 2\nbaselines = []\n'
+        'heads = ["nearest"]\ntransfers = ["scratch"]\nprotocols = ["strict"]\nruns = 2\n'
+        "baselines = []\n"
     )
     status, out, err = harness("run", str(benchmark))
     assert status == 0, err

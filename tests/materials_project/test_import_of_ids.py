@@ -36,7 +36,7 @@ def harness(
 def table(tmp_path: Path) -> str:
     rows = ["mp-1,2200", "2,150", "mp-1007,1160", "mp-77777,1", "Fe2O3,2", "mp-2,3"]
     path = tmp_path / "ids.csv"
-    path.write_text("mp_id,kappa\n" + "\n".join(rows) + "\n")
+    path.write_text("id,kappa\n" + "\n".join(rows) + "\n")
     return str(path)
 
 
@@ -49,7 +49,7 @@ def test_a_csv_of_ids_becomes_a_dataset(materials, harness, table) -> None:
     told = json.loads(out)
     assert told["rows"] == 3
     assert told["remarks"] == [
-        "id column: mp_id",
+        "id column: id",
         "target column: kappa",
         "mp-1007 is called mp-1 now",
     ]
