@@ -213,10 +213,11 @@ def read_csv(path: Path) -> tuple[list[Entry], tuple[str, ...]]:
         )
     entries = []
     try:
+        line = reader.line_num + 1  # where a row begins; a quoted structure takes many lines
         for values in reader:
             if any(value.strip() for value in values):
-                place = f"{path.name}, line {reader.line_num}"
-                entries.append(_csv_entry(place, columns, values))
+                entries.append(_csv_entry(f"{path.name}, line {line}", columns, values))
+            line = reader.line_num + 1
     except csv.Error as problem:
         raise DataError(f"{path}, line {reader.line_num}: {problem}.") from None
     return entries, columns

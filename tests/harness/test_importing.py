@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -11,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from harness import DataError, Locations, Registry, import_dataset, load_dataset, read_neutral
 from harness.crystal import Crystal
@@ -156,6 +159,18 @@ def csv_with_structures(dataset: Dataset, folder: Path) -> tuple[Path, dict[str,
     return folder / "table.csv", {}
 
 
+def own_pickles(dataset: Dataset, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """As today's pandas and pymatgen write them."""
+    import pickle
+
+    import pandas as pd
+
+    pd.DataFrame({"name": dataset.ids, "k": dataset.kappa}).to_pickle(folder / "own.pkl")
+    structures = [crystal.to_pymatgen() for crystal in dataset.crystals]
+    (folder / "structures_own.pkl").write_bytes(pickle.dumps(structures))
+    return folder / "own.pkl", {"id_column": "name", "target_column": "k"}
+
+
 SOURCES = {
     "folder of CIF files": cif_folder,
     "folders of POSCAR files": poscar_folder,
@@ -170,6 +185,7 @@ SOURCES = {
     "frame, table": frame("table"),
     "frame by monty": monty_frame,
     "CSV with structures": csv_with_structures,
+    "pickles": own_pickles,
 }
 
 
@@ -275,6 +291,47 @@ def test_wrong_rows_are_left_out_by_line_and_reason(rocksalt: Dataset, tmp_path:
             "Strict", folder, targets=table, target_column="κ lat", strict_data=True, **SAID
         )
     assert "Strict" not in Registry().datasets
+
+
+CELLS = st.text(max_size=8) | st.floats().map(repr) | st.floats(1e-3, 1e4).map(repr)
+
+
+@settings(
+    max_examples=30,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(rows=st.lists(st.tuples(st.text(max_size=5), CELLS), min_size=1, max_size=12))
+def test_every_line_is_imported_or_rejected_once_and_none_is_lost(
+    rows: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    table = tmp_path / "k.csv"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "kappa", "structure"))
+        writer.writerows((row_id, kappa, CESIUM_CHLORIDE) for row_id, kappa in rows)
+    try:
+        imported = import_dataset("Mine", table, overwrite=True, **SAID)
+    except DataError as refusal:
+        assert "no row can be used" in str(refusal)
+        return
+    dataset = load_dataset("Mine")
+    assert not dataset.problems  # what was imported can be used
+    assert dataset.digest == imported.dataset.digest
+    assert len(dataset) + len(imported.rejected) == len(rows)
+    assert len({r.place for r in imported.rejected}) == len(imported.rejected)
+
+
+CESIUM_CHLORIDE = json.dumps(
+    {
+        "lattice": {"matrix": [[4.1, 0, 0], [0, 4.1, 0], [0, 0, 4.1]]},
+        "sites": [
+            {"species": [{"element": "Cs", "occu": 1}], "abc": [0, 0, 0]},
+            {"species": [{"element": "Cl", "occu": 1}], "abc": [0.5, 0.5, 0.5]},
+        ],
+    }
+)
 
 
 def test_wrong_json_lines_are_named_by_their_number_in_the_file(
