@@ -124,8 +124,7 @@ def iter_materials(
 def parse_query(text: str) -> Query:
     """Makes a query of text: `stable`, or `key=value` pairs with commas between them.
 
-    A value is true or false, a number, a range as 1..20 (either end may be left out of the names
-    that the server knows, not of the range), a list as Si+O, or a word.
+    A value is true or false, a number, a range as 1..20, a list as Si+O, or a word.
 
     Raises:
         DataError: a part is neither a named query nor a pair.

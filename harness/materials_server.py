@@ -45,6 +45,7 @@ _RESERVED = frozenset(
     "num_chunks chunk_size all_fields fields _page _sort_fields kwargs self".split()
 )
 _KEY_PAGE = "https://next-gen.materialsproject.org/api"
+_STATUS_PAGE = "https://status.materialsproject.org"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +262,12 @@ class MaterialsServer:
     def _pause(self, problem: Exception, what: str, attempt: int) -> float:
         """How long to wait before the next attempt, or why there will be none."""
         status = None if self._answer is None else self._answer.status_code
-        if status in (401, 403):
+        if self._answer is not None and status in (401, 403):
+            if "x-api-key" not in self._answer.request.headers:
+                raise DataError(
+                    f"The Materials Project lets nobody in from here (HTTP {status}); no key was "
+                    f"sent yet. {_STATUS_PAGE} says whether the service is up."
+                ) from None
             raise DataError(
                 f"The Materials Project refuses the key (HTTP {status}). Look it up at {_KEY_PAGE} "
                 "and set it in the environment, MP_API_KEY=…, or with `pmg config --add "
@@ -281,7 +287,7 @@ class MaterialsServer:
         raise DataError(
             f"The Materials Project did not answer when asked for {what}, {attempt} times: "
             f"{told.rstrip('.')}{wish}. What was fetched is kept: the same command goes on from "
-            "there. https://status.materialsproject.org says whether the service is up."
+            f"there. {_STATUS_PAGE} says whether the service is up."
         ) from None
 
     def _safe(self, problem: Exception) -> str:

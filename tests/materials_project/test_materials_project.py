@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from itertools import islice
 from pathlib import Path
@@ -146,6 +147,21 @@ def test_no_server_at_all_is_said(service, materials, pauses) -> None:
     with pytest.raises(DataError, match=r"did not answer when asked for its heartbeat, 7 times"):
         fetch_materials(["mp-1"], Locations(), closed)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+
+
+def test_a_closed_service_is_not_taken_for_a_wrong_key(materials, service) -> None:
+    materials.misbehave("heartbeat", {"status": 403})
+    with pytest.raises(DataError, match=r"lets nobody in from here \(HTTP 403\); no key was sent"):
+        fetch_materials(["mp-1"], Locations(), service())
+
+
+def test_without_the_client_the_extra_is_named(materials, service, monkeypatch) -> None:
+    for module in [name for name in sys.modules if name.partition(".")[0] == "mp_api"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "mp_api", None)
+    with pytest.raises(DataError, match=r"mp-api.*pip install 'paraisite-harness\[mp\]'"):
+        fetch_materials(["mp-1"], Locations(), service())
+    assert materials.requests == []
 
 
 def everything_in(folder: Path) -> bytes:
