@@ -11,8 +11,9 @@ import csv
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 CARD_FILE = "card.toml"
 ROWS_FILE = "rows.jsonl.gz"
 REJECTED_FILE = "rejected.csv"
+
+LEFT_SECONDS = 24 * 3600.0
+"""Age at which a half-filled folder is no import that is still going on."""
+
+_SCRATCH = ".import-"
 
 
 @dataclass(frozen=True)
@@ -131,11 +137,24 @@ def _explained(target: Path) -> Iterator[None]:
 def _scratch(home: Path) -> Iterator[Path]:
     """A hidden folder beside the datasets, removed at the end with what is left in it."""
     home.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=home, prefix=".import-"))
+    _tidy(home)
+    scratch = Path(tempfile.mkdtemp(dir=home, prefix=_SCRATCH))
     try:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _tidy(home: Path) -> None:
+    """Removes what killed imports have left, once it cannot be one that is still going on.
+
+    A folder in such a folder is a dataset that was about to be replaced: that is kept.
+    """
+    for left in home.glob(f"{_SCRATCH}*"):
+        with suppress(OSError):  # somebody else's, or gone already
+            old = time.time() - left.stat().st_mtime > LEFT_SECONDS
+            if old and not any(path.is_dir() for path in left.iterdir()):
+                shutil.rmtree(left)
 
 
 def _swap(new: Path, target: Path) -> None:

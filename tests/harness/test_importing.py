@@ -474,6 +474,23 @@ def test_a_failed_replacement_leaves_what_was_there(
     assert sorted(imports.rglob("*")) == before  # nothing is left lying about
 
 
+def test_what_a_killed_import_left_is_tidied_up_but_no_dataset_is(
+    source: Path, imports: Path
+) -> None:
+    for name in ("old", "saved", "going-on"):
+        (imports / f".import-{name}").mkdir(parents=True)
+        (imports / f".import-{name}" / "rows.jsonl.gz").write_bytes(b"half")
+    (imports / ".import-saved" / "Mine").mkdir()  # killed while it was replaced
+    for name in ("old", "saved"):
+        os.utime(imports / f".import-{name}", (0, 0))
+    do_import(source)
+    assert {path.name for path in imports.iterdir()} == {
+        "Mine",
+        ".import-saved",
+        ".import-going-on",
+    }
+
+
 def test_an_import_that_is_removed_is_gone(source: Path, imports: Path) -> None:
     do_import(source)
     remove_imported("Mine")
