@@ -64,7 +64,7 @@ class Source:
         structures: of a folder, by every name that an entry may call them by; None where they are
             in the entries, or to be fetched.
         fetched: whether structures come from the Materials Project, by id.
-        default_id: where entries need no column for it: what they are called otherwise.
+        default_id: whether entries are called something without a column for it.
     """
 
     files: tuple[Path, ...]
@@ -83,7 +83,7 @@ def open_source(
     Args:
         path: a folder, a file with structures, a frame, a pickle or a CSV.
         targets: a CSV (for pickles: a pickle) with the values, where `path` has structures alone.
-        structure_column: of a frame or CSV, where its name does not tell.
+        structure_column: of a frame or CSV, where its name does not tell; "" for none.
 
     Raises:
         DataError: a file is missing, of no known kind, or cannot be read.
@@ -243,6 +243,8 @@ def _open_csv(path: Path, targets: Path | None, structure_column: str | None) ->
 
 
 def _structure_column(path: Path, columns: Sequence[str], wish: str | None) -> str | None:
+    if wish == "":
+        return None
     if wish is not None and wish not in columns:
         raise DataError(f"{path} has no column {wish!r}. It has: {', '.join(columns)}.")
     named = {name.lower(): name for name in columns}

@@ -222,8 +222,9 @@ def _settle(given: Answers, source: Source, ask: Ask | None) -> Answers:
             given = replace(given, **{question.field: question.check(answer)})
     found = replace(
         given,
-        id_column=given.id_column or _recognise(source.columns, ID_COLUMNS),
-        target_column=given.target_column or _recognise(source.columns, TARGET_COLUMNS),
+        id_column=given.id_column or _recognise_id(source),
+        target_column=given.target_column
+        or next(iter(_recognise(source.columns, TARGET_COLUMNS)), None),
     )
     if found.id_column is None and source.default_id:
         found = replace(found, id_column="")
@@ -249,9 +250,27 @@ def _questions(source: Source) -> Iterator[Question]:
     yield Question("method", "method by which κ was measured or computed, in a few words")
 
 
-def _recognise(columns: Sequence[str], known: Sequence[str]) -> str | None:
+def _recognise(columns: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Columns with known names, in the order of the names."""
     by_lower = {column.lower(): column for column in reversed(columns)}
-    return next((by_lower[name] for name in known if name in by_lower), None)
+    return [by_lower[name] for name in known if name in by_lower]
+
+
+def _recognise_id(source: Source) -> str | None:
+    """The column that names the rows: of several, the one by which most structures are found."""
+    found = _recognise(source.columns, ID_COLUMNS)
+    if source.fetched:
+        found.sort(key=lambda column: column.lower() not in MATERIALS_PROJECT_COLUMNS)
+    structures = source.structures
+    if structures is None or not found:
+        return next(iter(found), None)
+    return max(
+        found,
+        key=lambda column: sum(
+            structures.find(strip_ending(str(entry.values.get(column)))) is not None
+            for entry in source.entries
+        ),
+    )
 
 
 def _is_positive(text: str) -> bool:
@@ -270,8 +289,9 @@ def _fetch(
 ) -> Fetched | None:
     if not source.fetched:
         return None
-    ids = [_id(entry, source, answers) for entry in source.entries if not entry.reason]
-    return fetch_materials(filter(None, ids), locations, Service(told=told))
+    ids = [_id(entry, answers) for entry in source.entries if not entry.reason]
+    meant = [name for name in ids if name and not name.isdigit()]
+    return fetch_materials(meant, locations, Service(told=told))
 
 
 def _sort(
@@ -282,9 +302,7 @@ def _sort(
     rejected: list[RejectedRow] = []
     first: dict[str, str] = {}
     for number, entry in enumerate(source.entries, start=1):
-        row_id = _id(entry, source, answers) or (
-            "" if answers.id_column else _own_id(name, number, entry)
-        )
+        row_id = _id(entry, answers) or ("" if answers.id_column else _own_id(name, number, entry))
         try:
             if entry.reason:
                 raise ValueError(entry.reason)
@@ -321,6 +339,8 @@ def _row(
 
 def _structure(row_id: str, entry: Entry, source: Source, fetched: Fetched | None) -> StructureRow:
     if fetched is not None:
+        if row_id.isdigit():  # most likely the row's number, and mp-1 is somebody else
+            return StructureRow(row_id, None, "a number is no id of the Materials Project: mp-…")
         crystal = fetched.found.get(row_id)
         return StructureRow(row_id, crystal, fetched.missing.get(row_id, ""))
     if source.structures is None:
@@ -333,20 +353,20 @@ def _without_target(source: Source, answers: Answers) -> Iterator[RejectedRow]:
     """Structures of a folder that no row of the table asks for."""
     if source.structures is None:
         return
-    named = {_id(entry, source, answers) for entry in source.entries}
+    named = {_id(entry, answers) for entry in source.entries}
     meant = {row.id for name in named if (row := source.structures.find(name))}
     for name in source.structures.rows:
         if name not in meant:
             yield RejectedRow(str(source.files[0]), name, f"no row in {source.files[-1].name}")
 
 
-def _id(entry: Entry, source: Source, answers: Answers) -> str:
+def _id(entry: Entry, answers: Answers) -> str:
     column = answers.id_column or ""
     value = entry.values.get(column)
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # a column of numbers with a gap in it
     text = "" if value is None else str(value).strip()
-    if text.isdigit() and (source.fetched or column.lower() in MATERIALS_PROJECT_COLUMNS):
+    if text.isdigit() and column.lower() in MATERIALS_PROJECT_COLUMNS:
         return f"mp-{text}"
     return strip_ending(text)
 

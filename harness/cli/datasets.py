@@ -114,7 +114,7 @@ def import_files(
     ] = None,
     target_column: Annotated[str | None, typer.Option(help="Column of κ.")] = None,
     structure_column: Annotated[
-        str | None, typer.Option(help="Column with the structures, of a frame or CSV.")
+        str | None, typer.Option(help="Column with structures, of a frame or CSV; '' for none.")
     ] = None,
     unit: Annotated[str | None, typer.Option(help="Of κ: W/(m·K) or mW/(m·K).")] = None,
     temperature: Annotated[str | None, typer.Option(help="Of κ in K, or 'unknown'.")] = None,

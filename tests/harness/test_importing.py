@@ -403,6 +403,21 @@ def test_a_file_that_cannot_be_read_is_named(
     assert not imports.exists()
 
 
+def test_of_several_columns_with_ids_the_one_that_finds_structures_is_taken(
+    rocksalt: Dataset, tmp_path: Path
+) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    cif_folder(rocksalt, folder)
+    rows = zip(rocksalt.ids, rocksalt.kappa, strict=True)
+    table = write_csv(
+        tmp_path / "k.csv", "id,filename,TC", *(f"{n},{i}.cif,{k}" for n, (i, k) in enumerate(rows))
+    )
+    imported = import_dataset("Mine", folder, targets=table, **SAID)
+    assert imported.remarks == ("id column: filename", "target column: TC")
+    assert imported.dataset.ids == rocksalt.ids
+
+
 def test_two_csv_files_in_a_folder_must_be_told_apart(tmp_path: Path) -> None:
     folder = tmp_path / "source"
     folder.mkdir()

@@ -36,7 +36,7 @@ def harness(
 def table(tmp_path: Path) -> str:
     rows = ["mp-1,2200", "2,150", "mp-1007,1160", "mp-77777,1", "Fe2O3,2", "mp-2,3"]
     path = tmp_path / "ids.csv"
-    path.write_text("id,kappa\n" + "\n".join(rows) + "\n")
+    path.write_text("MP_ID,kappa\n" + "\n".join(rows) + "\n")
     return str(path)
 
 
@@ -49,7 +49,7 @@ def test_a_csv_of_ids_becomes_a_dataset(materials, harness, table) -> None:
     told = json.loads(out)
     assert told["rows"] == 3
     assert told["remarks"] == [
-        "id column: id",
+        "id column: MP_ID",
         "target column: kappa",
         "mp-1007 is called mp-1 now",
     ]
@@ -69,6 +69,23 @@ def test_a_csv_of_ids_becomes_a_dataset(materials, harness, table) -> None:
     np.testing.assert_allclose(dataset.crystals[1].lattice, experiment.crystals[1].lattice)
     assert "Materials Project, version 2026.10.01" in dataset.card.notes
     assert materials.key not in out
+
+
+def test_rows_that_are_only_numbered_are_not_taken_for_materials(
+    materials, harness, tmp_path
+) -> None:
+    path = tmp_path / "numbered.csv"
+    path.write_text("id,mp_id,kappa\n1,mp-2,150\n2,mp-1,2200\n")
+    status, out, _ = harness("datasets", "import", "Numbered", str(path), *OPTIONS)
+    assert status == 0
+    assert "note: id column: mp_id" in out
+    assert load_dataset("Numbered").ids == ("mp-2", "mp-1")
+    materials.requests.clear()
+    path.write_text("id,kappa\n1,150\n2,2200\n")
+    status, _, err = harness("datasets", "import", "Wrong", str(path), *OPTIONS)
+    assert status == 2
+    assert "a number is no id of the Materials Project" in err
+    assert materials.requests == []
 
 
 def test_an_import_that_broke_off_writes_nothing_and_goes_on(
