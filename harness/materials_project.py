@@ -28,7 +28,7 @@ NAMED_QUERIES: Mapping[str, Query] = {"stable": {"is_stable": True}}
 
 NOT_THERE = "the Materials Project has no such id, and none that it moved to"
 
-_ID = re.compile(r"(mp|mvc)-[a-z0-9]+")
+_ID = re.compile(r"(mp|mvc)-([0-9]+|[a-z]+)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +186,7 @@ def _fetch_lacking(
     names: Sequence[str], server: MaterialsServer, cache: MaterialsCache
 ) -> Mapping[str, str]:
     """Fetches into the cache, batch by batch; returns the ids that are not there, and why."""
+    _ = server.version  # first of all: whether it can be asked at all
     gone: dict[str, str] = {}
     for start in range(0, len(names), BATCH):
         batch = {name: server.canonical(name) for name in names[start : start + BATCH]}

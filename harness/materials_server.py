@@ -135,7 +135,7 @@ class MaterialsServer:
         now = {
             self.canonical(task): self.canonical(document["material_id"])
             for document in found
-            for task in document["task_ids"]
+            for task in document["task_ids"] or ()
         }
         return {name: now[name] for name in ids if name in now}
 

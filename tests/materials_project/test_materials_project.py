@@ -44,7 +44,7 @@ def test_structures_come_by_id_and_are_asked_for_once(materials, service) -> Non
 def test_ids_that_moved_were_withdrawn_or_do_not_exist_are_told_apart(materials, service) -> None:
     materials.materials["mp-5"]["deprecated"] = True
     materials.materials["mp-6"]["structure"] = None
-    asked = ["mp-1007", "mp-5", "mp-6", "mp-99999", "Fe2O3"]
+    asked = ["mp-1007", "mp-5", "mp-6", "mp-99999", "Fe2O3", "mp-1a"]
     for _ in range(2):  # the second time from the cache, but for what is not there
         fetched = fetch_materials(asked, Locations(), service())
         assert set(fetched.found) == {"mp-1007", "mp-5"}
@@ -54,6 +54,7 @@ def test_ids_that_moved_were_withdrawn_or_do_not_exist_are_told_apart(materials,
             "mp-6": "structure: expected an object, found NoneType",
             "mp-99999": "the Materials Project has no such id, and none that it moved to",
             "Fe2O3": "not an id of the Materials Project: expected one as mp-149",
+            "mp-1a": "not an id of the Materials Project: expected one as mp-149",
         }
 
 
@@ -156,9 +157,10 @@ def test_a_closed_service_is_not_taken_for_a_wrong_key(materials, service) -> No
 
 
 def test_without_the_client_the_extra_is_named(materials, service, monkeypatch) -> None:
-    for module in [name for name in sys.modules if name.partition(".")[0] == "mp_api"]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "mp_api", None)
+    for package in ("mp_api", "emmet"):
+        for module in [name for name in sys.modules if name.partition(".")[0] == package]:
+            monkeypatch.delitem(sys.modules, module)
+        monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(DataError, match=r"mp-api.*pip install 'paraisite-harness\[mp\]'"):
         fetch_materials(["mp-1"], Locations(), service())
     assert materials.requests == []
