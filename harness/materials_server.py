@@ -213,6 +213,10 @@ class MaterialsServer:
 
         def note(answer: Response, **options: Any) -> None:
             self._answer = answer
+            # The client looks for "414" and "422" in the text of an error, address and ids
+            # included, and would then ask again in smaller pieces whatever the status is.
+            if answer.status_code in (401, 403, 429) or answer.status_code >= 500:
+                answer.raise_for_status()
 
         session = Session()
         for scheme in ("https://", "http://"):

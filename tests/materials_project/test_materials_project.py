@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,18 @@ def test_what_passes_is_waited_for(name, misbehaviours, waited, materials, servi
     assert pauses == waited
     # the client does not repeat by itself what is repeated here
     assert len(materials.asked(SUMMARY)) == len(misbehaviours) + 1
+
+
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_an_error_about_ids_with_422_in_them_is_not_taken_for_a_long_address(
+    status: int, materials, service, pauses
+) -> None:
+    materials.misbehave(SUMMARY, {"status": status})
+    with suppress(DataError):  # of a refused key
+        fetch_materials(["mp-1", "mp-4221", "mp-4140"], Locations(), service())
+    asked = [r["material_ids"] for r in materials.asked(SUMMARY) if r["deprecated"] == "False"]
+    assert asked == ["mp-1,mp-4140,mp-4221"] * (1 if status == 401 else 2)
+    assert pauses == ([] if status == 401 else [1.0])
 
 
 @pytest.mark.parametrize("path", ["heartbeat", SUMMARY])
