@@ -55,6 +55,10 @@ from .events import StageStarted as StageStarted
 from .graph import CrystalGraph as CrystalGraph
 from .graph import build_graph as build_graph
 from .hookspecs import hookimpl as hookimpl
+from .imported import RejectedRow as RejectedRow
+from .imported import imported_datasets as imported_datasets
+from .imported import remove_imported as remove_imported
+from .importing import import_dataset as import_dataset
 from .leaderboard import Leaderboard as Leaderboard
 from .locations import Locations as Locations
 from .locations import shipped as shipped
@@ -64,6 +68,8 @@ from .materials_project import iter_materials as iter_materials
 from .neutral import find_neutral as find_neutral
 from .neutral import read_neutral as read_neutral
 from .neutral import write_neutral as write_neutral
+from .pickle_tables import read_pickled_structures as read_pickled_structures
+from .pickle_tables import read_pickled_table as read_pickled_table
 from .published_weights import find_published as find_published
 from .published_weights import read_tensors as read_tensors
 from .registry import Registry as Registry

@@ -28,7 +28,7 @@ NAMED_QUERIES: Mapping[str, Query] = {"stable": {"is_stable": True}}
 
 NOT_THERE = "the Materials Project has no such id, and none that it moved to"
 
-_ID = re.compile(r"(mp|mvc)-[a-z0-9]+")
+_ID = re.compile(r"(mp|mvc)-([0-9]+|[a-z]+)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +124,7 @@ def iter_materials(
 def parse_query(text: str) -> Query:
     """Makes a query of text: `stable`, or `key=value` pairs with commas between them.
 
-    A value is true or false, a number, a range as 1..20 (either end may be left out of the names
-    that the server knows, not of the range), a list as Si+O, or a word.
+    A value is true or false, a number, a range as 1..20, a list as Si+O, or a word.
 
     Raises:
         DataError: a part is neither a named query nor a pair.
@@ -187,6 +186,7 @@ def _fetch_lacking(
     names: Sequence[str], server: MaterialsServer, cache: MaterialsCache
 ) -> Mapping[str, str]:
     """Fetches into the cache, batch by batch; returns the ids that are not there, and why."""
+    _ = server.version  # first of all: whether it can be asked at all
     gone: dict[str, str] = {}
     for start in range(0, len(names), BATCH):
         batch = {name: server.canonical(name) for name in names[start : start + BATCH]}

@@ -45,6 +45,7 @@ _RESERVED = frozenset(
     "num_chunks chunk_size all_fields fields _page _sort_fields kwargs self".split()
 )
 _KEY_PAGE = "https://next-gen.materialsproject.org/api"
+_STATUS_PAGE = "https://status.materialsproject.org"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ class Service:
 
     endpoint: str | None = field(default_factory=lambda: os.environ.get("MP_API_ENDPOINT") or None)
     timeout: float = TIMEOUT_SECONDS
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)
     told: Callable[[str], None] = lambda line: None
 
 
@@ -80,7 +81,10 @@ class MaterialsServer:
         return self._ask("its heartbeat", lambda: str(self._get(address)["db_version"]))
 
     def search(self, query: Query, page: int, size: int) -> list[Material]:
-        """One page, from 1, of the materials that fit a query, in the order of their ids."""
+        """One page of the materials that fit a query, in the order of their ids.
+
+        Pages count from 1, as in `PaginationQuery` of emmet-api, which the server runs.
+        """
         self._check(query)
         arguments = {"deprecated": False, **query}
         found = self._ask(
@@ -98,7 +102,11 @@ class MaterialsServer:
         return [self._material(document) for document in found]
 
     def by_ids(self, ids: Sequence[str], deprecated: bool = False) -> list[Material]:
-        """Materials by their current ids; unknown ones are left out."""
+        """Materials by their current ids; unknown ones are left out.
+
+        The server takes a question that does not mention `deprecated` for one about those that are
+        not (`DeprecationQuery` of emmet-api), so withdrawn ones have to be asked for separately.
+        """
         if not ids:
             return []
         found = self._ask(
@@ -127,7 +135,7 @@ class MaterialsServer:
         now = {
             self.canonical(task): self.canonical(document["material_id"])
             for document in found
-            for task in document["task_ids"]
+            for task in document["task_ids"] or ()
         }
         return {name: now[name] for name in ids if name in now}
 
@@ -205,6 +213,10 @@ class MaterialsServer:
 
         def note(answer: Response, **options: Any) -> None:
             self._answer = answer
+            # The client looks for "414" and "422" in the text of an error, address and ids
+            # included, and would then ask again in smaller pieces whatever the status is.
+            if answer.status_code in (401, 403, 429) or answer.status_code >= 500:
+                answer.raise_for_status()
 
         session = Session()
         for scheme in ("https://", "http://"):
@@ -254,7 +266,12 @@ class MaterialsServer:
     def _pause(self, problem: Exception, what: str, attempt: int) -> float:
         """How long to wait before the next attempt, or why there will be none."""
         status = None if self._answer is None else self._answer.status_code
-        if status in (401, 403):
+        if self._answer is not None and status in (401, 403):
+            if "x-api-key" not in self._answer.request.headers:
+                raise DataError(
+                    f"The Materials Project lets nobody in from here (HTTP {status}); no key was "
+                    f"sent yet. {_STATUS_PAGE} says whether the service is up."
+                ) from None
             raise DataError(
                 f"The Materials Project refuses the key (HTTP {status}). Look it up at {_KEY_PAGE} "
                 "and set it in the environment, MP_API_KEY=…, or with `pmg config --add "
@@ -274,7 +291,7 @@ class MaterialsServer:
         raise DataError(
             f"The Materials Project did not answer when asked for {what}, {attempt} times: "
             f"{told.rstrip('.')}{wish}. What was fetched is kept: the same command goes on from "
-            "there. https://status.materialsproject.org says whether the service is up."
+            f"there. {_STATUS_PAGE} says whether the service is up."
         ) from None
 
     def _safe(self, problem: Exception) -> str:

@@ -17,8 +17,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-pytest.importorskip("mp_api", reason="the extra mp is not installed")
-
 KEY = "0123456789abcdefghijklmnopqrstuv"
 DEFAULT_PAGE = 100
 
@@ -156,6 +154,7 @@ def materials(
     documents: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path
 ) -> Iterator[MaterialsServer]:
     """A running server with those materials; its address, a key to it and a cache are set."""
+    pytest.importorskip("mp_api", reason="the extra mp is not installed")
     server = MaterialsServer()
     server.materials = deepcopy(documents)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

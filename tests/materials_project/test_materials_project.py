@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,7 @@ def test_structures_come_by_id_and_are_asked_for_once(materials, service) -> Non
 def test_ids_that_moved_were_withdrawn_or_do_not_exist_are_told_apart(materials, service) -> None:
     materials.materials["mp-5"]["deprecated"] = True
     materials.materials["mp-6"]["structure"] = None
-    asked = ["mp-1007", "mp-5", "mp-6", "mp-99999", "Fe2O3"]
+    asked = ["mp-1007", "mp-5", "mp-6", "mp-99999", "Fe2O3", "mp-1a"]
     for _ in range(2):  # the second time from the cache, but for what is not there
         fetched = fetch_materials(asked, Locations(), service())
         assert set(fetched.found) == {"mp-1007", "mp-5"}
@@ -53,6 +55,7 @@ def test_ids_that_moved_were_withdrawn_or_do_not_exist_are_told_apart(materials,
             "mp-6": "structure: expected an object, found NoneType",
             "mp-99999": "the Materials Project has no such id, and none that it moved to",
             "Fe2O3": "not an id of the Materials Project: expected one as mp-149",
+            "mp-1a": "not an id of the Materials Project: expected one as mp-149",
         }
 
 
@@ -122,6 +125,18 @@ def test_what_passes_is_waited_for(name, misbehaviours, waited, materials, servi
     assert len(materials.asked(SUMMARY)) == len(misbehaviours) + 1
 
 
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_an_error_about_ids_with_422_in_them_is_not_taken_for_a_long_address(
+    status: int, materials, service, pauses
+) -> None:
+    materials.misbehave(SUMMARY, {"status": status})
+    with suppress(DataError):  # of a refused key
+        fetch_materials(["mp-1", "mp-4221", "mp-4140"], Locations(), service())
+    asked = [r["material_ids"] for r in materials.asked(SUMMARY) if r["deprecated"] == "False"]
+    assert asked == ["mp-1,mp-4140,mp-4221"] * (1 if status == 401 else 2)
+    assert pauses == ([] if status == 401 else [1.0])
+
+
 @pytest.mark.parametrize("path", ["heartbeat", SUMMARY])
 def test_a_server_that_stays_silent_is_asked_again(path, materials, service, pauses) -> None:
     released = threading.Event()
@@ -146,6 +161,22 @@ def test_no_server_at_all_is_said(service, materials, pauses) -> None:
     with pytest.raises(DataError, match=r"did not answer when asked for its heartbeat, 7 times"):
         fetch_materials(["mp-1"], Locations(), closed)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+
+
+def test_a_closed_service_is_not_taken_for_a_wrong_key(materials, service) -> None:
+    materials.misbehave("heartbeat", {"status": 403})
+    with pytest.raises(DataError, match=r"lets nobody in from here \(HTTP 403\); no key was sent"):
+        fetch_materials(["mp-1"], Locations(), service())
+
+
+def test_without_the_client_the_extra_is_named(materials, service, monkeypatch) -> None:
+    for package in ("mp_api", "emmet"):
+        for module in [name for name in sys.modules if name.partition(".")[0] == package]:
+            monkeypatch.delitem(sys.modules, module)
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(DataError, match=r"mp-api.*pip install 'paraisite-harness\[mp\]'"):
+        fetch_materials(["mp-1"], Locations(), service())
+    assert materials.requests == []
 
 
 def everything_in(folder: Path) -> bytes:
