@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,11 @@ class Leaderboard:
             trained on, of all in the dataset), `test_share` (rows tested on, overlap or not, of all
             in the dataset), `skipped` (updates left out), `subset`, `n`, `failed`, and one column
             per metric (NaN where it could not be computed).
+        identity: the columns that tell cells apart: those of `CELL`, and where people's results are
+            shown together, `submission`.
+        shown_as: what tables show in place of a cell's own columns, by its identity: the names of
+            all who submitted the same configuration with the same result.
+        notes: what must be said below every table.
     """
 
     name: str
@@ -49,6 +54,9 @@ class Leaderboard:
     pretraining: Mapping[tuple[str, str], tuple[str, ...]]
     cells: tuple[Mapping[str, str], ...]
     runs: pd.DataFrame
+    identity: tuple[str, ...] = CELL
+    shown_as: Mapping[tuple[str, ...], Mapping[str, str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, store: Store) -> Leaderboard:
@@ -131,10 +139,10 @@ class Leaderboard:
         import pandas as pd
 
         runs = self.runs[self.runs["subset"] == subset]
-        grouped = dict(list(runs.groupby(list(CELL), sort=False)))
+        grouped = dict(list(runs.groupby(list(self.identity), sort=False)))
         rows = []
         for cell in self.cells:
-            name = tuple(cell[column] for column in CELL)
+            name = tuple(cell[column] for column in self.identity)
             group = grouped.get(name, runs.iloc[:0])
             row: dict[str, Any] = {
                 **cell,
@@ -185,8 +193,8 @@ class Leaderboard:
     @property
     def skipped(self) -> pd.DataFrame:
         """Cells with updates that were left out, the loss not being finite: `CELL`, `skipped`."""
-        counts = self.runs[self.runs["subset"] == "all"].groupby(list(CELL), sort=False)["skipped"]
-        totals = counts.sum().reset_index()
+        whole = self.runs[self.runs["subset"] == "all"]
+        totals = whole.groupby(list(self.identity), sort=False)["skipped"].sum().reset_index()
         return totals[totals["skipped"] > 0]
 
     def gains(
@@ -196,7 +204,14 @@ class Leaderboard:
         subset: str = "all",
     ) -> pd.DataFrame:
         """The gain of every cell over its baseline, paired by run; see `statistics.gains`."""
-        return gains(self.runs, metric.name, metric.higher_is_better, baseline, subset=subset)
+        return gains(
+            self.runs,
+            metric.name,
+            metric.higher_is_better,
+            baseline,
+            subset=subset,
+            identity=self.identity,
+        )
 
 
 def _pretraining(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[str, ...]]:
