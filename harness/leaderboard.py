@@ -160,36 +160,6 @@ class Leaderboard:
             rows.append(row)
         return pd.DataFrame(rows)
 
-    def matrix(
-        self, metric: str, subset: str = "all", digits: int = 2, with_n: bool = False
-    ) -> pd.DataFrame:
-        """The train-on × test-on table of one metric as text, `mean (std)`.
-
-        Rows are configurations and training sets, columns test sets. Columns of the row head that
-        are the same everywhere (a single backbone, say) are left out.
-
-        Args:
-            metric: one of `metrics`.
-            subset: one of `SUBSETS`.
-            digits: after the decimal point.
-            with_n: whether each cell says on how many rows per run it rests.
-        """
-        import pandas as pd
-
-        summary = self.summary(subset)
-        head = [
-            column
-            for column in CELL[:-1]
-            if column in ("transfer", "train_on") or summary[column].nunique() > 1
-        ]
-        tests = list(dict.fromkeys(summary["test_on"]))
-        rows = []
-        for names, group in summary.groupby(head, sort=False):
-            by_test = {row["test_on"]: row for _, row in group.iterrows()}
-            texts = [cell_text(by_test.get(test), metric, digits, with_n) for test in tests]
-            rows.append([*names, *texts])
-        return pd.DataFrame(rows, columns=[*head, *tests])
-
     @property
     def skipped(self) -> pd.DataFrame:
         """Cells with updates that were left out, the loss not being finite: `CELL`, `skipped`."""
@@ -221,19 +191,3 @@ def _pretraining(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tu
             name, seen = cell["weights"]
             found.setdefault((name, seen), {})[cell["transfer"]] = None
     return {weights: tuple(transfers) for weights, transfers in found.items()}
-
-
-def cell_text(row: Any, metric: str, digits: int, with_n: bool = False) -> str:
-    """Returns `mean (std)`, or what is to be said where there is no such number."""
-    if row is None:
-        return "—"
-    if not row["runs"]:
-        return "not run"
-    if row["n"] < MIN_ROWS or not row["n_min"]:
-        return f"too few rows (n {row['n']:.1f})"
-    mean, std = row[metric], row[f"{metric}_std"]
-    if math.isnan(mean):
-        return f"failed ({row['failed']} rows)" if row["failed"] else "undefined"
-    spread = "" if math.isnan(std) else f" ({std:.{digits}f})"
-    size = f", n {row['n']:.1f}" if with_n else ""
-    return f"{mean:.{digits}f}{spread}{size}"

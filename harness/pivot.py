@@ -8,7 +8,7 @@ one more column of the row head.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -107,7 +107,7 @@ class Pivot:
             values of the first row column stand together.
         entries: by row key and column key; places without a cell are absent.
         incomparable: test sets whose cells rest on different rows, so that none is called best.
-        equal: what is to be said of configurations that several people submitted.
+        notes: what the leaderboard has to say below every table.
     """
 
     title: str
@@ -119,7 +119,7 @@ class Pivot:
     column_keys: tuple[Key, ...]
     entries: Mapping[tuple[Key, Key], Entry]
     incomparable: tuple[str, ...] = ()
-    equal: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[tuple[Key, list[Entry | None]]]:
         """Yields every row: its key, and its entries by column."""
@@ -140,17 +140,31 @@ class Pivot:
     def matrix(self, value: str = "mean") -> pd.DataFrame:
         """One number per place: a field of `Entry`, or `gain`; NaN where there is none.
 
-        The index has a level per row column of the layout, the columns one per column.
+        Index and columns have a level per row and column of the layout.
+        """
+        return self.map(lambda entry: _record(entry)[value] if entry else math.nan)
+
+    def map(self, function: Callable[[Entry | None], Any]) -> pd.DataFrame:
+        """Makes something of every place; index and columns as in `matrix`.
+
+        Args:
+            function: gets the entry of a place, or None where there is no such cell.
         """
         import pandas as pd
 
-        rows = pd.MultiIndex.from_tuples(self.row_keys, names=self.layout.rows)
-        columns = pd.MultiIndex.from_tuples(self.column_keys, names=self.layout.columns)
-        numbers = [
-            [_record(entry)[value] if entry else math.nan for entry in row]
-            for _, row in self.lines()
-        ]
-        return pd.DataFrame(numbers, index=rows, columns=columns)
+        return pd.DataFrame(
+            [[function(entry) for entry in entries] for _, entries in self.lines()],
+            index=_index(self.row_keys, self.layout.rows),
+            columns=_index(self.column_keys, self.layout.columns),
+        )
+
+
+def _index(keys: Sequence[Key], names: Key) -> pd.Index[Any]:
+    import pandas as pd
+
+    if len(names) == 1:
+        return pd.Index([part for (part,) in keys], name=names[0])
+    return pd.MultiIndex.from_tuples(keys, names=names)
 
 
 def pivot(
@@ -190,7 +204,7 @@ def pivot(
         column_keys=columns,
         entries={(_key(e, filled.rows), _key(e, filled.columns)): e for e in marked},
         incomparable=incomparable,
-        equal=board.notes,
+        notes=board.notes,
     )
 
 
@@ -278,15 +292,26 @@ def _entries(board: Leaderboard, spec: MetricSpec, subset: str) -> list[Entry]:
     for _, row in board.summary(subset).iterrows():
         name = tuple(row[column] for column in board.identity)
         shown = {**dict(zip(board.identity, name, strict=True)), **board.shown_as.get(name, {})}
-        entry = _entry(name, shown, row, spec.name)
+        entry = read_entry(row, spec.name, board.identity, shown)
         made.setdefault(tuple(shown.values()), _with_gain(entry, gained.get(name)))
     return list(made.values())
 
 
-def _entry(name: Key, shown: Mapping[str, str], row: Any, metric: str) -> Entry:
+def read_entry(
+    row: Any, metric: str, identity: Key, shown: Mapping[str, str] | None = None
+) -> Entry:
+    """Makes an entry, without marks, of a row of `Leaderboard.summary`.
+
+    Args:
+        row: the row.
+        metric: name.
+        identity: `Leaderboard.identity`.
+        shown: what tables show of the cell; its own columns unless given.
+    """
+    own = {column: row[column] for column in identity}
     return Entry(
-        name=name,
-        cell=shown,
+        name=tuple(own.values()),
+        cell=shown or own,
         metric=metric,
         state=_state(row, metric),
         runs=int(row["runs"]),
