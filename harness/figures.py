@@ -87,7 +87,7 @@ def draw_cells(board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
         for column, entry in enumerate(entries):
             _write_cell(axes, table, entry, (row, column), image)
     _name_cells(axes, table)
-    room = 8 + 15 * (len(table.layout.columns) - 1)
+    room = 8 + 24 * (len(table.layout.columns) - 1)
     axes.set_title(f"{table.title}\n{_direction(spec)}", fontsize=9, loc="left", pad=room)
     bar = figure.add_axes((1 + 0.15 / max(size[0], 2.0), 0, 0.14 / max(size[0], 2.0), 1))
     figure.colorbar(image, cax=bar).set_label(metric_label(spec), fontsize=8)
@@ -115,7 +115,7 @@ def _write_cell(
     row, column = place
     text, colour = number_text(entry, Wording(), table.runs), QUIET
     if entry is not None and entry.state == "scored":
-        red, green, blue, _ = image.to_rgba(entry.mean)
+        red, green, blue, _ = image.to_rgba(np.array(entry.mean))
         colour = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else "black"
     axes.text(
         column,

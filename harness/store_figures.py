@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Metrics = Mapping[str, MetricSpec]
 
+VECTOR_ROWS = 2000
+"""A panel with more rows is a picture, in vector formats too: they would be slow to open."""
+
 TRAINING, VALIDATION = COLOURS[0], COLOURS[5]
 
 
@@ -47,7 +50,9 @@ def draw_losses(store: Store, board: Leaderboard, metrics: Metrics, layout: Layo
     columns = list(dict.fromkeys(column for _, column in stages))
     figure, grid = panels(len(rows), len(columns), 3.0, 2.1)
     for (row, column), record in stages.items():
-        _draw_history(grid[rows.index(row)][columns.index(column)], record)
+        axes = grid[rows.index(row)][columns.index(column)]
+        _draw_history(axes, record)
+        axes.set_title(f"{row}\n{record['title']}", fontsize=7)
     for number, row in enumerate(rows):
         for place, column in enumerate(columns):
             if (row, column) not in stages:
@@ -210,7 +215,7 @@ def _draw_rows(axes: Axes, rows: Any, limits: tuple[float, float]) -> None:
     for chosen, marker, colour in ((inside, "o", COLOURS[0]), (outside, "x", COLOURS[5])):
         axes.plot(
             truth[chosen], shown[chosen], marker, color=colour, markersize=3, alpha=0.4,
-            markeredgewidth=0 if marker == "o" else 0.8,
+            markeredgewidth=0 if marker == "o" else 0.8, rasterized=len(truth) > VECTOR_ROWS,
         )  # fmt: skip
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     for which in ("x", "y"):

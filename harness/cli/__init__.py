@@ -14,6 +14,7 @@ from harness import __version__
 from harness.cli.audit import audit
 from harness.cli.datasets import datasets
 from harness.cli.doctor import doctor
+from harness.cli.plot import plot
 from harness.cli.plugins import plugins
 from harness.cli.run import run
 from harness.cli.table import table
@@ -60,6 +61,7 @@ def _options(
 
 app.command()(run)
 app.command()(table)
+app.command()(plot)
 app.command()(verify)
 app.command()(audit)
 app.add_typer(datasets, name="datasets")
