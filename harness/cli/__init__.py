@@ -12,6 +12,7 @@ import typer
 
 from harness import __version__
 from harness.cli.audit import audit
+from harness.cli.compare import compare
 from harness.cli.datasets import datasets
 from harness.cli.doctor import doctor
 from harness.cli.plot import plot
@@ -62,6 +63,7 @@ def _options(
 app.command()(run)
 app.command()(table)
 app.command()(plot)
+app.command()(compare)
 app.command()(verify)
 app.command()(audit)
 app.add_typer(datasets, name="datasets")
