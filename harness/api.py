@@ -233,7 +233,9 @@ def _weights_of(scoring: Scoring) -> tuple[str, str] | None:
 
 
 def published_cells(source: Source, overrides: Sequence[str] = ()) -> pd.DataFrame | None:
-    """Reads the published cells that a benchmark names, if it names any."""
+    """Reads the published cells that a benchmark names, if it has a file and names any."""
+    if _results_alone(source):
+        return None
     name = _load(source, overrides).published
     if name is None:
         return None
@@ -277,9 +279,8 @@ def read_board(
     Raises:
         StoreError: nothing was run.
     """
-    published = None if _results_alone(source) else published_cells(source)
     store = Store(out or results_folder(source))
-    return write_tables(store, registry or Registry(), published)
+    return write_tables(store, registry or Registry(), published_cells(source))
 
 
 def table(
@@ -311,9 +312,11 @@ def compare(
     """Compares the cells that two leaderboards have in common, paired by run.
 
     Args:
-        a, b: benchmarks, or folders with results.
+        a: a benchmark, or a folder with results.
+        b: another, or the same.
         metric: to compare; a's first unless given.
-        only_a, only_b: of that side, only cells with these values; the columns are not matched.
+        only_a: of a only cells with these values, by column; such columns are not matched.
+        only_b: of b, likewise.
         subset: which test rows count: `all` or `overlap-free`.
         registry: where metrics come from.
 
@@ -323,12 +326,10 @@ def compare(
     """
     from harness import comparison
 
-    sides = [
-        comparison.Side.read(Store(results_folder(source)), where)
-        for source, where in ((a, only_a), (b, only_b))
-    ]
-    name = sides[0].board.check_metric(metric or sides[0].board.metrics[0])
-    return comparison.compare(*sides, (registry or Registry()).metrics[name], subset)
+    one = comparison.Side.read(Store(results_folder(a)), only_a)
+    other = comparison.Side.read(Store(results_folder(b)), only_b)
+    name = one.board.check_metric(metric or one.board.metrics[0])
+    return comparison.compare(one, other, (registry or Registry()).metrics[name], subset)
 
 
 def open_board(folder: Path) -> Leaderboard:
@@ -513,8 +514,7 @@ def verify(
     def render() -> dict[str, str]:
         if not tables:
             return {}
-        published = None if results else published_cells(source)
-        return render_tables(Leaderboard.read(store), registry, published)
+        return render_tables(Leaderboard.read(store), registry, published_cells(source))
 
     def replan() -> tuple[Plan, dict[str, Any]]:
         locations = replace(Locations.of(data_dir, weights_dir), offline=True)
