@@ -295,9 +295,11 @@ def _against(row: Any) -> str:
 
 
 def _note(row: Any) -> str:
-    if row["state"] != SAME_CONFIGURATION:
-        return "" if row["state"] == COMPARED else str(row["state"])
     differ = sorted((*row["for_a"], *row["for_b"]))
+    if row["state"] == COMPARED:
+        return "" if differ else "equal in all runs"
+    if row["state"] != SAME_CONFIGURATION:
+        return str(row["state"])
     if not differ:
         return "same configuration, equal in all runs"
     return f"same configuration, runs differ: {' '.join(map(str, differ))}"

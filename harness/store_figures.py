@@ -9,7 +9,6 @@ import numpy as np
 
 from harness.contracts import KAPPA_FLOOR
 from harness.drawing import COLOURS, QUIET, panels, plain_log_axis
-from harness.errors import BenchmarkError
 from harness.pivot import Layout, pivot
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 VECTOR_ROWS = 2000
 """A panel with more rows is a picture, in vector formats too: they would be slow to open."""
 
+UNTRAINED = "none of the chosen cells was trained by gradient"
 TRAINING, VALIDATION = COLOURS[0], COLOURS[5]
 
 
@@ -48,7 +48,7 @@ def draw_losses(store: Store, board: Leaderboard, metrics: Metrics, layout: Layo
     stages = _stages(store, table)
     rows = list(dict.fromkeys(row for row, _ in stages))
     columns = list(dict.fromkeys(column for _, column in stages))
-    figure, grid = panels(len(rows), len(columns), 3.0, 2.1)
+    figure, grid = panels(len(rows), len(columns), 3.0, 2.1, UNTRAINED)
     for (row, column), record in stages.items():
         axes = grid[rows.index(row)][columns.index(column)]
         _draw_history(axes, record)
@@ -158,10 +158,9 @@ def draw_parity(store: Store, board: Leaderboard, metrics: Metrics, layout: Layo
         tuple(cell[column] for column in table.identity): cell["key"]
         for cell in store.read_plan()["cells"]
     }
-    figure, grid = panels(len(table.row_keys), len(table.column_keys), 2.6, 2.6)
     places = list(_scored_places(table))
-    if not places:
-        raise BenchmarkError("Nothing to draw: no cell with a result was chosen.")
+    wanted = len(table.row_keys) if places else 0
+    figure, grid = panels(wanted, len(table.column_keys), 2.6, 2.6)
     rows = {(r, c): store.read_predictions(keys[entry.name]) for r, c, entry in places}
     limits = _limits([frame["target"].to_numpy() for frame in rows.values()])
     for row in range(len(table.row_keys)):

@@ -108,7 +108,8 @@ def legend(table: Pivot, best: str, tied: str) -> Iterator[str]:
     if any(entry.best for entry in entries):
         shared = {"metric", "protocol", "test_on"} & set(table.layout.rows)
         among = f", per {' and '.join(sorted(shared))}" if shared else ""
-        yield f"{best}: the best mean of a column{among}"
+        alone = "; after a single run nobody can tell who is as good" if table.runs == 1 else ""
+        yield f"{best}: the best mean of a column{among}{alone}"
     if any(entry.tied for entry in entries):
         yield (
             f"{tied}: not told apart from it at 5 % (paired by run, corrected resampled t-test, "
