@@ -55,7 +55,7 @@ def draw_losses(store: Store, board: Leaderboard, metrics: Metrics, layout: Layo
     flat = [axes for row in grid for axes in row]
     for axes, (title, record) in zip(flat, stages, strict=False):
         _draw_history(axes, record)
-        head = textwrap.fill(title, TITLE_LETTERS)
+        head = textwrap.fill(title, TITLE_LETTERS, break_on_hyphens=False)
         axes.set_title(f"{head}\n{record['title']}" if head else record["title"], fontsize=7)
     for axes in flat[len(stages) :]:
         axes.set_visible(False)
@@ -156,7 +156,9 @@ def draw_parity(store: Store, board: Leaderboard, metrics: Metrics, layout: Layo
     for row, column, entry in places:
         axes = grid[row][column]
         _draw_rows(axes, rows[row, column], limits)
-        head = textwrap.fill(", ".join(filter(None, table.row_keys[row])), TITLE_LETTERS)
+        head = textwrap.fill(
+            ", ".join(filter(None, table.row_keys[row])), TITLE_LETTERS, break_on_hyphens=False
+        )
         axes.set_title(f"{head}\n→ {', '.join(table.column_keys[column])}", fontsize=7)
         score = f"{entry.metric} {number_text(entry, Wording(), table.runs)}"
         axes.text(0.04, 0.96, score, transform=axes.transAxes, fontsize=7, va="top")
@@ -189,17 +191,15 @@ def _draw_rows(axes: Axes, rows: Any, limits: tuple[float, float]) -> None:
     axes.plot([low, high], [low, high], color=QUIET, linewidth=1)
     for factor in (0.5, 2):
         axes.plot([low, high], [low * factor, high * factor], "--", color=QUIET, linewidth=0.6)
-    inside = ~outside
-    for chosen, marker, colour in ((inside, "o", COLOURS[0]), (outside, "x", COLOURS[5])):
-        axes.plot(
-            truth[chosen], shown[chosen], marker, color=colour, markersize=3, alpha=0.4,
-            markeredgewidth=0 if marker == "o" else 0.8, clip_on=marker == "o", rasterized=len(truth) > VECTOR_ROWS,
-        )  # fmt: skip
+    look: dict[str, Any] = {"markersize": 3, "alpha": 0.4, "rasterized": len(truth) > VECTOR_ROWS}
+    axes.plot(truth[~outside], shown[~outside], "o", color=COLOURS[0], markeredgewidth=0, **look)
+    if outside.any():
+        edge = {"color": COLOURS[5], "clip_on": False, "markeredgewidth": 0.8}
+        axes.plot(truth[outside], shown[outside], "x", **edge, **look)
+        text = f"{outside.sum()} outside"
+        axes.text(
+            0.96, 0.05, text, transform=axes.transAxes, fontsize=7, ha="right", color=COLOURS[5]
+        )
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     for which in ("x", "y"):
         plain_log_axis(axes, which)
-    if outside.any():
-        axes.text(
-            0.96, 0.04, f"{outside.sum()} outside", transform=axes.transAxes,
-            fontsize=7, ha="right", color=COLOURS[5],
-        )  # fmt: skip

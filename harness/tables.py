@@ -327,7 +327,8 @@ def _has_groups(table: Pivot) -> bool:
 CSS = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; margin: 2rem; }
 table.cells { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }
-table.cells caption { text-align: left; white-space: normal; font-weight: 600; padding-bottom: .6rem; }
+table.cells caption { text-align: left; white-space: normal; }
+table.cells caption { font-weight: 600; padding-bottom: .6rem; }
 table.cells th { font-weight: 400; text-align: left; padding: .15rem 1rem 0 0; }
 table.cells tbody th { vertical-align: top; }
 table.cells thead th { border-bottom: 1px solid #1a1a1a; font-weight: 600; }
