@@ -531,13 +531,16 @@ def verify(
 
 
 def _results_alone(source: Source) -> Path | None:
-    """Returns the folder that a source names where it holds results and no benchmark file."""
-    folder = None if isinstance(source, Benchmark) else Path(source)
-    if folder is None or (folder / BENCHMARK_FILE).is_file():
+    """Returns the folder that a source names where it holds results and no benchmark file.
+
+    Like a benchmark, it may be named as it lies below `leaderboards`.
+    """
+    if isinstance(source, Benchmark):
         return None
-    if not (folder / PLAN_FILE).is_file() and not _holds_submissions(folder):
-        folder = Path("leaderboards") / folder  # named, as benchmarks are
-    return folder if (folder / PLAN_FILE).is_file() or _holds_submissions(folder) else None
+    folders = (Path(source), Path("leaderboards") / source)
+    if any((folder / BENCHMARK_FILE).is_file() for folder in folders):
+        return None
+    return next((f for f in folders if (f / PLAN_FILE).is_file() or _holds_submissions(f)), None)
 
 
 def _path(path: Path | str | None) -> Path | None:
