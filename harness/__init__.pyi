@@ -1,9 +1,15 @@
+from .api import check_submission as check_submission
+from .api import compare as compare
+from .api import draw as draw
 from .api import export as export
 from .api import load_dataset as load_dataset
 from .api import predict_files as predict_files
 from .api import prepare as prepare
+from .api import read_board as read_board
 from .api import run as run
 from .api import scan as scan
+from .api import table as table
+from .api import tune as tune
 from .benchmark import Benchmark as Benchmark
 from .bundle import Bundle as Bundle
 from .bundle import load_bundle as load_bundle
@@ -70,6 +76,9 @@ from .neutral import read_neutral as read_neutral
 from .neutral import write_neutral as write_neutral
 from .pickle_tables import read_pickled_structures as read_pickled_structures
 from .pickle_tables import read_pickled_table as read_pickled_table
+from .pivot import Entry as Entry
+from .pivot import Layout as Layout
+from .pivot import Pivot as Pivot
 from .published_weights import find_published as find_published
 from .published_weights import read_tensors as read_tensors
 from .registry import Registry as Registry
@@ -81,6 +90,8 @@ from .stack import StackedLinear as StackedLinear
 from .stack import ragged_linear as ragged_linear
 from .structure_files import StructureRow as StructureRow
 from .structure_files import read_structures as read_structures
+from .tables import Wording as Wording
+from .tables import render as render
 from .training_settings import TrainingSettings as TrainingSettings
 
 __version__: str

@@ -24,8 +24,8 @@ from harness.seeds import derive_seed
 from harness.tuning_settings import Setting, Tuning
 
 if TYPE_CHECKING:
-    from harness.layout import Layout
     from harness.registry import Registry
+    from harness.stage_planner import StagePlanner
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 WORKER = "worker"
@@ -56,7 +56,7 @@ class Search:
     Attributes:
         key: names it in the folder of the searches.
         configuration: with the settings of the benchmark.
-        layout: of its protocol.
+        planner: of its protocol.
         space: what is searched for.
         studies: by the runs that choose by it.
         tuning: how to search.
@@ -68,7 +68,7 @@ class Search:
 
     key: str
     configuration: Configuration
-    layout: Layout
+    planner: StagePlanner
     space: ConfigurationSpace
     studies: Mapping[tuple[int, ...], optuna.Study]
     tuning: Tuning
@@ -86,7 +86,7 @@ class Search:
             one.model.backbone_choice.label,
             one.model.head_choice.label,
             one.transfer,
-            self.layout.protocol.label,
+            self.planner.protocol.label,
             one.target,
         )
         return ", ".join(names)
@@ -154,7 +154,7 @@ def setting_of(trial: FrozenTrial) -> Setting:
 
 
 def find_shapes(
-    one: Configuration, space: ConfigurationSpace, layout: Layout, registry: Registry
+    one: Configuration, space: ConfigurationSpace, planner: StagePlanner, registry: Registry
 ) -> tuple[str, ...]:
     """Finds the parameters whose value decides which trials can be trained side by side."""
     with quiet():
@@ -163,7 +163,7 @@ def find_shapes(
     for name, distribution in space.distributions.items():
         ends = getattr(distribution, "choices", None) or (distribution.low, distribution.high)  # type: ignore[attr-defined]
         settings = [space.settle({**base, name: end}) for end in ends]
-        shapes = {layout.shape(reconfigure(one, setting, registry)) for setting in settings}
+        shapes = {planner.shape(reconfigure(one, setting, registry)) for setting in settings}
         if len(shapes) > 1:
             found.append(name)
     return tuple(found)
@@ -284,7 +284,7 @@ def trial_rows(search: Search) -> list[dict[str, Any]]:
                     "backbone": one.model.backbone_choice.label,
                     "head": one.model.head_choice.label,
                     "transfer": one.transfer,
-                    "protocol": search.layout.protocol.label,
+                    "protocol": search.planner.protocol.label,
                     "train_on": one.target,
                     "run": runs[0] if len(runs) == 1 else "all",
                     "trial": trial.number,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from harness.errors import StoreError
+from harness.files import replacing, unwritable
 from harness.ledger import COLUMNS
 from harness.scores import CELL, DEFAULT
 
@@ -55,7 +56,7 @@ class Store:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as problem:
-            raise _unwritable(folder, problem) from problem
+            raise unwritable(folder, problem) from problem
         return cls(folder)
 
     @property
@@ -150,7 +151,7 @@ class Store:
     def write_predictions(self, key: str, frame: pd.DataFrame) -> None:
         """Writes the rows of a scoring atomically."""
         path = self.predictions_path(key)
-        with _replacing(path) as staging:
+        with replacing(path) as staging:
             frame.to_parquet(staging, index=False, compression="zstd")
 
     def has_predictions(self, key: str) -> bool:
@@ -165,7 +166,7 @@ class Store:
         """Writes the rows that the settings of a scoring were chosen by, atomically."""
         path = self._tuning_ledger_path(key)
         path.parent.mkdir(exist_ok=True)
-        with _replacing(path) as staging:
+        with replacing(path) as staging:
             frame.to_parquet(staging, index=False, compression="zstd")
 
     def read_tuning_ledger(self, key: str) -> pd.DataFrame:
@@ -241,7 +242,7 @@ class Store:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file of the results folder atomically."""
-        with _replacing(self.folder / name) as staging:
+        with replacing(self.folder / name) as staging:
             staging.write_text(text, encoding="utf-8")
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -259,9 +260,14 @@ class Store:
         return _read_object(path)
 
     def _other_folders(self, name: str) -> str:
-        """Names the dry runs below this folder; empty where there are none."""
-        dry = sorted(path.parent for path in self.folder.glob(f"limit-*/{name}"))
-        return f" Did you mean --out {' or '.join(map(str, dry))}?" if dry else ""
+        """Names the dry runs or submissions below this folder; empty where there are none."""
+        dry, sent = (
+            " or ".join(str(path.parent) for path in sorted(self.folder.glob(f"{below}/{name}")))
+            for below in ("limit-*", "submissions/*")
+        )
+        if sent:
+            return f" Did you mean one of its submissions, {sent}?"
+        return f" Did you mean --out {dry}?" if dry else ""
 
     def read_plan(self) -> dict[str, Any]:
         """Reads the benchmark as it was run, its datasets and cells; see `api.describe`.
@@ -313,27 +319,3 @@ def _reading(path: Path, place: str = "") -> Iterator[None]:
     except (OSError, ValueError, AttributeError, TypeError) as problem:
         what = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise StoreError(f"{path}{place} is damaged: {what}. {RESTORE}") from None
-
-
-def _unwritable(folder: Path, problem: OSError) -> StoreError:
-    return StoreError(
-        f"Cannot write results to {folder}: {problem.strerror}. "
-        "Choose another folder with --out, or change its permissions."
-    )
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path that takes the place of `path` when the block succeeds."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as problem:
-        raise _unwritable(path.parent, problem) from problem
-    os.close(handle)
-    staging = Path(name)
-    try:
-        yield staging
-        staging.chmod(0o644)
-        os.replace(staging, path)
-    finally:
-        staging.unlink(missing_ok=True)

@@ -13,12 +13,15 @@ import typer
 from harness import __version__
 from harness.cli.audit import audit
 from harness.cli.bundle import bundle, export
+from harness.cli.compare import compare
 from harness.cli.datasets import datasets
 from harness.cli.doctor import doctor
+from harness.cli.plot import plot
 from harness.cli.plugins import plugins
 from harness.cli.predict import predict
 from harness.cli.run import run
 from harness.cli.scan import scan
+from harness.cli.submission import submission
 from harness.cli.table import table
 from harness.cli.tune import tune
 from harness.cli.verify import verify
@@ -65,12 +68,15 @@ def _options(
 app.command()(run)
 app.command()(tune)
 app.command()(table)
+app.command()(plot)
+app.command()(compare)
 app.command()(verify)
 app.command()(audit)
 app.command()(export)
 app.command()(predict)
 app.command()(scan)
 app.add_typer(bundle, name="bundle")
+app.add_typer(submission, name="submission")
 app.add_typer(datasets, name="datasets")
 app.add_typer(plugins, name="plugins")
 app.command()(doctor)

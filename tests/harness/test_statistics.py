@@ -285,6 +285,13 @@ def test_unpaired_runs_are_refused() -> None:
 # --- Holm -------------------------------------------------------------------------------------
 
 
+def test_holm_is_that_of_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    p_values = np.random.default_rng(0).uniform(0, 0.2, 40).round(2)  # with ties
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)
+
+
 def test_holm_worked_by_hand() -> None:
     """Sorted: 4 · 0.005, 3 · 0.01, 2 · 0.03, and 0.04 may not fall below the one before it."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
