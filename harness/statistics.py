@@ -221,12 +221,12 @@ def holm(p_values: ArrayLike) -> Floats:
     that much smaller.
     """
     p = _one_per_run(p_values)
-    made = ~np.isnan(p)
     adjusted = np.full(len(p), math.nan)
-    if made.any():
-        from statsmodels.stats.multitest import multipletests
-
-        adjusted[made] = multipletests(p[made], method="holm")[1]
+    made = np.flatnonzero(~np.isnan(p))
+    order = made[np.argsort(p[made], kind="stable")]
+    # the smallest times their number, the next times one less, …; none below the one before it
+    steps = p[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
 
 

@@ -16,6 +16,7 @@ from harness.cli.datasets import datasets
 from harness.cli.doctor import doctor
 from harness.cli.plugins import plugins
 from harness.cli.run import run
+from harness.cli.site import site
 from harness.cli.table import table
 from harness.cli.verify import verify
 from harness.errors import HarnessError, PluginError
@@ -62,6 +63,7 @@ app.command()(run)
 app.command()(table)
 app.command()(verify)
 app.command()(audit)
+app.command()(site)
 app.add_typer(datasets, name="datasets")
 app.add_typer(plugins, name="plugins")
 app.command()(doctor)

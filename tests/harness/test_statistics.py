@@ -290,6 +290,13 @@ def test_holm_worked_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
+@steady
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_what_another_library_says(p_values: list[float]) -> None:
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    assert holm(p_values) == pytest.approx(multitest.multipletests(p_values, method="holm")[1])
+
+
 def test_a_test_that_could_not_be_made_does_not_count() -> None:
     made = holm([0.01, math.nan, 0.04])
     assert made[[0, 2]] == pytest.approx([0.02, 0.04])

@@ -1,0 +1,254 @@
+"""What the page of a cell shows: scores, runs, predictions, curves, settings, ledger, overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from harness.leaderboard import cell_text
+from harness.ledger import ROLES
+from harness.row_roles import conflicts
+from harness.scores import CELL, SUBSETS
+from harness.site.plots import Plot, draw_strip
+from harness.site.predictions import draw_parity, pack_rows, worst_materials
+from harness.site.results import Results, model_of
+from harness.site.stages import StagePart, read_stage
+from harness.site.tables import Column, Entry, Table, count, metric_title, number, title_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PER_RUN = ("n", "failed", "skipped")
+"""What the table of runs says of each besides its scores."""
+
+
+@dataclass(frozen=True, eq=False)
+class CellPage:
+    """The page of a cell.
+
+    Attributes:
+        key: of its scoring.
+        identity: its columns, by title.
+        label: what tells its configuration apart.
+        place: (train-on, test-on).
+        headline: metric and `mean (std)` of the first metric.
+        done: whether any run of it has been scored.
+        leak_free: whether its protocol promises that no test row has another role.
+        weights: name of the weights it starts from and what they have seen.
+        scores: one row per metric.
+        runs: one row per run.
+        strip: the runs of the first metric.
+        parity: predictions against targets.
+        worst: the worst predicted materials.
+        stages: of its chain.
+        ledger: what its rows were used for, per run.
+        both: test rows that have another role, by role, summed over runs.
+        missing: files of it that are not there.
+        rows: for the script: all predictions.
+    """
+
+    key: str
+    identity: Mapping[str, str]
+    label: str
+    place: tuple[str, str]
+    headline: tuple[str, str]
+    done: bool
+    leak_free: bool
+    weights: tuple[str, str] | None
+    scores: Table
+    runs: Table
+    strip: Plot | None
+    parity: Plot | None
+    worst: Table | None
+    stages: Sequence[StagePart]
+    ledger: Table | None
+    both: Mapping[str, int]
+    missing: Sequence[str]
+    rows: Mapping[str, Any] | None
+
+
+class CellPages:
+    """Makes the pages of the cells of one leaderboard; what cells share is read once."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self._summaries = {
+            subset: {
+                tuple(row[column] for column in CELL): row
+                for row in results.board.summary(subset).to_dict("records")
+            }
+            for subset in SUBSETS
+        }
+        runs = results.board.runs.sort_values("run", kind="stable")
+        self._runs = {
+            tuple(map(str, name)): group for name, group in runs.groupby([*CELL, "subset"])
+        }
+        self._stages: dict[str, StagePart] = {}
+
+    def make(self, cell: Mapping[str, Any]) -> CellPage:
+        """Gathers the page of one cell of `Results.plan`."""
+        results, metric = self.results, self.results.board.metrics[0]
+        name = tuple(cell[column] for column in CELL)
+        whole, free = (self._summaries[subset][name] for subset in SUBSETS)
+        runs = {subset: self._runs.get((*name, subset)) for subset in SUBSETS}
+        tested = self._tested(cell["key"])
+        ledger, both = self._use_of_rows(cell, tested)
+        done = bool(whole["runs"])
+        lost = done and tested is None
+        return CellPage(
+            key=cell["key"],
+            identity={title_of(column): cell[column] for column in CELL if cell[column]},
+            label=results.label(model_of(cell)),
+            place=(cell["train_on"], cell["test_on"]),
+            headline=(metric_title(results.metrics[metric]), cell_text(whole, metric, 2)),
+            done=done,
+            leak_free=cell["leak_free"],
+            weights=tuple(cell["weights"]) if cell.get("weights") else None,
+            scores=_score_table(results, whole, free),
+            runs=_run_table(results, runs["all"], runs["overlap-free"]),
+            strip=_strip(results, metric, whole, runs["all"]),
+            parity=None if tested is None else draw_parity(tested),
+            worst=None if tested is None else worst_materials(tested),
+            stages=[self._stage(stage) for stage in cell["chain"]] if done else [],
+            ledger=ledger,
+            both=both,
+            missing=[f"predictions/{cell['key']}.parquet"] if lost else [],
+            rows=None if tested is None else pack_rows(tested),
+        )
+
+    def _stage(self, key: str) -> StagePart:
+        if key not in self._stages:
+            self._stages[key] = read_stage(self.results.store, key)
+        return self._stages[key]
+
+    def _tested(self, key: str) -> pd.DataFrame | None:
+        """The predictions of a scoring, where they are, with the formulas that ledgers give."""
+        if not self.results.store.has_predictions(key):
+            return None
+        tested = self.results.store.read_predictions(key)
+        pairs = zip(tested["part"], tested["id"], strict=True)
+        return tested.assign(formula=[self._formulas.get(pair, "") for pair in pairs])
+
+    @cached_property
+    def _ledgers(self) -> Mapping[str, pd.DataFrame]:
+        """The ledgers of all stages that have one."""
+        store = self.results.store
+        keys = dict.fromkeys(stage for cell in self.results.plan for stage in cell["chain"])
+        return {
+            key: store.read_ledger(key)
+            for key in keys
+            if (store.stage_folder(key) / "ledger.parquet").is_file()
+        }
+
+    @cached_property
+    def _formulas(self) -> Mapping[tuple[str, str], str]:
+        """Reduced formulas by (part, id): of every row that any run has used."""
+        known: dict[tuple[str, str], str] = {}
+        for ledger in self._ledgers.values():
+            rows = ledger[["part", "id", "group"]].drop_duplicates(["part", "id"])
+            known |= {(part, row): group for part, row, group in rows.itertuples(index=False)}
+        return known
+
+    def _use_of_rows(
+        self, cell: Mapping[str, Any], tested: pd.DataFrame | None
+    ) -> tuple[Table | None, dict[str, int]]:
+        """What rows were used for, per run; and how many test rows had another role too."""
+        import pandas as pd
+
+        used = {key: self._ledgers[key] for key in cell["chain"] if key in self._ledgers}
+        if tested is None or len(used) < len(cell["chain"]):
+            return None, {}
+        runs = tested["run"].nunique()
+        rows = [
+            (Entry(f"{self._stage(key).title}, {key[:6]}"), Entry(str(part)), Entry(str(role)),
+             count(n / runs))
+            for key, ledger in used.items()
+            for (part, role), n in ledger.groupby(["part", "role"], sort=False).size().items()
+        ]  # fmt: skip
+        for part, n in tested.groupby("part", sort=False).size().items():
+            rows.append((Entry("scoring"), Entry(str(part)), Entry("test"), count(n / runs)))
+        both = conflicts(pd.concat(used.values()), tested)["role"].value_counts()
+        columns = (
+            Column("stage", "name"),
+            Column("dataset", "name"),
+            Column("role", "name"),
+            Column("rows per run", "number"),
+        )
+        return (
+            Table("ledger", "", columns, tuple(rows)),
+            {role: int(both.get(role, 0)) for role in ROLES[:-1] if both.get(role, 0)},
+        )
+
+
+def _score_table(results: Results, whole: Mapping[Any, Any], free: Mapping[Any, Any]) -> Table:
+    columns = (
+        Column("metric", "name"),
+        Column("mean (std)", "number"),
+        Column("95 % interval", "number"),
+        Column("overlap-free mean (std)", "number"),
+        Column("overlap-free 95 % interval", "number"),
+    )
+    rows = [
+        (
+            Entry(metric_title(spec)),
+            *(
+                entry
+                for row in (whole, free)
+                for entry in (
+                    number(row[name], text=cell_text(row, name, 3)),
+                    number(row[f"{name}_low"], 3, interval(row, name)),
+                )
+            ),
+        )
+        for name, spec in results.metrics.items()
+    ]
+    sizes = (
+        Entry("test rows per run"),
+        *(entry for row in (whole, free) for entry in (count(row["n"]), Entry(""))),
+    )
+    return Table("scores", "", columns, (*rows, sizes))
+
+
+def interval(row: Mapping[Any, Any], metric: str, digits: int = 3) -> str:
+    """Returns the interval of a mean as text."""
+    low, high = row[f"{metric}_low"], row[f"{metric}_high"]
+    return f"{low:.{digits}f} … {high:.{digits}f}" if low <= high else "—"
+
+
+def _run_table(results: Results, whole: pd.DataFrame | None, free: pd.DataFrame | None) -> Table:
+    columns = [
+        Column("run", "number"),
+        *(Column(spec.title, "number") for spec in results.metrics.values()),
+        Column("test rows", "number"),
+        Column("overlap-free", "number"),
+        Column("failed", "number"),
+        Column("updates left out", "number"),
+    ]
+    if whole is None or free is None:
+        return Table("runs", "", tuple(columns), ())
+    left = dict(zip(free["run"], free["n"], strict=True))
+    rows = tuple(
+        (
+            count(row["run"]),
+            *(number(row[metric], 3) for metric in results.metrics),
+            count(row["n"]),
+            count(left[row["run"]]),
+            count(row["failed"]),
+            count(row["skipped"]),
+        )
+        for row in whole.to_dict("records")
+    )
+    return Table("runs", "", tuple(columns), rows)
+
+
+def _strip(
+    results: Results, metric: str, whole: Mapping[Any, Any], runs: pd.DataFrame | None
+) -> Plot | None:
+    values = [] if runs is None else [float(v) for v in runs[metric] if v == v]
+    if not values:
+        return None
+    spec = results.metrics[metric]
+    ends = (whole[f"{metric}_low"], whole[f"{metric}_high"])
+    return draw_strip("strip", spec.title, spec.unit, values, *ends, whole[metric])

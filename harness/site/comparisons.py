@@ -1,0 +1,129 @@
+"""Every configuration of a leaderboard against every other, paired by run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from harness.leaderboard import cell_text
+from harness.markdown import SIGNIFICANT
+from harness.scores import CELL
+from harness.site.results import MODEL, PLACE, Configuration, Results
+from harness.site.tables import number
+from harness.statistics import Gain, holm, paired_gain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = tuple[str, str, str, str, float | None, float | None, float | None, str, str, str]
+"""Train-on, test-on, `mean (std)` of A and of B, gain of B over A and its interval, p, p after Holm,
+and the verdict: see `VERDICTS`."""
+
+VERDICTS = {
+    "unknown": "cannot be told",
+    "none": "no difference seen",
+    "better": "B is better",
+    "better?": "B is better, but not after Holm",
+    "worse": "B is worse",
+    "worse?": "B is worse, but not after Holm",
+}
+"""What the interval shows, and whether it stands among the cells of the pair."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two configurations, compared wherever both have the same runs.
+
+    Attributes:
+        first, second: positions of A and B in `Results.configurations`.
+        rows: one per place in the matrix.
+    """
+
+    first: int
+    second: int
+    rows: tuple[Row, ...]
+
+
+def compare_all(results: Results, metric: str) -> Iterator[Pair]:
+    """Yields all pairs that can be compared: of one protocol, so that runs share their test rows.
+
+    The gain of B over A is paired by run and tested by the corrected resampled t-test; p is
+    Holm-corrected over the cells of the pair.
+    """
+    runs = results.board.runs
+    by_cell = {
+        tuple(map(str, name)): group.sort_values("run")
+        for name, group in runs[runs["subset"] == "all"].groupby(list(CELL), sort=False)
+    }
+    summary = {
+        tuple(row[column] for column in CELL): row
+        for row in results.board.summary().to_dict("records")
+    }
+    protocol = MODEL.index("protocol")
+    for (i, one), (j, other) in combinations(enumerate(results.configurations), 2):
+        if one[protocol] == other[protocol]:
+            rows = _rows(results, metric, one, other, by_cell, summary)
+            if rows:
+                yield Pair(i, j, rows)
+
+
+def _rows(
+    results: Results,
+    metric: str,
+    one: Configuration,
+    other: Configuration,
+    by_cell: dict[tuple[str, ...], pd.DataFrame],
+    summary: dict[tuple[str, ...], dict[str, Any]],
+) -> tuple[Row, ...]:
+    found = []
+    places = dict.fromkeys(tuple(cell[column] for column in PLACE) for cell in results.plan)
+    for place in places:
+        names = [_cell(configuration, place) for configuration in (one, other)]
+        a, b = (by_cell.get(name) for name in names)
+        if a is None or b is None or list(a["run"]) != list(b["run"]):
+            continue
+        gain = paired_gain(
+            b[metric],
+            a[metric],
+            results.metrics[metric].higher_is_better,
+            n_train=b["train_share"],
+            n_test=b["test_share"],
+        )
+        found.append((place, [summary[name] for name in names], gain))
+    adjusted = holm([gain.p for _, _, gain in found])
+    return tuple(
+        _row(place, cells, metric, gain, p_holm)
+        for (place, cells, gain), p_holm in zip(found, adjusted, strict=True)
+    )
+
+
+def _cell(configuration: Configuration, place: tuple[str, ...]) -> tuple[str, ...]:
+    named = dict(zip(MODEL, configuration, strict=True)) | dict(zip(PLACE, place, strict=True))
+    return tuple(named[column] for column in CELL)
+
+
+def _row(
+    place: tuple[str, ...], cells: list[dict[str, Any]], metric: str, gain: Gain, p_holm: float
+) -> Row:
+    train_on, test_on = place
+    a, b = (cell_text(cell, metric, 2) for cell in cells)
+    spread = (_finite(value) for value in (gain.mean, gain.low, gain.high))
+    p, adjusted = (number(value, 3).text for value in (gain.p, p_holm))
+    return (train_on, test_on, a, b, *spread, p, adjusted, _verdict(gain, p_holm))
+
+
+def _finite(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _verdict(gain: Gain, p_holm: float) -> str:
+    """Returns a key of `VERDICTS`."""
+    if math.isnan(gain.p):
+        return "unknown"
+    if not (gain.low > 0 or gain.high < 0):
+        return "none"
+    what = "better" if gain.low > 0 else "worse"
+    return what if p_holm < SIGNIFICANT else f"{what}?"
