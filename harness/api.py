@@ -250,6 +250,25 @@ def write_tables(
     return board
 
 
+def read_board(
+    source: Source, registry: Registry | None = None, out: Path | None = None
+) -> Leaderboard:
+    """Reads the leaderboard of a benchmark that was run, and writes its tables again.
+
+    Args:
+        source: the benchmark, or a folder with results and no benchmark.toml.
+        registry: where metrics come from.
+        out: results folder; beside the benchmark file unless given.
+
+    Raises:
+        StoreError: nothing was run.
+    """
+    results = _results_alone(source)
+    published = None if results else published_cells(source)
+    store = Store(out or results or default_out(source))
+    return write_tables(store, registry or Registry(), published)
+
+
 def verify(
     source: Source,
     *,

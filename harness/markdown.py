@@ -8,41 +8,36 @@ from typing import TYPE_CHECKING
 
 from harness.errors import StoreError
 from harness.leaderboard import Leaderboard
+from harness.pivot import Layout, pivot
 from harness.published import side_by_side
+from harness.statistics import SIGNIFICANT
+from harness.tables import Wording, as_markdown, legend, markdown
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.contracts import MetricSpec
 
-SIGNIFICANT = 0.05
-
-
-def as_markdown(table: pd.DataFrame) -> str:
-    """Renders a table of text as GitHub Markdown."""
-    from tabulate import tabulate
-
-    text: str = tabulate(
-        table.values.tolist(), headers=list(table.columns), tablefmt="github", disable_numparse=True
-    )
-    return text
-
 
 def render_markdown(
     board: Leaderboard, metrics: Mapping[str, MetricSpec], published: pd.DataFrame | None
 ) -> str:
     """Renders the page of a leaderboard."""
+    tables = {name: pivot(board, metrics, Layout(metrics=(name,))) for name in board.metrics}
     lines = [f"# {board.title or board.name}", "", *settings_lines(board), ""]
+    marks = (line for table in tables.values() for line in legend(table, "**bold**", "_slanted_"))
+    for line in dict.fromkeys(marks):
+        lines += [f"{line}.", ""]
     for name in board.metrics:
         spec = metrics[name]
         unit = f", {spec.unit}" if spec.unit else ""
         arrow = "higher is better" if spec.higher_is_better else "lower is better"
         lines += [f"## {spec.title} (`{name}`{unit}; {arrow})", ""]
-        lines += [as_markdown(board.matrix(name)), ""]
+        lines += [markdown(tables[name]), ""]
         if published is not None:
             lines += _published_section(board, published, name)
         if name == board.metrics[0]:
-            lines += [*_overlap_section(board, name), *_gain_section(board, spec)]
+            lines += [*_overlap_section(board, spec), *_gain_section(board, spec)]
     return "\n".join(lines)
 
 
@@ -62,7 +57,7 @@ def _published_section(board: Leaderboard, published: pd.DataFrame, metric: str)
     ]
 
 
-def _overlap_section(board: Leaderboard, metric: str) -> list[str]:
+def _overlap_section(board: Leaderboard, metric: MetricSpec) -> list[str]:
     whole, free = board.summary(), board.summary("overlap-free")
     sizes = whole.groupby("test_on", sort=False)["n"].first()
     lines = [
@@ -78,6 +73,8 @@ def _overlap_section(board: Leaderboard, metric: str) -> list[str]:
         ]
     if (whole["n"] == free["n"]).all():
         return [*lines, "No test row has a formula of a training set: all is overlap-free.", ""]
+    layout = Layout(metrics=(metric.name,), subset="overlap-free")
+    table = pivot(board, {metric.name: metric}, layout)
     return [
         *lines,
         "### Overlap-free rows only",
@@ -85,8 +82,9 @@ def _overlap_section(board: Leaderboard, metric: str) -> list[str]:
         "Without the test rows whose formula is in a training set of the chain; n is what is left "
         "per run, on average. Other metrics: `table-overlap-free.csv`.",
         "",
-        as_markdown(board.matrix(metric, "overlap-free", with_n=True)),
+        markdown(table, Wording(with_n=True)),
         "",
+        *(f"{line}.\n" for line in legend(table, "**bold**", "_slanted_")),
     ]
 
 

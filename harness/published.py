@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import BenchmarkError
-from harness.leaderboard import Leaderboard, cell_text
+from harness.leaderboard import Leaderboard
+from harness.pivot import read_entry
+from harness.tables import Wording, number_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +61,8 @@ def side_by_side(
             )
         for protocol in dict.fromkeys(summary["protocol"]):
             ours = summary[place & (summary["protocol"] == protocol)]
-            row[protocol] = cell_text(ours.iloc[0] if len(ours) else None, metric, digits)
+            entry = read_entry(ours.iloc[0], metric, board.identity) if len(ours) else None
+            row[protocol] = number_text(entry, Wording(digits), board.settings["runs"])
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -14,7 +14,7 @@ sizes than of how much runs have in common: two equally good learners are called
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     CellName = tuple[str, ...]
 
 CONFIDENCE = 0.95
+SIGNIFICANT = 0.05
+"""A difference stands where its p-value, after Holm's correction, is below this."""
+
 RESAMPLES = 9999
 SCRATCH = {"transfer": "scratch"}
 """What the default baseline of a cell has in place of the cell's own; the rest is the same."""
@@ -237,6 +240,8 @@ def gains(
     baseline: Mapping[str, str] | None = None,
     *,
     subset: str = "all",
+    identity: Sequence[str] = CELL,
+    lenient: bool = False,
 ) -> pd.DataFrame:
     """The gains of all cells of a table over their baselines; the t-test's n are shares of rows.
 
@@ -248,29 +253,36 @@ def gains(
             `SCRATCH`: the same backbone, head, protocol and datasets without transfer. A trivial
             one is named by `{"backbone": …, "head": "nearest", "transfer": "baseline"}`.
         subset: one of `SUBSETS`.
+        identity: the columns of `runs` that tell cells apart; see `Leaderboard.identity`.
+        lenient: leave out a cell whose baseline has no run, or other runs, in place of an error.
 
     Returns:
         One row per cell, in the order of `runs`, but for those that are their own baseline and the
-        benchmark's trivial ones. Columns: those of `CELL`, `runs` (their number), `gain`, `low`,
-        `high`, `p`, `p_holm` (within this table), `negative`; as in `Gain`.
+        benchmark's trivial ones. Columns: those of `identity`, `runs` (their number), `gain`,
+        `low`, `high`, `p`, `p_holm` (within this table), `negative`; as in `Gain`.
 
     Raises:
         BenchmarkError: `baseline` names a column that cells do not have.
-        StoreError: a cell and its baseline do not have the same runs.
+        StoreError: a cell and its baseline do not have the same runs, unless `lenient`.
     """
     import pandas as pd
 
     swap = _checked(SCRATCH if baseline is None else baseline)
     by_cell = {
         tuple(str(part) for part in name): group.set_index("run")
-        for name, group in runs[runs["subset"] == subset].groupby(list(CELL), sort=False)
+        for name, group in runs[runs["subset"] == subset].groupby(list(identity), sort=False)
     }
     rows = []
     for name, ours in by_cell.items():
-        against = tuple(swap.get(column, own) for column, own in zip(CELL, name, strict=True))
-        if against == name or name[CELL.index("transfer")] == BASELINE:
+        against = tuple(swap.get(column, own) for column, own in zip(identity, name, strict=True))
+        if against == name or name[list(identity).index("transfer")] == BASELINE:
             continue
-        theirs = _matching(name, ours, against, by_cell.get(against))
+        try:
+            theirs = _matching(name, ours, against, by_cell.get(against))
+        except StoreError:
+            if lenient:
+                continue
+            raise
         gain = paired_gain(
             ours[metric],
             theirs[metric],
@@ -279,10 +291,48 @@ def gains(
             n_test=ours["test_share"],
         )
         rows.append((*name, *astuple(gain)))
-    columns = [*CELL, "runs", "gain", "low", "high", "p", "negative"]
+    columns = [*identity, "runs", "gain", "low", "high", "p", "negative"]
     table = pd.DataFrame(rows, columns=columns)
     table.insert(len(columns) - 1, "p_holm", holm(table["p"]))
     return table
+
+
+def not_worse(
+    cells: Sequence[pd.DataFrame], metric: str, higher_is_better: bool
+) -> list[tuple[bool, bool]]:
+    """Finds the best of several cells, and those that the paired test does not tell from it.
+
+    The best is the one with the best mean; every other is compared with it, paired by run, and the
+    p-values are Holm-corrected within this family. Since the best was chosen by the same numbers,
+    a difference that stands is, if anything, too easily called one.
+
+    Args:
+        cells: rows of `Leaderboard.runs` of one subset, the same runs in the same order in each.
+        metric: the column.
+        higher_is_better: its direction.
+
+    Returns:
+        Per cell, whether it is the best and whether it is tied with it. Cells that equal the best
+        are best too; where no test can be made, as of a single run, none is tied.
+    """
+    means = np.array([cell[metric].mean() for cell in cells])
+    top = int(np.argmax(means if higher_is_better else -means))
+    best = cells[top]
+    p_values = [
+        math.nan
+        if cell is best
+        else paired_gain(
+            cell[metric],
+            best[metric],
+            higher_is_better,
+            n_train=np.minimum(_one_per_run(cell["train_share"]), best["train_share"]),
+            n_test=np.maximum(_one_per_run(cell["test_share"]), best["test_share"]),
+        ).p
+        for cell in cells
+    ]
+    equal = means == means[top]
+    tied = holm(p_values) >= SIGNIFICANT
+    return [(bool(one), bool(other and not one)) for one, other in zip(equal, tied, strict=True)]
 
 
 def _checked(baseline: Mapping[str, str]) -> Mapping[str, str]:
@@ -315,8 +365,8 @@ def _matching(
 
 
 def _title(cell: CellName) -> str:
-    *model, train_on, test_on = cell
-    return f"the cell {', '.join(model)}, {train_on} → {test_on}"
+    *model, train_on, test_on = cell[: len(CELL)]
+    return f"the cell {', '.join((*model, *cell[len(CELL) :]))}, {train_on} → {test_on}"
 
 
 def _listed(runs: list[int]) -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from harness.errors import StoreError
+from harness.files import replacing, unwritable
 from harness.ledger import COLUMNS
 from harness.scores import CELL
 
@@ -55,7 +56,7 @@ class Store:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as problem:
-            raise _unwritable(folder, problem) from problem
+            raise unwritable(folder, problem) from problem
         return cls(folder)
 
     @property
@@ -150,7 +151,7 @@ class Store:
     def write_predictions(self, key: str, frame: pd.DataFrame) -> None:
         """Writes the rows of a scoring atomically."""
         path = self.predictions_path(key)
-        with _replacing(path) as staging:
+        with replacing(path) as staging:
             frame.to_parquet(staging, index=False, compression="zstd")
 
     def has_predictions(self, key: str) -> bool:
@@ -226,7 +227,7 @@ class Store:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file of the results folder atomically."""
-        with _replacing(self.folder / name) as staging:
+        with replacing(self.folder / name) as staging:
             staging.write_text(text, encoding="utf-8")
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -297,27 +298,3 @@ def _reading(path: Path, place: str = "") -> Iterator[None]:
     except (OSError, ValueError, AttributeError, TypeError) as problem:
         what = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise StoreError(f"{path}{place} is damaged: {what}. {RESTORE}") from None
-
-
-def _unwritable(folder: Path, problem: OSError) -> StoreError:
-    return StoreError(
-        f"Cannot write results to {folder}: {problem.strerror}. "
-        "Choose another folder with --out, or change its permissions."
-    )
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path that takes the place of `path` when the block succeeds."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as problem:
-        raise _unwritable(path.parent, problem) from problem
-    os.close(handle)
-    staging = Path(name)
-    try:
-        yield staging
-        staging.chmod(0o644)
-        os.replace(staging, path)
-    finally:
-        staging.unlink(missing_ok=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from harness.errors import BenchmarkError
 
 BenchmarkArgument = Annotated[
     str,
@@ -46,3 +49,36 @@ SetOption = Annotated[
     typer.Option("--set", help="Change a key, as training.epochs=10; may be repeated."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+RowsOption = Annotated[
+    str, typer.Option(help="Columns of the cells that make the row head, as transfer,train-on.")
+]
+ColumnsOption = Annotated[
+    str, typer.Option(help="Columns of the cells that make the column heads, as test-on.")
+]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Show only cells with column=value, as transfer=scratch; may be repeated."),
+]
+SubsetOption = Annotated[
+    str, typer.Option(help="Which test rows count: all, or overlap-free.", metavar="ROWS")
+]
+
+
+def columns_of(text: str) -> tuple[str, ...]:
+    """Reads names of columns, as in `transfer,train-on`."""
+    return tuple(part.strip().replace("-", "_") for part in text.split(",") if part.strip())
+
+
+def values_of(only: Sequence[str] | None) -> dict[str, list[str]]:
+    """Reads `column=value` texts; several values of one column are alternatives.
+
+    Raises:
+        BenchmarkError: a text is something else.
+    """
+    values: dict[str, list[str]] = {}
+    for text in only or ():
+        column, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not column:
+            raise BenchmarkError(f"--only {text!r}: expected column=value, as transfer=scratch.")
+        values.setdefault(column.replace("-", "_"), []).append(value)
+    return values

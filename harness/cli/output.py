@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.pivot import Entry, Pivot
+    from harness.tables import Wording
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -31,6 +37,100 @@ def print_markdown(text: str) -> None:
         console.print(Markdown(text))
     else:
         print(text, end="")
+
+
+def print_pivot(table: Pivot, wording: Wording) -> None:
+    """Prints a pivot, its caption and legend; columns that do not fit go below one another.
+
+    Bold and underlined letters repeat what the marks `*` and `≈` say, so nothing is lost in a log.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from harness.tables import BEST, TIED, caption, legend
+
+    console = Console()
+    width = console.width if console.is_terminal else None
+    console.print(Text(caption(table)), soft_wrap=not console.is_terminal)
+    places = list(range(len(table.column_keys)))
+    while places:
+        shown = _that_fit(table, wording, places, width, console)
+        print_whole(console, _rich_table(table, wording, places[:shown]))
+        places = places[shown:]
+    for line in legend(table, BEST, TIED):
+        console.print(Text(line, style="dim"), soft_wrap=not console.is_terminal)
+
+
+def _that_fit(
+    table: Pivot, wording: Wording, places: Sequence[int], width: int | None, console: Console
+) -> int:
+    """How many of the columns fit beside the row head; at least one."""
+    shown = len(places)
+    unlimited = console.options.update(width=10_000)
+    while width is not None and shown > 1:
+        made = _rich_table(table, wording, places[:shown])
+        if console.measure(made, options=unlimited).maximum <= width:
+            break
+        shown -= 1
+    return shown
+
+
+def _rich_table(table: Pivot, wording: Wording, places: Sequence[int]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.tables import heads
+
+    made = Table(box=box.SIMPLE_HEAD)
+    for name in table.layout.rows:
+        made.add_column(Text("\n" * (len(table.layout.columns) - 1) + name))
+    lines = []
+    for place, head in zip(places, heads(tuple(table.column_keys[p] for p in places)), strict=True):
+        title, texts = _column(table, wording, place, head)
+        made.add_column(title)
+        lines.append(texts)
+    grouped = len({key[0] for key in table.row_keys}) < len(table.row_keys)
+    for number, head in enumerate(heads(table.row_keys)):
+        if grouped and number and head[0] == table.row_keys[number][0]:
+            made.add_section()
+        made.add_row(*map(Text, head), *(texts[number] for texts in lines))
+    return made
+
+
+def _column(
+    table: Pivot, wording: Wording, place: int, head: Sequence[str]
+) -> tuple[Text, list[Text]]:
+    """Title and entries of a column, numbers below one another and room for marks after them.
+
+    They are padded here, since rich drops the spaces at the end of what it aligns on the right.
+    """
+    from rich.text import Text
+
+    from harness.tables import number_text, plain_marks
+
+    entries = [line[place] for _, line in table.lines()]
+    numbers = [number_text(entry, wording, table.runs) for entry in entries]
+    width = max(map(len, (*numbers, *head)))
+    texts = []
+    for entry, number in zip(entries, numbers, strict=True):
+        missing = entry is None or entry.state != "scored"
+        style = "dim" if missing else _style(entry)
+        padding = " " * (width - len(number))
+        texts.append(Text.assemble(padding, (number, style), f" {plain_marks(entry)}".rstrip()))
+    return Text("\n".join(part.rjust(width) for part in head)), texts
+
+
+def _style(entry: Entry | None) -> str:
+    return "" if entry is None else "bold" if entry.best else "underline" if entry.tied else ""
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Prints a table; into a log or a pipe at full width, so that no column is cut to a guess."""
+    if not console.is_terminal:
+        unlimited = console.options.update(width=10_000)
+        console.width = max(console.width, console.measure(table, options=unlimited).maximum)
+    console.print(table)
 
 
 PROSE_WIDTH = 80
@@ -66,10 +166,7 @@ def print_table(
             for key, value in row.items()
         )
         table.add_row(*map(Text, entries))  # "[true]" is no markup
-    if not console.is_terminal:  # a log or a pipe: never cut columns to a guessed width
-        unlimited = console.options.update(width=10_000)
-        console.width = max(console.width, console.measure(table, options=unlimited).maximum)
-    console.print(table)
+    print_whole(console, table)
 
 
 def _wrap(text: str) -> str:

@@ -80,7 +80,7 @@ def run(
         print("\nStopped. What is complete is on disk: run the same again.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     if not quiet:
-        print_board(board, board.metrics[0], json=json)
+        print_board(board, Registry(plugins), json=json)
 
 
 def _cores() -> int:

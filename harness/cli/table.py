@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from json import loads
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import BenchmarkArgument, JsonOption, OutOption, PluginOption
+from harness.cli.options import (
+    BenchmarkArgument,
+    ColumnsOption,
+    JsonOption,
+    OnlyOption,
+    OutOption,
+    PluginOption,
+    RowsOption,
+    SubsetOption,
+    columns_of,
+    values_of,
+)
 from harness.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from harness.leaderboard import Leaderboard
+    from harness.pivot import Layout, Pivot
+    from harness.registry import Registry
+    from harness.tables import Wording
 
 
 def table(
     benchmark: BenchmarkArgument,
     out: OutOption = None,
     metric: Annotated[
-        str | None, typer.Option(help="Metric to show; the benchmark's first unless given.")
+        list[str] | None,
+        typer.Option(help="Metric to show, the benchmark's first unless given; may be repeated."),
+    ] = None,
+    rows: RowsOption = "",
+    columns: ColumnsOption = "test-on",
+    only: OnlyOption = None,
+    subset: SubsetOption = "all",
+    digits: Annotated[int, typer.Option(min=0, max=9, help="After the decimal point.")] = 2,
+    with_n: Annotated[bool, typer.Option("--n", help="Show test rows per run.")] = False,
+    interval: Annotated[
+        bool, typer.Option("--interval", help="Show the 95 % interval of the mean over runs.")
+    ] = False,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="markdown, csv, csv-long, latex or html, in place of text."),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="File to write instead; its suffix (.md .csv .tex .html) names a form."),
     ] = None,
     published: Annotated[
         bool, typer.Option(help="Put published cells beside ours, where there are any.")
@@ -30,29 +64,77 @@ def table(
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the table of a benchmark that was run, and write table.md and table.csv again."""
-    from harness.api import default_out, published_cells, write_tables
+    """Show the table of a benchmark that was run, and write table.md and table.csv again.
+
+    Any column of the cells can stand in rows or columns: backbone, head, transfer, protocol,
+    train-on, test-on, and metric. One that varies and is not named is added to the rows. In text,
+    `*` is the best mean of a column and `≈` what the paired test does not tell from it.
+    """
+    from harness.api import read_board
+    from harness.pivot import Layout, pivot
+    from harness.registry import Registry
+    from harness.tables import Wording
+
+    registry = Registry(plugin or ())
+    board = read_board(benchmark, registry, out)
+    layout = Layout(
+        columns_of(rows), columns_of(columns), tuple(metric or ()), values_of(only), subset
+    )
+    made = pivot(board, registry.metrics, layout)
+    wording = Wording(digits, with_n, interval)
+    if form or to:
+        _write(made, wording, form, to)
+        return
+    print_board(board, registry, layout, wording, json=json)
+    if json:
+        return
+    for shown in made.layout.metrics:
+        if against:
+            _print_gains(board, registry, shown, against)
+        if published:
+            _print_published(benchmark, board, shown)
+
+
+def _write(made: Pivot, wording: Wording, form: str | None, to: Path | None) -> None:
+    from harness.files import replacing
+    from harness.tables import SUFFIXES, render
+
+    if form is None and to is not None and to.suffix not in SUFFIXES:
+        raise BenchmarkError(
+            f"--to {to}: no form of table has the suffix {to.suffix!r}. "
+            f"Known: {', '.join(SUFFIXES)}; or name a form with --format."
+        )
+    text = render(made, form or SUFFIXES[to.suffix if to else ".md"], wording)
+    if to is None:
+        print(text, end="")
+        return
+    with replacing(to) as staging:
+        staging.write_text(text, encoding="utf-8")
+    print(f"Written: {to}")
+
+
+def _print_gains(
+    board: Leaderboard, registry: Registry, metric: str, against: Sequence[str]
+) -> None:
     from harness.cli.output import print_table, records
     from harness.markdown import gain_table
+
+    gained = board.gains(registry.metrics[metric], _named_baseline(against))
+    title = f"{metric}: gain over {', '.join(against)}; positive is better, paired by run"
+    print_table(title, records(gain_table(gained, worse="worse")))
+
+
+def _print_published(benchmark: str, board: Leaderboard, metric: str) -> None:
+    from harness.api import published_cells
+    from harness.cli.output import print_table, records
     from harness.published import side_by_side
-    from harness.registry import Registry
-    from harness.store import Store
 
     known = published_cells(benchmark)
-    registry = Registry(plugin or ())
-    board = write_tables(Store(out or default_out(benchmark)), registry, known)
-    shown = board.check_metric(metric or board.metrics[0])
-    print_board(board, shown, json=json)
-    if against and not json:
-        gained = board.gains(registry.metrics[shown], _named_baseline(against))
-        title = f"{shown}: gain over {', '.join(against)}; positive is better, paired by run"
-        print_table(title, records(gain_table(gained, worse="worse")))
-    if published and not json and known is not None and (known["metric"] == shown).any():
-        beside = side_by_side(board, known, shown)
-        print_table(f"{shown}: published | ours", records(beside))
+    if known is not None and (known["metric"] == metric).any():
+        print_table(f"{metric}: published | ours", records(side_by_side(board, known, metric)))
 
 
-def _named_baseline(against: list[str]) -> dict[str, str]:
+def _named_baseline(against: Sequence[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in against]
     for column, equals, value in pairs:
         if not equals or not value:
@@ -63,16 +145,22 @@ def _named_baseline(against: list[str]) -> dict[str, str]:
     return {column.strip(): value.strip() for column, _, value in pairs}
 
 
-def print_board(board: Leaderboard, metric: str, json: bool) -> None:
-    """Prints the train-on × test-on matrix of a metric, or every number as JSON."""
-    from harness.cli.output import print_json, print_table, records
+def print_board(
+    board: Leaderboard,
+    registry: Registry,
+    layout: Layout | None = None,
+    wording: Wording | None = None,
+    *,
+    json: bool = False,
+) -> None:
+    """Prints a table of a leaderboard, or every number as JSON."""
+    from harness.cli.output import print_json, print_pivot
+    from harness.pivot import pivot
+    from harness.tables import Wording
 
     if json:
         summary = board.summary()
         cells = loads(summary.to_json(orient="records"))
         print_json({"benchmark": board.name, "cells": cells})
         return
-    matrix = board.matrix(metric)
-    tests = [str(name) for name in matrix if name in set(board.settings["test_on"])]
-    title = f"{board.title or board.name}: {metric}, mean (std) over {board.settings['runs']} runs"
-    print_table(title, records(matrix), numeric=tests)
+    print_pivot(pivot(board, registry.metrics, layout), wording or Wording())

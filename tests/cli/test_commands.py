@@ -39,7 +39,7 @@ def test_run_prints_progress_and_a_table(harness, toy: str, tiny: Path) -> None:
     status, out, err = harness("run", toy, "--plugin", str(tiny))
     assert status == 0
     assert "[1/1] Toy (random): 2 runs, 2 epochs" in err
-    assert "mae-log, mean (std) over 2 runs" in out
+    assert "MAE log₁₀ κ (decades, lower is better), mean (std) over 2 runs" in out
     assert "scratch" in out
 
 
@@ -82,7 +82,7 @@ def test_table_shows_another_metric(harness, toy: str, tiny: Path) -> None:
     harness("run", toy, "--plugin", str(tiny))
     status, out, _ = harness("table", toy, "--metric", "mape")
     assert status == 0
-    assert "A toy: mape" in out
+    assert "A toy. MAPE (lower is better)" in out
     status, _, err = harness("table", toy, "--metric", "mapee")
     assert status == 2
     assert "Did you mean 'mape'" in err
