@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import StoreError
-from harness.leaderboard import cell_text
 from harness.markdown import gain_table, settings_lines
 from harness.published import side_by_side
-from harness.scores import CELL, SUBSETS
-from harness.site.results import MODEL, PLACE, Configuration, Results, model_of
+from harness.scores import SUBSETS
+from harness.site.results import PLACE, Configuration, Results
 from harness.site.tables import (
     Column,
     Entry,
@@ -23,25 +22,15 @@ from harness.site.tables import (
     of_frame,
     title_of,
 )
+from harness.tables import ABSENT, BEST, TIED, Wording, legend, number_text, plain_marks
 
 if TYPE_CHECKING:
     import pandas as pd
 
-VIEWS = ("published table", "published per-run files")
+    from harness.pivot import Entry as Score
+
+VIEWS = {"published": "published table", "published, per run": "published per-run files"}
 """What the published numbers come from; the further views are our protocols."""
-
-
-@dataclass(frozen=True)
-class Heat:
-    """One matrix of numbers, coloured.
-
-    Attributes:
-        table: the matrix; its first column are names.
-        href: where more of it is; empty for nowhere.
-    """
-
-    table: Table
-    href: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +45,11 @@ class BoardPage:
         troubles: what a reader should be warned of.
         metrics: name → title, for the choice.
         matrix: configurations and training sets × test sets.
+        marks: what the marks in it mean.
         heats: train-on × test-on, one per configuration.
+        legend: of the heats' colours.
         gains: over scratch; None where there is no such thing, and `no_gains` may say why.
-        scores: for the script: by metric, its legend and the text, value and shade of all cells.
+        scores: for the script: by metric, its legend and the scores of all cells.
     """
 
     name: str
@@ -69,7 +60,8 @@ class BoardPage:
     troubles: Sequence[str]
     metrics: Mapping[str, str]
     matrix: Table
-    heats: Sequence[Heat]
+    marks: Sequence[str]
+    heats: Sequence[Table]
     legend: Sequence[Entry]
     gains: Table | None
     no_gains: str
@@ -82,46 +74,48 @@ def make_board_page(results: Results) -> BoardPage:
     shown = board.metrics[0]
     gains, no_gains = _gains(results)
     return BoardPage(
-        board.name,
-        board.title or board.name,
-        settings_lines(board),
-        {
+        name=board.name,
+        title=board.title or board.name,
+        lines=settings_lines(board),
+        constants={
             title_of(column): results.plan[0][column]
-            for column in MODEL
+            for column in results.model
             if column not in results.varied and results.plan and results.plan[0][column]
         },
-        _counts(results),
-        _troubles(results),
-        {name: metric_title(spec) for name, spec in results.metrics.items()},
-        _matrix(results, shown),
-        _heats(results, shown),
-        results.scales[shown].legend(),
-        gains,
-        no_gains,
-        {name: _scores(results, name) for name in board.metrics},
+        counts=_counts(results),
+        troubles=_troubles(results),
+        metrics={name: metric_title(spec) for name, spec in results.metrics.items()},
+        matrix=_matrix(results, shown),
+        marks=_marks(results, shown, "all"),
+        heats=_heats(results, shown),
+        legend=results.scales[shown].legend(),
+        gains=gains,
+        no_gains=no_gains,
+        scores={name: _scores(results, name) for name in board.metrics},
     )
 
 
-def score(results: Results, row: Mapping[str, Any], key: str, metric: str) -> Entry:
-    """Makes the entry of a cell's score; it leads to the cell."""
-    shade = results.scales[metric].shade(row[metric])
-    entry = number(row[metric], text=cell_text(row, metric, 2))
-    return Entry(entry.text, entry.value, f"cells/{key}.html", shade, key)
+def make_score(results: Results, score: Score, key: str, digits: int = 2) -> Entry:
+    """Makes the entry of a cell's score; it leads to the page of the cell."""
+    text = number_text(score, Wording(digits), results.board.settings["runs"])
+    return replace(
+        number(score.mean, text=text),
+        href=f"cells/{key}.html",
+        shade=results.scales[score.metric].shade(score.mean),
+        key=key,
+        marks=plain_marks(score),
+    )
 
 
 def _by_place(results: Results, metric: str) -> dict[Configuration, dict[tuple[str, str], Entry]]:
     """The scores of all cells, by configuration and (train-on, test-on)."""
+    scores = results.entries[metric, "all"]
     found: dict[Configuration, dict[tuple[str, str], Entry]] = {}
-    for cell, row in zip(results.plan, _rows(results), strict=True):
+    for cell in results.plan:
         place = (cell["train_on"], cell["test_on"])
-        entry = score(results, row, cell["key"], metric)
-        found.setdefault(model_of(cell), {})[place] = entry
+        entry = make_score(results, scores[results.name_of(cell)], cell["key"])
+        found.setdefault(results.model_of(cell), {})[place] = entry
     return found
-
-
-def _rows(results: Results, subset: str = "all") -> list[dict[Any, Any]]:
-    """The summary of every cell, in the order of the plan."""
-    return results.board.summary(subset).to_dict("records")
 
 
 def _tests(results: Results) -> list[str]:
@@ -132,10 +126,10 @@ def _matrix(results: Results, metric: str) -> Table:
     tests = _tests(results)
     rows = []
     for configuration, cells in _by_place(results, metric).items():
-        named = dict(zip(MODEL, configuration, strict=True))
+        named = dict(zip(results.model, configuration, strict=True))
         for train in dict.fromkeys(place[0] for place in cells):
             names = [Entry(named[column]) for column in results.varied]
-            entries = [cells.get((train, test), Entry("—")) for test in tests]
+            entries = [cells.get((train, test), Entry(ABSENT)) for test in tests]
             rows.append((*names, Entry(train), *entries))
     columns = (
         *(Column(title_of(column), "name") for column in (*results.varied, "train_on")),
@@ -144,30 +138,56 @@ def _matrix(results: Results, metric: str) -> Table:
     return Table("matrix", "", columns, tuple(rows))
 
 
-def _heats(results: Results, metric: str) -> list[Heat]:
+def _marks(results: Results, metric: str, subset: str) -> list[str]:
+    return list(legend(results.pivots[metric, subset], BEST, TIED))
+
+
+def _heats(results: Results, metric: str) -> list[Table]:
     tests = _tests(results)
-    columns = (Column("trained on", "name"), *(Column(test, "number") for test in tests))
-    heats = []
-    for position, (configuration, cells) in enumerate(_by_place(results, metric).items()):
-        trains = dict.fromkeys(place[0] for place in cells)
-        rows = tuple(
-            (Entry(train), *(cells.get((train, test), Entry("—")) for test in tests))
-            for train in trains
+    return [
+        make_heat(f"heat-{position}", results.label(configuration), cells, tests)
+        for position, (configuration, cells) in enumerate(_by_place(results, metric).items())
+    ]
+
+
+def make_heat(
+    name: str, caption: str, cells: Mapping[tuple[str, str], Entry], tests: Sequence[str]
+) -> Table:
+    """Makes a train-on × test-on matrix of coloured numbers.
+
+    Args:
+        name: of the table.
+        caption: what it shows.
+        cells: by (train-on, test-on).
+        tests: its columns.
+    """
+    rows = tuple(
+        (
+            Entry(train),
+            *(replace(cells.get((train, test), Entry(ABSENT)), marks="") for test in tests),
         )
-        caption = results.label(configuration)
-        heats.append(Heat(Table(f"heat-{position}", caption, columns, rows)))
-    return heats
+        for train in dict.fromkeys(place[0] for place in cells)
+    )
+    columns = (Column("trained on", "name"), *(Column(test, "number") for test in tests))
+    return Table(name, caption, columns, rows)
 
 
 def _scores(results: Results, metric: str) -> dict[str, Any]:
     """What the script puts in the places of another metric's scores."""
     return {
         "legend": [[entry.text, entry.shade] for entry in results.scales[metric].legend()],
+        "marks": {subset: _marks(results, metric, subset) for subset in SUBSETS},
         "cells": {
             subset: {
-                cell["key"]: [entry.text, entry.value, entry.shade]
-                for cell, row in zip(results.plan, _rows(results, subset), strict=True)
-                for entry in (score(results, row, cell["key"], metric),)
+                cell["key"]: [entry.text, entry.value, entry.shade, entry.marks]
+                for cell in results.plan
+                for entry in (
+                    make_score(
+                        results,
+                        results.entries[metric, subset][results.name_of(cell)],
+                        cell["key"],
+                    ),
+                )
             }
             for subset in SUBSETS
         },
@@ -186,7 +206,7 @@ def _counts(results: Results) -> dict[str, str]:
 
 def _troubles(results: Results) -> list[str]:
     summary = results.board.summary()
-    found = []
+    found = list(results.board.notes)
     if missing := int((summary["runs"] == 0).sum()):
         found.append(f"{_cells(missing)} not been run yet.")
     partial = (summary["runs"] > 0) & (summary["runs"] < results.board.settings["runs"])
@@ -196,7 +216,7 @@ def _troubles(results: Results) -> list[str]:
     if len(failed):
         found.append(
             f"{_cells(len(failed))} failed predictions: {int(failed['failed'].sum())} rows, summed "
-            "over runs. Such a cell has no score where it counts."
+            "over runs. Such a cell has no score."
         )
     return found
 
@@ -218,11 +238,9 @@ def _gains(results: Results) -> tuple[Table | None, str]:
     if gained.empty:
         return None, ""
     text = gain_table(gained)
-    names = [column for column in text.columns if column in CELL]
-    table = of_frame("gains", spec.title, text, names)
-    verdict = len(table.columns) - 1
-    columns = (*table.columns[:verdict], Column("verdict"))
-    return Table("gains", metric_title(spec), columns, table.rows), ""
+    names = [column for column in text.columns if column in board.identity]
+    table = of_frame("gains", metric_title(spec), text, names)
+    return replace(table, columns=(*table.columns[:-1], Column("verdict"))), ""
 
 
 # --- all cells --------------------------------------------------------------------------------
@@ -238,13 +256,15 @@ def make_cells_table(results: Results, subset: str) -> Table:
         *(Column(results.metrics[metric].title, "number") for metric in board.metrics),
     )
     rows = []
-    for cell, row in zip(results.plan, _rows(results, subset), strict=True):
-        scores = [score(results, row, cell["key"], metric) for metric in board.metrics]
+    for cell in results.plan:
+        name = results.name_of(cell)
+        scores = [results.entries[metric, subset][name] for metric in board.metrics]
+        entries = [make_score(results, score, cell["key"]) for score in scores]
         rows.append(
             (
                 *(Entry(cell[column]) for column in names),
-                *(count(row[column]) for column in ("runs", "n", "failed")),
-                *(Entry(s.text, s.value, s.href, s.shade) for s in scores),
+                *(count(value) for value in (scores[0].runs, scores[0].n, scores[0].failed)),
+                *(replace(entry, key="", marks="") for entry in entries),
             )
         )
     return Table(f"cells-{subset}", subset, columns, tuple(rows))
@@ -254,28 +274,20 @@ def make_cells_table(results: Results, subset: str) -> Table:
 
 
 @dataclass(frozen=True)
-class View:
-    """Where numbers of the published study come from, with a matrix per strategy."""
-
-    title: str
-    heats: Sequence[Heat]
-
-
-@dataclass(frozen=True)
 class PublishedPage:
     """The published study beside ours, for one metric.
 
     Attributes:
         metric: its title.
         table: one row per published cell that we have.
-        views: the same as matrices.
+        strategies: by strategy, the same as one matrix per view.
         legend: of the matrices' colours.
         left_out: published cells that the leaderboard has not.
     """
 
     metric: str
     table: Table
-    views: Sequence[View]
+    strategies: Mapping[str, Sequence[Table]]
     legend: Sequence[Entry]
     left_out: int
 
@@ -297,12 +309,9 @@ def _published_page(
     results: Results, metric: str, beside: pd.DataFrame, known: int
 ) -> PublishedPage:
     names = ["transfer", *PLACE]
-    titles = {"published": VIEWS[0], "published, per run": VIEWS[1]}
-    protocols = [column for column in beside if column not in (*names, *titles)]
-    titles |= {protocol: f"ours, {protocol}" for protocol in protocols}
-    frame = beside.rename(columns=titles)
-    plain = of_frame(f"published-{metric}", metric, frame, names)
-    views = [title for title in titles.values() if title in frame]
+    views = [str(column) for column in beside if column not in names]
+    titles = {view: VIEWS.get(view, f"ours, {view}") for view in views}
+    plain = of_frame(f"published-{metric}", metric, beside.rename(columns=titles), names)
     start = len(names)
     scale = Scale.of(
         [entry.value for row in plain.rows for entry in row[start:] if entry.value is not None],
@@ -311,36 +320,28 @@ def _published_page(
     rows = tuple(
         (*row[:start], *(_shaded(entry, scale) for entry in row[start:])) for row in plain.rows
     )
-    table = Table(plain.name, plain.caption, plain.columns, rows)
+    table = replace(plain, rows=rows)
     return PublishedPage(
         metric_title(results.metrics[metric]),
         table,
-        [View(title, _view(table, title, start + i)) for i, title in enumerate(views)],
+        _strategies(table, start),
         scale.legend(),
         known - len(rows),
     )
 
 
 def _shaded(entry: Entry, scale: Scale) -> Entry:
-    shade = None if entry.value is None else scale.shade(entry.value)
-    return Entry(entry.text, entry.value, shade=shade)
+    return replace(entry, shade=None if entry.value is None else scale.shade(entry.value))
 
 
-def _view(table: Table, title: str, position: int) -> list[Heat]:
-    """One matrix per strategy of what one column of the table holds."""
-    places: dict[str, dict[tuple[str, str], Entry]] = {}
-    for row in table.rows:
-        transfer, train, test = (entry.text for entry in row[:3])
-        places.setdefault(transfer, {})[train, test] = row[position]
+def _strategies(table: Table, start: int) -> dict[str, list[Table]]:
+    """By strategy, one matrix per column of the table from `start` on."""
     tests = list(dict.fromkeys(row[2].text for row in table.rows))
-    columns = (Column("trained on", "name"), *(Column(test, "number") for test in tests))
-    heats = []
-    for transfer, cells in places.items():
-        rows = tuple(
-            (Entry(train), *(cells.get((train, test), Entry("—")) for test in tests))
-            for train in dict.fromkeys(place[0] for place in cells)
-        )
-        name = f"{table.name}-{position}-{transfer}"
-        heats.append(Heat(Table(name, f"{transfer}", columns, rows)))
-    del title
-    return heats
+    found: dict[str, list[Table]] = {}
+    for transfer in dict.fromkeys(row[0].text for row in table.rows):
+        rows = [row for row in table.rows if row[0].text == transfer]
+        for place, column in enumerate(table.columns[start:], start=start):
+            cells = {(row[1].text, row[2].text): row[place] for row in rows}
+            name = f"{table.name}-{place}-{transfer}"
+            found.setdefault(transfer, []).append(make_heat(name, column.title, cells, tests))
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,12 @@ from harness.scores import BASELINE, SUBSETS
 from harness.site import board_pages, plots
 from harness.site.cell_pages import CellPages
 from harness.site.comparisons import VERDICTS, Pair, compare_all
-from harness.site.results import MODEL, Results, check_names, find_sources, read_results
+from harness.site.results import Results, check_names, find_sources, read_results
 from harness.site.tables import SHADES, metric_title
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 HERE = Path(__file__).resolve().parent
 ASSETS = "_assets"
@@ -63,7 +65,8 @@ def write_site(
     Args:
         sources: benchmarks that were run, or folders with results; all in `leaderboards/` unless
             given.
-        out: the folder; a site that lies there is replaced as a whole, once the new one is complete.
+        out: the folder; a site that lies there is replaced as a whole, once the new one is
+            complete.
         plugins: Python files to load as plugins besides the installed ones.
 
     Raises:
@@ -145,6 +148,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"prose": _prose, "breakable": _breakable}
     environment.globals |= {
         "assets": ASSETS,
         "version": __version__,
@@ -153,6 +157,24 @@ def _environment() -> Environment:
         "verdicts": VERDICTS,
     }
     return environment
+
+
+def _prose(text: str) -> Markup:
+    """Marks up text that people wrote for Markdown: of all that, only `code` is used."""
+    from markupsafe import Markup, escape
+
+    parts = re.split(r"`([^`]+)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    )
+
+
+def _breakable(text: str) -> Markup:
+    """Lets the label of a configuration break before its settings, and between them."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"(?=\()|(?<=, )", "<wbr>", str(escape(text))))
 
 
 def _render_board(
@@ -196,7 +218,7 @@ def _render_board(
 
 def _first_pair(results: Results, pairs: Sequence[Pair]) -> tuple[int, int]:
     """The pair that is shown first: of two that were trained, where there are two."""
-    transfer = MODEL.index("transfer")
+    transfer = results.model.index("transfer")
     for pair in pairs:
         both = (results.configurations[place] for place in (pair.first, pair.second))
         if all(configuration[transfer] != BASELINE for configuration in both):

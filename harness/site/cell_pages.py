@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from harness.leaderboard import cell_text
 from harness.ledger import ROLES
 from harness.row_roles import conflicts
-from harness.scores import CELL, SUBSETS
+from harness.scores import SUBSETS
 from harness.site.plots import Plot, draw_strip
 from harness.site.predictions import draw_parity, pack_rows, worst_materials
-from harness.site.results import Results, model_of
+from harness.site.results import Results
 from harness.site.stages import StagePart, read_stage
 from harness.site.tables import Column, Entry, Table, count, metric_title, number, title_of
+from harness.tables import Wording, number_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PER_RUN = ("n", "failed", "skipped")
-"""What the table of runs says of each besides its scores."""
+    from harness.pivot import Entry as Score
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,7 @@ class CellPage:
         done: whether any run of it has been scored.
         leak_free: whether its protocol promises that no test row has another role.
         weights: name of the weights it starts from and what they have seen.
+        test_rows: per run on average: all of them, and those whose formula was trained on.
         scores: one row per metric.
         runs: one row per run.
         strip: the runs of the first metric.
@@ -57,6 +58,7 @@ class CellPage:
     done: bool
     leak_free: bool
     weights: tuple[str, str] | None
+    test_rows: tuple[str, str]
     scores: Table
     runs: Table
     strip: Plot | None
@@ -74,41 +76,41 @@ class CellPages:
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        self._summaries = {
-            subset: {
-                tuple(row[column] for column in CELL): row
-                for row in results.board.summary(subset).to_dict("records")
-            }
-            for subset in SUBSETS
-        }
         runs = results.board.runs.sort_values("run", kind="stable")
-        self._runs = {
-            tuple(map(str, name)): group for name, group in runs.groupby([*CELL, "subset"])
-        }
+        by = [*results.board.identity, "subset"]
+        self._runs = {tuple(map(str, name)): group for name, group in runs.groupby(by)}
         self._stages: dict[str, StagePart] = {}
 
     def make(self, cell: Mapping[str, Any]) -> CellPage:
         """Gathers the page of one cell of `Results.plan`."""
         results, metric = self.results, self.results.board.metrics[0]
-        name = tuple(cell[column] for column in CELL)
-        whole, free = (self._summaries[subset][name] for subset in SUBSETS)
-        runs = {subset: self._runs.get((*name, subset)) for subset in SUBSETS}
+        name = results.name_of(cell)
+        whole, free = (
+            {shown: results.entries[shown, subset][name] for shown in results.metrics}
+            for subset in SUBSETS
+        )
+        runs, free_runs = (self._runs.get((*name, subset)) for subset in SUBSETS)
         tested = self._tested(cell["key"])
         ledger, both = self._use_of_rows(cell, tested)
-        done = bool(whole["runs"])
+        done = bool(whole[metric].runs)
         lost = done and tested is None
+        planned = results.board.settings["runs"]
         return CellPage(
             key=cell["key"],
-            identity={title_of(column): cell[column] for column in CELL if cell[column]},
-            label=results.label(model_of(cell)),
+            identity={title_of(c): cell[c] for c in results.board.identity if cell[c]},
+            label=results.label(results.model_of(cell)),
             place=(cell["train_on"], cell["test_on"]),
-            headline=(metric_title(results.metrics[metric]), cell_text(whole, metric, 2)),
+            headline=(
+                metric_title(results.metrics[metric]),
+                number_text(whole[metric], Wording(), planned),
+            ),
             done=done,
             leak_free=cell["leak_free"],
             weights=tuple(cell["weights"]) if cell.get("weights") else None,
+            test_rows=(count(whole[metric].n).text, count(whole[metric].n - free[metric].n).text),
             scores=_score_table(results, whole, free),
-            runs=_run_table(results, runs["all"], runs["overlap-free"]),
-            strip=_strip(results, metric, whole, runs["all"]),
+            runs=_run_table(results, runs, free_runs),
+            strip=_strip(results, whole[metric], runs),
             parity=None if tested is None else draw_parity(tested),
             worst=None if tested is None else worst_materials(tested),
             stages=[self._stage(stage) for stage in cell["chain"]] if done else [],
@@ -162,11 +164,17 @@ class CellPages:
             return None, {}
         runs = tested["run"].nunique()
         rows = [
-            (Entry(f"{self._stage(key).title}, {key[:6]}"), Entry(str(part)), Entry(str(role)),
-             count(n / runs))
+            (
+                Entry(f"{self._stage(key).title}, {key[:6]}"),
+                Entry(str(line["part"])),
+                Entry(str(line["role"])),
+                count(line["size"] / runs),
+            )
             for key, ledger in used.items()
-            for (part, role), n in ledger.groupby(["part", "role"], sort=False).size().items()
-        ]  # fmt: skip
+            for line in ledger.groupby(["part", "role"], sort=False, as_index=False)
+            .size()
+            .to_dict("records")
+        ]
         for part, n in tested.groupby("part", sort=False).size().items():
             rows.append((Entry("scoring"), Entry(str(part)), Entry("test"), count(n / runs)))
         both = conflicts(pd.concat(used.values()), tested)["role"].value_counts()
@@ -182,48 +190,46 @@ class CellPages:
         )
 
 
-def _score_table(results: Results, whole: Mapping[Any, Any], free: Mapping[Any, Any]) -> Table:
-    columns = (
-        Column("metric", "name"),
-        Column("mean (std)", "number"),
-        Column("95 % interval", "number"),
-        Column("overlap-free mean (std)", "number"),
-        Column("overlap-free 95 % interval", "number"),
-    )
+def _score_table(results: Results, whole: Mapping[str, Score], free: Mapping[str, Score]) -> Table:
+    """Every metric; of overlap-free rows too, where these are not all."""
+    first = next(iter(results.metrics))
+    same = whole[first].n == free[first].n
+    subsets = [whole] if same else [whole, free]
+    titles = ["mean (std)", "95 % interval"]
+    columns = [Column("metric", "name"), *(Column(title, "number") for title in titles)]
+    if not same:
+        columns += [Column(f"overlap-free {title}", "number") for title in titles]
+    runs = results.board.settings["runs"]
     rows = [
         (
             Entry(metric_title(spec)),
             *(
                 entry
-                for row in (whole, free)
+                for scores in subsets
                 for entry in (
-                    number(row[name], text=cell_text(row, name, 3)),
-                    number(row[f"{name}_low"], 3, interval(row, name)),
+                    number(scores[name].mean, text=number_text(scores[name], Wording(3), runs)),
+                    number(scores[name].low, text=interval(scores[name])),
                 )
             ),
         )
         for name, spec in results.metrics.items()
     ]
-    sizes = (
-        Entry("test rows per run"),
-        *(entry for row in (whole, free) for entry in (count(row["n"]), Entry(""))),
-    )
-    return Table("scores", "", columns, (*rows, sizes))
+    sizes = [entry for scores in subsets for entry in (count(scores[first].n), Entry(""))]
+    return Table("scores", "", tuple(columns), (*rows, (Entry("test rows per run"), *sizes)))
 
 
-def interval(row: Mapping[Any, Any], metric: str, digits: int = 3) -> str:
+def interval(score: Score, digits: int = 3) -> str:
     """Returns the interval of a mean as text."""
-    low, high = row[f"{metric}_low"], row[f"{metric}_high"]
-    return f"{low:.{digits}f} … {high:.{digits}f}" if low <= high else "—"
+    if not score.low <= score.high:
+        return "—"
+    return f"{score.low:.{digits}f} … {score.high:.{digits}f}"
 
 
 def _run_table(results: Results, whole: pd.DataFrame | None, free: pd.DataFrame | None) -> Table:
     columns = [
-        Column("run", "number"),
+        Column("run", "name"),
         *(Column(spec.title, "number") for spec in results.metrics.values()),
-        Column("test rows", "number"),
-        Column("overlap-free", "number"),
-        Column("failed", "number"),
+        *(Column(title, "number") for title in ("test rows", "overlap-free", "failed")),
         Column("updates left out", "number"),
     ]
     if whole is None or free is None:
@@ -233,22 +239,17 @@ def _run_table(results: Results, whole: pd.DataFrame | None, free: pd.DataFrame 
         (
             count(row["run"]),
             *(number(row[metric], 3) for metric in results.metrics),
-            count(row["n"]),
-            count(left[row["run"]]),
-            count(row["failed"]),
-            count(row["skipped"]),
+            *(count(n) for n in (row["n"], left[row["run"]], row["failed"], row["skipped"])),
         )
         for row in whole.to_dict("records")
     )
     return Table("runs", "", tuple(columns), rows)
 
 
-def _strip(
-    results: Results, metric: str, whole: Mapping[Any, Any], runs: pd.DataFrame | None
-) -> Plot | None:
-    values = [] if runs is None else [float(v) for v in runs[metric] if v == v]
+def _strip(results: Results, score: Score, runs: pd.DataFrame | None) -> Plot | None:
+    values = [] if runs is None else [float(value) for value in runs[score.metric]]
+    values = [value for value in values if math.isfinite(value)]
     if not values:
         return None
-    spec = results.metrics[metric]
-    ends = (whole[f"{metric}_low"], whole[f"{metric}_high"])
-    return draw_strip("strip", spec.title, spec.unit, values, *ends, whole[metric])
+    spec = results.metrics[score.metric]
+    return draw_strip("strip", spec.title, spec.unit, values, score.low, score.high, score.mean)

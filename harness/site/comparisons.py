@@ -6,21 +6,19 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness.leaderboard import cell_text
-from harness.markdown import SIGNIFICANT
-from harness.scores import CELL
-from harness.site.results import MODEL, PLACE, Configuration, Results
-from harness.site.tables import number
-from harness.statistics import Gain, holm, paired_gain
+from harness.site.results import PLACE, Configuration, Results
+from harness.site.tables import p_value
+from harness.statistics import SIGNIFICANT, Gain, holm, paired_gain
+from harness.tables import Wording, number_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Row = tuple[str, str, str, str, float | None, float | None, float | None, str, str, str]
-"""Train-on, test-on, `mean (std)` of A and of B, gain of B over A and its interval, p, p after Holm,
-and the verdict: see `VERDICTS`."""
+"""Train-on, test-on, `mean (std)` of A and of B, gain of B over A and its interval, p, p after
+Holm, and the verdict: see `VERDICTS`."""
 
 VERDICTS = {
     "unknown": "cannot be told",
@@ -56,16 +54,14 @@ def compare_all(results: Results, metric: str) -> Iterator[Pair]:
     runs = results.board.runs
     by_cell = {
         tuple(map(str, name)): group.sort_values("run")
-        for name, group in runs[runs["subset"] == "all"].groupby(list(CELL), sort=False)
+        for name, group in runs[runs["subset"] == "all"].groupby(
+            list(results.board.identity), sort=False
+        )
     }
-    summary = {
-        tuple(row[column] for column in CELL): row
-        for row in results.board.summary().to_dict("records")
-    }
-    protocol = MODEL.index("protocol")
+    protocol = results.model.index("protocol")
     for (i, one), (j, other) in combinations(enumerate(results.configurations), 2):
         if one[protocol] == other[protocol]:
-            rows = _rows(results, metric, one, other, by_cell, summary)
+            rows = _rows(results, metric, one, other, by_cell)
             if rows:
                 yield Pair(i, j, rows)
 
@@ -76,12 +72,11 @@ def _rows(
     one: Configuration,
     other: Configuration,
     by_cell: dict[tuple[str, ...], pd.DataFrame],
-    summary: dict[tuple[str, ...], dict[str, Any]],
 ) -> tuple[Row, ...]:
     found = []
     places = dict.fromkeys(tuple(cell[column] for column in PLACE) for cell in results.plan)
     for place in places:
-        names = [_cell(configuration, place) for configuration in (one, other)]
+        names = [_cell(results, configuration, place) for configuration in (one, other)]
         a, b = (by_cell.get(name) for name in names)
         if a is None or b is None or list(a["run"]) != list(b["run"]):
             continue
@@ -92,27 +87,32 @@ def _rows(
             n_train=b["train_share"],
             n_test=b["test_share"],
         )
-        found.append((place, [summary[name] for name in names], gain))
+        texts = [_text(results, metric, name) for name in names]
+        found.append((place, texts, gain))
     adjusted = holm([gain.p for _, _, gain in found])
     return tuple(
-        _row(place, cells, metric, gain, p_holm)
-        for (place, cells, gain), p_holm in zip(found, adjusted, strict=True)
+        _row(place, texts, gain, p_holm)
+        for (place, texts, gain), p_holm in zip(found, adjusted, strict=True)
     )
 
 
-def _cell(configuration: Configuration, place: tuple[str, ...]) -> tuple[str, ...]:
-    named = dict(zip(MODEL, configuration, strict=True)) | dict(zip(PLACE, place, strict=True))
-    return tuple(named[column] for column in CELL)
+def _cell(
+    results: Results, configuration: Configuration, place: tuple[str, ...]
+) -> tuple[str, ...]:
+    named = dict(zip(results.model, configuration, strict=True))
+    return results.name_of(named | dict(zip(PLACE, place, strict=True)))
 
 
-def _row(
-    place: tuple[str, ...], cells: list[dict[str, Any]], metric: str, gain: Gain, p_holm: float
-) -> Row:
-    train_on, test_on = place
-    a, b = (cell_text(cell, metric, 2) for cell in cells)
-    spread = (_finite(value) for value in (gain.mean, gain.low, gain.high))
-    p, adjusted = (number(value, 3).text for value in (gain.p, p_holm))
-    return (train_on, test_on, a, b, *spread, p, adjusted, _verdict(gain, p_holm))
+def _text(results: Results, metric: str, name: tuple[str, ...]) -> str:
+    entry = results.entries[metric, "all"].get(name)
+    return number_text(entry, Wording(), results.board.settings["runs"])
+
+
+def _row(place: tuple[str, ...], texts: list[str], gain: Gain, p_holm: float) -> Row:
+    (train_on, test_on), (a, b) = place, texts
+    mean, low, high = (_finite(value) for value in (gain.mean, gain.low, gain.high))
+    p, adjusted = (p_value(value).text for value in (gain.p, p_holm))
+    return (train_on, test_on, a, b, mean, low, high, p, adjusted, _verdict(gain, p_holm))
 
 
 def _finite(value: float) -> float | None:

@@ -23,6 +23,13 @@ LEFT, RIGHT, TOP, BOTTOM = 62, 12, 12, 48
 LOG_FROM_RATIO = 30.0
 """A curve whose largest value is this many times its smallest has a logarithmic axis."""
 
+LOG_STEPS = (
+    (2.5, (1.0,)),
+    (0.7, (1.0, 2.0, 5.0)),
+    (0.0, (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)),
+)
+"""Where ticks stand in a decade, by the decades that a logarithmic axis exceeds."""
+
 TICKS = 5
 POINTS = 100
 """Points to which a curve is thinned: what 440 units of width can show."""
@@ -64,22 +71,13 @@ class Axis:
 
         if self.log:
             decades = math.log10(self.high / self.low)
-            steps = (
-                (1.0,)
-                if decades > 2.5
-                else (1.0, 2.0, 5.0)
-                if decades > 0.7
-                else (1, 1.5, 2, 3, 4, 5, 6, 8)
-            )
-            locator = LogLocator(subs=steps, numticks=20)
+            steps = next(steps for least, steps in LOG_STEPS if decades > least)
+            found = LogLocator(subs=steps, numticks=20).tick_values(self.low, self.high)
         else:
             locator = MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10])
+            found = locator.tick_values(self.low, self.high)
         reach = 1e-9 * (self.high - self.low)
-        values = [
-            float(value)
-            for value in locator.tick_values(self.low, self.high)
-            if self.low - reach <= value <= self.high + reach
-        ]
+        values = [float(value) for value in found if self.low - reach <= value <= self.high + reach]
         return tuple(
             (round(float(self.place(np.array(value))), 1), f"{value:.6g}") for value in values
         )
@@ -202,7 +200,7 @@ def draw_strip(name: str, title: str, unit: str, values: Sequence[float], low: f
     """
     x = frame_x(title + (f", {unit}" if unit else ""), np.array([*values, low, high]), log=False)
     y = Axis("", 0.0, 3.0, STRIP_HEIGHT - BOTTOM, TOP, False)
-    up, middle, down = (float(y.place(np.array(v))) for v in (2.2, 1.0, 0.6))
+    up, middle = (float(y.place(np.array(v))) for v in (2.2, 1.0))
     marks = [Mark("run", dots(x.place(np.array(values)), np.full(len(values), up)), "one run")]
     if math.isfinite(low) and math.isfinite(high):
         a, b = (_short(float(x.place(np.array(v)))) for v in (low, high))

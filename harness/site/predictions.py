@@ -34,6 +34,9 @@ WORST = 15
 REACH = 10.0
 """Factor beyond the range of the targets at which a parity plot ends; the rest lies on its edge."""
 
+DENSE = 1000
+"""Predictions beyond which a parity plot has small dots."""
+
 FACTOR = 2.0
 """Predictions this factor off lie on the dashed lines, as in the metric `within-factor-2`."""
 
@@ -52,7 +55,8 @@ def draw_parity(tested: pd.DataFrame) -> Plot:
     both = np.concatenate([target, held])
     x = make_axis("κ, target, W/(m·K)", both, LEFT, WIDTH - RIGHT, log=True)
     y = make_axis("κ, predicted, W/(m·K)", both, SQUARE_HEIGHT - BOTTOM, TOP, log=True)
-    marks = [Mark("guide", _diagonal(x, y, 1.0)), Mark("guide dashed", _diagonals(x, y))]
+    marks = []
+    dense = " dense" if len(tested) > DENSE else ""
     for style, label, rows in (
         ("row", "formula not trained on", ~overlap),
         ("row overlap", "formula trained on (overlap)", overlap),
@@ -60,7 +64,8 @@ def draw_parity(tested: pd.DataFrame) -> Plot:
         chosen = rows & given
         if chosen.any():
             path = dots(x.place(target[chosen]), y.place(predicted[chosen]))
-            marks.append(Mark(style, path, label))
+            marks.append(Mark(style + dense, path, label))
+    marks += [Mark("guide", _diagonal(x, y, 1.0)), Mark("guide dashed", _diagonals(x, y))]
     beyond = int((given & ((predicted < y.low) | (predicted > y.high))).sum())
     notes = [
         f"{len(tested)} predictions of {tested['run'].nunique()} runs; dashed: a factor 2 off."
@@ -107,7 +112,7 @@ def worst_materials(tested: pd.DataFrame) -> Table:
     rows = tested.assign(target=target, log=np.log10(np.maximum(predicted, KAPPA_FLOOR)))
     rows = rows.assign(off=np.abs(error), failed=~np.isfinite(tested["prediction"]))
     grouped = rows.groupby(["part", "id", "formula"], sort=True)
-    found = grouped.agg(
+    materials = grouped.agg(
         runs=("run", "nunique"),
         failed=("failed", "sum"),
         target=("target", "median"),
@@ -116,18 +121,31 @@ def worst_materials(tested: pd.DataFrame) -> Table:
         overlap=("overlap", "mean"),
     ).reset_index()
     order = ["failed", "off", "part", "id"]
-    found = found.sort_values(order, ascending=[False, False, True, True]).head(WORST)
+    worst = materials.sort_values(order, ascending=[False, False, True, True]).head(WORST)
     columns = (
         Column("material", "name"),
         Column("id", "text"),
         Column("dataset", "text"),
-        Column("runs that tested it", "number"),
+        Column("runs", "number"),
         Column("target κ", "number"),
         Column("predicted κ", "number"),
         Column("factor off", "number"),
-        Column("trained on its formula", "text"),
+        Column("overlap", "text"),
     )
-    return Table("worst", "", columns, tuple(_material(row) for row in found.to_dict("records")))
+    entries = tuple(_material(row) for row in worst.to_dict("records"))
+    # a column that says the same of all is left out
+    kept = [
+        place
+        for place, column in enumerate(columns)
+        if column.title not in ("dataset", "overlap")
+        or len({row[place].text for row in entries}) > 1
+    ]
+    return Table(
+        "worst",
+        "",
+        tuple(columns[place] for place in kept),
+        tuple(tuple(row[place] for place in kept) for row in entries),
+    )
 
 
 def _material(row: dict[Any, Any]) -> tuple[Entry, ...]:

@@ -12,7 +12,8 @@ from harness.api import default_out, published_cells
 from harness.benchmark import BENCHMARK_FILE
 from harness.errors import HarnessError, StoreError
 from harness.leaderboard import Leaderboard
-from harness.scores import CELL, SUBSETS
+from harness.pivot import Entry, Layout, Pivot, pivot
+from harness.scores import SUBSETS
 from harness.site.tables import Scale
 from harness.store import PLAN_FILE, Store
 
@@ -25,11 +26,8 @@ if TYPE_CHECKING:
 PLACE = ("train_on", "test_on")
 """Columns of a cell's identity that say where it stands in the matrix of its configuration."""
 
-MODEL = tuple(column for column in CELL if column not in PLACE)
-"""Columns that make a configuration."""
-
 Configuration = tuple[str, ...]
-"""Values of `MODEL`."""
+"""Values of `Results.model`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,22 +51,54 @@ class Results:
     datasets: Mapping[str, Mapping[str, Any]]
 
     @cached_property
+    def model(self) -> tuple[str, ...]:
+        """Columns of a cell's identity that make its configuration."""
+        return tuple(column for column in self.board.identity if column not in PLACE)
+
+    @cached_property
     def varied(self) -> tuple[str, ...]:
-        """Columns of `MODEL` that tell its configurations apart."""
+        """Columns that tell its configurations apart."""
         return tuple(
             column
-            for column in MODEL
+            for column in self.model
             if column == "transfer" or len({cell[column] for cell in self.plan}) > 1
         )
 
     @cached_property
     def configurations(self) -> tuple[Configuration, ...]:
         """All of them, in table order."""
-        return tuple(dict.fromkeys(model_of(cell) for cell in self.plan))
+        return tuple(dict.fromkeys(self.model_of(cell) for cell in self.plan))
+
+    def model_of(self, cell: Mapping[str, Any]) -> Configuration:
+        """Returns the configuration of a cell."""
+        return tuple(cell[column] for column in self.model)
+
+    def name_of(self, cell: Mapping[str, Any]) -> tuple[str, ...]:
+        """Returns what tells a cell apart."""
+        return tuple(cell[column] for column in self.board.identity)
+
+    @cached_property
+    def pivots(self) -> Mapping[tuple[str, str], Pivot]:
+        """All cells with what stands out among them, by metric and subset."""
+        return {
+            (metric, subset): pivot(
+                self.board, self.metrics, Layout(metrics=(metric,), subset=subset)
+            )
+            for metric in self.metrics
+            for subset in SUBSETS
+        }
+
+    @cached_property
+    def entries(self) -> Mapping[tuple[str, str], Mapping[tuple[str, ...], Entry]]:
+        """By metric and subset, then by what tells a cell apart: its score."""
+        return {
+            shown: {entry.name: entry for entry in made.entries.values()}
+            for shown, made in self.pivots.items()
+        }
 
     def label(self, configuration: Configuration) -> str:
         """Names a configuration by what tells it apart."""
-        named = dict(zip(MODEL, configuration, strict=True))
+        named = dict(zip(self.model, configuration, strict=True))
         return " · ".join(named[column] for column in self.varied if named[column])
 
     @cached_property
@@ -81,11 +111,6 @@ class Results:
             )
             for name, spec in self.metrics.items()
         }
-
-
-def model_of(cell: Mapping[str, Any]) -> Configuration:
-    """Returns the configuration of a cell."""
-    return tuple(cell[column] for column in MODEL)
 
 
 def read_results(source: str | Path, registry: Registry) -> Results:
@@ -121,8 +146,8 @@ def find_sources(folder: Path = Path("leaderboards")) -> list[Path]:
     found = sorted(path.parent for path in folder.glob(f"*/{PLAN_FILE}"))
     if not found:
         raise HarnessError(
-            f"No results in {folder.resolve()}/*/. Run a benchmark first (`harness run quickstart`), "
-            "or name one: `harness site path/to/benchmark.toml`."
+            f"No results in {folder.resolve()}/*/. Run a benchmark first (`harness run "
+            "quickstart`), or name one: `harness site path/to/benchmark.toml`."
         )
     return found
 

@@ -68,7 +68,7 @@ def _runs(record: Mapping[str, Any]) -> Table:
     lists = {name: record[name] for name in PER_RUN if isinstance(record.get(name), list)}
     scalers = record.get("scalers") or []
     titles = ("run", *(name.replace("_", " ") for name in lists))
-    columns = [Column(title, "number") for title in titles]
+    columns = [Column(title, "number" if place else "name") for place, title in enumerate(titles)]
     columns += [Column(f"scaler {name}", "number") for name in ("mean", "std") if scalers]
     rows = []
     for position, run in enumerate(record["runs"]):
@@ -96,7 +96,7 @@ def _draw(name: str, title: str, values: Sequence[Sequence[Any]], best: Any) -> 
     """Draws one line per run; where `best` is given, with a dot on the epoch that was kept."""
     curves = np.array([[np.nan if v is None else v for v in row] for row in values], dtype=float)
     curves[~np.isfinite(curves)] = np.nan
-    epochs = np.arange(1, len(curves) + 1)
+    epochs = np.arange(1.0, len(curves) + 1)
     drawn = thin(len(curves)).astype(int)
     x, y = frame_x("epoch", epochs, log=False), frame_y(title, curves)
     paths = "".join(line(x.place(epochs[drawn]), y.place(run[drawn])) for run in curves.T)

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,6 +21,9 @@ Kind = Literal["name", "number", "text"]
 SHADES = 9
 """Steps of the colour scale, as many as the style sheet has: one hue, so that the order is the same
 with every kind of colour vision."""
+
+P_SHOWN = 0.001
+"""A p-value below this is only said to be that."""
 
 TITLES = {"train_on": "trained on", "test_on": "tested on", "n_min": "fewest rows"}
 """Headings of columns that are not called by their own name."""
@@ -50,6 +54,7 @@ class Entry:
         href: the page that it leads to.
         shade: 0 (worst) to `SHADES` − 1 (best); None without colour.
         key: the cell whose score it is, where another metric can take its place.
+        marks: what stands out about it, as letters (see `tables.legend`).
     """
 
     text: str
@@ -57,6 +62,7 @@ class Entry:
     href: str = ""
     shade: int | None = None
     key: str = ""
+    marks: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,7 @@ class Scale:
         edges = (self.low, *self.bounds, self.high)
         ranges = [
             (rank if self.higher_is_better else SHADES - 1 - rank, low, high)
-            for rank, (low, high) in enumerate(zip(edges, edges[1:], strict=False))
+            for rank, (low, high) in enumerate(pairwise(edges))
             if low < high or self.low == self.high == low
         ]
         found = {
@@ -149,12 +155,18 @@ def significant(value: Any, digits: int = 3) -> Entry:
     """Makes an entry of a number whose size may be anything, as κ."""
     if value is None or not math.isfinite(value):
         return Entry("—" if value is None or math.isnan(value) else "∞")
-    return Entry(f"{value:.{digits}g}", float(value))
+    rounded = float(f"{value:.{digits}g}")
+    return Entry(f"{rounded:.{max(digits, 6)}g}", float(value))
 
 
 def count(value: Any) -> Entry:
     """Makes an entry of a whole number, or of a mean of such."""
     return number(value, 0 if value is None or float(value).is_integer() else 1)
+
+
+def p_value(value: float) -> Entry:
+    """Makes an entry of a p-value; a small one is not shown as nothing."""
+    return number(value, 3, "< 0.001" if value < P_SHOWN else None)
 
 
 def of_frame(name: str, caption: str, frame: pd.DataFrame, names: Sequence[str]) -> Table:

@@ -76,7 +76,7 @@
       entry(6, factor === null ? "—" : factor.toFixed(2), factor), entry(7, overlap ? "yes" : "no"));
   };
   const showTable = () => {
-    const table = make("table", { id: "rows", className: "data" },
+    const table = make("table", { id: "rows", className: "data stacked" },
       make("thead", {}, make("tr", {}, ...heads.map(([title, kind]) => {
         const head = make("th", { className: kind, scope: "col" }, title);
         return head;

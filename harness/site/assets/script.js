@@ -114,8 +114,10 @@
     const show = () => {
       const [metric, subset] = [...bar.querySelectorAll("select")].map((select) => select.value);
       for (const place of document.querySelectorAll("[data-key]")) {
-        const [text, value, shade] = scores[metric].cells[subset][place.dataset.key];
+        const [text, value, shade, marks] = scores[metric].cells[subset][place.dataset.key];
         place.querySelector("a").textContent = text;
+        const mark = place.querySelector(".mark");
+        if (mark) mark.textContent = marks;
         place.dataset.value = value ?? "";
         shadeOf(place, shade);
       }
@@ -124,6 +126,8 @@
         const items = scores[metric].legend.map(([text, shade]) => make("li", { className: `s${shade}` }, text));
         list.replaceChildren(first, ...items, rest.at(-1));
       }
+      document.getElementById("marks").replaceChildren(
+        ...scores[metric].marks[subset].map((line) => make("li", {}, line)));
       for (const title of document.querySelectorAll("[data-metric-title]")) {
         title.textContent = titles[metric] + (subset === "all" ? "" : ", overlap-free test rows");
       }
