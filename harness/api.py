@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness.benchmark import BENCHMARK_FILE, Benchmark, check_settings, find_benchmark
 from harness.blame import blaming
-from harness.errors import BenchmarkError
+from harness.errors import BenchmarkError, did_you_mean
 from harness.leaderboard import Leaderboard
 from harness.library import Library
 from harness.locations import Locations, shipped
 from harness.markdown import render_markdown
+from harness.pivot import Layout
 from harness.plan import Plan, Scoring
 from harness.planner import plan
 from harness.published import read_published
@@ -24,6 +25,7 @@ from harness.workers import workers
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from harness.dataset import Dataset
     from harness.verification import Verification
@@ -263,10 +265,63 @@ def read_board(
     Raises:
         StoreError: nothing was run.
     """
-    results = _results_alone(source)
-    published = None if results else published_cells(source)
-    store = Store(out or results or default_out(source))
+    published = None if _results_alone(source) else published_cells(source)
+    store = Store(out or results_folder(source))
     return write_tables(store, registry or Registry(), published)
+
+
+FIGURES = ("heatmap", "parity", "loss", "heads", "learning", "gain")
+
+
+def draw(
+    kind: str,
+    sources: Sequence[Source],
+    layout: Layout | None = None,
+    registry: Registry | None = None,
+    out: Path | None = None,
+) -> Figure:
+    """Draws a figure of a leaderboard; a notebook shows it.
+
+    Args:
+        kind: one of `FIGURES`.
+        sources: the benchmark; several for `learning`.
+        layout: which cells, and for some figures where.
+        registry: where metrics come from.
+        out: results folder of a single benchmark; beside its file unless given.
+
+    Raises:
+        BenchmarkError: no such kind, or there is nothing that it could show.
+        StoreError: nothing was run, or what the figure needs is missing.
+    """
+    from harness import figures, store_figures
+
+    if kind not in FIGURES:
+        raise BenchmarkError(f"No figure {kind!r}.{did_you_mean(kind, FIGURES)}")
+    if len(sources) != 1 and kind != "learning":
+        raise BenchmarkError(
+            f"The figure {kind!r} shows one leaderboard; {len(sources)} are given."
+        )
+    metrics = (registry or Registry()).metrics
+    wanted = layout or Layout()
+    stores = [Store(out or results_folder(source)) for source in sources]
+    boards = [Leaderboard.read(store) for store in stores]
+    if kind == "learning":
+        return figures.draw_learning(boards, metrics, wanted)
+    board, store = boards[0], stores[0]
+    if kind in ("parity", "loss"):
+        from_store = {"parity": store_figures.draw_parity, "loss": store_figures.draw_losses}
+        return from_store[kind](store, board, metrics, wanted)
+    from_board = {
+        "heatmap": figures.draw_cells,
+        "heads": figures.draw_heads,
+        "gain": figures.draw_gains,
+    }
+    return from_board[kind](board, metrics, wanted)
+
+
+def results_folder(source: Source) -> Path:
+    """Returns the folder with the results of a benchmark, or the folder itself without a file."""
+    return _results_alone(source) or default_out(source)
 
 
 def verify(

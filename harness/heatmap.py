@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.drawing import write_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -29,7 +31,6 @@ WHITE_LETTERS_FROM = 0.65
 
 GRID = "0.85"
 QUIET = "0.6"
-RESOLUTION = 200
 
 
 def draw_heatmap(
@@ -111,11 +112,5 @@ def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
     Returns:
         The two paths.
     """
-    import matplotlib
-
-    png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
-    figure.savefig(png, dpi=RESOLUTION, bbox_inches="tight")
-    # without these two, the date and random names of clip paths differ from call to call
-    with matplotlib.rc_context({"svg.hashsalt": stem.name}):
-        figure.savefig(svg, bbox_inches="tight", metadata={"Date": None})
+    png, svg = (write_figure(figure, stem.with_suffix(suffix)) for suffix in (".png", ".svg"))
     return png, svg

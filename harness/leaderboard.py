@@ -35,10 +35,10 @@ class Leaderboard:
         unusable: rows that could not be used, by dataset; only where there are any.
         pretraining: (weights, what they were trained on) → the strategies that start from them.
         cells: every cell of the plan in table order, as mappings over `CELL`.
-        runs: one row per cell, run and subset: the cell's columns, `run`, `train_share` (rows
-            trained on, of all in the dataset), `test_share` (rows tested on, overlap or not, of all
-            in the dataset), `skipped` (updates left out), `subset`, `n`, `failed`, and one column
-            per metric (NaN where it could not be computed).
+        runs: one row per cell, run and subset: the cell's columns, `run`, `train_rows` (trained on
+            by the last stage), `train_share` (of all rows in the dataset), `test_share` (rows
+            tested on, overlap or not, of all in the dataset), `skipped` (updates left out),
+            `subset`, `n`, `failed`, and one column per metric (NaN where it could not be computed).
         identity: the columns that tell cells apart: those of `CELL`, and where people's results are
             shown together, `submission`.
         shown_as: what tables show in place of a cell's own columns, by its identity: the names of
@@ -73,6 +73,7 @@ class Leaderboard:
             {
                 **{column: line[column] for column in CELL},
                 "run": line["run"],
+                "train_rows": line["train_rows"],
                 "train_share": line["train_rows"] / line["datasets"][line["train_on"]]["rows"],
                 "test_share": line["scores"]["all"]["n"]
                 / line["datasets"][line["test_on"]]["rows"],
@@ -88,6 +89,7 @@ class Leaderboard:
         columns = [
             *CELL,
             "run",
+            "train_rows",
             "train_share",
             "test_share",
             "skipped",
@@ -159,6 +161,20 @@ class Leaderboard:
                 row |= {f"{metric}_low": made.low, f"{metric}_high": made.high}
             rows.append(row)
         return pd.DataFrame(rows)
+
+    def runs_of(self, name: tuple[str, ...], subset: str = "all") -> pd.DataFrame:
+        """The rows of `runs` of one cell, by its identity, in the order of runs."""
+        return self._runs_by_cell[subset][name]
+
+    @cached_property
+    def _runs_by_cell(self) -> dict[str, dict[Any, pd.DataFrame]]:
+        ordered = self.runs.sort_values("run", kind="stable")
+        return {
+            subset: dict(
+                list(ordered[ordered["subset"] == subset].groupby(list(self.identity), sort=False))
+            )
+            for subset in SUBSETS
+        }
 
     @property
     def skipped(self) -> pd.DataFrame:

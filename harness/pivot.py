@@ -99,6 +99,7 @@ class Pivot:
 
     Attributes:
         title: of the leaderboard.
+        identity: the columns that tell its cells apart.
         layout: as asked for, with all that was left open filled in.
         metrics: the specs of those shown, by name.
         same: columns of cells that are the same in all entries and not shown, with their value.
@@ -111,6 +112,7 @@ class Pivot:
     """
 
     title: str
+    identity: Key
     layout: Layout
     metrics: Mapping[str, MetricSpec]
     same: Mapping[str, str]
@@ -196,6 +198,7 @@ def pivot(
     shown = {*filled.rows, *filled.columns}
     return Pivot(
         title=board.title or board.name,
+        identity=board.identity,
         layout=filled,
         metrics=specs,
         same={c: v for c, v in _same(found, board.identity).items() if c not in shown},
@@ -381,8 +384,6 @@ def _mark_best(
     Returns:
         The entries, marked; and the test sets of families whose cells rest on different rows.
     """
-    runs = board.runs[board.runs["subset"] == layout.subset].sort_values("run")
-    by_cell = dict(list(runs.groupby(list(board.identity), sort=False)))
     families: dict[Key, list[int]] = {}
     for place, entry in enumerate(found):
         if entry.state == "scored":
@@ -392,7 +393,7 @@ def _mark_best(
     for family in families.values():
         most = max(found[place].runs for place in family)
         rivals = [place for place in family if found[place].runs == most]
-        lines = [by_cell[found[place].name] for place in rivals]
+        lines = [board.runs_of(found[place].name, layout.subset) for place in rivals]
         spec = specs[found[rivals[0]].metric]
         if len({tuple(frame[["run", "n"]].to_numpy().ravel()) for frame in lines}) > 1:
             incomparable[found[rivals[0]].cell["test_on"]] = None

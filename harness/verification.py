@@ -153,7 +153,7 @@ class _Check:
         if declared is None:
             self.unchecked.append("benchmark.toml: the results lie here without it")
             return
-        run, file = (_flat(one.model_dump(mode="json")) for one in (benchmark, declared))
+        run, file = (flat(one.model_dump(mode="json")) for one in (benchmark, declared))
         for name in dict.fromkeys((*file, *run)):
             self._count("settings")
             here, there = file.get(name, ABSENT), run.get(name, ABSENT)
@@ -385,15 +385,15 @@ def _of_run(record: Mapping[str, Any], field: str, run: int) -> Any:
     return dict(zip(runs, values, strict=False)).get(run)
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns settings by dotted key, as `training.epochs`."""
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _title(cell: Mapping[str, Any]) -> str:
@@ -412,7 +412,7 @@ def _first_difference(found: str, expected: str) -> str:
 
 
 def _unequal(stored: Any, again: Mapping[str, Any]) -> Iterator[str]:
-    known = _flat(stored) if isinstance(stored, Mapping) else {}
+    known = flat(stored) if isinstance(stored, Mapping) else {}
     for subset in SUBSETS:
         for name, value in again[subset].items():
             here = known.get(f"{subset}.{name}", ABSENT)

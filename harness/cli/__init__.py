@@ -12,8 +12,10 @@ import typer
 
 from harness import __version__
 from harness.cli.audit import audit
+from harness.cli.compare import compare
 from harness.cli.datasets import datasets
 from harness.cli.doctor import doctor
+from harness.cli.plot import plot
 from harness.cli.plugins import plugins
 from harness.cli.run import run
 from harness.cli.site import site
@@ -61,6 +63,8 @@ def _options(
 
 app.command()(run)
 app.command()(table)
+app.command()(plot)
+app.command()(compare)
 app.command()(verify)
 app.command()(audit)
 app.command()(site)

@@ -1,0 +1,102 @@
+"""`harness compare`: two leaderboards, or two configurations, cell by cell and run by run."""
+
+from __future__ import annotations
+
+from json import loads
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.options import JsonOption, PluginOption, SubsetOption, values_of
+from harness.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.comparison import Comparison, Side
+
+
+def compare(
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="A benchmark.toml, its folder, or a name.", show_default=False
+        ),
+    ],
+    b: Annotated[
+        str, typer.Argument(metavar="B", help="Another, or the same.", show_default=False)
+    ],
+    metric: Annotated[
+        str | None, typer.Option(help="Metric to compare; A's first unless given.")
+    ] = None,
+    only_a: Annotated[
+        list[str] | None,
+        typer.Option("--a", help="Of A only cells with column=value; may be repeated."),
+    ] = None,
+    only_b: Annotated[
+        list[str] | None,
+        typer.Option("--b", help="Of B only cells with column=value; may be repeated."),
+    ] = None,
+    subset: SubsetOption = "all",
+    digits: Annotated[int, typer.Option(min=0, max=9, help="After the decimal point.")] = 3,
+    plugin: PluginOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare the cells that two leaderboards have in common, paired by run.
+
+    Per cell: the difference, its 95 % interval, p by the corrected resampled t-test, with and
+    without Holm's correction, and the runs that disagree with the mean. With --a and --b two
+    configurations are compared: columns named there are not matched.
+    """
+    from harness import api
+    from harness.cli.output import print_json, print_table, records
+    from harness.comparison import Side, comparison_table
+    from harness.comparison import compare as compare_sides
+    from harness.registry import Registry
+    from harness.store import Store
+
+    registry = Registry(plugin or ())
+    sides = [
+        Side.read(Store(api.results_folder(source)), _one_each(where))
+        for source, where in ((a, only_a), (b, only_b))
+    ]
+    shown = sides[0].board.check_metric(metric or sides[0].board.metrics[0])
+    found = compare_sides(sides[0], sides[1], registry.metrics[shown], subset)
+    if json:
+        cells = loads(found.cells.to_json(orient="records"))
+        content = {"metric": shown, "settings": found.settings, "cells": cells}
+        print_json({**content, "only_a": found.only_a, "only_b": found.only_b})
+        return
+    table = comparison_table(found, digits)
+    numeric = ["a", "b", "b better by", "p", "p, Holm"]
+    print_table(f"{shown}: {_titles(sides)}; positive: b is better", records(table), numeric)
+    for key, (ours, theirs) in found.settings.items():
+        print(f"They differ in {key}: {ours} | {theirs}")
+    print(_summary(found))
+
+
+def _one_each(texts: Sequence[str] | None) -> dict[str, str]:
+    values = values_of(texts)
+    for column, several in values.items():
+        if len(several) > 1:
+            raise BenchmarkError(f"A side has one {column}, not {' and '.join(several)}.")
+    return {column: value for column, (value,) in values.items()}
+
+
+def _titles(sides: Sequence[Side]) -> str:
+    texts = []
+    for letter, side in zip("ab", sides, strict=True):
+        where = ", ".join(f"{column} {value}" for column, value in side.where.items())
+        texts.append(f"{letter} is {side.board.name}" + (f" ({where})" if where else ""))
+    return ", ".join(texts)
+
+
+def _summary(found: Comparison) -> str:
+    from harness.statistics import SIGNIFICANT
+
+    stand = int((found.cells["p_holm"] < SIGNIFICANT).sum())
+    tested = int(found.cells["p"].notna().sum())
+    return (
+        f"{len(found.cells)} cells in common, {tested} tested; {stand} differ at 5 % after Holm's "
+        f"correction. Only in a: {found.only_a}, only in b: {found.only_b}."
+    )

@@ -1,0 +1,227 @@
+"""Figures from what a run leaves beside its results: losses of stages, predictions of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.contracts import KAPPA_FLOOR
+from harness.drawing import COLOURS, QUIET, panels, plain_log_axis
+from harness.errors import BenchmarkError
+from harness.pivot import Layout, pivot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from harness.contracts import MetricSpec
+    from harness.leaderboard import Leaderboard
+    from harness.pivot import Entry, Pivot
+    from harness.store import Store
+
+    Floats = NDArray[np.float64]
+    Metrics = Mapping[str, MetricSpec]
+
+VECTOR_ROWS = 2000
+"""A panel with more rows is a picture, in vector formats too: they would be slow to open."""
+
+TRAINING, VALIDATION = COLOURS[0], COLOURS[5]
+
+
+# --- losses -----------------------------------------------------------------------------------
+
+
+def draw_losses(store: Store, board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+    """Draws loss and validation score of every run, their mean and its band, for all stages.
+
+    A panel per stage: a row for each strategy and whatever else varies, a column per training set;
+    stages that a chain starts from have rows of their own. Bands are ± one standard deviation over
+    runs, of the logarithm.
+
+    Raises:
+        BenchmarkError: none of the chosen cells was trained by gradient.
+    """
+    table = pivot(board, metrics, layout)
+    stages = _stages(store, table)
+    rows = list(dict.fromkeys(row for row, _ in stages))
+    columns = list(dict.fromkeys(column for _, column in stages))
+    figure, grid = panels(len(rows), len(columns), 3.0, 2.1)
+    for (row, column), record in stages.items():
+        axes = grid[rows.index(row)][columns.index(column)]
+        _draw_history(axes, record)
+        axes.set_title(f"{row}\n{record['title']}", fontsize=7)
+    for number, row in enumerate(rows):
+        for place, column in enumerate(columns):
+            if (row, column) not in stages:
+                grid[number][place].set_visible(False)
+    losses = dict.fromkeys(record["training"]["loss"] for record in stages.values())
+    _loss_legend(figure, board, ", ".join(losses))
+    return figure
+
+
+def _stages(store: Store, table: Pivot) -> dict[tuple[str, str], dict[str, Any]]:
+    """Records of the stages behind the entries, by row and column of the figure."""
+    chains = {
+        tuple(cell[column] for column in table.identity): cell["chain"]
+        for cell in store.read_plan()["cells"]
+    }
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    seen: set[str] = set()
+    for entry in table.entries.values():
+        *sources, last = chains[entry.name]
+        for key in sources:
+            record = store.stage_record(key)
+            if key not in seen and record["history"]:
+                seen.add(key)
+                row = f"source of {entry.cell['transfer']}{_rest(entry, table)}"
+                found[row, record["dataset"]] = record
+        record = store.stage_record(last)
+        if last not in seen and record["history"]:
+            seen.add(last)
+            found[f"{entry.cell['transfer']}{_rest(entry, table)}", record["dataset"]] = record
+    return found
+
+
+def _rest(entry: Entry, table: Pivot) -> str:
+    """What else tells the configuration apart, after its strategy."""
+    shown = [c for c in table.layout.rows if c not in ("transfer", "train_on", "test_on")]
+    return "".join(f", {entry.cell[c]}" for c in shown if entry.cell.get(c))
+
+
+def _draw_history(axes: Axes, record: Mapping[str, Any]) -> None:
+    history = record["history"]
+    for name, colour in (("train_loss", TRAINING), ("score", VALIDATION)):
+        values = _numbers(history[name])
+        epochs = np.arange(1, len(values) + 1)
+        axes.plot(epochs, values, color=colour, linewidth=0.4, alpha=0.35)
+        logs = np.log10(np.where(values > 0, values, np.nan))
+        mean, std = _over_runs(logs)
+        axes.fill_between(
+            epochs, 10 ** (mean - std), 10 ** (mean + std), color=colour, alpha=0.2, linewidth=0
+        )
+        axes.plot(epochs, 10**mean, color=colour, linewidth=1.5)
+    best = [epoch for epoch in record["best_epoch"] if epoch]
+    axes.plot(
+        best, [1.0] * len(best), "|", color="black", transform=axes.get_xaxis_transform(),
+        markersize=8, clip_on=False,
+    )  # fmt: skip
+    plain_log_axis(axes, "y")
+
+
+def _numbers(rows: Sequence[Sequence[float | None]]) -> Floats:
+    """Epochs × members; JSON's null is NaN."""
+    return np.array(
+        [[np.nan if value is None else value for value in row] for row in rows], dtype=np.float64
+    )
+
+
+def _over_runs(values: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation over runs; NaN where no run has a number, 0 where one has."""
+    known = np.isfinite(values)
+    count = known.sum(axis=1)
+    filled = np.where(known, values, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = filled.sum(axis=1) / np.where(count, count, np.nan)
+        square = np.where(known, (values - mean[:, None]) ** 2, 0.0).sum(axis=1)
+    return mean, np.sqrt(square / np.maximum(count - 1, 1))
+
+
+def _loss_legend(figure: Figure, board: Leaderboard, losses: str) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=TRAINING, label=f"training loss ({losses})"),
+        Line2D([], [], color=VALIDATION, label="validation score, which chooses the epoch"),
+        Line2D([], [], color="black", marker="|", linestyle="", label="epoch kept, per run"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
+    figure.suptitle(
+        f"{board.title or board.name}\nevery run, their mean and ± 1 std (of the logarithm)",
+        fontsize=9,
+    )
+
+
+# --- parity -----------------------------------------------------------------------------------
+
+
+def draw_parity(store: Store, board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+    """Draws predicted against true κ, a panel per cell, every test row of every run.
+
+    Lines: equality, and a factor of two either way. A row whose prediction is not a positive
+    number is drawn at the lower edge, and counted.
+    """
+    table = pivot(board, metrics, layout)
+    keys = {
+        tuple(cell[column] for column in table.identity): cell["key"]
+        for cell in store.read_plan()["cells"]
+    }
+    figure, grid = panels(len(table.row_keys), len(table.column_keys), 2.6, 2.6)
+    places = list(_scored_places(table))
+    if not places:
+        raise BenchmarkError("Nothing to draw: no cell with a result was chosen.")
+    rows = {(r, c): store.read_predictions(keys[entry.name]) for r, c, entry in places}
+    limits = _limits([frame["target"].to_numpy() for frame in rows.values()])
+    for row in range(len(table.row_keys)):
+        for column in range(len(table.column_keys)):
+            if (row, column) not in rows:
+                grid[row][column].set_visible(False)
+    for row, column, entry in places:
+        axes = grid[row][column]
+        _draw_rows(axes, rows[row, column], limits)
+        title = "\n".join(
+            (
+                ", ".join(filter(None, table.row_keys[row])),
+                "→ " + ", ".join(table.column_keys[column]),
+            )
+        )
+        axes.set_title(title, fontsize=7)
+        axes.text(
+            0.04, 0.96, f"{entry.metric} {entry.mean:.2f}", transform=axes.transAxes,
+            fontsize=7, va="top",
+        )  # fmt: skip
+    figure.supxlabel("true κ, W/(m·K)", fontsize=9)
+    figure.supylabel("predicted κ, W/(m·K)", fontsize=9)
+    figure.suptitle(
+        f"{board.title or board.name}\ntest rows of all runs; dashed: a factor of two", fontsize=9
+    )
+    return figure
+
+
+def _scored_places(table: Pivot) -> Iterator[tuple[int, int, Entry]]:
+    for row, (_, entries) in enumerate(table.lines()):
+        for column, entry in enumerate(entries):
+            if entry is not None and entry.runs:
+                yield row, column, entry
+
+
+def _limits(targets: Sequence[Floats]) -> tuple[float, float]:
+    known = np.concatenate(targets)
+    known = known[known > 0]
+    return max(float(known.min()) / 2, KAPPA_FLOOR), float(known.max()) * 2
+
+
+def _draw_rows(axes: Axes, rows: Any, limits: tuple[float, float]) -> None:
+    low, high = limits
+    truth, predicted = rows["target"].to_numpy(), rows["prediction"].to_numpy()
+    outside = ~np.isfinite(predicted) | (predicted < low) | (predicted > high)
+    shown = np.clip(np.where(np.isfinite(predicted), predicted, low), low, high)
+    axes.plot([low, high], [low, high], color=QUIET, linewidth=1)
+    for factor in (0.5, 2):
+        axes.plot([low, high], [low * factor, high * factor], "--", color=QUIET, linewidth=0.6)
+    inside = ~outside
+    for chosen, marker, colour in ((inside, "o", COLOURS[0]), (outside, "x", COLOURS[5])):
+        axes.plot(
+            truth[chosen], shown[chosen], marker, color=colour, markersize=3, alpha=0.4,
+            markeredgewidth=0 if marker == "o" else 0.8, rasterized=len(truth) > VECTOR_ROWS,
+        )  # fmt: skip
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    for which in ("x", "y"):
+        plain_log_axis(axes, which)
+    if outside.any():
+        axes.text(
+            0.96, 0.04, f"{outside.sum()} outside", transform=axes.transAxes,
+            fontsize=7, ha="right", color=COLOURS[5],
+        )  # fmt: skip
