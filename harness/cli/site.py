@@ -38,7 +38,8 @@ def site(
     if json:
         print_json({**vars(written), "folder": str(written.folder)})
         return
-    print(f"{len(written.boards)} leaderboards: {', '.join(written.boards)}")
+    number = len(written.boards)
+    print(f"{number} leaderboard{'s' if number > 1 else ''}: {', '.join(written.boards)}")
     print(
         f"{written.pages} pages, {written.size / BYTES_PER_MB:.1f} MB: "
         f"{written.folder / 'index.html'}"

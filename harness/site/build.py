@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
-from harness.api import render_tables
+from harness.api import render_csv
 from harness.blame import blaming
 from harness.errors import StoreError
 from harness.registry import Registry
@@ -32,8 +32,6 @@ ASSETS = "_assets"
 
 MARKER = ".harness-site"
 """File by which a folder is known as a site, to be replaced as a whole."""
-
-CSV_FILES = ("table.csv", "table-overlap-free.csv")
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def write_site(
             # beside its place, since a folder can be renamed within a file system only
             with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as staging:
                 draft = Path(staging) / "new"
-                for path, text in _render(results, registry):
+                for path, text in _render(results):
                     (draft / path).parent.mkdir(parents=True, exist_ok=True)
                     (draft / path).write_text(text, encoding="utf-8", newline="\n")
                 _replace(folder, draft, Path(staging) / "old")
@@ -123,7 +121,7 @@ def _replace(folder: Path, draft: Path, old: Path) -> None:
 # --- pages ------------------------------------------------------------------------------------
 
 
-def _render(results: Sequence[Results], registry: Registry) -> Iterator[tuple[str, str]]:
+def _render(results: Sequence[Results]) -> Iterator[tuple[str, str]]:
     """Yields path and text of every file."""
     environment = _environment()
     yield MARKER, "Written by `harness site`, which replaces this folder as a whole.\n"
@@ -133,7 +131,7 @@ def _render(results: Sequence[Results], registry: Registry) -> Iterator[tuple[st
     for result in results:
         page = board_pages.make_board_page(result)
         boards.append((page, result))
-        yield from _render_board(environment, result, page, registry)
+        yield from _render_board(environment, result, page)
     template = environment.get_template("site.html.j2")
     yield "index.html", template.render(root="", boards=boards)
 
@@ -178,7 +176,7 @@ def _breakable(text: str) -> Markup:
 
 
 def _render_board(
-    environment: Environment, results: Results, page: board_pages.BoardPage, registry: Registry
+    environment: Environment, results: Results, page: board_pages.BoardPage
 ) -> Iterator[tuple[str, str]]:
     name = results.board.name
     published = board_pages.make_published_pages(results)
@@ -197,8 +195,7 @@ def _render_board(
     yield f"{name}/index.html", render("board.html.j2")
     tables = {subset: board_pages.make_cells_table(results, subset) for subset in SUBSETS}
     yield f"{name}/cells.html", render("cells.html.j2", tables=tables)
-    files = render_tables(results.board, registry, results.published)
-    yield from ((f"{name}/{file}", files[file]) for file in CSV_FILES)
+    yield from ((f"{name}/{file}", text) for file, text in render_csv(results.board).items())
     if published:
         yield f"{name}/published.html", render("published.html.j2", studies=published)
     if comparable:

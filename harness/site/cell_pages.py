@@ -76,9 +76,6 @@ class CellPages:
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        runs = results.board.runs.sort_values("run", kind="stable")
-        by = [*results.board.identity, "subset"]
-        self._runs = {tuple(map(str, name)): group for name, group in runs.groupby(by)}
         self._stages: dict[str, StagePart] = {}
 
     def make(self, cell: Mapping[str, Any]) -> CellPage:
@@ -89,10 +86,12 @@ class CellPages:
             {shown: results.entries[shown, subset][name] for shown in results.metrics}
             for subset in SUBSETS
         )
-        runs, free_runs = (self._runs.get((*name, subset)) for subset in SUBSETS)
-        tested = self._tested(cell["key"])
-        ledger, both = self._use_of_rows(cell, tested)
         done = bool(whole[metric].runs)
+        runs, free_runs = (
+            results.board.runs_of(name, subset) if done else None for subset in SUBSETS
+        )
+        tested = None if runs is None else self._tested(cell["key"], runs["run"])
+        ledger, both = self._use_of_rows(cell, tested)
         lost = done and tested is None
         planned = results.board.settings["runs"]
         return CellPage(
@@ -125,11 +124,12 @@ class CellPages:
             self._stages[key] = read_stage(self.results.store, key)
         return self._stages[key]
 
-    def _tested(self, key: str) -> pd.DataFrame | None:
-        """The predictions of a scoring, where they are, with the formulas that ledgers give."""
+    def _tested(self, key: str, runs: pd.Series[int]) -> pd.DataFrame | None:
+        """The predictions of scored runs, where they are, with the formulas that ledgers give."""
         if not self.results.store.has_predictions(key):
             return None
         tested = self.results.store.read_predictions(key)
+        tested = tested[tested["run"].isin(runs)]
         pairs = zip(tested["part"], tested["id"], strict=True)
         return tested.assign(formula=[self._formulas.get(pair, "") for pair in pairs])
 

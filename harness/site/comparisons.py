@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from harness.site.results import PLACE, Configuration, Results
 from harness.site.tables import p_value
 from harness.statistics import SIGNIFICANT, Gain, holm, paired_gain
@@ -51,41 +53,33 @@ def compare_all(results: Results, metric: str) -> Iterator[Pair]:
     The gain of B over A is paired by run and tested by the corrected resampled t-test; p is
     Holm-corrected over the cells of the pair.
     """
-    runs = results.board.runs
-    by_cell = {
-        tuple(map(str, name)): group.sort_values("run")
-        for name, group in runs[runs["subset"] == "all"].groupby(
-            list(results.board.identity), sort=False
-        )
-    }
     protocol = results.model.index("protocol")
     for (i, one), (j, other) in combinations(enumerate(results.configurations), 2):
         if one[protocol] == other[protocol]:
-            rows = _rows(results, metric, one, other, by_cell)
+            rows = _rows(results, metric, one, other)
             if rows:
                 yield Pair(i, j, rows)
 
 
 def _rows(
-    results: Results,
-    metric: str,
-    one: Configuration,
-    other: Configuration,
-    by_cell: dict[tuple[str, ...], pd.DataFrame],
+    results: Results, metric: str, one: Configuration, other: Configuration
 ) -> tuple[Row, ...]:
     found = []
+    scores = results.entries[metric, "all"]
     places = dict.fromkeys(tuple(cell[column] for column in PLACE) for cell in results.plan)
     for place in places:
         names = [_cell(results, configuration, place) for configuration in (one, other)]
-        a, b = (by_cell.get(name) for name in names)
-        if a is None or b is None or list(a["run"]) != list(b["run"]):
+        if not all(name in scores and scores[name].runs for name in names):
+            continue
+        a, b = (results.board.runs_of(name) for name in names)
+        if not _same_rows(a, b):
             continue
         gain = paired_gain(
             b[metric],
             a[metric],
             results.metrics[metric].higher_is_better,
-            n_train=b["train_share"],
-            n_test=b["test_share"],
+            n_train=np.minimum(a["train_share"].to_numpy(), b["train_share"].to_numpy()),
+            n_test=np.maximum(a["test_share"].to_numpy(), b["test_share"].to_numpy()),
         )
         texts = [_text(results, metric, name) for name in names]
         found.append((place, texts, gain))
@@ -94,6 +88,12 @@ def _rows(
         _row(place, texts, gain, p_holm)
         for (place, texts, gain), p_holm in zip(found, adjusted, strict=True)
     )
+
+
+def _same_rows(a: pd.DataFrame, b: pd.DataFrame) -> bool:
+    """Whether two cells of one protocol and place have the same runs, of as many rows."""
+    shared = ["run", "n"]
+    return bool(np.array_equal(a[shared].to_numpy(), b[shared].to_numpy()))
 
 
 def _cell(

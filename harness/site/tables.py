@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -91,23 +90,27 @@ class Scale:
     Attributes:
         bounds: values between one shade and the next, increasing.
         higher_is_better: the direction of the metric.
-        low, high: the least and the greatest value; NaN where there are none.
+        ranges: the least and the greatest value of every shade that a value has.
     """
 
     bounds: tuple[float, ...]
     higher_is_better: bool
-    low: float
-    high: float
+    ranges: Mapping[int, tuple[float, float]]
 
     @classmethod
     def of(cls, values: Iterable[float], higher_is_better: bool) -> Scale:
         """Makes the scale of some values; those that are not finite do not count."""
-        finite = np.array([value for value in values if math.isfinite(value)])
-        if not len(finite):
-            return cls((), higher_is_better, math.nan, math.nan)
-        inner = np.quantile(finite, np.arange(1, SHADES) / SHADES)
-        low, high = float(finite.min()), float(finite.max())
-        return cls(tuple(inner.tolist()), higher_is_better, low, high)
+        finite = sorted(value for value in values if math.isfinite(value))
+        if not finite:
+            return cls((), higher_is_better, {})
+        bounds = tuple(np.quantile(finite, np.arange(1, SHADES) / SHADES).tolist())
+        bare = cls(bounds, higher_is_better, {})
+        found: dict[int, list[float]] = {}
+        for value in finite:
+            shade = bare.shade(value)
+            if shade is not None:
+                found.setdefault(shade, []).append(value)
+        return replace(bare, ranges={n: (held[0], held[-1]) for n, held in found.items()})
 
     def shade(self, value: float) -> int | None:
         """Returns 0 (worst) to `SHADES` − 1 (best), or None for what is not finite."""
@@ -117,20 +120,11 @@ class Scale:
         return rank if self.higher_is_better else SHADES - 1 - rank
 
     def legend(self) -> tuple[Entry, ...]:
-        """Returns one entry per shade that is used, best first, with the values that have it."""
-        if not self.bounds:
-            return ()
-        edges = (self.low, *self.bounds, self.high)
-        ranges = [
-            (rank if self.higher_is_better else SHADES - 1 - rank, low, high)
-            for rank, (low, high) in enumerate(pairwise(edges))
-            if low < high or self.low == self.high == low
-        ]
-        found = {
-            shade: Entry(f"{low:.2f} – {high:.2f}" if low < high else f"{low:.2f}", shade=shade)
-            for shade, low, high in ranges
-        }
-        return tuple(found[shade] for shade in sorted(found, reverse=True))
+        """Returns one entry per shade that a value has, best first, with the values it holds."""
+        return tuple(
+            Entry(f"{low:.2f} – {high:.2f}" if low < high else f"{low:.2f}", shade=shade)
+            for shade, (low, high) in sorted(self.ranges.items(), reverse=True)
+        )
 
 
 def title_of(column: str) -> str:
