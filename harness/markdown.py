@@ -137,6 +137,8 @@ def gain_table(
 
 def _verdict(low: float, high: float, p_holm: float, worse: str) -> str:
     """Marks an interval that lies wholly on one side, and whether it stands after Holm."""
+    if math.isnan(low):
+        return "cannot be told"
     if not (low > 0 or high < 0):
         return "no difference seen"
     what = "gain" if low > 0 else worse

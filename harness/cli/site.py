@@ -33,13 +33,13 @@ def site(
     """
     from harness.cli.output import print_json
     from harness.site.build import write_site
+    from harness.site.tables import counted
 
     written = write_site(benchmarks or (), out, plugin or ())
     if json:
         print_json({**vars(written), "folder": str(written.folder)})
         return
-    number = len(written.boards)
-    print(f"{number} leaderboard{'s' if number > 1 else ''}: {', '.join(written.boards)}")
+    print(f"{counted(len(written.boards), 'leaderboard')}: {', '.join(written.boards)}")
     print(
         f"{written.pages} pages, {written.size / BYTES_PER_MB:.1f} MB: "
         f"{written.folder / 'index.html'}"

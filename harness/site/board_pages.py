@@ -17,6 +17,7 @@ from harness.site.tables import (
     Scale,
     Table,
     count,
+    counted,
     metric_title,
     number,
     of_frame,
@@ -222,7 +223,7 @@ def _troubles(results: Results) -> list[str]:
 
 
 def _cells(number_of: int) -> str:
-    return "1 cell has" if number_of == 1 else f"{number_of} cells have"
+    return f"{counted(number_of, 'cell')} {'has' if number_of == 1 else 'have'}"
 
 
 def _gains(results: Results) -> tuple[Table | None, str]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 440, 320
 SQUARE_HEIGHT = 430
 STRIP_HEIGHT = 120
-LEFT, RIGHT, TOP, BOTTOM = 62, 12, 12, 48
+LEFT, RIGHT, TOP, BOTTOM = 74, 12, 12, 48
 """Margins of the frame, in units of the drawing."""
 
 LOG_FROM_RATIO = 30.0
@@ -47,6 +47,7 @@ class Axis:
         low, high: its ends, as values.
         start, end: its ends, as positions.
         log: whether it is logarithmic.
+        whole: whether its values are whole numbers.
     """
 
     title: str
@@ -55,6 +56,7 @@ class Axis:
     start: float
     end: float
     log: bool
+    whole: bool = False
 
     def place(self, values: Floats) -> Floats:
         """Returns positions; values beyond the ends lie on them."""
@@ -74,7 +76,7 @@ class Axis:
             steps = next(steps for least, steps in LOG_STEPS if decades > least)
             found = LogLocator(subs=steps, numticks=20).tick_values(self.low, self.high)
         else:
-            locator = MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10])
+            locator = MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10], integer=self.whole)
             found = locator.tick_values(self.low, self.high)
         reach = 1e-9 * (self.high - self.low)
         values = [float(value) for value in found if self.low - reach <= value <= self.high + reach]

@@ -20,7 +20,7 @@ from harness.site.plots import (
     dots,
     make_axis,
 )
-from harness.site.tables import Column, Entry, Table, count, number, significant
+from harness.site.tables import Column, Entry, Table, count, counted, number, significant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,13 +67,12 @@ def draw_parity(tested: pd.DataFrame) -> Plot:
             marks.append(Mark(style + dense, path, label))
     marks += [Mark("guide", _diagonal(x, y, 1.0)), Mark("guide dashed", _diagonals(x, y))]
     beyond = int((given & ((predicted < y.low) | (predicted > y.high))).sum())
-    notes = [
-        f"{len(tested)} predictions of {tested['run'].nunique()} runs; dashed: a factor 2 off."
-    ]
+    runs = counted(tested["run"].nunique(), "run")
+    notes = [f"{counted(len(tested), 'prediction')} of {runs}; dashed: a factor 2 off."]
     if beyond:
-        notes.append(f"{beyond} predictions lie beyond the frame and are drawn on its edge.")
+        notes.append(f"Beyond the frame and drawn on its edge: {counted(beyond, 'prediction')}.")
     if lost := int((~given).sum()):
-        notes.append(f"{lost} predictions failed and are not drawn.")
+        notes.append(f"Failed and not drawn: {counted(lost, 'prediction')}.")
     return Plot(
         "parity",
         "Predicted against target κ, every test row of every run",
@@ -150,7 +149,7 @@ def worst_materials(tested: pd.DataFrame) -> Table:
 
 def _material(row: dict[Any, Any]) -> tuple[Entry, ...]:
     failed = row["failed"] > 0
-    share = {0.0: "no", 1.0: "yes"}.get(float(row["overlap"]), "in some runs")
+    share = {0.0: "no", 1.0: "yes"}.get(float(row["overlap"]), "in part")
     return (
         Entry(row["formula"] or row["id"]),
         Entry(str(row["id"])),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,7 +98,8 @@ def _draw(name: str, title: str, values: Sequence[Sequence[Any]], best: Any) -> 
     curves[~np.isfinite(curves)] = np.nan
     epochs = np.arange(1.0, len(curves) + 1)
     drawn = thin(len(curves)).astype(int)
-    x, y = frame_x("epoch", epochs, log=False), frame_y(title, curves)
+    x = replace(frame_x("epoch", epochs, log=False), whole=True)
+    y = frame_y(title, curves)
     paths = "".join(line(x.place(epochs[drawn]), y.place(run[drawn])) for run in curves.T)
     marks = [Mark("curve", paths, "one run")]
     if best is not None:

@@ -158,6 +158,11 @@ def count(value: Any) -> Entry:
     return number(value, 0 if value is None or float(value).is_integer() else 1)
 
 
+def counted(number_of: int, what: str) -> str:
+    """Returns a number of things in words: `1 run`, `2 runs`."""
+    return f"{number_of} {what}" if number_of == 1 else f"{number_of} {what}s"
+
+
 def p_value(value: float) -> Entry:
     """Makes an entry of a p-value; a small one is not shown as nothing."""
     return number(value, 3, "< 0.001" if value < P_SHOWN else None)

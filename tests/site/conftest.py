@@ -23,6 +23,7 @@ train_on = ["Toy", "Twins"]
 test_on = ["Toy", "Twins", "Source"]
 backbones = ["tiny"]
 heads = [{heads}]
+{baselines}
 transfers = ["scratch", {{ name = "two-stage", source = "Source", source_start = "random" }}]
 runs = {runs}
 metrics = ["mae-log", "mape", "spearman"]
@@ -79,13 +80,15 @@ def boards(tmp_path_factory: pytest.TempPathFactory) -> Boards:
     broken.write_text(BROKEN_HEAD)
     plugins = (ROOT / "tests" / "plugins" / "tiny.py", broken)
     mlp = '{ name = "mlp", hidden = [8] }'
-    for name, heads, runs in (
-        ("whole", mlp, 3),
-        ("failing", f'{mlp}, "broken"', 2),
-        ("single", mlp, 1),
+    for name, heads, runs, baselines in (
+        ("whole", mlp, 3, ""),
+        ("failing", f'{mlp}, "broken"', 2, 'baselines = [{ head = "nearest" }]'),
+        ("single", mlp, 1, "baselines = []"),
     ):
         (folder / name).mkdir()
-        text = BENCHMARK.format(title=f"A {name} board", heads=heads, runs=runs)
+        text = BENCHMARK.format(
+            title=f"A {name} board", heads=heads, runs=runs, baselines=baselines
+        )
         (folder / name / "benchmark.toml").write_text(text)
         skip = ["transfers=['scratch']"] if name == "failing" else []
         api.run(folder / name, plugins=plugins, overrides=skip)

@@ -21,9 +21,6 @@ from harness.site.build import MARKER, write_site
 from harness.site.results import read_results
 from harness.store import Store
 
-WHOLE_CELLS = 30
-"""Of the board `whole`: 3 baselines and 2 strategies, each 2 × 3."""
-
 
 class Links(HTMLParser):
     """Everything that a page refers to, and the ids in it."""
@@ -194,7 +191,7 @@ def test_failed_predictions_are_nothing_in_the_data_and_counted_on_the_page(
     shown = data_of(site / "failing" / "cells" / f"{broken['key']}.js")
     assert sum(row[3] is None for row in shown["rows"]) == failed > 0
     text = (site / "failing" / "cells" / f"{broken['key']}.html").read_text()
-    assert f"{failed} predictions failed and are not drawn." in text
+    assert f"Failed and not drawn: {failed} predictions." in text
     assert f"failed ({failed} rows)" in text
 
 

@@ -94,8 +94,8 @@ def test_a_parity_plot_draws_every_prediction_once_and_counts_the_rest() -> None
     plot = draw_parity(rows_of([10.0, 20.0, 1e12, math.nan]))
     (drawn,) = (mark for mark in plot.marks if mark.style.startswith("row"))
     assert drawn.path.count("M") == 3
-    assert "1 predictions lie beyond the frame" in plot.note
-    assert "1 predictions failed" in plot.note
+    assert "on its edge: 1 prediction." in plot.note
+    assert "not drawn: 1 prediction." in plot.note
 
 
 def test_overlapping_rows_are_drawn_apart() -> None:
