@@ -18,7 +18,7 @@ from harness.registry import Registry
 from harness.scores import BASELINE, SUBSETS
 from harness.site import board_pages, plots
 from harness.site.cell_pages import CellPages
-from harness.site.comparisons import VERDICTS, Pair, compare_all
+from harness.site.comparisons import VERDICTS, Comparisons, Pair
 from harness.site.results import Results, check_names, find_sources, read_results
 from harness.site.tables import SHADES, metric_title
 
@@ -180,7 +180,8 @@ def _render_board(
 ) -> Iterator[tuple[str, str]]:
     name = results.board.name
     published = board_pages.make_published_pages(results)
-    pairs = {metric: list(compare_all(results, metric)) for metric in results.metrics}
+    compared = Comparisons(results)
+    pairs = {metric: list(compared.pairs(metric)) for metric in results.metrics}
     comparable = any(pairs.values())
     shared = {
         "root": "../",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from harness.statistics import SIGNIFICANT, Gain, holm, paired_gain
 from harness.tables import Wording, number_text
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from numpy.typing import NDArray
 
 Row = tuple[str, str, str, str, float | None, float | None, float | None, str, str, str]
 """Train-on, test-on, `mean (std)` of A and of B, gain of B over A and its interval, p, p after
@@ -47,53 +47,69 @@ class Pair:
     rows: tuple[Row, ...]
 
 
-def compare_all(results: Results, metric: str) -> Iterator[Pair]:
-    """Yields all pairs that can be compared: of one protocol, so that runs share their test rows.
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """The runs of a cell, one entry each; pandas would take longer than the tests themselves."""
 
-    The gain of B over A is paired by run and tested by the corrected resampled t-test; p is
-    Holm-corrected over the cells of the pair.
+    rows: NDArray[np.float64]
+    train_share: NDArray[np.float64]
+    test_share: NDArray[np.float64]
+    scores: Mapping[str, NDArray[np.float64]]
+
+
+class Comparisons:
+    """Compares all pairs of configurations of a leaderboard that can be compared.
+
+    These are pairs of one protocol, with the same runs, tested on as many rows. The gain of B over
+    A is paired by run and tested by the corrected resampled t-test; p is Holm-corrected over the
+    cells of the pair. (`comparison.compare` does the same for one pair, and looks at every row.)
     """
-    protocol = results.model.index("protocol")
-    for (i, one), (j, other) in combinations(enumerate(results.configurations), 2):
-        if one[protocol] == other[protocol]:
-            rows = _rows(results, metric, one, other)
-            if rows:
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self._runs = {
+            name: _read_runs(results, name)
+            for name, score in results.entries[results.board.metrics[0], "all"].items()
+            if score.runs
+        }
+        places = dict.fromkeys(tuple(cell[column] for column in PLACE) for cell in results.plan)
+        self._places = tuple(places)
+
+    def pairs(self, metric: str) -> Iterator[Pair]:
+        """Yields all pairs, compared by one metric."""
+        protocol = self.results.model.index("protocol")
+        for (i, one), (j, other) in combinations(enumerate(self.results.configurations), 2):
+            if one[protocol] == other[protocol] and (rows := self._rows(metric, one, other)):
                 yield Pair(i, j, rows)
 
-
-def _rows(
-    results: Results, metric: str, one: Configuration, other: Configuration
-) -> tuple[Row, ...]:
-    found = []
-    scores = results.entries[metric, "all"]
-    places = dict.fromkeys(tuple(cell[column] for column in PLACE) for cell in results.plan)
-    for place in places:
-        names = [_cell(results, configuration, place) for configuration in (one, other)]
-        if not all(name in scores and scores[name].runs for name in names):
-            continue
-        a, b = (results.board.runs_of(name) for name in names)
-        if not _same_rows(a, b):
-            continue
-        gain = paired_gain(
-            b[metric],
-            a[metric],
-            results.metrics[metric].higher_is_better,
-            n_train=np.minimum(a["train_share"].to_numpy(), b["train_share"].to_numpy()),
-            n_test=np.maximum(a["test_share"].to_numpy(), b["test_share"].to_numpy()),
+    def _rows(self, metric: str, one: Configuration, other: Configuration) -> tuple[Row, ...]:
+        found = []
+        for place in self._places:
+            names = [_cell(self.results, configuration, place) for configuration in (one, other)]
+            a, b = (self._runs.get(name) for name in names)
+            if a is None or b is None or not np.array_equal(a.rows, b.rows):
+                continue
+            gain = paired_gain(
+                b.scores[metric],
+                a.scores[metric],
+                self.results.metrics[metric].higher_is_better,
+                n_train=np.minimum(a.train_share, b.train_share),
+                n_test=np.maximum(a.test_share, b.test_share),
+            )
+            texts = [_text(self.results, metric, name) for name in names]
+            found.append((place, texts, gain))
+        adjusted = holm([gain.p for _, _, gain in found])
+        return tuple(
+            _row(place, texts, gain, p_holm)
+            for (place, texts, gain), p_holm in zip(found, adjusted, strict=True)
         )
-        texts = [_text(results, metric, name) for name in names]
-        found.append((place, texts, gain))
-    adjusted = holm([gain.p for _, _, gain in found])
-    return tuple(
-        _row(place, texts, gain, p_holm)
-        for (place, texts, gain), p_holm in zip(found, adjusted, strict=True)
-    )
 
 
-def _same_rows(a: pd.DataFrame, b: pd.DataFrame) -> bool:
-    """Whether two cells of one protocol and place have the same runs, of as many rows."""
-    shared = ["run", "n"]
-    return bool(np.array_equal(a[shared].to_numpy(), b[shared].to_numpy()))
+def _read_runs(results: Results, name: tuple[str, ...]) -> _Runs:
+    frame = results.board.runs_of(name)
+    scores = {metric: frame[metric].to_numpy(dtype=np.float64) for metric in results.metrics}
+    shares = (frame[column].to_numpy(dtype=np.float64) for column in ("train_share", "test_share"))
+    return _Runs(frame[["run", "n"]].to_numpy(dtype=np.float64), *shares, scores)
 
 
 def _cell(
