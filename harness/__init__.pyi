@@ -1,6 +1,11 @@
+from .api import check_submission as check_submission
+from .api import compare as compare
+from .api import draw as draw
 from .api import load_dataset as load_dataset
 from .api import prepare as prepare
+from .api import read_board as read_board
 from .api import run as run
+from .api import table as table
 from .benchmark import Benchmark as Benchmark
 from .contracts import KAPPA_FLOOR as KAPPA_FLOOR
 from .contracts import MAPE_FLOOR as MAPE_FLOOR
@@ -54,6 +59,9 @@ from .locations import shipped as shipped
 from .neutral import find_neutral as find_neutral
 from .neutral import read_neutral as read_neutral
 from .neutral import write_neutral as write_neutral
+from .pivot import Entry as Entry
+from .pivot import Layout as Layout
+from .pivot import Pivot as Pivot
 from .published_weights import find_published as find_published
 from .published_weights import read_tensors as read_tensors
 from .registry import Registry as Registry
@@ -63,6 +71,8 @@ from .stack import Stacked as Stacked
 from .stack import StackedEmbedding as StackedEmbedding
 from .stack import StackedLinear as StackedLinear
 from .stack import ragged_linear as ragged_linear
+from .tables import Wording as Wording
+from .tables import render as render
 from .training_settings import TrainingSettings as TrainingSettings
 
 __version__: str

@@ -10,23 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 from harness.benchmark import BENCHMARK_FILE, Benchmark, check_settings, find_benchmark
 from harness.blame import blaming
-from harness.errors import BenchmarkError, did_you_mean
+from harness.errors import BenchmarkError, StoreError, did_you_mean
+from harness.files import make_folder
 from harness.leaderboard import Leaderboard
 from harness.library import Library
 from harness.locations import Locations, shipped
 from harness.markdown import render_markdown
-from harness.pivot import Layout
+from harness.merging import merge
+from harness.pivot import Layout, Pivot, pivot
 from harness.plan import Plan, Scoring
 from harness.planner import plan
 from harness.published import read_published
 from harness.registry import Registry
 from harness.store import PLAN_FILE, Store
+from harness.submissions import (
+    SUBMISSIONS,
+    Submission,
+    check_complete,
+    check_files,
+    check_schema,
+    copy_whole,
+    pack,
+)
 from harness.workers import workers
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from harness.comparison import Comparison
     from harness.dataset import Dataset
     from harness.verification import Verification
 
@@ -221,7 +233,9 @@ def _weights_of(scoring: Scoring) -> tuple[str, str] | None:
 
 
 def published_cells(source: Source, overrides: Sequence[str] = ()) -> pd.DataFrame | None:
-    """Reads the published cells that a benchmark names, if it names any."""
+    """Reads the published cells that a benchmark names, if it has a file and names any."""
+    if _results_alone(source):
+        return None
     name = _load(source, overrides).published
     if name is None:
         return None
@@ -250,7 +264,7 @@ def write_tables(
     store: Store, registry: Registry, published: pd.DataFrame | None = None
 ) -> Leaderboard:
     """Writes the files of a leaderboard, and returns it."""
-    board = Leaderboard.read(store)
+    board = open_board(store.folder)
     for name, text in render_tables(board, registry, published).items():
         store.write_text(name, text)
     return board
@@ -269,9 +283,150 @@ def read_board(
     Raises:
         StoreError: nothing was run.
     """
-    published = None if _results_alone(source) else published_cells(source)
     store = Store(out or results_folder(source))
-    return write_tables(store, registry or Registry(), published)
+    return write_tables(store, registry or Registry(), published_cells(source))
+
+
+def table(
+    board: Leaderboard, layout: Layout | None = None, registry: Registry | None = None
+) -> Pivot:
+    """Lays out the cells of a leaderboard as a table; `render` makes text of it.
+
+    Args:
+        board: the leaderboard, as `run` and `read_board` return it.
+        layout: what stands in rows and columns, which metrics, which cells.
+        registry: where metrics come from.
+
+    Raises:
+        BenchmarkError: the layout names something that there is not.
+    """
+    return pivot(board, (registry or Registry()).metrics, layout)
+
+
+def compare(
+    a: Source,
+    b: Source,
+    *,
+    metric: str | None = None,
+    only_a: Mapping[str, str] | None = None,
+    only_b: Mapping[str, str] | None = None,
+    subset: str = "all",
+    registry: Registry | None = None,
+) -> Comparison:
+    """Compares the cells that two leaderboards have in common, paired by run.
+
+    Args:
+        a: a benchmark, or a folder with results.
+        b: another, or the same.
+        metric: to compare; a's first unless given.
+        only_a: of a only cells with these values, by column; such columns are not matched.
+        only_b: of b, likewise.
+        subset: which test rows count: `all` or `overlap-free`.
+        registry: where metrics come from.
+
+    Raises:
+        BenchmarkError: nothing can be compared.
+        StoreError: there are no results.
+    """
+    from harness import comparison
+
+    one = comparison.Side.read(Store(results_folder(a)), only_a)
+    other = comparison.Side.read(Store(results_folder(b)), only_b)
+    name = one.board.check_metric(metric or one.board.metrics[0])
+    return comparison.compare(one, other, (registry or Registry()).metrics[name], subset)
+
+
+def open_board(folder: Path) -> Leaderboard:
+    """Reads the leaderboard of a results folder, or of one that holds people's submissions.
+
+    Raises:
+        StoreError: nothing was run there, or a file is damaged.
+    """
+    if _holds_submissions(folder):
+        return merge(sorted(path for path in (folder / SUBMISSIONS).iterdir()), folder.name)
+    return Leaderboard.read(Store(folder))
+
+
+def _holds_submissions(folder: Path) -> bool:
+    return (folder / SUBMISSIONS).is_dir() and not (folder / PLAN_FILE).is_file()
+
+
+def pack_submission(
+    source: Source, card: Path, target: Path, out: Path | None = None
+) -> Submission:
+    """Packs the finished results of a benchmark into a folder of their own; see `submissions.pack`.
+
+    Args:
+        source: the benchmark, or a folder with results.
+        card: the method's card, `method.toml`.
+        target: the folder to make.
+        out: results folder; beside the benchmark file unless given.
+
+    Raises:
+        StoreError: there is nothing to pack, not all of it, or the folder exists.
+    """
+    from harness import __version__
+
+    return pack(Store(out or results_folder(source)), card, target, __version__)
+
+
+def check_submission(
+    folder: Path,
+    *,
+    data_dir: Path | None = None,
+    weights_dir: Path | None = None,
+    plugins: Sequence[Path] = (),
+) -> Verification:
+    """Checks a submission: files, schema, completeness, then every number again from the rows.
+
+    Nothing in it is executed: it holds JSON, TOML and Parquet, and what it names is looked up among
+    the plugins that are installed here.
+
+    Args:
+        folder: the submission.
+        data_dir: folder with datasets, looked in first; without data, splits stay unchecked.
+        weights_dir: folder with published weights, looked in first.
+        plugins: Python files of the checker's own to load as plugins.
+
+    Raises:
+        StoreError: the folder is no submission.
+    """
+    from harness.verification import Verification
+
+    submission = Submission.read(folder)
+    for check in (check_files, check_schema, check_complete):
+        if differences := tuple(check(submission)):
+            return Verification({}, differences, ("scores: only once the above is mended",), ())
+    options: dict[str, Any] = {"data_dir": data_dir, "weights_dir": weights_dir}
+    found = verify(folder, plugins=plugins, tables=False, **options)
+    return replace(found, checked={"files": len(submission.manifest.files), **found.checked})
+
+
+def merge_submissions(
+    folders: Sequence[Path], into: Path, registry: Registry | None = None
+) -> Leaderboard:
+    """Adds submissions to a leaderboard of many and writes its tables; see `merging.merge`.
+
+    They are copied to `<into>/submissions/<name>`. Check them first.
+
+    Raises:
+        StoreError: one is no submission, or another one of its name is there.
+        BenchmarkError: they cannot stand in one table.
+    """
+    known = into / SUBMISSIONS
+    have = sorted(known.iterdir()) if known.is_dir() else []
+    found = [Submission.read(folder) for folder in folders]
+    for one in found:
+        if (known / one.card.name).exists():
+            raise StoreError(
+                f"{known / one.card.name} exists already: change `name` in {one.folder}'s "
+                "method.toml and pack again, or remove the old one."
+            )
+    merge([*have, *folders], into.name)  # an error leaves everything as it was
+    make_folder(known)
+    for one in found:
+        copy_whole(one.folder, known / one.card.name)
+    return write_tables(Store(into), registry or Registry())
 
 
 FIGURES = ("heatmap", "parity", "loss", "heads", "learning", "gain")
@@ -308,7 +463,7 @@ def draw(
     metrics = (registry or Registry()).metrics
     wanted = layout or Layout()
     stores = [Store(out or results_folder(source)) for source in sources]
-    boards = [Leaderboard.read(store) for store in stores]
+    boards = [open_board(store.folder) for store in stores]
     if kind == "learning":
         return figures.draw_learning(boards, metrics, wanted)
     board, store = boards[0], stores[0]
@@ -335,6 +490,7 @@ def verify(
     data_dir: Path | None = None,
     weights_dir: Path | None = None,
     plugins: Sequence[Path] = (),
+    tables: bool = True,
 ) -> Verification:
     """Recomputes every number of a leaderboard from its rows, and checks digests and ledger.
 
@@ -345,6 +501,7 @@ def verify(
         data_dir: folder with datasets, looked in first.
         weights_dir: folder with published weights, looked in first.
         plugins: Python files to load as plugins besides the installed ones.
+        tables: whether table files must be there, and be those of the results.
 
     Raises:
         StoreError: there are no results, or plan.json or results.jsonl is damaged.
@@ -359,8 +516,9 @@ def verify(
     benchmark = check_settings(Benchmark, own, str(store.folder / PLAN_FILE))
 
     def render() -> dict[str, str]:
-        published = None if results else published_cells(source)
-        return render_tables(Leaderboard.read(store), registry, published)
+        if not tables:
+            return {}
+        return render_tables(Leaderboard.read(store), registry, published_cells(source))
 
     def replan() -> tuple[Plan, dict[str, Any]]:
         locations = replace(Locations.of(data_dir, weights_dir), offline=True)
@@ -368,7 +526,10 @@ def verify(
             planned = plan(benchmark, registry, locations, limit=stored.get("limit"))
         return planned, describe(planned)
 
-    declared = None if results else _load(source)
+    if not tables:
+        declared: Benchmark | None = benchmark  # a submission: there is no other word for it
+    else:
+        declared = None if results else _load(source)
     with blaming(registry):
         return verification.verify(store, registry.metrics, render, replan, benchmark, declared)
 
@@ -376,9 +537,11 @@ def verify(
 def _results_alone(source: Source) -> Path | None:
     """Returns the folder that a source names where it holds results and no benchmark file."""
     folder = None if isinstance(source, Benchmark) else Path(source)
-    if folder and (folder / PLAN_FILE).is_file() and not (folder / BENCHMARK_FILE).is_file():
-        return folder
-    return None
+    if folder is None or (folder / BENCHMARK_FILE).is_file():
+        return None
+    if not (folder / PLAN_FILE).is_file() and not _holds_submissions(folder):
+        folder = Path("leaderboards") / folder  # named, as benchmarks are
+    return folder if (folder / PLAN_FILE).is_file() or _holds_submissions(folder) else None
 
 
 def _path(path: Path | str | None) -> Path | None:

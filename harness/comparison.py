@@ -70,6 +70,12 @@ class Side:
                 )
         return cls(store, board, where or {})
 
+    @property
+    def title(self) -> str:
+        """Name of the leaderboard, with the columns that are fixed."""
+        where = ", ".join(f"{column} {value}" for column, value in self.where.items())
+        return self.board.name + (f" ({where})" if where else "")
+
     def cells(self, matched: Sequence[str]) -> dict[tuple[str, ...], Mapping[str, Any]]:
         """The cells of this side as `plan.json` has them, by the columns that are matched.
 
@@ -96,6 +102,8 @@ class Comparison:
     """What differs between two sides, in one metric.
 
     Attributes:
+        metric: its name.
+        names: of the two leaderboards, with the columns that are fixed.
         cells: one row per cell that both have. Columns: those matched, `a` and `b` (means over the
             common runs), `runs` (their number), `gain` (of b over a; positive is better), `low`,
             `high`, `p`, `p_holm` (within this table), `for_a`, `for_b`, `equal` (runs in which a
@@ -104,6 +112,8 @@ class Comparison:
         settings: what the benchmarks were run with that differs, by dotted key: (a's, b's).
     """
 
+    metric: str
+    names: tuple[str, str]
     cells: pd.DataFrame
     only_a: int
     only_b: int
@@ -142,7 +152,12 @@ def compare(a: Side, b: Side, metric: MetricSpec, subset: str = "all") -> Compar
     cells = pd.DataFrame(rows)
     cells.insert(list(cells.columns).index("p") + 1, "p_holm", holm(cells["p"]))
     return Comparison(
-        cells, len(ours) - len(common), len(theirs) - len(common), _settings(a.board, b.board)
+        metric=metric.name,
+        names=(a.title, b.title),
+        cells=cells,
+        only_a=len(ours) - len(common),
+        only_b=len(theirs) - len(common),
+        settings=_settings(a.board, b.board),
     )
 
 
@@ -280,9 +295,11 @@ def _against(row: Any) -> str:
 
 
 def _note(row: Any) -> str:
-    if row["state"] != SAME_CONFIGURATION:
-        return "" if row["state"] == COMPARED else str(row["state"])
     differ = sorted((*row["for_a"], *row["for_b"]))
+    if row["state"] == COMPARED:
+        return "" if differ else "equal in all runs"
+    if row["state"] != SAME_CONFIGURATION:
+        return str(row["state"])
     if not differ:
         return "same configuration, equal in all runs"
     return f"same configuration, runs differ: {' '.join(map(str, differ))}"

@@ -27,6 +27,7 @@ MARKERS = "os^DvP*X"
 QUIET = "0.6"
 RESOLUTION = 200
 FORMATS = (".png", ".svg", ".pdf")
+NOTHING = "no cell with a result was chosen"
 PANELS = 60
 """More would not be read."""
 
@@ -36,18 +37,27 @@ def series_style(number: int) -> dict[str, Any]:
     return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
 
 
-def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
-    """Makes a figure with a grid of panels, each of the given size in inches.
+def panels(
+    rows: int, columns: int, width: float, height: float, nothing: str = NOTHING
+) -> tuple[Figure, list[list[Axes]]]:
+    """Makes a figure with a grid of panels.
 
     Not pyplot's: a figure of our own leaves the caller's backend and open figures alone.
 
+    Args:
+        rows: of panels.
+        columns: likewise.
+        width: of a panel, in inches.
+        height: likewise.
+        nothing: what to say where there is no panel.
+
     Raises:
-        BenchmarkError: there are none, or too many to be read.
+        BenchmarkError: there is none, or there are too many to be read.
     """
     from matplotlib.figure import Figure
 
     if rows * columns == 0:
-        raise BenchmarkError("Nothing to draw: no cell with a result was chosen.")
+        raise BenchmarkError(f"Nothing to draw: {nothing}.")
     if rows * columns > PANELS:
         raise BenchmarkError(
             f"{rows} × {columns} panels would not be read (at most {PANELS}). "

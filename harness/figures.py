@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.drawing import LOSS, QUIET, in_rows, panels, plain_log_axis, series_style
+from harness.drawing import LOSS, NOTHING, QUIET, in_rows, panels, plain_log_axis, series_style
 from harness.errors import BenchmarkError
 from harness.pivot import Entry, Key, Layout, Pivot, is_baseline, pivot
 from harness.tables import Wording, heads, number_text
@@ -103,7 +103,7 @@ def _scale(means: np.ndarray, spec: MetricSpec) -> tuple[Normalize | None, str]:
 
     known = means[np.isfinite(means)]
     if not len(known):
-        raise BenchmarkError("Nothing to draw: no cell with a result was chosen.")
+        raise BenchmarkError(f"Nothing to draw: {NOTHING}.")
     low, high = float(known.min()), float(known.max())
     norm = LogNorm(low, high) if low > 0 and high / low > LOG_FROM else None
     return norm, "cividis_r" if spec.higher_is_better else "cividis"
@@ -179,7 +179,8 @@ def draw_gains(board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
     names = dict(
         zip((e.name for e in entries), names_apart(entries, ("train_on", "test_on")), strict=True)
     )
-    figure, grid = panels(rows, columns, 3.2, 0.9 + 0.24 * longest)
+    nothing = "no chosen cell has one of `scratch`, with the same runs, to be compared with"
+    figure, grid = panels(rows, columns, 3.2, 0.9 + 0.24 * longest, nothing)
     order = list(dict.fromkeys(names.values()))
     flat = [axes for row in grid for axes in row]
     for axes, ((train_on, test_on), group) in zip(flat, groups.items(), strict=False):
@@ -250,7 +251,9 @@ def draw_heads(board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
     series = list(dict.fromkeys(apart))
     rows, columns = in_rows(len(groups), 2)
     width = 1.0 + len(categories) * max(0.9, 0.13 * len(series))
-    figure, grid = panels(rows, columns, width, 2.8)
+    figure, grid = panels(
+        rows, columns, width, 2.8, "no chosen cell is of a strategy with a result"
+    )
     flat = [axes for row in grid for axes in row]
     for axes, ((train_on, test_on), group) in zip(flat, groups.items(), strict=False):
         for entry in group:

@@ -152,12 +152,16 @@ def _number(value: float, digits: int) -> str:
 def settings_lines(board: Leaderboard) -> Sequence[str]:
     """What a reader must know before the numbers: the settings they were made with."""
     settings = board.settings
-    training = settings["training"]
     lines = [settings["summary"], ""] if settings["summary"] else []
+    how = ""
+    if training := settings["training"]:  # several people's results have no common one
+        how = (
+            f"; epochs {training['epochs']}; batch {training['batch_size']}; loss "
+            f"{training['loss']}; learning rate {training['lr']:g}, {training['schedule']}"
+        )
     lines += [
         f"mean (standard deviation, ddof 1) over {settings['runs']} runs; root seed "
-        f"{settings['seed']}; epochs {training['epochs']}; batch {training['batch_size']}; "
-        f"loss {training['loss']}; learning rate {training['lr']:g}, {training['schedule']}."
+        f"{settings['seed']}{how}."
     ]
     for dataset, changes in settings["training_on"].items():
         shown = ", ".join(f"{key} {value}" for key, value in changes.items())

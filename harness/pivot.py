@@ -186,12 +186,7 @@ def pivot(
     _check(board, asked)
     asked = replace(asked, metrics=asked.metrics or board.metrics[:1])
     specs = {name: metrics[name] for name in asked.metrics}
-    found = [
-        entry
-        for spec in specs.values()
-        for entry in _entries(board, spec, asked.subset)
-        if all(entry.cell[column] in values for column, values in asked.only.items())
-    ]
+    found = [entry for spec in specs.values() for entry in _entries(board, spec, asked)]
     filled = _fill(asked, found, board.identity)
     marked, incomparable = _mark_best(board, specs, filled, found)
     rows, columns = (_keys(marked, names) for names in (filled.rows, filled.columns))
@@ -278,21 +273,23 @@ def _keys(found: Sequence[Entry], names: Key) -> tuple[Key, ...]:
 # --- entries ----------------------------------------------------------------------------------
 
 
-def _entries(board: Leaderboard, spec: MetricSpec, subset: str) -> list[Entry]:
-    """One entry per cell; of equal cells that are shown as one, the first."""
+def _entries(board: Leaderboard, spec: MetricSpec, layout: Layout) -> list[Entry]:
+    """One entry per cell to keep; of equal cells that are shown as one, the first."""
     gained = {
         tuple(row[column] for column in board.identity): row
         for _, row in gains(
             board.runs,
             spec.name,
             spec.higher_is_better,
-            subset=subset,
+            subset=layout.subset,
             identity=board.identity,
             lenient=True,
         ).iterrows()
     }
     made: dict[Key, Entry] = {}
-    for _, row in board.summary(subset).iterrows():
+    for _, row in board.summary(layout.subset).iterrows():
+        if any(row[column] not in values for column, values in layout.only.items()):
+            continue
         name = tuple(row[column] for column in board.identity)
         shown = {**dict(zip(board.identity, name, strict=True)), **board.shown_as.get(name, {})}
         entry = read_entry(row, spec.name, board.identity, shown)

@@ -43,6 +43,9 @@ class Cell:
 CELL = tuple(field.name for field in fields(Cell))
 """What tells the cells of a table apart, in the order in which tables show it."""
 
+SUBMISSION = "submission"
+"""The further column that tells cells apart where several people's results are shown together."""
+
 BASELINE = "baseline"
 """Stands in place of a transfer strategy's name for the benchmark's baselines."""
 

@@ -245,9 +245,14 @@ class Store:
         return _read_object(path)
 
     def _other_folders(self, name: str) -> str:
-        """Names the dry runs below this folder; empty where there are none."""
-        dry = sorted(path.parent for path in self.folder.glob(f"limit-*/{name}"))
-        return f" Did you mean --out {' or '.join(map(str, dry))}?" if dry else ""
+        """Names the dry runs or submissions below this folder; empty where there are none."""
+        dry, sent = (
+            " or ".join(str(path.parent) for path in sorted(self.folder.glob(f"{below}/{name}")))
+            for below in ("limit-*", "submissions/*")
+        )
+        if sent:
+            return f" Did you mean one of its submissions, {sent}?"
+        return f" Did you mean --out {dry}?" if dry else ""
 
     def read_plan(self) -> dict[str, Any]:
         """Reads the benchmark as it was run, its datasets and cells; see `api.describe`.

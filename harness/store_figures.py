@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.contracts import KAPPA_FLOOR
-from harness.drawing import COLOURS, QUIET, panels, plain_log_axis
-from harness.errors import BenchmarkError
+from harness.drawing import COLOURS, QUIET, in_rows, panels, plain_log_axis
+from harness.figures import names_apart
 from harness.pivot import Layout, pivot
+from harness.tables import Wording, number_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 VECTOR_ROWS = 2000
 """A panel with more rows is a picture, in vector formats too: they would be slow to open."""
 
+TITLE_LETTERS = 38
+"""A longer line of a title would run into the next panel's."""
+
+UNTRAINED = "none of the chosen cells was trained by gradient"
 TRAINING, VALIDATION = COLOURS[0], COLOURS[5]
 
 
@@ -37,58 +43,40 @@ TRAINING, VALIDATION = COLOURS[0], COLOURS[5]
 def draw_losses(store: Store, board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
     """Draws loss and validation score of every run, their mean and its band, for all stages.
 
-    A panel per stage: a row for each strategy and whatever else varies, a column per training set;
-    stages that a chain starts from have rows of their own. Bands are ± one standard deviation over
-    runs, of the logarithm.
+    A panel per stage, those that a chain starts from included. Bands are ± one standard deviation
+    over runs, of the logarithm.
 
     Raises:
         BenchmarkError: none of the chosen cells was trained by gradient.
     """
-    table = pivot(board, metrics, layout)
-    stages = _stages(store, table)
-    rows = list(dict.fromkeys(row for row, _ in stages))
-    columns = list(dict.fromkeys(column for _, column in stages))
-    figure, grid = panels(len(rows), len(columns), 3.0, 2.1)
-    for (row, column), record in stages.items():
-        axes = grid[rows.index(row)][columns.index(column)]
+    stages = _stages(store, pivot(board, metrics, layout))
+    rows, columns = in_rows(len(stages), 4)
+    figure, grid = panels(rows, columns, 3.0, 2.3, UNTRAINED)
+    flat = [axes for row in grid for axes in row]
+    for axes, (title, record) in zip(flat, stages, strict=False):
         _draw_history(axes, record)
-        axes.set_title(f"{row}\n{record['title']}", fontsize=7)
-    for number, row in enumerate(rows):
-        for place, column in enumerate(columns):
-            if (row, column) not in stages:
-                grid[number][place].set_visible(False)
-    losses = dict.fromkeys(record["training"]["loss"] for record in stages.values())
+        head = textwrap.fill(title, TITLE_LETTERS, break_on_hyphens=False)
+        axes.set_title(f"{head}\n{record['title']}" if head else record["title"], fontsize=7)
+    for axes in flat[len(stages) :]:
+        axes.set_visible(False)
+    losses = dict.fromkeys(record["training"]["loss"] for _, record in stages)
     _loss_legend(figure, board, ", ".join(losses))
     return figure
 
 
-def _stages(store: Store, table: Pivot) -> dict[tuple[str, str], dict[str, Any]]:
-    """Records of the stages behind the entries, by row and column of the figure."""
+def _stages(store: Store, table: Pivot) -> list[tuple[str, dict[str, Any]]]:
+    """The stages behind the entries that were trained by gradient: configuration and record."""
     chains = {
         tuple(cell[column] for column in table.identity): cell["chain"]
         for cell in store.read_plan()["cells"]
     }
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    seen: set[str] = set()
+    found: dict[str, tuple[Entry, dict[str, Any]]] = {}
     for entry in table.entries.values():
-        *sources, last = chains[entry.name]
-        for key in sources:
-            record = store.stage_record(key)
-            if key not in seen and record["history"]:
-                seen.add(key)
-                row = f"source of {entry.cell['transfer']}{_rest(entry, table)}"
-                found[row, record["dataset"]] = record
-        record = store.stage_record(last)
-        if last not in seen and record["history"]:
-            seen.add(last)
-            found[f"{entry.cell['transfer']}{_rest(entry, table)}", record["dataset"]] = record
-    return found
-
-
-def _rest(entry: Entry, table: Pivot) -> str:
-    """What else tells the configuration apart, after its strategy."""
-    shown = [c for c in table.layout.rows if c not in ("transfer", "train_on", "test_on")]
-    return "".join(f", {entry.cell[c]}" for c in shown if entry.cell.get(c))
+        for key in chains[entry.name]:
+            if key not in found and (record := store.stage_record(key))["history"]:
+                found[key] = entry, record
+    names = names_apart([entry for entry, _ in found.values()], ("train_on", "test_on"))
+    return [(name, record) for name, (_, record) in zip(names, found.values(), strict=True)]
 
 
 def _draw_history(axes: Axes, record: Mapping[str, Any]) -> None:
@@ -104,10 +92,8 @@ def _draw_history(axes: Axes, record: Mapping[str, Any]) -> None:
         )
         axes.plot(epochs, 10**mean, color=colour, linewidth=1.5)
     best = [epoch for epoch in record["best_epoch"] if epoch]
-    axes.plot(
-        best, [1.0] * len(best), "|", color="black", transform=axes.get_xaxis_transform(),
-        markersize=8, clip_on=False,
-    )  # fmt: skip
+    axes.plot(best, [0.03] * len(best), "|", color="black", transform=axes.get_xaxis_transform())
+    axes.set_xlabel("epoch", fontsize=7)
     plain_log_axis(axes, "y")
 
 
@@ -158,10 +144,9 @@ def draw_parity(store: Store, board: Leaderboard, metrics: Metrics, layout: Layo
         tuple(cell[column] for column in table.identity): cell["key"]
         for cell in store.read_plan()["cells"]
     }
-    figure, grid = panels(len(table.row_keys), len(table.column_keys), 2.6, 2.6)
     places = list(_scored_places(table))
-    if not places:
-        raise BenchmarkError("Nothing to draw: no cell with a result was chosen.")
+    wanted = len(table.row_keys) if places else 0
+    figure, grid = panels(wanted, len(table.column_keys), 2.6, 2.6)
     rows = {(r, c): store.read_predictions(keys[entry.name]) for r, c, entry in places}
     limits = _limits([frame["target"].to_numpy() for frame in rows.values()])
     for row in range(len(table.row_keys)):
@@ -171,17 +156,12 @@ def draw_parity(store: Store, board: Leaderboard, metrics: Metrics, layout: Layo
     for row, column, entry in places:
         axes = grid[row][column]
         _draw_rows(axes, rows[row, column], limits)
-        title = "\n".join(
-            (
-                ", ".join(filter(None, table.row_keys[row])),
-                "→ " + ", ".join(table.column_keys[column]),
-            )
+        head = textwrap.fill(
+            ", ".join(filter(None, table.row_keys[row])), TITLE_LETTERS, break_on_hyphens=False
         )
-        axes.set_title(title, fontsize=7)
-        axes.text(
-            0.04, 0.96, f"{entry.metric} {entry.mean:.2f}", transform=axes.transAxes,
-            fontsize=7, va="top",
-        )  # fmt: skip
+        axes.set_title(f"{head}\n→ {', '.join(table.column_keys[column])}", fontsize=7)
+        score = f"{entry.metric} {number_text(entry, Wording(), table.runs)}"
+        axes.text(0.04, 0.96, score, transform=axes.transAxes, fontsize=7, va="top")
     figure.supxlabel("true κ, W/(m·K)", fontsize=9)
     figure.supylabel("predicted κ, W/(m·K)", fontsize=9)
     figure.suptitle(
@@ -211,17 +191,15 @@ def _draw_rows(axes: Axes, rows: Any, limits: tuple[float, float]) -> None:
     axes.plot([low, high], [low, high], color=QUIET, linewidth=1)
     for factor in (0.5, 2):
         axes.plot([low, high], [low * factor, high * factor], "--", color=QUIET, linewidth=0.6)
-    inside = ~outside
-    for chosen, marker, colour in ((inside, "o", COLOURS[0]), (outside, "x", COLOURS[5])):
-        axes.plot(
-            truth[chosen], shown[chosen], marker, color=colour, markersize=3, alpha=0.4,
-            markeredgewidth=0 if marker == "o" else 0.8, rasterized=len(truth) > VECTOR_ROWS,
-        )  # fmt: skip
+    look: dict[str, Any] = {"markersize": 3, "alpha": 0.4, "rasterized": len(truth) > VECTOR_ROWS}
+    axes.plot(truth[~outside], shown[~outside], "o", color=COLOURS[0], markeredgewidth=0, **look)
+    if outside.any():
+        edge = {"color": COLOURS[5], "clip_on": False, "markeredgewidth": 0.8}
+        axes.plot(truth[outside], shown[outside], "x", **edge, **look)
+        text = f"{outside.sum()} outside"
+        axes.text(
+            0.96, 0.05, text, transform=axes.transAxes, fontsize=7, ha="right", color=COLOURS[5]
+        )
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     for which in ("x", "y"):
         plain_log_axis(axes, which)
-    if outside.any():
-        axes.text(
-            0.96, 0.04, f"{outside.sum()} outside", transform=axes.transAxes,
-            fontsize=7, ha="right", color=COLOURS[5],
-        )  # fmt: skip

@@ -108,7 +108,8 @@ def legend(table: Pivot, best: str, tied: str) -> Iterator[str]:
     if any(entry.best for entry in entries):
         shared = {"metric", "protocol", "test_on"} & set(table.layout.rows)
         among = f", per {' and '.join(sorted(shared))}" if shared else ""
-        yield f"{best}: the best mean of a column{among}"
+        alone = "; after a single run nobody can tell who is as good" if table.runs == 1 else ""
+        yield f"{best}: the best mean of a column{among}{alone}"
     if any(entry.tied for entry in entries):
         yield (
             f"{tied}: not told apart from it at 5 % (paired by run, corrected resampled t-test, "
@@ -326,7 +327,8 @@ def _has_groups(table: Pivot) -> bool:
 CSS = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; margin: 2rem; }
 table.cells { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }
-table.cells caption { text-align: left; font-weight: 600; padding-bottom: .6rem; }
+table.cells caption { text-align: left; white-space: normal; }
+table.cells caption { font-weight: 600; padding-bottom: .6rem; }
 table.cells th { font-weight: 400; text-align: left; padding: .15rem 1rem 0 0; }
 table.cells tbody th { vertical-align: top; }
 table.cells thead th { border-bottom: 1px solid #1a1a1a; font-weight: 600; }

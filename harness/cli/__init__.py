@@ -19,6 +19,7 @@ from harness.cli.plot import plot
 from harness.cli.plugins import plugins
 from harness.cli.run import run
 from harness.cli.site import site
+from harness.cli.submission import submission
 from harness.cli.table import table
 from harness.cli.verify import verify
 from harness.errors import HarnessError, PluginError
@@ -68,6 +69,7 @@ app.command()(compare)
 app.command()(verify)
 app.command()(audit)
 app.command()(site)
+app.add_typer(submission, name="submission")
 app.add_typer(datasets, name="datasets")
 app.add_typer(plugins, name="plugins")
 app.command()(doctor)

@@ -13,7 +13,7 @@ from harness.errors import BenchmarkError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.comparison import Comparison, Side
+    from harness.comparison import Comparison
 
 
 def compare(
@@ -50,26 +50,26 @@ def compare(
     """
     from harness import api
     from harness.cli.output import print_json, print_table, records
-    from harness.comparison import Side, comparison_table
-    from harness.comparison import compare as compare_sides
+    from harness.comparison import comparison_table
     from harness.registry import Registry
-    from harness.store import Store
 
-    registry = Registry(plugin or ())
-    sides = [
-        Side.read(Store(api.results_folder(source)), _one_each(where))
-        for source, where in ((a, only_a), (b, only_b))
-    ]
-    shown = sides[0].board.check_metric(metric or sides[0].board.metrics[0])
-    found = compare_sides(sides[0], sides[1], registry.metrics[shown], subset)
+    found = api.compare(
+        a,
+        b,
+        metric=metric,
+        only_a=_one_each(only_a),
+        only_b=_one_each(only_b),
+        subset=subset,
+        registry=Registry(plugin or ()),
+    )
     if json:
         cells = loads(found.cells.to_json(orient="records"))
-        content = {"metric": shown, "settings": found.settings, "cells": cells}
+        content = {"metric": found.metric, "settings": found.settings, "cells": cells}
         print_json({**content, "only_a": found.only_a, "only_b": found.only_b})
         return
-    table = comparison_table(found, digits)
+    title = f"{found.metric}: a is {found.names[0]}, b is {found.names[1]}; positive: b is better"
     numeric = ["a", "b", "b better by", "p", "p, Holm"]
-    print_table(f"{shown}: {_titles(sides)}; positive: b is better", records(table), numeric)
+    print_table(title, records(comparison_table(found, digits)), numeric)
     for key, (ours, theirs) in found.settings.items():
         print(f"They differ in {key}: {ours} | {theirs}")
     print(_summary(found))
@@ -81,14 +81,6 @@ def _one_each(texts: Sequence[str] | None) -> dict[str, str]:
         if len(several) > 1:
             raise BenchmarkError(f"A side has one {column}, not {' and '.join(several)}.")
     return {column: value for column, (value,) in values.items()}
-
-
-def _titles(sides: Sequence[Side]) -> str:
-    texts = []
-    for letter, side in zip("ab", sides, strict=True):
-        where = ", ".join(f"{column} {value}" for column, value in side.where.items())
-        texts.append(f"{letter} is {side.board.name}" + (f" ({where})" if where else ""))
-    return ", ".join(texts)
 
 
 def _summary(found: Comparison) -> str:

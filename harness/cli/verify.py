@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from harness.cli.options import (
@@ -12,6 +14,9 @@ from harness.cli.options import (
     PluginOption,
     WeightsOption,
 )
+
+if TYPE_CHECKING:
+    from harness.verification import Verification
 
 DIFFERENCES_FOUND = 1
 
@@ -30,11 +35,17 @@ def verify(
     on this machine is named as unchecked. A results folder without a benchmark.toml will do.
     """
     from harness import api
-    from harness.verification import as_json
 
     found = api.verify(
         leaderboard, out=out, data_dir=data_dir, weights_dir=weights_dir, plugins=plugin or ()
     )
+    report(found, json=json)
+
+
+def report(found: Verification, json: bool) -> None:
+    """Prints what a verification found; ends with status 1 where anything differs."""
+    from harness.verification import as_json
+
     if json:
         print(as_json(found))
     else:

@@ -108,8 +108,12 @@ class Comparisons:
 def _read_runs(results: Results, name: tuple[str, ...]) -> _Runs:
     frame = results.board.runs_of(name)
     scores = {metric: frame[metric].to_numpy(dtype=np.float64) for metric in results.metrics}
-    shares = (frame[column].to_numpy(dtype=np.float64) for column in ("train_share", "test_share"))
-    return _Runs(frame[["run", "n"]].to_numpy(dtype=np.float64), *shares, scores)
+    return _Runs(
+        rows=frame[["run", "n"]].to_numpy(dtype=np.float64),
+        train_share=frame["train_share"].to_numpy(dtype=np.float64),
+        test_share=frame["test_share"].to_numpy(dtype=np.float64),
+        scores=scores,
+    )
 
 
 def _cell(

@@ -1,0 +1,108 @@
+"""`harness submission`: results to pass on, checked and merged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import (
+    BenchmarkArgument,
+    DataOption,
+    JsonOption,
+    OutOption,
+    PluginOption,
+    WeightsOption,
+)
+from harness.cli.verify import report
+
+submission = typer.Typer(
+    help="Pack results to pass on, check those of others, merge many into one leaderboard.",
+    no_args_is_help=True,
+)
+
+FolderArgument = Annotated[
+    Path,
+    typer.Argument(
+        exists=True, file_okay=False, metavar="FOLDER", help="A submission.", show_default=False
+    ),
+]
+
+
+@submission.command()
+def pack(
+    benchmark: BenchmarkArgument,
+    card: Annotated[Path, typer.Option(help="The method's card, a TOML file.")],
+    to: Annotated[Path, typer.Option(help="Folder to make.")],
+    out: OutOption = None,
+) -> None:
+    """Pack finished results into one folder: results, per-row predictions, manifest, card.
+
+    Weights stay here. Every file is listed with its sha256.
+    """
+    from harness import api
+
+    made = api.pack_submission(benchmark, card, to, out)
+    size = sum(facts.bytes for facts in made.manifest.files.values())
+    print(f"Written: {to}, {len(made.manifest.files)} files, {size / 1e6:.1f} MB.")
+    print(f"Try it: harness submission check {to}")
+
+
+@submission.command()
+def check(
+    folder: FolderArgument,
+    data_dir: DataOption = None,
+    weights_dir: WeightsOption = None,
+    plugin: PluginOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check a submission: files, schema, then every number again from its rows.
+
+    Nothing in it is executed. Exits with status 1 and a list where anything differs. What needs
+    data that are not on this machine is named as unchecked.
+    """
+    from harness import api
+
+    found = api.check_submission(
+        folder, data_dir=data_dir, weights_dir=weights_dir, plugins=plugin or ()
+    )
+    report(found, json=json)
+
+
+@submission.command()
+def merge(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            exists=True,
+            file_okay=False,
+            metavar="FOLDER...",
+            help="Submissions to add.",
+            show_default=False,
+        ),
+    ],
+    into: Annotated[
+        Path, typer.Option(help="Folder of the leaderboard; made where there is none.")
+    ],
+    data_dir: DataOption = None,
+    weights_dir: WeightsOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Check submissions, add them to a leaderboard of many, and show its table.
+
+    Equal configurations of several people are shown as such.
+    """
+    from harness import api
+    from harness.cli.table import print_board
+    from harness.registry import Registry
+
+    for folder in folders:
+        found = api.check_submission(
+            folder, data_dir=data_dir, weights_dir=weights_dir, plugins=plugin or ()
+        )
+        print(f"{folder}: {found.verdict}")
+        if found.differences:
+            report(found, json=False)
+    registry = Registry(plugin or ())
+    print_board(api.merge_submissions(folders, into, registry), registry)
