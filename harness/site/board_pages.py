@@ -10,7 +10,7 @@ from harness.errors import StoreError
 from harness.markdown import gain_table, settings_lines
 from harness.published import side_by_side
 from harness.scores import SUBSETS
-from harness.site.results import PLACE, Configuration, Results
+from harness.site.results import PLACE, BoardCell, Configuration, Results
 from harness.site.tables import (
     Column,
     Entry,
@@ -27,8 +27,6 @@ from harness.tables import ABSENT, BEST, TIED, Wording, legend, number_text, pla
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from harness.pivot import Entry as Score
 
 VIEWS = {"published": "published table", "published, per run": "published per-run files"}
 """What the published numbers come from; the further views are our protocols."""
@@ -79,9 +77,10 @@ def make_board_page(results: Results) -> BoardPage:
         title=board.title or board.name,
         lines=settings_lines(board),
         constants={
-            title_of(column): results.plan[0][column]
+            title_of(column): cell.columns[column]
+            for cell in results.cells[:1]
             for column in results.model
-            if column not in results.varied and results.plan and results.plan[0][column]
+            if column not in results.varied and cell.columns[column]
         },
         counts=_counts(results),
         troubles=_troubles(results),
@@ -96,31 +95,29 @@ def make_board_page(results: Results) -> BoardPage:
     )
 
 
-def make_score(results: Results, score: Score, key: str, digits: int = 2) -> Entry:
+def make_score(results: Results, cell: BoardCell, metric: str, subset: str = "all") -> Entry:
     """Makes the entry of a cell's score; it leads to the page of the cell."""
-    text = number_text(score, Wording(digits), results.board.settings["runs"])
+    score = results.entries[metric, subset][cell.name]
+    text = number_text(score, Wording(), results.board.settings["runs"])
     return replace(
         number(score.mean, text=text),
-        href=f"cells/{key}.html",
-        shade=results.scales[score.metric].shade(score.mean),
-        key=key,
+        href=f"cells/{cell.page}.html",
+        shade=results.scales[metric].shade(score.mean),
+        key=cell.page,
         marks=plain_marks(score),
     )
 
 
 def _by_place(results: Results, metric: str) -> dict[Configuration, dict[tuple[str, str], Entry]]:
     """The scores of all cells, by configuration and (train-on, test-on)."""
-    scores = results.entries[metric, "all"]
-    found: dict[Configuration, dict[tuple[str, str], Entry]] = {}
-    for cell in results.plan:
-        place = (cell["train_on"], cell["test_on"])
-        entry = make_score(results, scores[results.name_of(cell)], cell["key"])
-        found.setdefault(results.model_of(cell), {})[place] = entry
-    return found
+    return {
+        configuration: {place: make_score(results, cell, metric) for place, cell in cells.items()}
+        for configuration, cells in results.matrices.items()
+    }
 
 
 def _tests(results: Results) -> list[str]:
-    return list(dict.fromkeys(cell["test_on"] for cell in results.plan))
+    return list(dict.fromkeys(cell.place[1] for cell in results.cells))
 
 
 def _matrix(results: Results, metric: str) -> Table:
@@ -180,15 +177,9 @@ def _scores(results: Results, metric: str) -> dict[str, Any]:
         "marks": {subset: _marks(results, metric, subset) for subset in SUBSETS},
         "cells": {
             subset: {
-                cell["key"]: [entry.text, entry.value, entry.shade, entry.marks]
-                for cell in results.plan
-                for entry in (
-                    make_score(
-                        results,
-                        results.entries[metric, subset][results.name_of(cell)],
-                        cell["key"],
-                    ),
-                )
+                cell.page: [entry.text, entry.value, entry.shade, entry.marks]
+                for cell in results.cells
+                for entry in (make_score(results, cell, metric, subset),)
             }
             for subset in SUBSETS
         },
@@ -202,6 +193,8 @@ def _counts(results: Results) -> dict[str, str]:
         "configurations": str(len(results.configurations)),
         "cells": f"{done} of {len(summary)}" if done < len(summary) else str(done),
         "runs per cell": str(results.board.settings["runs"]),
+        "trained on": ", ".join(dict.fromkeys(cell.place[0] for cell in results.cells)),
+        "tested on": ", ".join(_tests(results)),
     }
 
 
@@ -257,14 +250,13 @@ def make_cells_table(results: Results, subset: str) -> Table:
         *(Column(results.metrics[metric].title, "number") for metric in board.metrics),
     )
     rows = []
-    for cell in results.plan:
-        name = results.name_of(cell)
-        scores = [results.entries[metric, subset][name] for metric in board.metrics]
-        entries = [make_score(results, score, cell["key"]) for score in scores]
+    for cell in results.cells:
+        first = results.entries[board.metrics[0], subset][cell.name]
+        entries = [make_score(results, cell, metric, subset) for metric in board.metrics]
         rows.append(
             (
-                *(Entry(cell[column]) for column in names),
-                *(count(value) for value in (scores[0].runs, scores[0].n, scores[0].failed)),
+                *(Entry(cell.columns[column]) for column in names),
+                *(count(value) for value in (first.runs, first.n, first.failed)),
                 *(replace(entry, key="", marks="") for entry in entries),
             )
         )

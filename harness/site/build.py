@@ -206,12 +206,12 @@ def _render_board(
         for metric, found in pairs.items():
             yield f"{name}/compare/{metric}.js", _pairs_script(results, metric, found)
     makers = CellPages(results)
-    for cell in results.plan:
+    for cell in results.cells:
         made = makers.make(cell)
         text = render("cell.html.j2", root="../../", cell=made)
-        yield f"{name}/cells/{made.key}.html", text
+        yield f"{name}/cells/{made.page}.html", text
         if made.rows is not None:
-            yield f"{name}/cells/{made.key}.js", _script("harnessRows", made.rows)
+            yield f"{name}/cells/{made.page}.js", _script("harnessRows", made.rows)
 
 
 def _first_pair(results: Results, pairs: Sequence[Pair]) -> tuple[int, int]:

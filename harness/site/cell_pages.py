@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.ledger import ROLES
@@ -13,7 +14,7 @@ from harness.row_roles import conflicts
 from harness.scores import SUBSETS
 from harness.site.plots import Plot, draw_strip
 from harness.site.predictions import draw_parity, pack_rows, worst_materials
-from harness.site.results import Results
+from harness.site.results import BoardCell, Results
 from harness.site.stages import StagePart, read_stage
 from harness.site.tables import Column, Entry, Table, count, metric_title, number, title_of
 from harness.tables import Wording, number_text
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.pivot import Entry as Score
+    from harness.store import Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,7 @@ class CellPage:
     """The page of a cell.
 
     Attributes:
+        page: its name.
         key: of its scoring.
         identity: its columns, by title.
         label: what tells its configuration apart.
@@ -50,6 +53,7 @@ class CellPage:
         rows: for the script: all predictions.
     """
 
+    page: str
     key: str
     identity: Mapping[str, str]
     label: str
@@ -76,71 +80,71 @@ class CellPages:
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        self._stages: dict[str, StagePart] = {}
+        self._stages: dict[tuple[Path, str], StagePart] = {}
 
-    def make(self, cell: Mapping[str, Any]) -> CellPage:
-        """Gathers the page of one cell of `Results.plan`."""
+    def make(self, cell: BoardCell) -> CellPage:
+        """Gathers the page of one cell."""
         results, metric = self.results, self.results.board.metrics[0]
-        name = results.name_of(cell)
         whole, free = (
-            {shown: results.entries[shown, subset][name] for shown in results.metrics}
+            {shown: results.entries[shown, subset][cell.name] for shown in results.metrics}
             for subset in SUBSETS
         )
         done = bool(whole[metric].runs)
         runs, free_runs = (
-            results.board.runs_of(name, subset) if done else None for subset in SUBSETS
+            results.board.runs_of(cell.name, subset) if done else None for subset in SUBSETS
         )
-        tested = None if runs is None else self._tested(cell["key"], runs["run"])
+        tested = None if runs is None else self._tested(cell, runs["run"])
         ledger, both = self._use_of_rows(cell, tested)
         lost = done and tested is None
         planned = results.board.settings["runs"]
         return CellPage(
-            key=cell["key"],
-            identity={title_of(c): cell[c] for c in results.board.identity if cell[c]},
+            page=cell.page,
+            key=cell.key,
+            identity={title_of(name): value for name, value in cell.columns.items() if value},
             label=results.label(results.model_of(cell)),
-            place=(cell["train_on"], cell["test_on"]),
+            place=cell.place,
             headline=(
                 metric_title(results.metrics[metric]),
                 number_text(whole[metric], Wording(), planned),
             ),
             done=done,
-            leak_free=cell["leak_free"],
-            weights=tuple(cell["weights"]) if cell.get("weights") else None,
+            leak_free=cell.leak_free,
+            weights=cell.weights,
             test_rows=(count(whole[metric].n).text, count(whole[metric].n - free[metric].n).text),
             scores=_score_table(results, whole, free),
             runs=_run_table(results, runs, free_runs),
             strip=_strip(results, whole[metric], runs),
             parity=None if tested is None else draw_parity(tested),
             worst=None if tested is None else worst_materials(tested),
-            stages=[self._stage(stage) for stage in cell["chain"]] if done else [],
+            stages=[self._stage(cell.store, stage) for stage in cell.chain] if done else [],
             ledger=ledger,
             both=both,
-            missing=[f"predictions/{cell['key']}.parquet"] if lost else [],
+            missing=[f"predictions/{cell.key}.parquet"] if lost else [],
             rows=None if tested is None else pack_rows(tested),
         )
 
-    def _stage(self, key: str) -> StagePart:
-        if key not in self._stages:
-            self._stages[key] = read_stage(self.results.store, key)
-        return self._stages[key]
+    def _stage(self, store: Store, key: str) -> StagePart:
+        place = (store.folder, key)
+        if place not in self._stages:
+            self._stages[place] = read_stage(store, key)
+        return self._stages[place]
 
-    def _tested(self, key: str, runs: pd.Series[int]) -> pd.DataFrame | None:
+    def _tested(self, cell: BoardCell, runs: pd.Series[int]) -> pd.DataFrame | None:
         """The predictions of scored runs, where they are, with the formulas that ledgers give."""
-        if not self.results.store.has_predictions(key):
+        if not cell.store.has_predictions(cell.key):
             return None
-        tested = self.results.store.read_predictions(key)
+        tested = cell.store.read_predictions(cell.key)
         tested = tested[tested["run"].isin(runs)]
         pairs = zip(tested["part"], tested["id"], strict=True)
         return tested.assign(formula=[self._formulas.get(pair, "") for pair in pairs])
 
     @cached_property
-    def _ledgers(self) -> Mapping[str, pd.DataFrame]:
-        """The ledgers of all stages that have one."""
-        store = self.results.store
-        keys = dict.fromkeys(stage for cell in self.results.plan for stage in cell["chain"])
+    def _ledgers(self) -> Mapping[tuple[Path, str], pd.DataFrame]:
+        """The ledgers of all stages that have one, by folder and key."""
+        stages = {(c.store.folder, key): c.store for c in self.results.cells for key in c.chain}
         return {
-            key: store.read_ledger(key)
-            for key in keys
+            (folder, key): store.read_ledger(key)
+            for (folder, key), store in stages.items()
             if (store.stage_folder(key) / "ledger.parquet").is_file()
         }
 
@@ -154,30 +158,31 @@ class CellPages:
         return known
 
     def _use_of_rows(
-        self, cell: Mapping[str, Any], tested: pd.DataFrame | None
+        self, cell: BoardCell, tested: pd.DataFrame | None
     ) -> tuple[Table | None, dict[str, int]]:
         """What rows were used for, per run; and how many test rows had another role too."""
         import pandas as pd
 
-        used = {key: self._ledgers[key] for key in cell["chain"] if key in self._ledgers}
-        if tested is None or len(used) < len(cell["chain"]):
+        used = {key: self._ledgers.get((cell.store.folder, key)) for key in cell.chain}
+        ledgers = [ledger for ledger in used.values() if ledger is not None]
+        if tested is None or len(ledgers) < len(used):
             return None, {}
         runs = tested["run"].nunique()
         rows = [
             (
-                Entry(f"{self._stage(key).title}, {key[:6]}"),
+                Entry(f"{self._stage(cell.store, key).title}, {key[:6]}"),
                 Entry(str(line["part"])),
                 Entry(str(line["role"])),
                 count(line["size"] / runs),
             )
-            for key, ledger in used.items()
+            for key, ledger in zip(used, ledgers, strict=True)
             for line in ledger.groupby(["part", "role"], sort=False, as_index=False)
             .size()
             .to_dict("records")
         ]
         for part, n in tested.groupby("part", sort=False).size().items():
             rows.append((Entry("scoring"), Entry(str(part)), Entry("test"), count(n / runs)))
-        both = conflicts(pd.concat(used.values()), tested)["role"].value_counts()
+        both = conflicts(pd.concat(ledgers), tested)["role"].value_counts()
         columns = (
             Column("stage", "name"),
             Column("dataset", "name"),

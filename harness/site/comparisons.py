@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.site.results import PLACE, Configuration, Results
+from harness.site.results import Configuration, Results
 from harness.site.tables import p_value
 from harness.statistics import SIGNIFICANT, Gain, holm, paired_gain
 from harness.tables import Wording, number_text
@@ -72,8 +72,7 @@ class Comparisons:
             for name, score in results.entries[results.board.metrics[0], "all"].items()
             if score.runs
         }
-        places = dict.fromkeys(tuple(cell[column] for column in PLACE) for cell in results.plan)
-        self._places = tuple(places)
+        self._places = tuple(dict.fromkeys(cell.place for cell in results.cells))
 
     def pairs(self, metric: str) -> Iterator[Pair]:
         """Yields all pairs, compared by one metric."""
@@ -85,8 +84,9 @@ class Comparisons:
     def _rows(self, metric: str, one: Configuration, other: Configuration) -> tuple[Row, ...]:
         found = []
         for place in self._places:
-            names = [_cell(self.results, configuration, place) for configuration in (one, other)]
-            a, b = (self._runs.get(name) for name in names)
+            cells = [self.results.matrices[which].get(place) for which in (one, other)]
+            names = [cell.name for cell in cells if cell is not None]
+            a, b = (self._runs.get(cell.name) if cell else None for cell in cells)
             if a is None or b is None or not np.array_equal(a.rows, b.rows):
                 continue
             gain = paired_gain(
@@ -116,19 +116,12 @@ def _read_runs(results: Results, name: tuple[str, ...]) -> _Runs:
     )
 
 
-def _cell(
-    results: Results, configuration: Configuration, place: tuple[str, ...]
-) -> tuple[str, ...]:
-    named = dict(zip(results.model, configuration, strict=True))
-    return results.name_of(named | dict(zip(PLACE, place, strict=True)))
-
-
 def _text(results: Results, metric: str, name: tuple[str, ...]) -> str:
     entry = results.entries[metric, "all"].get(name)
     return number_text(entry, Wording(), results.board.settings["runs"])
 
 
-def _row(place: tuple[str, ...], texts: list[str], gain: Gain, p_holm: float) -> Row:
+def _row(place: tuple[str, str], texts: list[str], gain: Gain, p_holm: float) -> Row:
     (train_on, test_on), (a, b) = place, texts
     mean, low, high = (_finite(value) for value in (gain.mean, gain.low, gain.high))
     p, adjusted = (p_value(value).text for value in (gain.p, p_holm))

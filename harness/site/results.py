@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness.api import default_out, published_cells
+from harness.api import open_board, published_cells, results_folder
 from harness.benchmark import BENCHMARK_FILE
 from harness.errors import HarnessError, StoreError
 from harness.leaderboard import Leaderboard
 from harness.pivot import Entry, Layout, Pivot, pivot
-from harness.scores import SUBSETS
+from harness.scores import SUBMISSION, SUBSETS
 from harness.site.tables import Scale
 from harness.store import PLAN_FILE, Store
+from harness.submissions import SUBMISSIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,24 +32,52 @@ Configuration = tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
+class BoardCell:
+    """A cell of a leaderboard, and where its results lie.
+
+    Attributes:
+        name: what tells it apart, as `Leaderboard.identity`.
+        columns: what tables show of it, by the same columns.
+        page: name of its page.
+        store: its results folder.
+        key: of its scoring there.
+        chain: keys of its stages.
+        leak_free: whether its protocol promises that no test row has another role.
+        weights: name of the weights it starts from and what these have seen, if there are any.
+    """
+
+    name: tuple[str, ...]
+    columns: Mapping[str, str]
+    page: str
+    store: Store
+    key: str
+    chain: tuple[str, ...]
+    leak_free: bool
+    weights: tuple[str, str] | None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Where it stands in the matrix of its configuration: (train-on, test-on)."""
+        return self.columns["train_on"], self.columns["test_on"]
+
+
+@dataclass(frozen=True, eq=False)
 class Results:
     """One leaderboard, read.
 
     Attributes:
+        folder: where it lies.
         board: its tables.
-        store: its results folder.
         metrics: specs of those it scores, by name, in the order of the benchmark.
         published: published cells to show beside it, if there are any.
-        plan: its cells as `plan.json` has them, in the order of `board.cells`.
-        datasets: what `plan.json` says of each.
+        cells: all that tables show, in their order.
     """
 
+    folder: Path
     board: Leaderboard
-    store: Store
     metrics: Mapping[str, MetricSpec]
     published: pd.DataFrame | None
-    plan: Sequence[Mapping[str, Any]]
-    datasets: Mapping[str, Mapping[str, Any]]
+    cells: Sequence[BoardCell]
 
     @cached_property
     def model(self) -> tuple[str, ...]:
@@ -61,21 +90,25 @@ class Results:
         return tuple(
             column
             for column in self.model
-            if column == "transfer" or len({cell[column] for cell in self.plan}) > 1
+            if column == "transfer" or len({cell.columns[column] for cell in self.cells}) > 1
         )
 
     @cached_property
     def configurations(self) -> tuple[Configuration, ...]:
         """All of them, in table order."""
-        return tuple(dict.fromkeys(self.model_of(cell) for cell in self.plan))
+        return tuple(dict.fromkeys(self.model_of(cell) for cell in self.cells))
 
-    def model_of(self, cell: Mapping[str, Any]) -> Configuration:
+    def model_of(self, cell: BoardCell) -> Configuration:
         """Returns the configuration of a cell."""
-        return tuple(cell[column] for column in self.model)
+        return tuple(cell.columns[column] for column in self.model)
 
-    def name_of(self, cell: Mapping[str, Any]) -> tuple[str, ...]:
-        """Returns what tells a cell apart."""
-        return tuple(cell[column] for column in self.board.identity)
+    @cached_property
+    def matrices(self) -> Mapping[Configuration, Mapping[tuple[str, str], BoardCell]]:
+        """The cells of every configuration by their place, in table order."""
+        found: dict[Configuration, dict[tuple[str, str], BoardCell]] = {}
+        for cell in self.cells:
+            found.setdefault(self.model_of(cell), {})[cell.place] = cell
+        return found
 
     @cached_property
     def pivots(self) -> Mapping[tuple[str, str], Pivot]:
@@ -123,18 +156,44 @@ def read_results(source: str | Path, registry: Registry) -> Results:
     Raises:
         HarnessError: there is no such benchmark, it was not run, or a metric is not registered.
     """
-    alone = (Path(source) / PLAN_FILE).is_file() and not (Path(source) / BENCHMARK_FILE).is_file()
-    store = Store(Path(source) if alone else default_out(source))
-    plan = store.read_plan()
-    board = Leaderboard.read(store)
+    folder = results_folder(source)
+    board = open_board(folder)
+    alone = not Path(source).is_file() and not (folder / BENCHMARK_FILE).is_file()
     return Results(
+        folder,
         board,
-        store,
         {name: registry.metrics[name] for name in board.metrics},
         None if alone else published_cells(source),
-        [{**planned, **shown} for planned, shown in zip(plan["cells"], board.cells, strict=True)],
-        plan["datasets"],
+        tuple(_cells(board, folder)),
     )
+
+
+def _cells(board: Leaderboard, folder: Path) -> Iterator[BoardCell]:
+    """Finds the cells of a leaderboard in the results folders that it was read from.
+
+    Of a leaderboard of submissions, each has its own; cells that are shown as one are the first's.
+    """
+    merged = SUBMISSION in board.identity
+    names = [tuple(cell[column] for column in board.identity) for cell in board.cells]
+    parts = dict.fromkeys(cell[SUBMISSION] for cell in board.cells) if merged else {"": None}
+    stores = {part: Store(folder / SUBMISSIONS / part if part else folder) for part in parts}
+    planned = [(part, cell) for part in parts for cell in stores[part].read_plan()["cells"]]
+    seen = set()
+    for name, (part, cell) in zip(names, planned, strict=True):
+        own = dict(zip(board.identity, name, strict=True))
+        shown = own | dict(board.shown_as.get(name, {}))
+        if tuple(shown.values()) not in seen:
+            seen.add(tuple(shown.values()))
+            yield BoardCell(
+                name=name,
+                columns=shown,
+                page=f"{part}-{cell['key']}" if part else cell["key"],
+                store=stores[part],
+                key=cell["key"],
+                chain=tuple(cell["chain"]),
+                leak_free=cell["leak_free"],
+                weights=tuple(cell["weights"]) if cell.get("weights") else None,
+            )
 
 
 def find_sources(folder: Path = Path("leaderboards")) -> list[Path]:
@@ -143,7 +202,8 @@ def find_sources(folder: Path = Path("leaderboards")) -> list[Path]:
     Raises:
         HarnessError: there are none.
     """
-    found = sorted(path.parent for path in folder.glob(f"*/{PLAN_FILE}"))
+    plans = [path.parent for path in folder.glob(f"*/{PLAN_FILE}")]
+    found = sorted({*plans, *(path.parent for path in folder.glob(f"*/{SUBMISSIONS}"))})
     if not found:
         raise HarnessError(
             f"No results in {folder.resolve()}/*/. Run a benchmark first (`harness run "
@@ -163,7 +223,7 @@ def check_names(results: Sequence[Results]) -> None:
         other = known.setdefault(result.board.name.lower(), result)
         if other is not result:
             raise StoreError(
-                f"{other.store.folder} and {result.store.folder} are both called "
+                f"{other.folder} and {result.folder} are both called "
                 f"{result.board.name!r}: give one another `name` in its benchmark.toml, or write "
                 "two sites."
             )

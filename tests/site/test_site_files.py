@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
+from harness import api
 from harness.comparison import Side, compare
 from harness.errors import HarnessError, StoreError
 from harness.registry import Registry
@@ -205,7 +206,7 @@ def test_pairs_are_what_harness_compare_says(boards, site: Path) -> None:
             trained(results, "two-stage(source=Source, source_start=random)")
         )
         sides = [
-            Side.read(results.store, {"transfer": configurations[place][2]})
+            Side.read(Store(results.folder), {"transfer": configurations[place][2]})
             for place in (first, second)
         ]
         expected = compare(*sides, spec).cells
@@ -242,6 +243,31 @@ def test_a_board_that_was_cut_off_says_what_is_missing(site: Path) -> None:
     text = (site / "begun" / "index.html").read_text()
     assert re.search(r"\d+ cells have not been run yet", text)
     assert "not run" in text
+
+
+CARD = """
+name = "{name}"
+title = "A try"
+authors = ["{name}"]
+summary = "Nothing to say."
+licence = "CC0-1.0"
+"""
+
+
+def test_a_leaderboard_of_submissions_has_pages_too(boards, tmp_path: Path) -> None:
+    packed = []
+    for name in ("ada", "bob"):
+        card = tmp_path / f"{name}.toml"
+        card.write_text(CARD.format(name=name))
+        packed.append(tmp_path / f"packed-{name}")
+        api.pack_submission(boards.folder / "single", card, packed[-1])
+    api.merge_submissions(packed, tmp_path / "people", Registry(boards.plugins))
+    write_site([tmp_path / "people"], tmp_path / "site", boards.plugins)
+    cells = Store(boards.folder / "single").read_plan()["cells"]
+    shown = sorted((tmp_path / "site" / "people" / "cells").glob("*.html"))
+    assert [path.stem for path in shown] == sorted(f"ada-{cell['key']}" for cell in cells)
+    assert "ada = bob" in (tmp_path / "site" / "people" / "index.html").read_text()
+    assert 'id="parity"' in shown[0].read_text()
 
 
 def test_published_cells_stand_in_three_views(tmp_path: Path) -> None:

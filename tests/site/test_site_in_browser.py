@@ -109,9 +109,9 @@ def test_another_metric_takes_the_place_of_every_score(visit, site: Path, boards
     v.page.get_by_role("combobox", name="Metric", exact=True).select_option("spearman")
     v.page.get_by_role("combobox", name="Test rows", exact=True).select_option("overlap-free")
     assert "Spearman" in v.page.locator("[data-metric-title]").inner_text()
-    for cell in results.plan:
-        score = results.entries["spearman", "overlap-free"][results.name_of(cell)]
-        for place in v.page.locator(f'[data-key="{cell["key"]}"]').all():
+    for cell in results.cells:
+        score = results.entries["spearman", "overlap-free"][cell.name]
+        for place in v.page.locator(f'[data-key="{cell.page}"]').all():
             text = place.inner_text()
             if score.state == "scored":
                 assert text.startswith(f"{score.mean:.2f} ({score.std:.2f})")
