@@ -221,15 +221,19 @@ def holm(p_values: ArrayLike) -> Floats:
 
     Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of
     Statistics 6, 65–70, 1979. A test that could not be made (NaN) stays NaN, and the family is
-    that much smaller.
+    that much smaller. Written out here: statsmodels' has Python collect its garbage at every call,
+    which took two thirds of the time that a table takes.
     """
     p = _one_per_run(p_values)
+    made = ~np.isnan(p)
     adjusted = np.full(len(p), math.nan)
-    made = np.flatnonzero(~np.isnan(p))
-    order = made[np.argsort(p[made], kind="stable")]
-    # the smallest times their number, the next times one less, …; none below the one before it
-    steps = p[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    known = p[made]
+    order = np.argsort(known, kind="stable")
+    # the smallest counts n times, the next n − 1 times, …; none is below one before it, or above 1
+    steps = np.maximum.accumulate(known[order] * np.arange(len(known), 0, -1))
+    stepped = np.empty(len(known))
+    stepped[order] = np.minimum(steps, 1.0)
+    adjusted[made] = stepped
     return adjusted
 
 

@@ -136,8 +136,8 @@ def _loss_legend(figure: Figure, board: Leaderboard, losses: str) -> None:
 def draw_parity(store: Store, board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
     """Draws predicted against true κ, a panel per cell, every test row of every run.
 
-    Lines: equality, and a factor of two either way. A row whose prediction is not a positive
-    number is drawn at the lower edge, and counted.
+    Lines: equality, and a factor of two either way. A row whose prediction is no number, or out of
+    the range of targets, is a cross at the edge, and counted.
     """
     table = pivot(board, metrics, layout)
     keys = {
@@ -194,7 +194,7 @@ def _draw_rows(axes: Axes, rows: Any, limits: tuple[float, float]) -> None:
     look: dict[str, Any] = {"markersize": 3, "alpha": 0.4, "rasterized": len(truth) > VECTOR_ROWS}
     axes.plot(truth[~outside], shown[~outside], "o", color=COLOURS[0], markeredgewidth=0, **look)
     if outside.any():
-        edge = {"color": COLOURS[5], "clip_on": False, "markeredgewidth": 0.8}
+        edge: dict[str, Any] = {"color": COLOURS[5], "clip_on": False, "markeredgewidth": 0.8}
         axes.plot(truth[outside], shown[outside], "x", **edge, **look)
         text = f"{outside.sum()} outside"
         axes.text(
