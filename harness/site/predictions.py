@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 WORST = 15
 """Materials shown as predicted worst."""
 
-REACH = 10.0
+REACH = 30.0
 """Factor beyond the range of the targets at which a parity plot ends; the rest lies on its edge."""
 
 DENSE = 1000
