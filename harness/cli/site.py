@@ -16,7 +16,7 @@ def site(
     benchmarks: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[BENCHMARK]...",
+            metavar="BENCHMARK",
             help="Benchmarks that were run, or folders with results; all in leaderboards/ unless "
             "given.",
             show_default=False,
