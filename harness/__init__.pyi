@@ -29,6 +29,7 @@ from .contracts import SearchSpace as SearchSpace
 from .contracts import Settings as Settings
 from .contracts import Split as Split
 from .contracts import Stage as Stage
+from .contracts import StudyRequest as StudyRequest
 from .contracts import Target as Target
 from .contracts import TransferSpec as TransferSpec
 from .contracts import Uncertain as Uncertain
@@ -68,6 +69,7 @@ from .registry import Registry as Registry
 from .seeds import derive_seed as derive_seed
 from .site.build import write_site as write_site
 from .stack import Stacked as Stacked
+from .stack import StackedDropout as StackedDropout
 from .stack import StackedEmbedding as StackedEmbedding
 from .stack import StackedLinear as StackedLinear
 from .stack import ragged_linear as ragged_linear

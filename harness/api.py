@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +20,11 @@ from harness.locations import Locations, shipped
 from harness.markdown import render_markdown
 from harness.merging import merge
 from harness.pivot import Layout, Pivot, pivot
-from harness.plan import Plan, Scoring
+from harness.plan import Plan, Scoring, optional
 from harness.planner import plan
 from harness.published import read_published
 from harness.registry import Registry
+from harness.scores import DEFAULT
 from harness.store import PLAN_FILE, Store
 from harness.submissions import (
     SUBMISSIONS,
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
     from harness.comparison import Comparison
     from harness.dataset import Dataset
+    from harness.tuning import Tuner, TuningProgress
     from harness.verification import Verification
 
 Source = str | Path | Benchmark
@@ -122,8 +126,11 @@ def run(
     plugins: Sequence[Path | str] = (),
     observers: Sequence[object] = (),
     jobs: int = 1,
+    tell: Callable[[TuningProgress], None] = lambda progress: None,
 ) -> Leaderboard:
     """Trains and scores whatever of a benchmark is not on disk yet, and writes its tables.
+
+    A benchmark that says how to tune is searched first; see `tune`.
 
     Args:
         source: path or name of the benchmark, or a `Benchmark` made in Python.
@@ -138,6 +145,7 @@ def run(
         observers: objects with observer hooks (`@hookimpl`); they hear of this process's stages.
         jobs: processes that share the work, stage by stage. More than one needs the usual
             `if __name__ == "__main__"` in a script.
+        tell: hears of the progress of a search.
 
     Returns:
         The leaderboard; `.runs` and `.summary()` are pandas frames.
@@ -156,9 +164,13 @@ def run(
         "data_dir": _path(data_dir),
         "weights_dir": _path(weights_dir),
         "limit": limit,
-        "strict_data": strict_data,
     }
     files = tuple(Path(plugin) for plugin in plugins)
+    asked = _load(source, overrides)
+    if asked.tuning is not None and not asked.chosen:
+        source = _tuned(source, folder, files, observers, jobs, options, tell)
+        options["overrides"] = ()
+    options["strict_data"] = strict_data
     registry = Registry(files)
     for observer in observers:
         registry.add_observer(observer)
@@ -170,6 +182,150 @@ def run(
         with workers(further, partial(_join, source, store.folder, files, options)):
             execute(planned, store, registry)
     return write_tables(store, registry, published)
+
+
+def tune(
+    source: Source,
+    *,
+    out: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    data_dir: Path | str | None = None,
+    weights_dir: Path | str | None = None,
+    limit: int | None = None,
+    plugins: Sequence[Path | str] = (),
+    observers: Sequence[object] = (),
+    jobs: int = 1,
+    trials: int | None = None,
+    timeout: float | None = None,
+    join: bool = False,
+    tell: Callable[[TuningProgress], None] = lambda progress: None,
+) -> Benchmark | None:
+    """Searches for the settings of every configuration of a benchmark; trains no cell of it.
+
+    What is in its studies already is not done again. Several processes may search at once, in this
+    call (`jobs`) and in others on the same results folder.
+
+    Args:
+        source: path or name of the benchmark, or a `Benchmark` made in Python.
+        out: results folder; beside the benchmark file unless given.
+        overrides: `key=value` changes to the file.
+        data_dir: folder with datasets, looked in first.
+        weights_dir: folder with published weights, looked in first.
+        limit: keep at most that many rows of each dataset; see `run`.
+        plugins: Python files to load as plugins besides the installed ones.
+        observers: objects with observer hooks; they hear of stages that trials go on from.
+        jobs: processes that search.
+        trials: in place of the benchmark's.
+        timeout: seconds after which no trial is begun.
+        join: only help with a search that is there already; nothing is written.
+        tell: hears of progress.
+
+    Returns:
+        The benchmark with what was chosen, which is also in `best.toml` of the results folder;
+        `trials.csv` beside it lists all trials. None for one that has joined.
+
+    Raises:
+        HarnessError: see its subclasses; finished trials stay in the study.
+    """
+    folder = _path(out) or default_out(source)
+    folder = folder / f"limit-{limit}" if limit else folder
+    if join and not (folder / "tuning").is_dir():
+        raise BenchmarkError(
+            f"There is no search to join in {folder}: begin one with `harness tune`."
+        )
+    store = Store.create(folder)
+    more = () if trials is None else (f"tuning.trials={trials}",)
+    options: dict[str, Any] = {
+        "overrides": (*overrides, *more),
+        "data_dir": _path(data_dir),
+        "weights_dir": _path(weights_dir),
+        "limit": limit,
+    }
+    files = tuple(Path(plugin) for plugin in plugins)
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    registry = Registry(files)
+    for observer in observers:
+        registry.add_observer(observer)
+    tuner = _tuner(source, store, registry, options, tell)
+    work = partial(_join_search, source, store.folder, files, options, deadline)
+    with blaming(registry), workers(jobs - 1, work):
+        tuner.search(deadline)
+    if join:
+        return None
+    with blaming(registry):
+        return write_choices(tuner, store)
+
+
+def _tuned(
+    source: Source,
+    folder: Path,
+    plugins: Sequence[Path],
+    observers: Sequence[object],
+    jobs: int,
+    options: Mapping[str, Any],
+    tell: Callable[[TuningProgress], None],
+) -> Benchmark:
+    """Returns a benchmark with what a search has chosen."""
+    found = tune(
+        source, out=folder, plugins=plugins, observers=observers, jobs=jobs, tell=tell, **options
+    )
+    assert found is not None
+    return found
+
+
+def _tuner(
+    source: Source,
+    store: Store,
+    registry: Registry,
+    options: Mapping[str, Any],
+    tell: Callable[[TuningProgress], None],
+) -> Tuner:
+    from harness.tuning import Tuner
+
+    planned = prepare(source, registry=registry, **options)
+    if planned.benchmark.tuning is None:
+        raise BenchmarkError(
+            f"The benchmark {planned.benchmark.name!r} does not say how to tune: add a table "
+            "[tuning], as with trials = 60; or, for once, --set tuning.trials=60."
+        )
+    with blaming(registry):
+        return Tuner(planned, store, registry, tell)
+
+
+def _join_search(
+    source: Source,
+    folder: Path,
+    plugins: Sequence[Path],
+    options: Mapping[str, Any],
+    deadline: float,
+    observers: Sequence[object],
+) -> None:
+    """Joins, in a process of its own, a search that another one has begun."""
+    registry = Registry(plugins)
+    for observer in observers:
+        registry.add_observer(observer)
+    tuner = _tuner(source, Store.create(folder), registry, options, lambda progress: None)
+    with blaming(registry):
+        tuner.search(deadline)
+
+
+def write_choices(tuner: Tuner, store: Store) -> Benchmark:
+    """Writes `best.toml` and `trials.csv`; returns the benchmark with what was chosen."""
+    import pandas as pd
+    import tomli_w
+
+    from harness.search import trial_rows
+
+    rows = pd.DataFrame([row for search in tuner.searches for row in trial_rows(search)])
+    store.write_text("trials.csv", rows.to_csv(index=False, float_format="%.6g"))
+    benchmark = tuner.benchmark.model_copy(update={"chosen": tuner.choose()})
+    written = benchmark.model_dump(mode="json", exclude_none=True, exclude={"tuning"})
+    store.write_text(
+        "best.toml",
+        "# Written by `harness tune`: the benchmark with the settings that were chosen, run by "
+        "run.\n# `harness run` on this file trains and scores them.\n\n" + tomli_w.dumps(written),
+    )
+    return benchmark
 
 
 def _join(
@@ -195,7 +351,7 @@ def describe(planned: Plan) -> dict[str, Any]:
     datasets = {
         data.name: data
         for scoring in planned.scorings
-        for stage in scoring.stage.chain
+        for stage in scoring.chain
         for data in (*stage.datasets, scoring.dataset)
     }
     return {
@@ -219,16 +375,24 @@ def describe(planned: Plan) -> dict[str, Any]:
                 **vars(scoring.cell),
                 "leak_free": scoring.protocol.rules.leak_free,
                 "weights": _weights_of(scoring),
-                "chain": [stage.key for stage in scoring.stage.chain],
+                "chain": [stage.key for stage in scoring.chain],
+                **optional(sources=_sources_of(scoring)),
             }
             for scoring in planned.scorings
         ],
     }
 
 
+def _sources_of(scoring: Scoring) -> list[list[tuple[str, int]]]:
+    """Per run, (stage, member) of what predicts; none where it is the last stage, run by run."""
+    if scoring.cell.tuning == DEFAULT:
+        return []
+    return [[(own.stage.key, own.index) for own in members] for members in scoring.sources]
+
+
 def _weights_of(scoring: Scoring) -> tuple[str, str] | None:
     """Name of the pretrained weights that a chain starts from, and of what they have seen."""
-    first = scoring.stage.chain[0].weights
+    first = scoring.sources[0][0].line[0].stage.weights
     return (first.name, first.seen) if first else None
 
 
@@ -535,13 +699,16 @@ def verify(
 
 
 def _results_alone(source: Source) -> Path | None:
-    """Returns the folder that a source names where it holds results and no benchmark file."""
-    folder = None if isinstance(source, Benchmark) else Path(source)
-    if folder is None or (folder / BENCHMARK_FILE).is_file():
+    """Returns the folder that a source names where it holds results and no benchmark file.
+
+    Like a benchmark, it may be named as it lies below `leaderboards`.
+    """
+    if isinstance(source, Benchmark):
         return None
-    if not (folder / PLAN_FILE).is_file() and not _holds_submissions(folder):
-        folder = Path("leaderboards") / folder  # named, as benchmarks are
-    return folder if (folder / PLAN_FILE).is_file() or _holds_submissions(folder) else None
+    folders = (Path(source), Path("leaderboards") / source)
+    if any((folder / BENCHMARK_FILE).is_file() for folder in folders):
+        return None
+    return next((f for f in folders if (f / PLAN_FILE).is_file() or _holds_submissions(f)), None)
 
 
 def _path(path: Path | str | None) -> Path | None:

@@ -244,7 +244,7 @@ def _list_weights(plan: Plan) -> pd.DataFrame:
             "seen": stage.weights.seen or NOT_DECLARED,
         }
         for scoring in plan.scorings
-        for stage in scoring.stage.chain
+        for stage in scoring.chain
         if stage.weights is not None
     ]
     columns = ["backbone", "transfer", "train_on", "weights", "seen"]

@@ -9,54 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
+from harness.choice import Choice, Choices, OneChoice
 from harness.contracts import Settings
 from harness.errors import BenchmarkError, did_you_mean
 from harness.locations import shipped
 from harness.training_settings import TrainingSettings
-
-
-class Choice(BaseModel):
-    """A thing that comes from a plugin, by name, with its settings (checked by the plugin's model).
-
-    In the file: `"megnet"`, or `{ name = "mlp", hidden = [64, 64] }`.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings given beside the name."""
-        return dict(self.model_extra or {})
-
-    @property
-    def label(self) -> str:
-        """Name and settings on one line, as `two-stage(source=AFLOW)`."""
-        shown = ", ".join(f"{key}={_plain(value)}" for key, value in self.settings.items())
-        return f"{self.name}({shown})" if shown else self.name
-
-
-def _plain(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _as_choice(value: Any) -> Any:
-    if isinstance(value, str):
-        return {"name": value}
-    if isinstance(value, Mapping | Choice):
-        return value
-    raise ValueError('expected a name, or a table as { name = "mlp", hidden = [64] }')
-
-
-def _as_choices(value: Any) -> Any:
-    if isinstance(value, str | Mapping):
-        value = [value]
-    if isinstance(value, list | tuple):
-        return [_as_choice(item) for item in value]
-    raise ValueError("expected a name or a list of names")
+from harness.tuning_settings import Chosen, Tuning
 
 
 def _as_names(value: Any) -> Any:
@@ -65,15 +25,14 @@ def _as_names(value: Any) -> Any:
     raise ValueError("expected a list of names")
 
 
-Choices = Annotated[tuple[Choice, ...], BeforeValidator(_as_choices), Field(min_length=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
 
 
 class Baseline(Settings):
     """A closed-form head on a backbone that is not trained: what every model must beat."""
 
-    backbone: Annotated[Choice, BeforeValidator(_as_choice)] = Choice(name="composition")
-    head: Annotated[Choice, BeforeValidator(_as_choice)]
+    backbone: OneChoice = Choice(name="composition")
+    head: OneChoice
 
 
 DEFAULT_BASELINES = (
@@ -100,6 +59,8 @@ class Benchmark(Settings):
         metrics: the first is the one shown by default.
         training: settings of every stage.
         training_on: settings that differ for stages that fit the named dataset.
+        tuning: how to search for better settings; nothing is tuned where it is absent.
+        chosen: settings that a search has found, run by run, as in the `best.toml` that it leaves.
         device: `auto`, `cpu` or `cuda`.
         published: a CSV of published cells to show beside ours (see `leaderboard.read_published`),
             relative to the benchmark file.
@@ -120,6 +81,8 @@ class Benchmark(Settings):
     metrics: Names = DEFAULT_METRICS
     training: TrainingSettings = TrainingSettings()
     training_on: Mapping[str, Mapping[str, Any]] = {}
+    tuning: Tuning | None = None
+    chosen: tuple[Chosen, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     published: str | None = None
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.benchmark import Choice, check_settings
+from harness.benchmark import Benchmark, check_settings
 from harness.blame import Breach, call
+from harness.choice import Choice
 from harness.contracts import Backbone, Layers, ProtocolRules, Stage, Target, TransferSpec
 from harness.errors import BenchmarkError, HarnessError, PluginError
 from harness.plan import Model, Rules, optional
 from harness.scores import BASELINE
 from harness.trainable import find_trainable
+from harness.tuning_settings import Setting
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,15 +38,41 @@ class Configuration:
 
     Attributes:
         model: backbone and head.
-        transfer: label of the strategy.
+        strategy: how the model is carried over; none for a baseline.
         target: the dataset that the last stage fits.
         stages: first to last, never none.
+        training: settings of the last stage that a search has found; they go over all others.
     """
 
     model: Model
-    transfer: str
+    strategy: Strategy | None
     target: str
     stages: tuple[Stage, ...]
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def transfer(self) -> str:
+        """Label of the strategy."""
+        return self.strategy.choice.label if self.strategy else BASELINE
+
+
+def reconfigure(one: Configuration, setting: Setting, registry: Registry) -> Configuration:
+    """Returns a configuration with other settings, which go over its own.
+
+    Raises:
+        HarnessError: a setting is unknown or has a wrong value, or cannot be carried out.
+    """
+    assert one.strategy is not None
+    model = one.model
+    if setting.backbone or setting.head:
+        model = resolve_model(
+            model.backbone_choice.with_settings(setting.backbone),
+            model.head_choice.with_settings(setting.head),
+            registry,
+        )
+    strategy = resolve_strategy(one.strategy.choice.with_settings(setting.transfer), registry)
+    stages = _ask_for_stages(strategy, Target(one.target, layers_of(model)))
+    return Configuration(model, strategy, one.target, stages, setting.training)
 
 
 def resolve_strategy(choice: Choice, registry: Registry) -> Strategy:
@@ -92,11 +120,37 @@ def resolve_model(backbone: Choice, head: Choice, registry: Registry) -> Model:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a benchmark names, resolved."""
+
+    models: tuple[Model, ...]
+    strategies: tuple[Strategy, ...]
+    protocols: tuple[Rules, ...]
+    baselines: tuple[Model, ...]
+
+
+def resolve(benchmark: Benchmark, registry: Registry) -> Parts:
+    """Looks up everything that a benchmark names besides datasets and metrics."""
+    return Parts(
+        strategies=tuple(resolve_strategy(choice, registry) for choice in benchmark.transfers),
+        protocols=tuple(resolve_protocol(choice, registry) for choice in benchmark.protocols),
+        models=tuple(
+            resolve_model(backbone, head, registry)
+            for backbone in benchmark.backbones
+            for head in benchmark.heads
+        ),
+        baselines=tuple(
+            resolve_model(own.backbone, own.head, registry) for own in benchmark.baselines
+        ),
+    )
+
+
 def configure_baselines(models: Sequence[Model], targets: Sequence[str]) -> Iterator[Configuration]:
     """Yields the baselines: models that train no backbone, on every target."""
     for model in models:
         for target in targets:
-            yield Configuration(model, BASELINE, target, (Stage(target, "random"),))
+            yield Configuration(model, None, target, (Stage(target, "random"),))
 
 
 def configure(
@@ -131,7 +185,7 @@ def configure(
                     name = f"{model.backbone_choice.label} and {model.head_choice.label}"
                     left_out.append((f"{label} with {name}", target))
                 else:
-                    found.append(Configuration(model, label, target, stages))
+                    found.append(Configuration(model, strategy, target, stages))
             misfits.setdefault(label, []).extend(problems[:1])
     for problems in misfits.values():
         if len(problems) == len(models):

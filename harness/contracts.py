@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from harness.crystal import Crystal
     from harness.locations import Locations
+    from harness.tuning_settings import Tuning
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
@@ -50,6 +51,28 @@ class SearchSpace:
 
     distributions: Callable[[], Mapping[str, BaseDistribution]]
     settle: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """What is to be searched for.
+
+    Attributes:
+        name: of the study; says which configuration and run, and ends with the digest of all that
+            a trial depends on.
+        direction: `minimize` or `maximize`.
+        seed: for the sampler.
+        epochs: most that a trial can report, for pruners that want to know.
+        tuning: as the benchmark has it.
+        folder: where files of the search may lie.
+    """
+
+    name: str
+    direction: Literal["minimize", "maximize"]
+    seed: int
+    epochs: int
+    tuning: Tuning
+    folder: Path
 
 
 # --- datasets ---------------------------------------------------------------------------------

@@ -11,26 +11,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.blame import Breach, call, using
-from harness.contracts import FitRows, Predictor, Uncertain
-from harness.encodings import identity, load_encodings
+from harness.checkpoint import CheckpointFile
+from harness.contracts import KAPPA_FLOOR, FitRows, Predictor, Uncertain
 from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
-from harness.ledger import stage_ledger, test_rows
+from harness.ledger import stage_ledger, test_rows, tuning_ledger
 from harness.manifest import environment, peak_memory_mb, threads_wanted, use_threads
-from harness.modules import build_backbone, build_head
+from harness.plan import facts_of_run, one_or_all
 from harness.prediction import embed, predict, resolve_device
 from harness.progress import EpochReport, FitResult
 from harness.scores import SUBSETS, score_run, score_stored
-from harness.training import Alongside, StackData, TaskData, fit
+from harness.workshop import Workshop, tensors_of
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
-    from harness.contracts import Floats, Pool
+    from harness.contracts import Floats, Indices
     from harness.dataset import Dataset
-    from harness.plan import MemberRows, Model, Plan, Scoring, StageNode
+    from harness.plan import MemberOf, Plan, Scoring, StageNode
     from harness.registry import Registry
     from harness.store import Store
+
+Predicted = tuple["Floats", "Floats | None"]
+"""κ in W/(m·K) of one member's rows, and the std of log10 κ where the head gives it."""
 
 CHECKPOINT_SECONDS = 30.0
 """Shortest time between two checkpoints of a stage: what a kill costs at most, and an epoch."""
@@ -44,17 +46,16 @@ def execute(plan: Plan, store: Store, registry: Registry) -> None:
     Raises:
         HarnessError: weights that fail their verification, no write permission, ….
     """
-    _Engine(plan, store, registry).execute()
+    Engine(plan, store, registry).execute()
 
 
 def pending_stages(plan: Plan, store: Store) -> list[StageNode]:
     """Returns the stages with an unscored cell, and those that they start from, in order."""
     scored = store.scored()
-    runs = set(range(1, plan.benchmark.runs + 1))
     needed: set[str] = set()
     for scoring in plan.scorings:
-        if not runs <= scored.get(scoring.key, set()):
-            needed |= {stage.key for stage in scoring.stage.chain}
+        if not set(scoring.runs) <= scored.get(scoring.key, set()):
+            needed |= {stage.key for stage in scoring.chain}
     return [stage for stage in plan.stages if stage.key in needed]
 
 
@@ -71,22 +72,40 @@ def complete_metrics(plan: Plan, store: Store, registry: Registry) -> None:
         store.replace_results(mended)
 
 
-class _Engine:
+class Engine:
+    """Carries out stages and scorings of one plan, one after another.
+
+    Args:
+        plan: what is to be done.
+        store: where artefacts and results go.
+        registry: for metrics and observers.
+    """
+
     def __init__(self, plan: Plan, store: Store, registry: Registry) -> None:
         self.plan = plan
         self.store = store
         self.registry = registry
-        self.device = resolve_device(plan.benchmark.device)
         use_threads(threads_wanted())
+        device = resolve_device(plan.benchmark.device)
+        self.workshop = Workshop(plan.locations, store, registry, device)
         self.metrics = {name: registry.metrics[name] for name in plan.benchmark.metrics}
-        self._pools: dict[tuple[str, str], Pool] = {}
         self._work_done = 0
         self._work_total = 0
 
     def execute(self) -> None:
-        pending = pending_stages(self.plan, self.store)
+        """Runs what is not on disk yet; takes stages that no other process has."""
+        self.train(pending_stages(self.plan, self.store))
+        for scoring in self.plan.scorings:
+            if len(scoring.stages) > 1:
+                with self.store.try_stage(scoring.key) as mine:
+                    if mine:
+                        self._score(scoring)
+
+    def train(self, stages: Sequence[StageNode]) -> None:
+        """Trains stages, each after those it goes on from, and scores what then can be."""
+        pending = list(stages)
         total = len(pending)
-        self._work_total = sum(node.work for node in pending)
+        self._work_done, self._work_total = 0, sum(node.work for node in pending)
         while pending:
             node = self._take_one(pending, total)
             if node is None:
@@ -104,7 +123,9 @@ class _Engine:
                 if mine:
                     if not self.store.has_stage(node.key):
                         self._train(node, done, total)
-                    self._score(node)
+                    for scoring in self.plan.scorings:
+                        if scoring.stages == (node,):
+                            self._score(scoring)
                     return node
         return None
 
@@ -114,20 +135,20 @@ class _Engine:
         started = time.perf_counter()
         self._tell(
             "stage_started",
-            StageStarted(node.key, node.title, len(node.members), _epochs(node), done, total),
+            StageStarted(node.key, node.title, len(node.members), node.epochs, done, total),
         )
-        model = self._modules(node)
-        transferred = self._start_weights(node, model)
+        model = self.workshop.modules(node)
+        transferred = self.workshop.start_weights(node, model)
         result = None if node.closed_form else self._fit(node, model)
         seconds = time.perf_counter() - started
         if result is not None:
             seconds = result.seconds  # of earlier sessions too, where the fit was resumed
         record = self._record(node, result, transferred, seconds)
-        self.store.write_stage(node.key, _tensors(model), record, stage_ledger(node))
+        self.store.write_stage(node.key, tensors_of(model), record, stage_ledger(node))
         self._tell("stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total))
 
     def _fit(self, node: StageNode, model: nn.ModuleDict) -> FitResult:
-        epochs = node.training.epochs
+        epochs = node.epochs
 
         def tell(epoch: EpochReport) -> None:
             event = EpochFinished(
@@ -142,88 +163,9 @@ class _Engine:
             )
             self._tell("epoch_finished", event)
 
-        return fit(
-            model["backbone"],
-            model["head"],
-            self._stack_data(node),
-            node.training,
-            freeze=node.freeze,
-            groups=node.groups,
-            alongside=self._alongside(node, model),
-            selection=self.registry.metrics[node.protocol.rules.selection],
-            device=self.device,
-            checkpoint=self.store.checkpoint_path(node.key),
-            checkpoint_seconds=CHECKPOINT_SECONDS,
-            identity=node.key,
-            on_epoch=tell,
-        )
-
-    def _modules(self, node: StageNode) -> nn.ModuleDict:
-        """Makes the stacked backbone and, unless it is fitted in closed form, the heads."""
-        import torch
-        from torch import nn
-
-        generators = [torch.Generator().manual_seed(m.init_seed) for m in node.members]
-        parts = {"backbone": build_backbone(node.model, generators)}
-        if node.model.head.make is not None:
-            heads = [build_head(node.model, generators) for _ in node.datasets]
-            parts["head"] = heads[0]
-            if node.alongside:
-                parts["alongside"] = nn.ModuleList(heads[1:])
-        return nn.ModuleDict(parts).to(self.device)
-
-    def _start_weights(self, node: StageNode, model: nn.ModuleDict) -> Mapping[str, Any]:
-        """Puts the starting weights in place; returns what the record says of them."""
-        if node.parent is not None:
-            tensors, _ = self.store.read_stage(node.parent.key)
-            for part in ("backbone", "head"):  # heads of other datasets do not go on
-                own = {k: t for k, t in tensors.items() if k.startswith(f"{part}.")}
-                model[part].load_state_dict({k.removeprefix(f"{part}."): own[k] for k in own})
-            return {"tensors": sum(not key.startswith("alongside.") for key in tensors)}
-        if node.weights is not None:
-            function = node.model.backbone.load_pretrained
-            action = f"loading the weights {node.weights.name!r}"
-            record: Mapping[str, Any] = call(
-                function, model["backbone"], node.weights, action=action, returns=Mapping
-            )
-            return record
-        return {"tensors": 0}
-
-    def _stack_data(self, node: StageNode) -> StackData:
-        return StackData(
-            **self._task(node.dataset, node.model, node.members),
-            validation=[member.validation for member in node.members],
-        )
-
-    def _alongside(self, node: StageNode, model: nn.ModuleDict) -> list[Alongside]:
-        heads = model["alongside"].children() if node.alongside else iter(())
-        tasks = []
-        for head, other in zip(heads, node.alongside, strict=True):
-            data = TaskData(**self._task(other.dataset, node.model, other.members))
-            tasks.append(Alongside(head, data, other.weight))
-        return tasks
-
-    def _task(
-        self, dataset: Dataset, model: Model, members: Sequence[MemberRows]
-    ) -> dict[str, Any]:
-        """What `TaskData` wants to know of a dataset."""
-        return {
-            "pool": self._pool(dataset, model),
-            "train": [member.train for member in members],
-            "labels": np.stack([member.labels for member in members]),
-            "scalers": [member.scaler for member in members],
-            "seeds": [member.shuffle_seed for member in members],
-        }
-
-    def _pool(self, dataset: Dataset, model: Model) -> Pool:
-        key = (dataset.digest, f"{identity(model.backbone)} {model.backbone_code}")
-        if key not in self._pools:
-            # Encodings of other code, of this plugin or of another that also says `v1`, lie apart.
-            folder = self.plan.locations.cache / "encodings" / model.backbone_code
-            encodings = load_encodings(model.backbone, dataset.crystals, folder)
-            with using(model.backbone.pool, f"packing the crystals of {dataset.name!r}"):
-                self._pools[key] = model.backbone.pool(encodings, self.device)
-        return self._pools[key]
+        fit = self.workshop.stack_fit(node, model)
+        path = self.store.checkpoint_path(node.key)
+        return fit.run(CheckpointFile(path, fit.digest(node.key), CHECKPOINT_SECONDS), tell)
 
     def _record(
         self,
@@ -241,82 +183,112 @@ class _Engine:
             "member_epochs": result.member_epochs if result else 0,
             "seconds": seconds,
             "peak_memory_mb": peak_memory_mb(),
-            "environment": environment(self.device),
+            "environment": environment(self.workshop.device),
         }
 
     # --- scoring ------------------------------------------------------------------------------
 
-    def _score(self, node: StageNode) -> None:
-        scored = self.store.scored()
-        runs = {member.run for member in node.members}
-        todo = [
-            scoring
-            for scoring in self.plan.scorings
-            if scoring.stage is node and not runs <= scored.get(scoring.key, set())
-        ]
-        if not todo:
+    def _score(self, scoring: Scoring) -> None:
+        """Scores a cell whose stages are there, unless it is scored already."""
+        if set(scoring.runs) <= self.store.scored().get(scoring.key, set()):
             return
-        model = self._modules(node)
-        tensors, record = self.store.read_stage(node.key)
-        model.load_state_dict(tensors)
-        for scoring in todo:
-            predictions, spreads = self._predict(node, model, scoring)
-            rows = test_rows(scoring).assign(prediction=np.concatenate(predictions))
-            if spreads:
-                rows["std_log"] = np.concatenate(spreads)
-            self.store.write_predictions(scoring.key, rows)
-            self.store.append_results(self._result_lines(scoring, predictions, record))
-            self._tell("cell_finished", CellFinished(**vars(scoring.cell), runs=len(runs)))
+        by_stage = {node.key: self._predict(node, scoring) for node in scoring.stages}
+        predictions, spreads = [], []
+        for sources in scoring.sources:
+            own = [by_stage[source.stage.key][source.index] for source in sources]
+            predictions.append(average([kappa for kappa, _ in own]))
+            spreads += [own[0][1]] if len(own) == 1 and own[0][1] is not None else []
+        rows = test_rows(scoring).assign(prediction=np.concatenate(predictions))
+        if spreads:
+            rows["std_log"] = np.concatenate(spreads)
+        self.store.write_predictions(scoring.key, rows)
+        if scoring.tuning:
+            self.store.write_tuning_ledger(scoring.key, tuning_ledger(scoring))
+        self.store.append_results(self._result_lines(scoring, predictions))
+        cell = CellFinished(**vars(scoring.cell), runs=len(scoring.runs))
+        self._tell("cell_finished", cell)
 
-    def _predict(
-        self, node: StageNode, model: nn.ModuleDict, scoring: Scoring
-    ) -> tuple[list[Floats], list[Floats]]:
-        """Returns κ (W/(m·K)) of every run's test rows, and std of log10 κ if the head gives it."""
-        pool = self._pool(scoring.dataset, node.model)
+    def _predict(self, node: StageNode, scoring: Scoring) -> dict[int, Predicted]:
+        """Returns what members predict for the test rows of their run, by position in a stage."""
+        wanted = {
+            source.index: rows
+            for sources, rows in zip(scoring.sources, scoring.rows, strict=True)
+            for source in sources
+            if source.stage is node
+        }
+        none = np.array([], dtype=np.int64)
+        asked = [wanted.get(index, none) for index in range(len(node.members))]
+        model = self.workshop.modules(node)
+        tensors, _ = self.store.read_stage(node.key)
+        model.load_state_dict(tensors)
+        found = self._predict_rows(node, model, scoring.dataset, asked)
+        return {index: found[index] for index in wanted}
+
+    def _predict_rows(
+        self, node: StageNode, model: nn.ModuleDict, dataset: Dataset, asked: Sequence[Indices]
+    ) -> list[Predicted]:
+        """Returns what every member predicts for the rows it is asked for; nothing if for none."""
+        pool, device = self.workshop.pool(dataset, node.model), self.workshop.device
         if node.model.head.fit is None:
             scalers = [member.scaler for member in node.members]
-            parts = model["backbone"], model["head"]
-            return predict(*parts, pool, scoring.rows, scalers, device=self.device), []
-        own = self._pool(node.dataset, node.model)
+            found = predict(model["backbone"], model["head"], pool, asked, scalers, device=device)
+            return [(kappa, None) for kappa in found]
+        own = self.workshop.pool(node.dataset, node.model)
         rows = [member.train for member in node.members]
-        trained = embed(model["backbone"], own, rows, device=self.device)
-        tested = embed(model["backbone"], pool, scoring.rows, device=self.device)
-        predictions, spreads = [], []
-        for member, known, asked in zip(node.members, trained, tested, strict=True):
-            labels = member.labels[member.train]
-            fit_rows = FitRows(known, labels, member.scaler, member.init_seed)
-            answer = _fit_and_predict(node, fit_rows, asked)
-            if isinstance(answer, Uncertain):
-                spreads.append(_one_per_row(answer.std_log, asked, node))
-                answer = answer.kappa
-            predictions.append(_one_per_row(answer, asked, node))
-        return predictions, spreads
+        trained = embed(model["backbone"], own, rows, device=device)
+        tested = embed(model["backbone"], pool, asked, device=device)
+        return [
+            self._predict_in_closed_form(node, index, *pair)
+            if len(asked[index])
+            else (pair[1], None)
+            for index, pair in enumerate(zip(trained, tested, strict=True))
+        ]
+
+    def validate(self, node: StageNode) -> list[float]:
+        """Returns every member's score on its validation rows; for heads in closed form."""
+        model = self.workshop.modules(node)
+        self.workshop.start_weights(node, model)
+        asked = [member.validation for member in node.members]
+        metric = self.registry.metrics[node.protocol.rules.selection]
+        found = self._predict_rows(node, model, node.dataset, asked)
+        return [
+            float(metric.function(member.labels[member.validation], kappa))
+            if np.isfinite(kappa).all()
+            else math.nan
+            for member, (kappa, _) in zip(node.members, found, strict=True)
+        ]
+
+    def _predict_in_closed_form(
+        self, node: StageNode, index: int, trained: Floats, asked: Floats
+    ) -> Predicted:
+        member = node.members[index]
+        labels = member.labels[member.train]
+        rows = FitRows(trained, labels, member.scaler, member.init_seed)
+        answer = _fit_and_predict(node, rows, asked)
+        if isinstance(answer, Uncertain):
+            kappa, spread = answer.kappa, _one_per_row(answer.std_log, asked, node)
+            return _one_per_row(kappa, asked, node), spread
+        return _one_per_row(answer, asked, node), None
 
     def _result_lines(
-        self, scoring: Scoring, predictions: list[Floats], record: Mapping[str, Any]
+        self, scoring: Scoring, predictions: Sequence[Floats]
     ) -> list[dict[str, Any]]:
-        stage = scoring.stage
+        records = {stage.key: self.store.stage_record(stage.key) for stage in scoring.stages}
         lines = []
-        for index, member in enumerate(stage.members):
+        for number, sources in enumerate(scoring.sources):
             scores = score_run(
-                self.metrics, scoring.labels[index], predictions[index], scoring.overlap[index]
+                self.metrics, scoring.labels[number], predictions[number], scoring.overlap[number]
             )
             lines.append(
                 {
                     "key": scoring.key,
                     **vars(scoring.cell),
-                    "run": member.run,
+                    "run": scoring.runs[number],
                     "scores": _jsonable({subset: scores[subset] for subset in SUBSETS}),
-                    "stage": stage.key,
-                    "train_rows": len(member.train),
-                    "best_epoch": record["best_epoch"] and record["best_epoch"][index],
-                    "epochs": _epochs(stage),
-                    "skipped_updates": record["skipped_updates"]
-                    and record["skipped_updates"][index],
-                    "datasets": {
-                        data.name: {"digest": data.digest, "rows": len(data)}
-                        for node in stage.chain
-                        for data in (*node.datasets, scoring.dataset)
+                    **facts_of_run(sources, scoring.dataset),
+                    **{
+                        field: one_or_all([_of_member(records, s, field) for s in sources])
+                        for field in ("best_epoch", "skipped_updates")
                     },
                 }
             )
@@ -335,8 +307,19 @@ class _Engine:
                 )
 
 
-def _epochs(node: StageNode) -> int:
-    return 0 if node.closed_form else node.training.epochs
+def average(predictions: Sequence[Floats]) -> Floats:
+    """Returns the mean of log10 κ of several predictions of the same rows, as κ in W/(m·K)."""
+    if len(predictions) == 1:
+        return predictions[0]
+    with np.errstate(invalid="ignore"):
+        logs = np.log10(np.maximum(np.stack(predictions), KAPPA_FLOOR))
+    return np.asarray(10.0 ** logs.mean(axis=0))
+
+
+def _of_member(records: Mapping[str, Any], source: MemberOf, field: str) -> Any:
+    """What the record of a stage says of one member; none where the head is in closed form."""
+    values = records[source.stage.key][field]
+    return values and values[source.index]
 
 
 def _fit_and_predict(node: StageNode, rows: FitRows, asked: Floats) -> Floats | Uncertain:
@@ -366,11 +349,6 @@ def _one_per_row(values: Any, asked: Floats, node: StageNode) -> Floats:
             "per row.",
         )
     return found.astype(np.float64)
-
-
-def _tensors(model: nn.ModuleDict) -> dict[str, torch.Tensor]:
-    state = model.state_dict()
-    return {key: tensor.detach().cpu().clone().contiguous() for key, tensor in state.items()}
 
 
 def _jsonable(value: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from harness.drawing import LOSS, NOTHING, QUIET, in_rows, panels, plain_log_axis, series_style
 from harness.errors import BenchmarkError
 from harness.pivot import Entry, Key, Layout, Pivot, is_baseline, pivot
+from harness.scores import DEFAULT
 from harness.tables import Wording, heads, number_text
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def names_apart(entries: Sequence[Entry], without: Sequence[str]) -> list[str]:
     columns = sorted(entries[0].cell if entries else (), key=lambda c: c != "transfer")
     columns = [column for column in columns if column not in without]
     varying = [c for c in columns if len({entry.cell[c] for entry in entries}) > 1]
-    return [", ".join(e.cell[c] for c in varying if e.cell[c]) for e in entries]
+    return [", ".join(e.cell[c] for c in varying if e.cell[c] != DEFAULT) for e in entries]
 
 
 # --- heat map ---------------------------------------------------------------------------------

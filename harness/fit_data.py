@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -63,6 +63,15 @@ class TaskData:
     def _roles(self) -> dict[str, Sequence[Indices]]:
         return {"train": self.train}
 
+    def of_members(self, members: Sequence[int]) -> Self:
+        """The same for some of the members."""
+        chosen = list(members)
+        lists = ("scalers", "seeds", *self._roles())
+        parts: dict[str, Any] = {
+            name: [getattr(self, name)[member] for member in chosen] for name in lists
+        }
+        return replace(self, labels=self.labels[chosen], **parts)
+
     def arrays(self) -> Iterator[Any]:
         """All arrays that a fit depends on."""
         for rows in self._roles().values():
@@ -91,12 +100,10 @@ class Alongside:
     Attributes:
         head: its own head; embeddings → scaled targets.
         data: its rows.
-        weight: of its loss, beside that of the stage's own dataset.
     """
 
     head: nn.Module
     data: TaskData
-    weight: float
 
 
 class Feed:

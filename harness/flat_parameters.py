@@ -76,10 +76,15 @@ class FlatParameters:
 
 @dataclass(frozen=True)
 class Segment:
-    """Columns of the buffer whose parameters are trained alike."""
+    """Columns of the buffer whose parameters are trained alike.
+
+    Attributes:
+        columns: of the buffer.
+        groups: one per member, of the same parameters.
+    """
 
     columns: slice
-    group: ParameterGroup
+    groups: Sequence[ParameterGroup]
 
 
 class StackedAdam:
@@ -87,68 +92,83 @@ class StackedAdam:
 
     Args:
         flat: the parameters and gradients; its values now are those that `pull` pulls towards.
-        weight_decay: L2 penalty, per unit of weight.
+        weight_decay: L2 penalty, per unit of weight; one per member.
         segments: together all columns of the buffer; one for everything unless given.
 
     Attributes:
         first: running mean of the gradient, `members × size`.
         second: running mean of its square.
         clocks: updates made so far, `members × segments`.
+        start: the values that `pull` pulls towards, `members × size`.
     """
 
     def __init__(
-        self, flat: FlatParameters, weight_decay: float, segments: Sequence[Segment] = ()
+        self,
+        flat: FlatParameters,
+        weight_decay: Sequence[float],
+        segments: Sequence[Segment] = (),
     ) -> None:
         members, size = flat.values.shape
-        self._segments = segments or (Segment(slice(0, size), ParameterGroup(())),)
+        everything = Segment(slice(0, size), [ParameterGroup(())] * members)
+        self._segments = segments or (everything,)
         self.first = torch.zeros_like(flat.values)
         self.second = torch.zeros_like(flat.values)
         self.clocks = torch.zeros(members, len(self._segments), device=flat.values.device)
         self._flat = flat
-        pulls = any(segment.group.pull for segment in self._segments)
-        self._start = flat.values.clone() if pulls else flat.values
-        self._rows = [
-            [nn.Parameter(row) for row in flat.values[:, segment.columns]]
-            for segment in self._segments
-        ]
+        pulls = any(group.pull for segment in self._segments for group in segment.groups)
+        self.start = flat.values.clone() if pulls else flat.values
+        rows = {
+            (number, member): nn.Parameter(flat.values[member, segment.columns])
+            for number, segment in enumerate(self._segments)
+            for member in range(members)
+        }
         self._optimizer = torch.optim.Adam(
-            [{"params": rows} for rows in self._rows], weight_decay=weight_decay, fused=True
+            [
+                {"params": [row], "weight_decay": weight_decay[member]}
+                for (_, member), row in rows.items()
+            ],
+            fused=True,
         )
-        for number, (segment, rows) in enumerate(zip(self._segments, self._rows, strict=True)):
-            for member, row in enumerate(rows):
-                # Handed over rather than left to Adam, so that they lie in one buffer each.
-                self._optimizer.state[row] = {
-                    "step": self.clocks[member, number],
-                    "exp_avg": self.first[member, segment.columns],
-                    "exp_avg_sq": self.second[member, segment.columns],
-                }
+        for (number, member), row in rows.items():
+            columns = self._segments[number].columns
+            # Handed over rather than left to Adam, so that they lie in one buffer each.
+            self._optimizer.state[row] = {
+                "step": self.clocks[member, number],
+                "exp_avg": self.first[member, columns],
+                "exp_avg_sq": self.second[member, columns],
+            }
+        self._rows = list(zip(rows.items(), self._optimizer.param_groups, strict=True))
 
-    def rest(self, done: float) -> None:
+    def rest(self, done: Sequence[float]) -> None:
         """Clears the gradients of parameters that are still asleep.
 
         Args:
-            done: share of the epochs that are finished.
+            done: share of each member's epochs that is finished.
         """
         for segment in self._segments:
-            if done < segment.group.asleep_for:
-                self._flat.gradients[:, segment.columns] = 0.0
+            for member, group in enumerate(segment.groups):
+                if done[member] < group.asleep_for:
+                    self._flat.gradients[member, segment.columns] = 0.0
 
-    def step(self, moving: Sequence[bool], lr: float, done: float = 1.0) -> None:
+    def step(
+        self, moving: Sequence[bool], lr: Sequence[float], done: Sequence[float] | None = None
+    ) -> None:
         """Moves the members marked in `moving`; of the others nothing changes, clock included.
 
         Args:
             moving: one per member.
-            lr: learning rate, before the factors of groups.
-            done: share of the epochs that are finished, which says who is still asleep.
+            lr: learning rate of each member, before the factors of groups.
+            done: share of each member's epochs that is finished, which says what is still asleep;
+                nothing is unless given.
         """
-        settings = zip(self._segments, self._rows, self._optimizer.param_groups, strict=True)
-        for segment, rows, adam in settings:
-            group, gradients = segment.group, self._flat.gradients[:, segment.columns]
-            awake = done >= group.asleep_for
+        for ((number, member), row), adam in self._rows:
+            segment = self._segments[number]
+            group = segment.groups[member]
+            gradient = self._flat.gradients[member, segment.columns]
+            awake = done is None or done[member] >= group.asleep_for
             if group.pull and awake:
-                away = (self._flat.values - self._start)[:, segment.columns]
-                gradients.add_(away, alpha=group.pull)
-            for row, gradient, moves in zip(rows, gradients, moving, strict=True):
-                row.grad = gradient if moves and awake else None
-            adam["lr"] = lr * group.lr_factor
+                away = (self._flat.values[member] - self.start[member])[segment.columns]
+                gradient.add_(away, alpha=group.pull)
+            row.grad = gradient if moving[member] and awake else None
+            adam["lr"] = lr[member] * group.lr_factor
         self._optimizer.step()

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from pluggy import HookimplMarker, HookspecMarker
 
 if TYPE_CHECKING:
+    from optuna import Study
+
     from harness.contracts import (
         BackboneSpec,
         DatasetSpec,
         HeadSpec,
         MetricSpec,
         ProtocolSpec,
+        StudyRequest,
         TransferSpec,
     )
     from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
@@ -50,6 +53,16 @@ def register_protocols() -> Iterable[ProtocolSpec]:  # type: ignore[empty-body]
 @hookspec
 def register_metrics() -> Iterable[MetricSpec]:  # type: ignore[empty-body]
     """Offers metrics. Called once at start-up."""
+
+
+@hookspec(firstresult=True)
+def make_study(request: StudyRequest) -> Study | None:
+    """Makes the Optuna study of a search, or opens it where it is there already.
+
+    Called by one process at a time, for every run of every configuration that is tuned. The first
+    result that is not None is used: a plugin answers requests for the sampler, pruner or storage
+    that it brings, and leaves the others alone.
+    """
 
 
 @hookspec

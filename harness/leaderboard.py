@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harness.errors import BenchmarkError, did_you_mean
 from harness.scores import CELL, SUBSETS
 from harness.seeds import derive_seed
 from harness.statistics import gains, summarise
-from harness.store import PLAN_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +68,7 @@ class Leaderboard:
         """
         import pandas as pd
 
-        plan = store.read_json(PLAN_FILE)
+        plan = store.read_plan()
         keys = {cell["key"] for cell in plan["cells"]}
         rows = [
             {
@@ -77,7 +78,7 @@ class Leaderboard:
                 "train_share": line["train_rows"] / line["datasets"][line["train_on"]]["rows"],
                 "test_share": line["scores"]["all"]["n"]
                 / line["datasets"][line["test_on"]]["rows"],
-                "skipped": line["skipped_updates"] or 0,
+                "skipped": int(np.sum(line["skipped_updates"] or 0)),
                 "subset": subset,
                 **{k: math.nan if v is None else v for k, v in line["scores"][subset].items()},
             }

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from harness.errors import LeakError
+from harness.plan import MemberOf
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,14 +28,14 @@ Row = tuple[str, str]
 """(part, id): what a row is called, whichever dataset it is reached through."""
 
 
-def roles_of(stage: StageNode, member: int) -> Iterator[tuple[Dataset, str, Sequence[int]]]:
+def roles_of(member: MemberOf) -> Iterator[tuple[Dataset, str, Sequence[int]]]:
     """Yields (dataset, role, row positions) of what one member of a stage does with its data.
 
     A head that is fitted in closed form has no epochs to select; `gradient` is then its fit.
     """
-    for dataset, rows in stage.fitted(member):
+    for dataset, rows in member.fitted():
         yield dataset, "gradient", rows.train.tolist()
-        if not stage.closed_form:
+        if not member.stage.closed_form:
             yield dataset, "selection", rows.validation.tolist()
         yield dataset, "scaler", rows.scaler_rows.tolist()
 
@@ -44,9 +45,22 @@ def stage_ledger(stage: StageNode) -> pd.DataFrame:
     import pandas as pd
 
     lines = [
-        (member.run, data.parts[row], data.ids[row], data.formulas[row], role)
-        for number, member in enumerate(stage.members)
-        for data, role, rows in roles_of(stage, number)
+        (rows_of.run, data.parts[row], data.ids[row], data.formulas[row], role)
+        for number, rows_of in enumerate(stage.members)
+        for data, role, rows in roles_of(MemberOf(stage, number))
+        for row in rows
+    ]
+    return pd.DataFrame(list(dict.fromkeys(lines)), columns=list(COLUMNS))
+
+
+def tuning_ledger(scoring: Scoring) -> pd.DataFrame:
+    """Returns the rows that the settings of a scoring were chosen by; columns as `COLUMNS`."""
+    import pandas as pd
+
+    data = scoring.target
+    lines = [
+        (run, data.parts[row], data.ids[row], data.formulas[row], "tuning")
+        for run, rows in zip(scoring.runs, scoring.tuning, strict=True)
         for row in rows
     ]
     return pd.DataFrame(lines, columns=list(COLUMNS))
@@ -61,7 +75,7 @@ def test_rows(scoring: Scoring) -> pd.DataFrame:
     frames = [
         pd.DataFrame(
             {
-                "run": np.full(len(rows), member.run, dtype=np.int32),
+                "run": np.full(len(rows), run, dtype=np.int32),
                 "part": [data.parts[row] for row in rows],
                 "id": [data.ids[row] for row in rows],
                 "role": "test",
@@ -69,8 +83,8 @@ def test_rows(scoring: Scoring) -> pd.DataFrame:
                 "overlap": overlap,
             }
         )
-        for member, rows, labels, overlap in zip(
-            scoring.stage.members, scoring.rows, scoring.labels, scoring.overlap, strict=True
+        for run, rows, labels, overlap in zip(
+            scoring.runs, scoring.rows, scoring.labels, scoring.overlap, strict=True
         )
     ]
     return pd.concat(frames, ignore_index=True)
@@ -85,18 +99,18 @@ def check_plan(plan: Plan) -> None:
     tested = _test_groups(plan)
     checked = set()
     for scoring in plan.scorings:
-        target = scoring.stage.dataset
-        for stage in scoring.stage.chain:
+        target = scoring.target
+        for stage in scoring.chain:
             task = (stage.key, target.name, scoring.protocol.label)
             if scoring.protocol.rules.leak_free and task not in checked:
                 checked.add(task)
                 _check_sources(stage, target, scoring.protocol, tested[scoring.protocol.label])
     for scoring in plan.scorings:
         if scoring.protocol.rules.leak_free:
-            for member in range(len(scoring.rows)):
-                _check_rows(scoring, member)
-                if scoring.dataset is scoring.stage.dataset:
-                    _check_groups(scoring, member)
+            for number in range(len(scoring.rows)):
+                _check_rows(scoring, number)
+                if scoring.dataset is scoring.target:
+                    _check_groups(scoring, number)
 
 
 def _test_groups(plan: Plan) -> dict[str, dict[int, dict[str, str]]]:
@@ -104,46 +118,53 @@ def _test_groups(plan: Plan) -> dict[str, dict[int, dict[str, str]]]:
     groups: dict[str, dict[int, dict[str, str]]] = {}
     for scoring in plan.scorings:
         of_protocol = groups.setdefault(scoring.protocol.label, {})
-        for member, rows in zip(scoring.stage.members, scoring.rows, strict=True):
-            of_run = of_protocol.setdefault(member.run, {})
+        for run, rows in zip(scoring.runs, scoring.rows, strict=True):
+            of_run = of_protocol.setdefault(run, {})
             for row in rows:
                 name = _name(scoring.dataset, row)
                 of_run.setdefault(scoring.dataset.formulas[row], name)
     return groups
 
 
-def _check_rows(scoring: Scoring, member: int) -> None:
-    used: dict[Row, tuple[str, StageNode]] = {}
-    for stage in scoring.stage.chain:
-        for data, role, rows in roles_of(stage, member):
-            for row in rows:
-                used.setdefault(_row(data, row), (role, stage))
-    for row in scoring.rows[member]:
+def _uses(scoring: Scoring, number: int) -> Iterator[tuple[Dataset, str, int, str]]:
+    """Yields (dataset, role, row, where) of all that a run did before its test rows are scored."""
+    for source in scoring.sources[number]:
+        for member in source.line:
+            for data, role, rows in roles_of(member):
+                for row in rows:
+                    yield data, role, row, f"in the stage {member.stage.title}"
+    if scoring.tuning:
+        for row in scoring.tuning[number]:
+            yield scoring.target, "tuning", row, "in the choice of settings"
+
+
+def _check_rows(scoring: Scoring, number: int) -> None:
+    used: dict[Row, tuple[str, str]] = {}
+    for data, role, row, where in _uses(scoring, number):
+        used.setdefault(_row(data, row), (role, where))
+    for row in scoring.rows[number]:
         if (known := used.get(_row(scoring.dataset, row))) is not None:
-            role, stage = known
-            run = scoring.stage.members[member].run
+            role, where = known
             raise LeakError(
-                f"Leak in run {run}: the row {_name(scoring.dataset, row)} has the role 'test' in "
-                f"{_title(scoring)} and the role {role!r} in the stage {stage.title}. "
-                f"{_culprit(scoring.protocol)}"
+                f"Leak in run {scoring.runs[number]}: the row {_name(scoring.dataset, row)} has "
+                f"the role 'test' in {_title(scoring)} and the role {role!r} {where}. "
+                f"{_culprit(scoring.protocol, role)}"
             )
 
 
-def _check_groups(scoring: Scoring, member: int) -> None:
-    used: dict[str, tuple[str, str, StageNode]] = {}
-    for stage in scoring.stage.chain:
-        for data, role, rows in roles_of(stage, member):
-            for row in rows:
-                used.setdefault(data.formulas[row], (_name(data, row), role, stage))
-    for row in scoring.rows[member]:
+def _check_groups(scoring: Scoring, number: int) -> None:
+    used: dict[str, tuple[str, str, str]] = {}
+    for data, role, row, where in _uses(scoring, number):
+        used.setdefault(data.formulas[row], (_name(data, row), role, where))
+    for row in scoring.rows[number]:
         group = scoring.dataset.formulas[row]
         if (known := used.get(group)) is not None:
-            name, role, stage = known
-            run = scoring.stage.members[member].run
+            name, role, where = known
             raise LeakError(
-                f"Leak in run {run}: the row {_name(scoring.dataset, row)} has the role 'test' in "
-                f"{_title(scoring)}, and {name}, of the same formula {group}, the role {role!r} "
-                f"in the stage {stage.title}: twins across the split. {_culprit(scoring.protocol)}"
+                f"Leak in run {scoring.runs[number]}: the row {_name(scoring.dataset, row)} has "
+                f"the role 'test' in {_title(scoring)}, and {name}, of the same formula {group}, "
+                f"the role {role!r} {where}: twins across the split. "
+                f"{_culprit(scoring.protocol, role)}"
             )
 
 
@@ -155,7 +176,7 @@ def _check_sources(
 ) -> None:
     """Looks for groups of test rows among what a stage does with other datasets than the target."""
     for number, member in enumerate(stage.members):
-        for data, role, rows in roles_of(stage, number):
+        for data, role, rows in roles_of(MemberOf(stage, number)):
             if data is target:
                 continue
             for row in rows:
@@ -164,7 +185,7 @@ def _check_sources(
                     raise LeakError(
                         f"Leak in run {member.run}: the source stage {stage.title} uses "
                         f"{_name(data, row)} in the role {role!r}, and {tested}, of the "
-                        f"same formula {group}, has the role 'test'. {_culprit(protocol)}"
+                        f"same formula {group}, has the role 'test'. {_culprit(protocol, role)}"
                     )
 
 
@@ -181,8 +202,8 @@ def _title(scoring: Scoring) -> str:
     return f"the cell {cell.transfer}: {cell.train_on} → {cell.test_on}"
 
 
-def _culprit(protocol: Rules) -> str:
-    return (
-        f"The protocol {protocol.choice.name!r} promises to be leak-free: "
-        "mend its `split` or `scaler_rows`, or declare `leak_free = False`."
-    )
+def _culprit(protocol: Rules, role: str) -> str:
+    promise = f"The protocol {protocol.choice.name!r} promises to be leak-free: "
+    if role == "tuning":
+        return promise + "choose settings with tuning.selection = 'per-run'."
+    return promise + "mend its `split` or `scaler_rows`, or declare `leak_free = False`."

@@ -38,6 +38,11 @@ class Decoder:
             column([s.std for s in scalers]),
         )
 
+    def of_members(self, members: Sequence[int]) -> Decoder:
+        """The scalers of some members."""
+        chosen = list(members)
+        return Decoder(self.offset[chosen], self.mean[chosen], self.std[chosen])
+
     def decode(self, scaled: Tensor) -> Tensor:
         """Scaled targets → κ in W/(m·K), both `members × batch`; may overflow to infinity."""
         return torch.pow(10.0, scaled * self.std + self.mean) - self.offset
@@ -82,11 +87,13 @@ _LOSSES: Mapping[Loss, Callable[[Tensor, Tensor, Tensor, Decoder], Tensor]] = {
 }
 
 
-def member_losses(loss: Loss, output: Tensor, targets: Targets, decoder: Decoder) -> Tensor:
+def member_losses(
+    losses: Sequence[Loss], output: Tensor, targets: Targets, decoder: Decoder
+) -> Tensor:
     """Mean loss of each member over its used places.
 
     Args:
-        loss: its name.
+        losses: the name of each member's.
         output: scaled predictions, `members × batch`.
         targets: labels and the places that are used.
         decoder: each member's scaler.
@@ -97,10 +104,19 @@ def member_losses(loss: Loss, output: Tensor, targets: Targets, decoder: Decoder
     used = targets.used
     # Empty places are made harmless before the loss, not only after it: the gradient of an
     # overflow there would be 0 · ∞ = NaN.
-    places = _LOSSES[loss](
-        torch.where(used, output, 0.0),
-        torch.where(used, targets.scaled, 0.0),
-        torch.where(used, targets.kappa, 1.0),
-        decoder,
-    )
+    output = torch.where(used, output, 0.0)
+    scaled = torch.where(used, targets.scaled, 0.0)
+    kappa = torch.where(used, targets.kappa, 1.0)
+    kinds = list(dict.fromkeys(losses))
+    if len(kinds) == 1:
+        places = _LOSSES[kinds[0]](output, scaled, kappa, decoder)
+    else:
+        # Each loss sees its own members alone, for the same reason.
+        owners = [[m for m, own in enumerate(losses) if own == kind] for kind in kinds]
+        parts = [
+            _LOSSES[kind](output[own], scaled[own], kappa[own], decoder.of_members(own))
+            for kind, own in zip(kinds, owners, strict=True)
+        ]
+        order = torch.tensor([m for own in owners for m in own], device=output.device)
+        places = torch.cat(parts)[order.argsort()]
     return torch.where(used, places, 0.0).sum(dim=1) / used.sum(dim=1).clamp(min=1)

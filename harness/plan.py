@@ -7,7 +7,7 @@ a stage whose artefact exists is not run again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.benchmark import Benchmark, Choice
+from harness.benchmark import Benchmark
+from harness.choice import Choice
 from harness.contracts import (
     Backbone,
     HeadSpec,
-    ParameterGroup,
     PretrainedWeights,
     ProtocolRules,
     Scaler,
 )
 from harness.dataset import Dataset
 from harness.library import Library
+from harness.recipe import Recipe
 from harness.scores import Cell
-from harness.training_settings import TrainingSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,29 +95,76 @@ class AlongsideRows:
     """A dataset that a stage fits at the same time as its own, with a head of its own.
 
     Attributes:
-        weight: of its loss, beside that of the stage's own dataset.
-        members: one per run; without validation rows, since these choose nothing.
+        members: like those of the stage; without validation rows, since these choose nothing.
     """
 
     dataset: Dataset
-    weight: float
     members: tuple[MemberRows, ...]
 
 
 @dataclass(frozen=True, eq=False)
+class MemberOf:
+    """One member of a stage: a trained model of one run.
+
+    Attributes:
+        index: its position in the stack.
+    """
+
+    stage: StageNode
+    index: int
+
+    @property
+    def rows(self) -> MemberRows:
+        """What it is fitted to."""
+        return self.stage.members[self.index]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is trained."""
+        return self.stage.recipes[self.index]
+
+    @property
+    def line(self) -> tuple[MemberOf, ...]:
+        """This member and those whose weights it goes on with, first to last."""
+        parents = self.stage.parents
+        return (*(parents[self.index].line if parents else ()), self)
+
+    def fitted(self) -> Iterator[tuple[Dataset, MemberRows]]:
+        """Yields what it is fitted to: of every dataset, its rows."""
+        yield self.stage.dataset, self.rows
+        for other in self.stage.alongside:
+            yield other.dataset, other.members[self.index]
+
+    def trained_groups(self) -> set[str]:
+        """Reduced formulas that it has seen in training, over its whole line."""
+        return {
+            dataset.formulas[row]
+            for member in self.line
+            for dataset, rows in member.fitted()
+            for row in rows.train
+        }
+
+
+@dataclass(frozen=True, eq=False)
 class StageNode:
-    """One fit of all runs as one stack."""
+    """One fit of several members as one stack: of all runs, unless settings differ between runs.
+
+    Attributes:
+        parents: for every member, the one whose weights it goes on with; none where the stage is
+            the first. All are of one stage.
+        recipes: how each member is trained.
+        members: what each member is fitted to.
+    """
 
     key: str
     title: str
     dataset: Dataset
     model: Model
     protocol: Rules
-    parent: StageNode | None
+    parents: tuple[MemberOf, ...]
     weights: PretrainedWeights | None
-    training: TrainingSettings
+    recipes: tuple[Recipe, ...]
     freeze: tuple[str, ...]
-    groups: tuple[ParameterGroup, ...]
     alongside: tuple[AlongsideRows, ...]
     members: tuple[MemberRows, ...]
 
@@ -134,8 +181,21 @@ class StageNode:
     @property
     def work(self) -> int:
         """Rows that training goes through, over all members, epochs and datasets."""
-        epochs = 0 if self.closed_form else self.training.epochs
-        return epochs * self.rows * (1 + len(self.alongside))
+        if self.closed_form:
+            return 0
+        pairs = zip(self.recipes, self.members, strict=True)
+        passes = sum(recipe.training.epochs * len(member.train) for recipe, member in pairs)
+        return passes * (1 + len(self.alongside))
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the member that trains longest; 0 where the head is in closed form."""
+        return 0 if self.closed_form else max(own.training.epochs for own in self.recipes)
+
+    @property
+    def parent(self) -> StageNode | None:
+        """The stage that it goes on from."""
+        return self.parents[0].stage if self.parents else None
 
     @property
     def seconds(self) -> float:
@@ -147,12 +207,6 @@ class StageNode:
         """The dataset it fits, then those that it fits alongside."""
         return (self.dataset, *(other.dataset for other in self.alongside))
 
-    def fitted(self, member: int) -> Iterator[tuple[Dataset, MemberRows]]:
-        """Yields what one member is fitted to: of every dataset, its rows."""
-        yield self.dataset, self.members[member]
-        for other in self.alongside:
-            yield other.dataset, other.members[member]
-
     @cached_property
     def chain(self) -> tuple[StageNode, ...]:
         """This stage and those before it, first to last."""
@@ -160,24 +214,27 @@ class StageNode:
 
     def facts(self) -> dict[str, Any]:
         """What a record of the stage says of how it was planned, JSON-like."""
+        weights = zip(*(recipe.alongside for recipe in self.recipes), strict=True)
         others = [
             {
                 "dataset": other.dataset.name,
                 "dataset_digest": other.dataset.digest,
                 "dataset_rows": len(other.dataset),
-                "weight": other.weight,
+                "weight": alike(own),
                 "train_rows": [len(member.train) for member in other.members],
                 "scalers": [asdict(member.scaler) for member in other.members],
             }
-            for other in self.alongside
+            for other, own in zip(self.alongside, weights, strict=True)
         ]
+        trainings = [recipe.training.model_dump(mode="json") for recipe in self.recipes]
+        groups = [[asdict(group) for group in recipe.groups] for recipe in self.recipes]
         return {
             "title": self.title,
             "dataset": self.dataset.name,
             "dataset_digest": self.dataset.digest,
             "dataset_rows": len(self.dataset),
             "model": self.model.settings,
-            "training": None if self.closed_form else self.training.model_dump(mode="json"),
+            "training": None if self.closed_form else alike(trainings),
             "freeze": list(self.freeze),
             "protocol": self.protocol.label,
             "parent": self.parent.key if self.parent else None,
@@ -187,25 +244,23 @@ class StageNode:
             "train_rows": [len(member.train) for member in self.members],
             "validation_rows": [len(member.validation) for member in self.members],
             "scalers": [asdict(member.scaler) for member in self.members],
-            **optional(groups=[asdict(group) for group in self.groups], alongside=others),
-        }
-
-    def trained_groups(self, member: int) -> set[str]:
-        """Reduced formulas that one member has seen in training, over the whole chain."""
-        return {
-            dataset.formulas[row]
-            for stage in self.chain
-            for dataset, rows in stage.fitted(member)
-            for row in rows.train
+            **optional(
+                parent_members=goes_on(self),
+                groups=alike(groups),
+                alongside=others,
+            ),
         }
 
 
 @dataclass(frozen=True, eq=False)
 class Scoring:
-    """Predictions of every run of a stage on the test rows of a dataset.
+    """Predictions of every run of a configuration on the test rows of a dataset.
 
     Attributes:
         protocol: whose promise the scoring is under; equal stages are shared between protocols.
+        sources: per run, the members whose predictions it is made of: one, or several of which
+            the mean of log10 κ is taken.
+        tuning: per run, positions of rows of the dataset trained on that settings were chosen by.
         rows: per run, positions of its test rows in the dataset.
         labels: per run, κ of those rows as the protocol lets it be seen, W/(m·K).
         overlap: per run, whether the row's group is in a training set of the chain, or in the
@@ -215,11 +270,34 @@ class Scoring:
     key: str
     cell: Cell
     protocol: Rules
-    stage: StageNode
+    sources: tuple[tuple[MemberOf, ...], ...]
+    tuning: tuple[Indices, ...]
     dataset: Dataset
     rows: tuple[Indices, ...]
     labels: tuple[Floats, ...]
     overlap: tuple[NDArray[np.bool_], ...]
+
+    @property
+    def runs(self) -> tuple[int, ...]:
+        """The runs it scores, in order."""
+        return tuple(members[0].rows.run for members in self.sources)
+
+    @property
+    def target(self) -> Dataset:
+        """The dataset that the last stages fit."""
+        return self.sources[0][0].stage.dataset
+
+    @cached_property
+    def stages(self) -> tuple[StageNode, ...]:
+        """The stages that predict."""
+        found = (source.stage for members in self.sources for source in members)
+        return tuple({stage.key: stage for stage in found}.values())
+
+    @cached_property
+    def chain(self) -> tuple[StageNode, ...]:
+        """The stages that predict and those they go on from, first to last."""
+        found = {stage.key: stage for last in self.stages for stage in last.chain}
+        return tuple(found.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +320,43 @@ class Plan:
     scorings: tuple[Scoring, ...]
     not_applicable: tuple[tuple[str, str], ...]
     limit: int | None = None
+
+
+def facts_of_run(sources: Sequence[MemberOf], tested: Dataset) -> dict[str, Any]:
+    """What a result line says of how a run was planned, JSON-like.
+
+    Args:
+        sources: the members that predict.
+        tested: the dataset whose test rows they predict.
+    """
+    stages = [member.stage for source in sources for member in source.line]
+    return {
+        "stage": one_or_all([source.stage.key for source in sources]),
+        "train_rows": len(sources[0].rows.train),
+        "epochs": one_or_all(
+            [0 if s.stage.closed_form else s.recipe.training.epochs for s in sources]
+        ),
+        "datasets": {
+            data.name: {"digest": data.digest, "rows": len(data)}
+            for data in (*(own for stage in stages for own in stage.datasets), tested)
+        },
+    }
+
+
+def one_or_all(values: Sequence[Any]) -> Any:
+    """Returns the only value; all of them where there are several."""
+    return values[0] if len(values) == 1 else list(values)
+
+
+def alike(values: Sequence[Any]) -> Any:
+    """Returns the value that all share; all of them where they differ."""
+    return values[0] if all(value == values[0] for value in values) else list(values)
+
+
+def goes_on(stage: StageNode) -> list[int]:
+    """Positions in the stage before of the members that a stage goes on with; none if the same."""
+    positions = [member.index for member in stage.parents]
+    return positions if positions != list(range(len(positions))) else []
 
 
 def optional(**facts: Any) -> dict[str, Any]:

@@ -1,43 +1,27 @@
-"""Lays out the plan of a benchmark: splits data, and keys every stage and scoring."""
+"""Lays out the plan of a benchmark: every configuration's stages, and its cells."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.benchmark import Benchmark
-from harness.blame import call
 from harness.configurations import (
     Configuration,
     configure,
     configure_baselines,
-    resolve_model,
-    resolve_protocol,
-    resolve_strategy,
+    reconfigure,
+    resolve,
 )
-from harness.contracts import PretrainedWeights, Split, Stage
 from harness.errors import BenchmarkError
+from harness.layout import Assigned, Layout
 from harness.ledger import check_plan
 from harness.library import Library
-from harness.plan import (
-    AlongsideRows,
-    MemberRows,
-    Model,
-    Plan,
-    Rules,
-    Scoring,
-    StageNode,
-    array_digest,
-    digest_of,
-    optional,
-)
-from harness.scores import Cell
-from harness.seeds import derive_seed
-from harness.splits import Splits
-from harness.training_settings import TrainingSettings
+from harness.plan import MemberOf, Plan, Rules, Scoring, StageNode, array_digest, digest_of
+from harness.scores import DEFAULT, Cell
+from harness.tuning_settings import Chosen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,9 +30,6 @@ if TYPE_CHECKING:
     from harness.registry import Registry
 
     Indices = NDArray[np.int64]
-
-FORMAT = 1
-"""Raised when the meaning of an artefact changes, so that old ones are not taken for new ones."""
 
 
 def plan(
@@ -82,17 +63,9 @@ class _Planner:
         self.locations = locations
         self.limit = limit
         self._check_names()
-        self.strategies = [resolve_strategy(choice, registry) for choice in benchmark.transfers]
-        self.protocols = [resolve_protocol(choice, registry) for choice in benchmark.protocols]
-        self.models = [
-            resolve_model(backbone, head, registry)
-            for backbone in benchmark.backbones
-            for head in benchmark.heads
-        ]
-        self.baselines = [resolve_model(b.backbone, b.head, registry) for b in benchmark.baselines]
-        known = [
-            (m.backbone_choice.name, m.backbone.elements) for m in (*self.models, *self.baselines)
-        ]
+        self.parts = resolve(benchmark, registry)
+        models = (*self.parts.models, *self.parts.baselines)
+        known = [(model.backbone_choice.name, model.backbone.elements) for model in models]
         self.library = Library(registry, locations, limit, dict.fromkeys(known), strict_data)
         self.stages: dict[str, StageNode] = {}
 
@@ -108,19 +81,17 @@ class _Planner:
     def plan(self) -> Plan:
         scorings: list[Scoring] = []
         targets = self.benchmark.train_on
-        found, skipped = configure(self.models, self.strategies, targets, self.locations)
-        for protocol in self.protocols:
-            splits = Splits(self.library, protocol.rules, self.benchmark.seed)
-            for one in (*configure_baselines(self.baselines, targets), *found):
-                last = self._chain(one, protocol, splits)
-                identity = (
-                    one.model.backbone_choice.label,
-                    one.model.head_choice.label,
-                    one.transfer,
-                    protocol.label,
-                    one.target,
-                )
-                scorings += self._scorings(last, identity, protocol, splits)
+        parts = self.parts
+        found, skipped = configure(parts.models, parts.strategies, targets, self.locations)
+        chosen = _by_configuration(self.benchmark.chosen)
+        for protocol in parts.protocols:
+            layout = Layout(self.benchmark, self.library, self.locations, protocol, self.stages)
+            for one in (*configure_baselines(parts.baselines, targets), *found):
+                members = layout.members([Assigned(run, one) for run in self.runs])
+                scorings += self._scorings([(m,) for m in members], one, DEFAULT, (), layout)
+                if settings := chosen.pop(_key(one, protocol), None):
+                    scorings += self._tuned(settings, one, layout)
+        _refuse_unknown(chosen)
         _check_cells(scorings)
         laid_out = Plan(
             self.benchmark,
@@ -134,198 +105,90 @@ class _Planner:
         check_plan(laid_out)
         return laid_out
 
-    def _chain(self, one: Configuration, protocol: Rules, splits: Splits) -> StageNode:
-        node: StageNode | None = None
-        for stage in one.stages:
-            node = self._stage(stage, one.target, node, one.model, protocol, splits)
-        assert node is not None
-        return node
+    @property
+    def runs(self) -> range:
+        return range(1, self.benchmark.runs + 1)
 
-    def _stage(
-        self,
-        stage: Stage,
-        target: str,
-        previous: StageNode | None,
-        model: Model,
-        protocol: Rules,
-        splits: Splits,
-    ) -> StageNode:
-        parent = previous if stage.start == "previous" else None
-        training = self.benchmark.training_for(stage.dataset, stage.training)
-        if model.head.fit is not None:  # what concerns gradients alone must not change its key
-            training = TrainingSettings()
-        weights = _find_weights(model, self.locations) if stage.start == "pretrained" else None
-        members = self._members(stage.dataset, target, previous, protocol, splits, model)
-        alongside = tuple(
-            AlongsideRows(
-                self.library[name],
-                weight,
-                self._members(name, target, None, protocol, splits, model, choosing=False),
-            )
-            for name, weight in stage.alongside.items()
-        )
-        dataset = self.library[stage.dataset]
-        key = digest_of(
-            {
-                "format": FORMAT,
-                "start": parent.key if parent else weights.digest if weights else "random",
-                "dataset": dataset.digest,
-                "model": model.settings,
-                "encoding": model.backbone.encoding,
-                "training": training.model_dump(mode="json"),
-                "freeze": stage.freeze,
-                "selection": protocol.rules.selection,
-                "members": [_member_identity(member) for member in members],
-                **optional(
-                    groups=[asdict(group) for group in stage.groups],
-                    alongside=[
-                        [other.dataset.digest, other.weight, *map(_member_identity, other.members)]
-                        for other in alongside
-                    ],
-                ),
-            }
-        )
-        node = StageNode(
-            key,
-            _title(stage, parent),
-            dataset,
-            model,
-            protocol,
-            parent,
-            weights,
-            training,
-            stage.freeze,
-            stage.groups,
-            alongside,
-            members,
-        )
-        return self.stages.setdefault(key, node)
+    def _tuned(
+        self, settings: Sequence[Chosen], one: Configuration, layout: Layout
+    ) -> list[Scoring]:
+        """Cells of settings that a search has chosen: the best ones, and several averaged."""
+        _check_complete(settings, self.runs)
+        assigned = [
+            Assigned(own.run, reconfigure(one, own.setting, self.registry)) for own in settings
+        ]
+        by_run: dict[int, list[MemberOf]] = {run: [] for run in self.runs}
+        for own, member in zip(settings, layout.members(assigned), strict=True):
+            by_run[own.run].append(member)
+        chose = [layout.splits.of(one.target, run).validation for run in self.runs]
+        if settings[0].selection == "shared":
+            chose = [np.unique(np.concatenate(chose))] * len(chose)
+        trials, several = min(own.trials for own in settings), max(own.rank for own in settings)
+        rows: dict[str, list[tuple[MemberOf, ...]]] = {
+            f"tuned, {trials} trials": [(members[0],) for members in by_run.values()]
+        }
+        if several > 1:
+            rows[f"mean of the best {several} of {trials} trials"] = [
+                tuple(members) for members in by_run.values()
+            ]
+        return [
+            scoring
+            for label, sources in rows.items()
+            for scoring in self._scorings(sources, one, label, chose, layout)
+        ]
 
-    def _members(
-        self,
-        dataset: str,
-        target: str,
-        previous: StageNode | None,
-        protocol: Rules,
-        splits: Splits,
-        model: Model,
-        choosing: bool = True,
-    ) -> tuple[MemberRows, ...]:
-        """Returns what every run does with a dataset of a stage.
-
-        Args:
-            dataset: its name.
-            target: the dataset that the last stage of the chain fits.
-            previous: the stage before.
-            protocol: whose rules hold.
-            splits: of that protocol.
-            model: for the seed of its weights.
-            choosing: whether validation rows choose the epoch.
-        """
-        return tuple(
-            self._member(dataset, target, run, previous, protocol, splits, model, choosing)
-            for run in range(1, self.benchmark.runs + 1)
-        )
-
-    def _member(
-        self,
-        dataset: str,
-        target: str,
-        run: int,
-        previous: StageNode | None,
-        protocol: Rules,
-        splits: Splits,
-        model: Model,
-        choosing: bool,
-    ) -> MemberRows:
-        split = splits.of(dataset, run)
-        train, validation = split.train, split.validation
-        if dataset != target and protocol.rules.leak_free:
-            reserved = self._reserved_groups(dataset, run, splits)
-            train = self._without(train, dataset, reserved)
-            validation = self._without(validation, dataset, reserved)
-        splits.check(dataset, run, train=train)
-        if choosing:
-            splits.check(dataset, run, validation=validation)
-        else:
-            validation = validation[:0]
-        split = Split(train, validation, split.test)
-        if protocol.rules.scaler_stage == "first" and previous is not None:
-            scaler_rows = np.array([], dtype=np.int64)
-            scaler = previous.members[run - 1].scaler
-        else:
-            scaler_rows = splits.scaler_rows(split)
-            scaler = splits.scaler(dataset, split)
-        seeds = (self.benchmark.seed, model.backbone_choice.name, model.head_choice.name)
-        return MemberRows(
-            run,
-            train,
-            validation,
-            scaler_rows,
-            splits.labels(dataset, run, scaler),
-            scaler,
-            derive_seed(*seeds, "initial weights", run),
-            derive_seed(self.benchmark.seed, "batches", dataset, run),
-        )
-
-    def _reserved_groups(self, source: str, run: int, splits: Splits) -> set[str]:
-        """Groups that a source stage must leave out.
-
-        Those of all test sets of the benchmark, and of the validation rows of its targets (other
-        than the source itself). One source stage then serves all targets.
-        """
-        reserved: set[str] = set()
-        for name in self.benchmark.test_on:
-            reserved |= self._groups(name, splits.of(name, run).test)
-        for name in self.benchmark.train_on:
-            if name != source:
-                split = splits.of(name, run)
-                reserved |= self._groups(name, np.concatenate([split.validation, split.test]))
-        return reserved
-
-    def _seen_by_weights(self, stage: StageNode) -> set[str]:
+    def _seen_by_weights(self, member: MemberOf) -> set[str]:
         """Groups of the pre-training data, where the weights name a dataset that is registered."""
-        names = {s.weights.seen for s in stage.chain if s.weights} & set(self.registry.datasets)
+        weights = (own.stage.weights for own in member.line)
+        names = {own.seen for own in weights if own} & set(self.registry.datasets)
         return {formula for name in names for formula in self.library[name].formulas}
-
-    def _groups(self, dataset: str, rows: Iterable[int]) -> set[str]:
-        formulas = self.library[dataset].formulas
-        return {formulas[row] for row in rows}
-
-    def _without(self, rows: Indices, dataset: str, groups: set[str]) -> Indices:
-        formulas = self.library[dataset].formulas
-        return np.array([row for row in rows if formulas[row] not in groups], dtype=np.int64)
 
     def _scorings(
         self,
-        stage: StageNode,
-        identity: tuple[str, str, str, str, str],
-        protocol: Rules,
-        splits: Splits,
+        sources: Sequence[tuple[MemberOf, ...]],
+        one: Configuration,
+        tuning: str,
+        chose: Sequence[Indices],
+        layout: Layout,
     ) -> list[Scoring]:
-        pretraining = self._seen_by_weights(stage)
-        seen = [stage.trained_groups(m) | pretraining for m in range(len(stage.members))]
+        """Cells of one row of a table.
+
+        Args:
+            sources: per run, the members that predict.
+            one: the configuration that the row is named after.
+            tuning: how its settings were found.
+            chose: per run, the rows of the target that settings were chosen by.
+            layout: of the protocol.
+        """
+        splits, protocol = layout.splits, layout.protocol
+        name = _name(one, protocol)
+        identity = name if tuning == DEFAULT else (*name, tuning)
+        seen: list[set[str]] = [
+            set().union(*(m.trained_groups() | self._seen_by_weights(m) for m in members))
+            for members in sources
+        ]
         scorings = []
-        for name in self.benchmark.test_on:
-            dataset = self.library[name]
+        for test_on in self.benchmark.test_on:
+            dataset = self.library[test_on]
             rows, labels, overlap = [], [], []
-            for groups, member in zip(seen, stage.members, strict=True):
-                test = splits.of(name, member.run).test
-                splits.check(name, member.run, test=test)
+            for groups, (first, *_) in zip(seen, sources, strict=True):
+                test = splits.of(test_on, first.rows.run).test
+                splits.check(test_on, first.rows.run, test=test)
                 rows.append(test)
-                labels.append(splits.labels(name, member.run, member.scaler)[test])
+                labels.append(splits.labels(test_on, first.rows.run, first.rows.scaler)[test])
                 overlap.append(np.array([dataset.formulas[row] in groups for row in test]))
             content = [
-                stage.key,
+                _names_of(sources),
                 dataset.digest,
                 [array_digest(a) for a in (*rows, *labels, *overlap)],
             ]
             scorings.append(
                 Scoring(
-                    digest_of([*identity, name, content]),
-                    Cell(*identity, name),
+                    digest_of([*identity, test_on, content]),
+                    Cell(*name[:3], tuning, *name[3:], test_on),
                     protocol,
-                    stage,
+                    tuple(sources),
+                    tuple(chose),
                     dataset,
                     tuple(rows),
                     tuple(labels),
@@ -335,21 +198,24 @@ class _Planner:
         return scorings
 
 
-def _find_weights(model: Model, locations: Locations) -> PretrainedWeights:
-    weights: PretrainedWeights = call(
-        model.backbone.find_pretrained,
-        locations,
-        action=f"looking for weights of the backbone {model.backbone_choice.name!r}",
-        returns=PretrainedWeights,
+def _name(one: Configuration, protocol: Rules) -> tuple[str, str, str, str, str]:
+    """What the cells of a configuration are called, before what they are tested on."""
+    return (
+        one.model.backbone_choice.label,
+        one.model.head_choice.label,
+        one.transfer,
+        protocol.label,
+        one.target,
     )
-    return weights
 
 
-def _title(stage: Stage, parent: StageNode | None) -> str:
-    """What a stage fits and where it starts, as `Dataset1 with AFLOW (pretrained)`."""
-    what = " with ".join((stage.dataset, *stage.alongside))
-    start = f"after {parent.dataset.name}" if parent else stage.start
-    return f"{what} ({start})"
+def _names_of(sources: Sequence[tuple[MemberOf, ...]]) -> Any:
+    """The members that predict; for those of one whole stage, in order, its key."""
+    stages = {members[0].stage.key for members in sources}
+    places = [[member.index for member in members] for members in sources]
+    if len(stages) == 1 and places == [[index] for index in range(len(sources))]:
+        return stages.pop()
+    return [[[member.stage.key, member.index] for member in members] for members in sources]
 
 
 def _check_cells(scorings: Sequence[Scoring]) -> None:
@@ -365,13 +231,38 @@ def _check_cells(scorings: Sequence[Scoring]) -> None:
         cells.add(scoring.cell)
 
 
-def _member_identity(member: MemberRows) -> list[Any]:
-    return [
-        member.run,
-        array_digest(member.train),
-        array_digest(member.validation),
-        array_digest(member.labels),
-        [member.scaler.offset, member.scaler.mean, member.scaler.std],
-        member.init_seed,
-        member.shuffle_seed,
-    ]
+def _by_configuration(settings: Sequence[Chosen]) -> dict[tuple[str, ...], list[Chosen]]:
+    found: dict[tuple[str, ...], list[Chosen]] = {}
+    for own in sorted(settings, key=lambda own: (own.run, own.rank)):
+        choices = (own.backbone, own.head, own.transfer, own.protocol)
+        name = (*(choice.label for choice in choices), own.train_on)
+        found.setdefault(name, []).append(own)
+    return found
+
+
+def _key(one: Configuration, protocol: Rules) -> tuple[str, ...]:
+    """What `Chosen` calls a configuration: a protocol by its settings, not by its view."""
+    backbone, head, transfer, _, target = _name(one, protocol)
+    return (backbone, head, transfer, protocol.choice.label, target)
+
+
+def _check_complete(settings: Sequence[Chosen], runs: Sequence[int]) -> None:
+    """Refuses settings that are not there for every run, or there twice."""
+    ranks = range(1, max(own.rank for own in settings) + 1)
+    found = [(own.run, own.rank) for own in settings]
+    expected = [(run, rank) for run in runs for rank in ranks]
+    if found != expected:
+        odd = sorted(set(expected) ^ set(found)) or found
+        raise BenchmarkError(
+            f"chosen: the settings for {settings[0].train_on!r} must be given once for every run "
+            f"and rank; missing, not asked for, or given twice: run {odd[0][0]}, rank {odd[0][1]}. "
+            "Run `harness tune` again, or let `runs` be as it was then."
+        )
+
+
+def _refuse_unknown(settings: Mapping[tuple[str, ...], Sequence[Chosen]]) -> None:
+    for name in settings:
+        raise BenchmarkError(
+            f"chosen: there is no configuration {' | '.join(name)} in this benchmark that could "
+            "be tuned: take the entry out, or add what it names."
+        )

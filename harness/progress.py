@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -14,7 +14,6 @@ class EpochReport:
 
     Attributes:
         epoch: 1, 2, ….
-        lr: learning rate in this epoch.
         train_loss: mean loss over the rows of updates that were made; NaN where there were none.
         score: validation score; NaN where a prediction was not finite.
         skipped: updates left out since the fit began, the loss or gradient not being finite.
@@ -22,7 +21,6 @@ class EpochReport:
     """
 
     epoch: int
-    lr: float
     train_loss: tuple[float, ...]
     score: tuple[float, ...]
     skipped: tuple[int, ...]
@@ -36,7 +34,7 @@ class FitResult:
     Attributes:
         best_epoch: per member, the epoch (1, 2, …) whose weights were kept; 0 where no epoch had
             finite predictions and the initial weights were kept.
-        history: `lr` (epochs), `train_loss` and `score` (epochs × members).
+        history: `train_loss` and `score` (epochs × members).
         skipped: per member, updates left out, the loss or gradient not being finite.
         member_epochs: epochs trained, summed over members.
         seconds: time taken, earlier sessions of a resumed fit included.
@@ -69,20 +67,31 @@ class Progress:
     epoch: int = 0
     member_epochs: int = 0
     seconds: float = 0.0
-    history: dict[str, list[Any]] = field(
-        default_factory=lambda: {"lr": [], "train_loss": [], "score": []}
-    )
+    history: dict[str, list[Any]] = field(default_factory=lambda: {"train_loss": [], "score": []})
 
     @classmethod
     def start(cls, members: int) -> Progress:
         """A fit that has not begun."""
         return cls([0] * members, [math.nan] * members, [0] * members)
 
+    def of_members(self, members: Sequence[int]) -> Progress:
+        """Where some of the members stand; what belongs to the whole fit goes on."""
+        history = {
+            name: [[epoch[member] for member in members] for epoch in epochs]
+            for name, epochs in self.history.items()
+        }
+        return replace(
+            self,
+            best_epoch=[self.best_epoch[member] for member in members],
+            best_score=[self.best_score[member] for member in members],
+            skipped=[self.skipped[member] for member in members],
+            history=history,
+        )
+
     def report(self) -> EpochReport:
         """The epoch just finished."""
         return EpochReport(
             self.epoch,
-            self.history["lr"][-1],
             tuple(self.history["train_loss"][-1]),
             tuple(self.history["score"][-1]),
             tuple(self.skipped),

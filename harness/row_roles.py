@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.ledger import ROLES
-from harness.scores import CELL
+from harness.scores import CELL, DEFAULT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +47,8 @@ def role_counts(store: Store) -> pd.DataFrame:
             continue
         tested = store.read_predictions(cell["key"])
         used = pd.concat([store.read_ledger(stage) for stage in cell["chain"]])
+        if cell["tuning"] != DEFAULT:
+            used = pd.concat([used, store.read_tuning_ledger(cell["key"])])
         runs = tested["run"].nunique()
         both = conflicts(used, tested)["role"].value_counts()
         row = {name: cell[name] for name in ("head", *CELL[2:])} | {"test": len(tested) / runs}
@@ -73,6 +75,10 @@ def roles_of_row(store: Store, row_id: str) -> pd.DataFrame:
         title = store.stage_record(stage)["title"]
         found.append(used[used["id"] == row_id].assign(stage=f"{title} {stage[:6]}"))
     for cell in cells:
+        if cell["tuning"] != DEFAULT:
+            used = store.read_tuning_ledger(cell["key"])
+            place = f"choice of settings: {cell['head']}, {cell['transfer']}"
+            found.append(used[used["id"] == row_id].assign(stage=place))
         tested = store.read_predictions(cell["key"]).assign(role="test")
         place = f"{cell['head']}, {cell['transfer']}: {cell['train_on']} → {cell['test_on']}"
         found.append(tested[tested["id"] == row_id].assign(stage=place))
@@ -80,4 +86,5 @@ def roles_of_row(store: Store, row_id: str) -> pd.DataFrame:
     if not found:
         return pd.DataFrame(columns=[*columns, "runs"])
     grouped = pd.concat(found).groupby(columns, sort=False)["run"]
-    return grouped.agg(lambda runs: " ".join(map(str, sorted(runs)))).rename("runs").reset_index()
+    runs = grouped.agg(lambda own: " ".join(map(str, sorted(set(own)))))
+    return runs.rename("runs").reset_index()

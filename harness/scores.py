@@ -27,6 +27,7 @@ class Cell:
         backbone: its name with its settings, as tables show it.
         head: likewise.
         transfer: likewise, or `BASELINE`.
+        tuning: how its settings were found; `DEFAULT` where they are those of the benchmark.
         protocol: likewise.
         train_on: the dataset that the last stage fits.
         test_on: the dataset whose test rows are scored.
@@ -35,6 +36,7 @@ class Cell:
     backbone: str
     head: str
     transfer: str
+    tuning: str
     protocol: str
     train_on: str
     test_on: str
@@ -48,6 +50,9 @@ SUBMISSION = "submission"
 
 BASELINE = "baseline"
 """Stands in place of a transfer strategy's name for the benchmark's baselines."""
+
+DEFAULT = "default"
+"""Stands where settings are those of the benchmark, and were not searched for."""
 
 SUBSETS = ("all", "overlap-free")
 """All test rows of a run; and those whose group (reduced formula) is in no training set of the

@@ -21,6 +21,7 @@ from torch.nn.functional import embedding_bag
 from harness.blame import using
 from harness.contracts import Arrays, Backbone, Invariance, Layers, Pool
 from harness.errors import PluginError
+from harness.seeds import derive_seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,6 +98,42 @@ class StackedEmbedding(nn.Module):
         members, n, width = self.weight.shape
         first = torch.arange(0, members * n, n, device=index.device).unsqueeze(1)
         return nn.functional.embedding(index + first, self.weight.reshape(-1, width))
+
+
+class StackedDropout(nn.Module):
+    """Dropout that keeps members apart: a mask depends on its member and the epoch alone.
+
+    What `torch.nn.Dropout` draws depends on how many members there are, and on all that was drawn
+    before, so that a fit which goes on from a checkpoint would end elsewhere.
+    """
+
+    def __init__(self, generators: Generators, p: float) -> None:
+        """Draws each member's seed from its own generator.
+
+        Args:
+            generators: one per member.
+            p: share of the values that become 0; the others are divided by 1 − p.
+        """
+        super().__init__()
+        self._p = p
+        self._seeds = [int(torch.randint(2**31, (), generator=g)) for g in generators]
+        self.begin_epoch(0)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Starts each member's masks of an epoch; the trainer calls it."""
+        self._generators = [
+            torch.Generator().manual_seed(derive_seed(seed, "dropout", epoch))
+            for seed in self._seeds
+        ]
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Takes dense rows, `members × rows × width`, to the same; in training, with zeros."""
+        if not self.training:
+            return rows
+        shape = rows.shape[1:]
+        draws = torch.stack([torch.rand(shape, generator=g) for g in self._generators])
+        kept = (draws >= self._p).to(rows.device, rows.dtype)
+        return rows * kept / (1.0 - self._p)
 
 
 def ragged_linear(rows: Tensor, weight: Tensor, bias: Tensor | None, sizes: Sizes) -> Tensor:
@@ -184,8 +221,9 @@ class Stacked(Backbone):
         )
 
     Dropout draws from torch's global generator: with it, a member's training depends on the size
-    of its stack. Buffers must be constants: running statistics (of batch normalisation, say)
-    would mix members, and are refused.
+    of its stack; `StackedDropout`, for modules that are stacks themselves, does not. Buffers must
+    be constants: running statistics (of batch normalisation, say) would mix members, and are
+    refused.
     """
 
     def __init__(

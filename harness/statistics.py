@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import BenchmarkError, StoreError, did_you_mean
-from harness.scores import BASELINE, CELL
+from harness.scores import BASELINE, CELL, DEFAULT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -370,7 +370,8 @@ def _matching(
 
 def _title(cell: CellName) -> str:
     *model, train_on, test_on = cell[: len(CELL)]
-    return f"the cell {', '.join((*model, *cell[len(CELL) :]))}, {train_on} → {test_on}"
+    shown = ", ".join(part for part in (*model, *cell[len(CELL) :]) if part != DEFAULT)
+    return f"the cell {shown}, {train_on} → {test_on}"
 
 
 def _listed(runs: list[int]) -> str:

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from harness.errors import StoreError
 from harness.files import replacing, unwritable
 from harness.ledger import COLUMNS
-from harness.scores import CELL
+from harness.scores import CELL, DEFAULT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,6 +162,20 @@ class Store:
         """Reads the rows of a scoring."""
         return _read_rows(self.predictions_path(key), PREDICTION_COLUMNS)
 
+    def write_tuning_ledger(self, key: str, frame: pd.DataFrame) -> None:
+        """Writes the rows that the settings of a scoring were chosen by, atomically."""
+        path = self._tuning_ledger_path(key)
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as staging:
+            frame.to_parquet(staging, index=False, compression="zstd")
+
+    def read_tuning_ledger(self, key: str) -> pd.DataFrame:
+        """Reads the rows that the settings of a scoring were chosen by."""
+        return _read_rows(self._tuning_ledger_path(key), COLUMNS)
+
+    def _tuning_ledger_path(self, key: str) -> Path:
+        return self.folder / "tuning" / f"{key}.parquet"
+
     def append_results(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Appends result lines in one write; a line torn by an earlier kill is cut off first.
 
@@ -202,6 +216,7 @@ class Store:
         with _reading(self.results_path, f", line {number}"):
             line = json.loads(text)
             _require(line, ("key", "run"), "the line")
+            line.setdefault("tuning", DEFAULT)  # results from before there was tuning
             if not isinstance(line["run"], int):
                 raise ValueError(f"run is {line['run']!r}, not a number")
         return dict(line)
@@ -266,6 +281,7 @@ class Store:
             for name, data in plan["datasets"].items():
                 _require(data, ("digest", "rows"), f"the dataset {name}")
             for number, cell in enumerate(plan["cells"], start=1):
+                cell.setdefault("tuning", DEFAULT)
                 _require(cell, ("key", *CELL, "leak_free", "chain"), f"cell {number}")
         return plan
 

@@ -59,9 +59,15 @@ def draw_losses(store: Store, board: Leaderboard, metrics: Metrics, layout: Layo
         axes.set_title(f"{head}\n{record['title']}" if head else record["title"], fontsize=7)
     for axes in flat[len(stages) :]:
         axes.set_visible(False)
-    losses = dict.fromkeys(record["training"]["loss"] for _, record in stages)
+    losses = dict.fromkeys(loss for _, record in stages for loss in _losses(record))
     _loss_legend(figure, board, ", ".join(losses))
     return figure
+
+
+def _losses(record: Mapping[str, Any]) -> list[str]:
+    """Names of the losses of a stage's members, which may be trained differently."""
+    training = record["training"]
+    return [own["loss"] for own in (training if isinstance(training, list) else [training])]
 
 
 def _stages(store: Store, table: Pivot) -> list[tuple[str, dict[str, Any]]]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import MISSING, fields
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from harness.scores import Cell
+from harness.scores import CELL, DEFAULT
 
 FORMAT = 1
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
@@ -18,7 +17,7 @@ Count = Annotated[int, Field(ge=0)]
 
 CARD_FILE, MANIFEST_FILE = "method.toml", "submission.json"
 ALLOWED = re.compile(
-    r"method\.toml|plan\.json|results\.jsonl|predictions/[0-9a-f]{16}\.parquet"
+    r"method\.toml|plan\.json|results\.jsonl|(predictions|tuning)/[0-9a-f]{16}\.parquet"
     r"|stages/[0-9a-f]{16}/(stage\.json|ledger\.parquet)"
 )
 """Paths that a submission consists of besides its manifest; nothing that could be executed."""
@@ -100,10 +99,8 @@ class PlannedDataset(DatasetFacts):
 
 
 def _cell_fields() -> dict[str, Any]:
-    return {
-        field.name: (str, ... if field.default is MISSING else field.default)
-        for field in fields(Cell)
-    }
+    """The columns of a cell; results from before there was tuning do not say how it was done."""
+    return {name: (str, DEFAULT if name == "tuning" else ...) for name in CELL}
 
 
 class _PlannedCell(_Strict):
@@ -111,17 +108,19 @@ class _PlannedCell(_Strict):
     leak_free: bool
     weights: list[str] | None = None
     chain: Annotated[list[Key], Field(min_length=1)]
+    sources: list[list[list[Key | int]]] = []
 
 
 class _ResultLine(_Strict):
     key: Key
     run: Annotated[int, Field(ge=1)]
     scores: dict[Literal["all", "overlap-free"], dict[str, float | int | None]]
-    stage: Key
+    # of the member that predicts the run, or of each of several; see `plan.one_or_all`
+    stage: Key | list[Key]
     train_rows: Count
-    best_epoch: Count | None
-    epochs: Count
-    skipped_updates: Count | None
+    best_epoch: Count | list[Count | None] | None
+    epochs: Count | list[Count]
+    skipped_updates: Count | list[Count | None] | None
     datasets: dict[str, DatasetFacts]
 
 
@@ -146,7 +145,7 @@ class StageRecord(_Strict):
     dataset_digest: Digest
     dataset_rows: Count
     model: dict[str, Any]
-    training: dict[str, Any] | None
+    training: dict[str, Any] | list[dict[str, Any]] | None
     freeze: list[str]
     protocol: str
     parent: Key | None
@@ -156,7 +155,8 @@ class StageRecord(_Strict):
     train_rows: list[int]
     validation_rows: list[int]
     scalers: list[dict[str, float]]
-    groups: list[dict[str, Any]] = []
+    parent_members: list[int] = []
+    groups: list[dict[str, Any]] | list[list[dict[str, Any]]] = []
     alongside: list[dict[str, Any]] = []
     transferred: dict[str, Any] = {}
     tensors_transferred: int | None = None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from harness.benchmark import Benchmark, check_settings
 from harness.errors import BenchmarkError, HarnessError, StoreError
 from harness.files import new_folder
+from harness.scores import DEFAULT
 from harness.store import PLAN_FILE, Store
 from harness.submission_schema import (
     ALLOWED,
@@ -167,6 +168,8 @@ def _parts(plan: Mapping[str, Any]) -> Iterator[str]:
     yield PLAN_FILE
     for cell in plan["cells"]:
         yield f"predictions/{cell['key']}.parquet"
+        if cell["tuning"] != DEFAULT:
+            yield f"tuning/{cell['key']}.parquet"
     for key in dict.fromkeys(key for cell in plan["cells"] for key in cell["chain"]):
         yield from (f"stages/{key}/stage.json", f"stages/{key}/ledger.parquet")
 
@@ -260,7 +263,7 @@ def check_schema(submission: Submission) -> Iterator[str]:
         yield from _differences(StageRecord, record, path.relative_to(folder).as_posix())
     for path in sorted(folder.glob("predictions/*.parquet")):
         yield from _check_table(folder, path, PREDICTION_TYPES, OPTIONAL_TYPES)
-    for path in sorted(folder.glob("stages/*/ledger.parquet")):
+    for path in sorted((*folder.glob("stages/*/ledger.parquet"), *folder.glob("tuning/*"))):
         yield from _check_table(folder, path, LEDGER_TYPES, {})
 
 

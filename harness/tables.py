@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.pivot import Entry, Key, Pivot
+from harness.scores import DEFAULT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +92,7 @@ def caption(table: Pivot) -> str:
         for spec in table.metrics.values()
     )
     runs = f"mean (std) over {table.runs} runs" if table.runs > 1 else "one run"
-    same = ", ".join(f"{name} {value}" for name, value in table.same.items() if value)
+    same = ", ".join(f"{name} {value}" for name, value in table.same.items() if value != DEFAULT)
     rows = "" if table.layout.subset == "all" else f"; {table.layout.subset} rows only"
     return f"{table.title}. {metrics}, {runs}{rows}" + (f". Everywhere: {same}" if same else "")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import cos, pi
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from harness.contracts import Settings
+from harness.contracts import SearchSpace, Settings
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 Loss = Literal["mape", "mae-log", "mse", "huber"]
 
@@ -50,3 +54,21 @@ class TrainingSettings(Settings):
             return self.lr
         wave = 0.5 * (1.0 + cos(2.0 * pi * epoch / self.cosine_period_epochs))
         return self.lr * (self.lr_floor_fraction + (1.0 - self.lr_floor_fraction) * wave)
+
+
+def _distributions() -> Mapping[str, BaseDistribution]:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    return {
+        "lr": FloatDistribution(1e-4, 1e-2, log=True),
+        "weight_decay": FloatDistribution(1e-6, 1e-2, log=True),
+        "batch_size": CategoricalDistribution((8, 16, 32)),
+        "loss": CategoricalDistribution(("mae-log", "huber", "mse")),
+        "schedule": CategoricalDistribution(("cosine", "constant")),
+        "cosine_period_epochs": FloatDistribution(100.0, 1000.0, log=True),
+    }
+
+
+TRAINING_SPACE = SearchSpace(_distributions)
+"""What a search varies in the training settings of a configuration's last stage. Epochs are not
+among them: a benchmark may add them, as `epochs = { low = 50, high = 300 }`."""

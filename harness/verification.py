@@ -14,8 +14,9 @@ import numpy as np
 
 from harness.errors import HarnessError, StoreError
 from harness.ledger import COLUMNS, stage_ledger, test_rows
+from harness.plan import facts_of_run, one_or_all
 from harness.row_roles import conflicts
-from harness.scores import CELL, SUBSETS, score_stored
+from harness.scores import CELL, DEFAULT, SUBSETS, score_stored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,6 +122,7 @@ class _Check:
         self.not_kept: list[str] = []
         self.predictions = cache(self._reader(store.read_predictions))
         self.ledger = cache(self._reader(store.read_ledger))
+        self.tuning_ledger = cache(self._reader(store.read_tuning_ledger))
         self.record = cache(self._reader(store.stage_record))
 
     def _reader(self, read: Callable[[str], Content]) -> Callable[[str], Content | None]:
@@ -154,6 +156,8 @@ class _Check:
             self.unchecked.append("benchmark.toml: the results lie here without it")
             return
         run, file = (flat(one.model_dump(mode="json")) for one in (benchmark, declared))
+        if declared.tuning is not None:  # what it chose is no part of the file
+            file["chosen"] = run["chosen"]
         for name in dict.fromkeys((*file, *run)):
             self._count("settings")
             here, there = file.get(name, ABSENT), run.get(name, ABSENT)
@@ -248,25 +252,33 @@ class _Check:
                 self._compare(where, line, self._known_of(line, cell) | rest, "expected")
 
     def _known_of(self, line: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
-        """What the cell and the record of its stage say of a line."""
-        stage = cell["chain"][-1]
-        known = {column: cell[column] for column in CELL} | {"stage": stage}
-        if (record := self.record(stage)) is not None:
+        """What the cell and the records of its stages say of a line."""
+        sources = self._sources_of(line, cell)
+        known = {column: cell[column] for column in CELL}
+        known["stage"] = one_or_all([stage for stage, _ in sources])
+        records = [self.record(stage) for stage, _ in sources]
+        if all(record is not None for record in records):
             for field in ("best_epoch", "skipped_updates"):
-                known[field] = _of_run(record, field, line["run"])
+                known[field] = one_or_all(
+                    [
+                        _of_member(record, field, index)
+                        for record, (_, index) in zip(records, sources, strict=True)
+                    ]
+                )
         return known
 
+    def _sources_of(
+        self, line: Mapping[str, Any], cell: Mapping[str, Any]
+    ) -> Sequence[tuple[str, int]]:
+        """(stage, member) of what predicts a run; by default the last stage, run by run."""
+        number = line["run"] - 1
+        own: Sequence[Sequence[tuple[str, int]]] = cell.get("sources", ())
+        return own[number] if number < len(own) else [(cell["chain"][-1], number)]
+
     def _planned_of(self, line: Mapping[str, Any], scoring: Scoring | None) -> dict[str, Any]:
-        members = {member.run: member for member in scoring.stage.members} if scoring else {}
-        if scoring is None or line["run"] not in members:
+        if scoring is None or line["run"] not in scoring.runs:
             return {}
-        stage = scoring.stage
-        used = (*(data for node in stage.chain for data in node.datasets), scoring.dataset)
-        return {
-            "train_rows": len(members[line["run"]].train),
-            "epochs": 0 if stage.closed_form else stage.training.epochs,
-            "datasets": {data.name: {"digest": data.digest, "rows": len(data)} for data in used},
-        }
+        return facts_of_run(scoring.sources[scoring.runs.index(line["run"])], scoring.dataset)
 
     def _stored_of(self, line: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
         """What stands in place of the plan where data are missing: other files of the results."""
@@ -278,9 +290,9 @@ class _Check:
                 for name in names
             }
         }
-        if (ledger := self.ledger(cell["chain"][-1])) is not None:
-            trained = (ledger["run"] == line["run"]) & (ledger["role"] == "gradient")
-            expected["train_rows"] = int(trained.sum())
+        (stage, index), *_ = self._sources_of(line, cell)
+        if (record := self.record(stage)) is not None:
+            expected["train_rows"] = _of_member(record, "train_rows", index)
         return expected
 
     def scores(self) -> None:
@@ -352,8 +364,11 @@ class _Check:
             cell, rows = self.cells[key], self.predictions(key)
             if rows is None or not cell["leak_free"]:
                 continue
-            for stage in cell["chain"]:
-                if (ledger := self.ledger(stage)) is None:
+            ledgers = [self.ledger(stage) for stage in cell["chain"]]
+            if cell["tuning"] != DEFAULT:
+                ledgers.append(self.tuning_ledger(key))
+            for ledger in ledgers:
+                if ledger is None:
                     continue
                 self._count("ledgers")
                 for _, found in conflicts(ledger, rows).iterrows():
@@ -377,12 +392,10 @@ def _other_rows(scoring: Scoring, rows: pd.DataFrame) -> Iterator[str]:
         yield f"{title}, run {row['run']}: the row {row['id']!r} of {row['part']} {found}"
 
 
-def _of_run(record: Mapping[str, Any], field: str, run: int) -> Any:
-    """Returns what a record says of one run; None where it says nothing."""
-    runs, values = record.get("runs"), record.get(field)
-    if not isinstance(runs, list) or not isinstance(values, list):
-        return None
-    return dict(zip(runs, values, strict=False)).get(run)
+def _of_member(record: Any, field: str, index: int) -> Any:
+    """Returns what a record says of one member; None where it says nothing."""
+    values = record.get(field)
+    return values[index] if isinstance(values, list) and index < len(values) else None
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -397,10 +410,9 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _title(cell: Mapping[str, Any]) -> str:
-    return (
-        f"{cell['backbone']}, {cell['head']}, {cell['transfer']}, {cell['protocol']}, "
-        f"{cell['train_on']} → {cell['test_on']}"
-    )
+    *model, train_on, test_on = (cell[column] for column in CELL)
+    shown = ", ".join(part for part in model if part != DEFAULT)
+    return f"{shown}, {train_on} → {test_on}"
 
 
 def _first_difference(found: str, expected: str) -> str:

@@ -21,6 +21,7 @@ from harness.cli.run import run
 from harness.cli.site import site
 from harness.cli.submission import submission
 from harness.cli.table import table
+from harness.cli.tune import tune
 from harness.cli.verify import verify
 from harness.errors import HarnessError, PluginError
 
@@ -63,6 +64,7 @@ def _options(
 
 
 app.command()(run)
+app.command()(tune)
 app.command()(table)
 app.command()(plot)
 app.command()(compare)

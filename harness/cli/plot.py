@@ -61,6 +61,7 @@ def plot(
     """
     from harness import api
     from harness.drawing import write_figure
+    from harness.files import make_folder
     from harness.pivot import Layout
     from harness.registry import Registry
 
@@ -74,6 +75,6 @@ def plot(
     figure = api.draw(kind, benchmarks, layout, Registry(plugin or ()), out)
     folder = (out or api.results_folder(benchmarks[0])) / "figures"
     if not to:
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
     for path in to or [folder / f"{kind}.png"]:
         print(f"Written: {write_figure(figure, path)}")

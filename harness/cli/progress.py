@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from harness.tuning import TuningProgress
 
 PLAIN_INTERVAL_SECONDS = 10.0
 
@@ -40,16 +44,63 @@ def _live(console: Console) -> Progress:
     )
 
 
+@contextmanager
+def tuning_progress(quiet: bool) -> Iterator[Callable[[TuningProgress], None]]:
+    """Yields what is told of the progress of a search: nothing, a live bar, or plain lines."""
+    console = Console(stderr=True)
+    if quiet:
+        yield lambda progress: None
+    elif console.is_terminal:
+        with _live(console) as bars:
+            bar = bars.add_task("trials", total=1.0, detail="")
+            clock = _Clock()
+
+            def show(progress: TuningProgress) -> None:
+                detail = f"{_trials_text(progress)}, {clock.left(progress.fraction)} left"
+                bars.update(
+                    bar, completed=progress.fraction, description=progress.title, detail=detail
+                )
+
+            yield show
+    else:
+        yield _PlainTrials()
+
+
+def _trials_text(progress: TuningProgress) -> str:
+    best = f"{progress.best:.3f}" if math.isfinite(progress.best) else "none yet"
+    done = f"{progress.finished} of {progress.wanted} trials"
+    return f"{done}, best validation {progress.metric} {best}"
+
+
+class _PlainTrials:
+    """A line every few seconds."""
+
+    def __init__(self) -> None:
+        self._clock = _Clock()
+        self._last_line = 0.0
+
+    def __call__(self, progress: TuningProgress) -> None:
+        now = time.monotonic()
+        if now - self._last_line >= PLAIN_INTERVAL_SECONDS or progress.fraction == 1.0:
+            self._last_line = now
+            left = self._clock.left(progress.fraction)
+            _line(f"{progress.title}: {_trials_text(progress)}, {left} left")
+
+
 class _Clock:
-    """Time left, from the share of the work that this process has done since it began."""
+    """Time left, from the share of the work that was done since it began to run."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
+        self._first: float | None = None
 
     def left(self, fraction: float) -> str:
-        if fraction <= 0:
+        if self._first is None:
+            self._first = fraction  # what an earlier session has done took no time here
+        done = fraction - self._first
+        if done <= 0:
             return "unknown time"
-        return as_time((time.monotonic() - self._began) * (1 - fraction) / fraction)
+        return as_time((time.monotonic() - self._began) * (1 - fraction) / done)
 
 
 def as_time(seconds: float) -> str:

@@ -51,7 +51,7 @@ def run(
     What is on disk already is not done again: after a stop, the same command goes on.
     """
     from harness import api
-    from harness.cli.progress import observer
+    from harness.cli.progress import observer, tuning_progress
     from harness.cli.table import print_board
     from harness.registry import Registry
 
@@ -67,13 +67,14 @@ def run(
         print_plan(api.prepare(benchmark, registry=Registry(plugins), **options), json=json)
         return
     try:
-        with observer(quiet=quiet or json) as progress:
+        with observer(quiet or json) as progress, tuning_progress(quiet or json) as tell:
             board = api.run(
                 benchmark,
                 out=out,
                 plugins=plugins,
                 observers=progress,
-                jobs=jobs or _cores(),
+                jobs=jobs or cores(),
+                tell=tell,
                 **options,
             )
     except KeyboardInterrupt:
@@ -83,7 +84,7 @@ def run(
         print_board(board, Registry(plugins), json=json)
 
 
-def _cores() -> int:
+def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -91,11 +92,19 @@ def _cores() -> int:
 def print_plan(planned: Plan, json: bool) -> None:
     """Prints the graph of stages with sizes and a rough estimate of the time."""
     from harness.cli.output import print_json, print_table
+    from harness.plan import one_or_all
 
     stages = [_stage_facts(planned, stage) for stage in planned.stages]
     seconds = sum(stage.seconds for stage in planned.stages)
     if json:
-        cells = [{"key": s.key, "stage": s.stage.key, **vars(s.cell)} for s in planned.scorings]
+        cells = [
+            {
+                "key": scoring.key,
+                "stage": one_or_all([stage.key for stage in scoring.stages]),
+                **vars(scoring.cell),
+            }
+            for scoring in planned.scorings
+        ]
         print_json({"stages": stages, "cells": cells, "seconds": seconds})
         return
     same = {part for part in ("backbone", "head") if len({stage[part] for stage in stages}) == 1}
@@ -126,7 +135,7 @@ def _stage_facts(planned: Plan, stage: StageNode) -> dict[str, Any]:
         "after": stage.parent.key if stage.parent else "",
         "members": len(stage.members),
         "train rows": f"{stage.rows / len(stage.members):.0f}",
-        "epochs": None if stage.closed_form else stage.training.epochs,
+        "epochs": stage.epochs or None,
         "about": f"{stage.seconds / 60:.1f} min",
-        "cells": sum(scoring.stage is stage for scoring in planned.scorings),
+        "cells": sum(stage in scoring.stages for scoring in planned.scorings),
     }

@@ -444,15 +444,21 @@ def _trained_names(thing: BackboneSpecimen, freeze: Sequence[str]) -> list[str]:
     from torch import nn
 
     from harness.testing.modules import CPU, changed, copied
-    from harness.training import fit
+    from harness.training import Recipe, fit
     from harness.training_settings import TrainingSettings
 
     backbone, head = thing.whole(thing.build(SEEDS[:1]), SEEDS[:1])
     model = nn.ModuleDict({"backbone": backbone, "head": head})
     before = copied(model)
-    settings = TrainingSettings(epochs=1, loss="mse", schedule="constant")
+    recipe = Recipe(TrainingSettings(epochs=1, loss="mse", schedule="constant"))
     fit(
-        backbone, head, eight(thing), settings, selection=RMSE_LOG, device=CPU, freeze=tuple(freeze)
+        backbone,
+        head,
+        eight(thing),
+        recipe,
+        selection=RMSE_LOG,
+        device=CPU,
+        freeze=tuple(freeze),
     )
     return changed(before, model)
 

@@ -24,10 +24,13 @@ class MlpSettings(Settings):
     Attributes:
         hidden: widths of the hidden layers, first to last; with none the head is linear.
         activation: between layers; the last one has none.
+        dropout: share of the values after every hidden layer that is left out in training.
     """
 
     hidden: tuple[PositiveInt, ...] = (450, 350, 350)
     activation: Literal["relu", "softplus", "silu"] = "relu"
+    # Not mentioned where it is off, so that results from before there was one keep their keys.
+    dropout: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda share: share == 0)
 
 
 class LinearSettings(Settings):
@@ -111,7 +114,7 @@ def _make_mlp(
 ) -> nn.Module:
     from harness_heads.mlp import Mlp
 
-    return Mlp(generators, width, settings.hidden, settings.activation)
+    return Mlp(generators, width, settings.hidden, settings.activation, settings.dropout)
 
 
 def _make_linear(
@@ -147,12 +150,13 @@ def _require_scikit_learn(head: str) -> None:
 
 
 def _mlp_distributions() -> Mapping[str, BaseDistribution]:
-    from optuna.distributions import CategoricalDistribution, IntDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     return {
         "layers": IntDistribution(1, 4),
         "width": IntDistribution(16, 512, log=True),
         "activation": CategoricalDistribution(("relu", "softplus", "silu")),
+        "dropout": FloatDistribution(0.0, 0.5, step=0.1),
     }
 
 
@@ -161,6 +165,7 @@ def _settle_mlp(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return {
         "hidden": (values["width"],) * values["layers"],
         "activation": values["activation"],
+        "dropout": values["dropout"],
     }
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness import StackedLinear
+from harness import StackedDropout, StackedLinear
 
 _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -26,6 +26,7 @@ class Mlp(nn.Module):
         width: length of the embedding.
         hidden: widths of the hidden layers; may be empty.
         activation: `relu`, `softplus` or `silu`.
+        dropout: share of the values after every hidden layer that is left out in training.
     """
 
     def __init__(
@@ -34,17 +35,21 @@ class Mlp(nn.Module):
         width: int,
         hidden: Sequence[int],
         activation: str,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
             StackedLinear(generators, n_in, n_out) for n_in, n_out in pairwise((width, *hidden, 1))
         )
         self._activation = _ACTIVATIONS[activation]
+        self.dropouts = nn.ModuleList(
+            StackedDropout(generators, dropout) if dropout else nn.Identity() for _ in hidden
+        )
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Takes `members × batch × width` to scaled targets, `members × batch`."""
         *hidden, last = self.layers
         x = embeddings
-        for layer in hidden:
-            x = self._activation(layer(x))
+        for layer, dropout in zip(hidden, self.dropouts, strict=True):
+            x = dropout(self._activation(layer(x)))
         return torch.squeeze(last(x), -1)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from harness import BackboneSpec, hookimpl
+from harness import BackboneSpec, SearchSpace, hookimpl
 from harness_megnet.settings import MegnetSettings, NetworkSettings
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
     from harness_megnet.backbone import MegnetBackbone
     from harness_megnet.dgl_backbone import MegnetDglBackbone
 
@@ -30,6 +32,7 @@ def register_backbones() -> Iterable[BackboneSpec]:
             settings=MegnetSettings,
             make=_make,
             rows_per_second=ROWS_PER_SECOND,
+            space=SearchSpace(_distributions),
         ),
         BackboneSpec(
             name="megnet-dgl",
@@ -37,8 +40,15 @@ def register_backbones() -> Iterable[BackboneSpec]:
             settings=NetworkSettings,
             make=_make_dgl,
             rows_per_second=DGL_ROWS_PER_SECOND,
+            space=SearchSpace(_distributions),
         ),
     ]
+
+
+def _distributions() -> Mapping[str, BaseDistribution]:
+    from optuna.distributions import IntDistribution
+
+    return {"blocks": IntDistribution(1, 4), "readout_steps": IntDistribution(1, 3)}
 
 
 def _make(settings: MegnetSettings) -> MegnetBackbone:

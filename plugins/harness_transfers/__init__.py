@@ -21,6 +21,12 @@ def _number(name: str, low: float, high: float, log: bool = False) -> SearchSpac
     return SearchSpace(distributions)
 
 
+def _layers() -> Mapping[str, BaseDistribution]:
+    from optuna.distributions import IntDistribution
+
+    return {"layers": IntDistribution(1, 8)}
+
+
 @hookimpl
 def register_transfers() -> Iterable[TransferSpec]:
     """Offers the published steps I, II and III, and five more strategies."""
@@ -31,7 +37,13 @@ def register_transfers() -> Iterable[TransferSpec]:
     yield TransferSpec(
         "two-stage", "a source dataset, then the target (step III)", s.TwoStage, s.two_stage
     )
-    yield TransferSpec("frozen", "only the head is trained", s.Beginning, s.frozen)
+    yield TransferSpec(
+        "frozen",
+        "only the head is trained, and the last layers of the backbone if asked for",
+        s.Frozen,
+        s.frozen,
+        SearchSpace(_layers),
+    )
     yield TransferSpec(
         "gradual-unfreeze",
         "the head first, then one more layer at a time",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from harness import ParameterGroup, Settings, Stage, Target
 
@@ -17,17 +17,29 @@ class Beginning(Settings):
         source: dataset of the first stage; none where fine-tuning starts from published weights.
         source_start: where the source stage's backbone starts.
         source_epochs: epochs of the source stage; the benchmark's where absent.
+        source_lr: learning rate of the source stage; the benchmark's where absent.
     """
 
     source: str | None = None
     source_start: Literal["pretrained", "random"] = "pretrained"
     source_epochs: int | None = Field(default=None, ge=1)
+    source_lr: PositiveFloat | None = None
 
 
 class TwoStage(Beginning):
     """Settings of `two-stage`: those of `Beginning`, with a source."""
 
     source: str
+
+
+class Frozen(Beginning):
+    """Settings of `frozen`.
+
+    Attributes:
+        layers: how many of the backbone's layers stay, from the input; all of them where absent.
+    """
+
+    layers: PositiveInt | None = None
 
 
 class GradualUnfreeze(Beginning):
@@ -93,9 +105,13 @@ def two_stage(settings: TwoStage, target: Target) -> Sequence[Stage]:
     return _fine_tuned(settings, target)
 
 
-def frozen(settings: Beginning, target: Target) -> Sequence[Stage]:
-    """Fits the head alone; the backbone stays as it starts."""
-    return _fine_tuned(settings, target, freeze=("backbone",))
+def frozen(settings: Frozen, target: Target) -> Sequence[Stage]:
+    """Fits the head, and what is between it and the layers that stay as they start."""
+    *backbone, _ = target.layers
+    if settings.layers is None or settings.layers >= len(backbone):
+        return _fine_tuned(settings, target, freeze=("backbone",))
+    still = tuple(name for layer in backbone[: settings.layers] for name in layer)
+    return _fine_tuned(settings, target, freeze=still)
 
 
 def gradual_unfreeze(settings: GradualUnfreeze, target: Target) -> Sequence[Stage]:
@@ -153,8 +169,9 @@ def _fine_tuned(
         return (Stage(target.dataset, "pretrained", freeze=freeze, groups=groups),)
     if target.dataset == settings.source:
         return ()
-    epochs = {} if settings.source_epochs is None else {"epochs": settings.source_epochs}
+    asked = {"epochs": settings.source_epochs, "lr": settings.source_lr}
+    training = {name: value for name, value in asked.items() if value is not None}
     return (
-        Stage(settings.source, settings.source_start, training=epochs),
+        Stage(settings.source, settings.source_start, training=training),
         Stage(target.dataset, "previous", freeze=freeze, groups=groups),
     )

@@ -23,7 +23,7 @@ import pytest
 import torch
 
 from harness import Dataset, Registry, Scaler, Split, TrainingSettings, derive_seed, load_dataset
-from harness.training import StackData, fit
+from harness.training import Recipe, StackData, fit
 
 CPU = torch.device("cpu")
 MEMBERS = 9
@@ -87,8 +87,8 @@ class TrainableStack:
 
     def train(self, epochs: int) -> None:
         """Trains with the published settings: batch 8, MAPE; validates after every epoch."""
-        settings = TrainingSettings(epochs=epochs)
-        fit(self.backbone, self.head, self.data, settings, selection=self.selection, device=CPU)
+        recipe = Recipe(TrainingSettings(epochs=epochs))
+        fit(self.backbone, self.head, self.data, recipe, selection=self.selection, device=CPU)
 
 
 @pytest.fixture(scope="session")

@@ -64,11 +64,11 @@ def test_each_member_moves_as_under_an_adam_of_its_own() -> None:
     ]
     adams = [torch.optim.Adam(own, lr=0.1, weight_decay=0.02) for own in alone]
     flat = FlatParameters(named, MEMBERS)
-    stacked = StackedAdam(flat, weight_decay=0.02)
+    stacked = StackedAdam(flat, weight_decay=[0.02] * MEMBERS)
     for step in range(6):
         moving = [step % 2 == 0, True, step > 3]
         flat.differentiate(sum((p**2).sin().sum() for p in named.values()))
-        stacked.step(moving, lr=0.1)
+        stacked.step(moving, lr=[0.1] * MEMBERS)
         for own, adam, moves in zip(alone, adams, moving, strict=True):
             adam.zero_grad()
             sum((p**2).sin().sum() for p in own).backward()
@@ -83,11 +83,11 @@ def test_each_member_moves_as_under_an_adam_of_its_own() -> None:
 def test_a_member_that_does_not_move_keeps_every_bit() -> None:
     named = parameters()
     flat = FlatParameters(named, MEMBERS)
-    adam = StackedAdam(flat, weight_decay=0.0)
+    adam = StackedAdam(flat, weight_decay=[0.0] * MEMBERS)
     before = flat.values.clone()
     flat.gradients.fill_(float("nan"))
     flat.gradients[2] = 1.0
-    adam.step([False, False, True], lr=0.1)
+    adam.step([False, False, True], lr=[0.1] * MEMBERS)
     assert torch.equal(flat.values[:2], before[:2])
     assert (adam.first[:2] == 0).all()
     assert (adam.second[:2] == 0).all()

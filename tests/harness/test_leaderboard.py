@@ -35,9 +35,12 @@ def cell(test_on: str, key: str) -> dict[str, str]:
         "backbone": "megnet",
         "head": "mlp",
         "transfer": "two-stage(source=C)",
+        "tuning": "default",
         "protocol": "published [true]",
         "train_on": "A",
         "test_on": test_on,
+        "leak_free": False,
+        "chain": [key],
     }
 
 

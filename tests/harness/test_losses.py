@@ -43,7 +43,7 @@ def test_hand_worked_numbers(loss, expected) -> None:
     scalers = [Scaler(offset=1.0, mean=1.0, std=0.5)]
     output = torch.tensor([[0.5, 2.0]])
     found = member_losses(
-        loss, output, targets(torch.tensor([[9.0, 99.0]]), scalers), Decoder.of(scalers, CPU)
+        [loss], output, targets(torch.tensor([[9.0, 99.0]]), scalers), Decoder.of(scalers, CPU)
     )
     assert found.tolist() == pytest.approx([expected], rel=1e-5)
 
@@ -51,7 +51,7 @@ def test_hand_worked_numbers(loss, expected) -> None:
 def test_huber_is_linear_beyond_one() -> None:
     scalers = [Scaler(0.0, 0.0, 1.0)]
     found = member_losses(
-        "huber",
+        ["huber"],
         torch.tensor([[3.0]]),
         targets(torch.tensor([[1.0]]), scalers),
         Decoder.of(scalers, CPU),
@@ -67,7 +67,7 @@ def test_mape_is_that_of_torchmetrics_tiny_targets_included() -> None:
     output = torch.randn(2, 50, generator=generator)
     kappa = torch.exp(torch.randn(2, 50, generator=generator) * 3)
     kappa[:, 0] = 1e-9
-    found = member_losses("mape", output, targets(kappa, scalers), decoder)
+    found = member_losses(["mape"] * 2, output, targets(kappa, scalers), decoder)
     for member in range(2):
         expected = torchmetrics.functional.mean_absolute_percentage_error(
             decoder.decode(output)[member], kappa[member]
@@ -102,10 +102,10 @@ def test_empty_places_give_nothing_and_take_no_gradient(loss, rubbish, taken) ->
     with_rubbish = Targets(
         torch.where(used, kappa, empty), torch.where(used, known.scaled, empty), used
     )
-    found = member_losses(loss, spoiled, with_rubbish, decoder)
+    found = member_losses([loss], spoiled, with_rubbish, decoder)
     found.sum().backward()
     if any(taken):
-        few = member_losses(loss, clean[used][None], targets(kappa[used][None], scalers), decoder)
+        few = member_losses([loss], clean[used][None], targets(kappa[used][None], scalers), decoder)
         torch.testing.assert_close(found, few)
     else:
         assert found.tolist() == [0.0]
@@ -120,7 +120,7 @@ def test_a_member_that_is_not_finite_spoils_no_other(loss) -> None:
     decoder = Decoder.of(scalers, CPU)
     kappa = torch.tensor([[3.0, 8.0], [20.0, 150.0]])
     output = torch.tensor([[math.nan, 1.0], [0.5, 1.0]], requires_grad=True)
-    found = member_losses(loss, output, targets(kappa, scalers), decoder)
+    found = member_losses([loss] * 2, output, targets(kappa, scalers), decoder)
     found.sum().backward()
     assert math.isnan(found[0].item())
     assert math.isfinite(found[1].item())

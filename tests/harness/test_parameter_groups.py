@@ -31,8 +31,8 @@ class Model(nn.Module):
 def adam(model: Model, groups: Sequence[ParameterGroup], weight_decay: float = 0.0):
     trainable = find_trainable(model, (), groups)
     flat = FlatParameters({n: p for t in trainable for n, p in t.parameters.items()}, MEMBERS)
-    segments = [Segment(flat.columns(t.parameters), t.group) for t in trainable]
-    return flat, StackedAdam(flat, weight_decay, segments)
+    segments = [Segment(flat.columns(t.parameters), [t.group] * MEMBERS) for t in trainable]
+    return flat, StackedAdam(flat, [weight_decay] * MEMBERS, segments)
 
 
 def loss(model: nn.Module) -> Tensor:
@@ -53,7 +53,7 @@ def test_a_group_moves_as_under_torchs_adam_at_its_own_rate() -> None:
     )
     for _ in range(5):
         flat.differentiate(loss(model))
-        ours.step([True] * MEMBERS, 0.02)
+        ours.step([True] * MEMBERS, [0.02] * MEMBERS)
         theirs.zero_grad()
         loss(twin).backward()
         theirs.step()
@@ -67,8 +67,8 @@ def test_a_group_sleeps_for_its_share_of_the_epochs_and_wakes_with_a_fresh_clock
     before = model.backbone["low"].detach().clone()
     for epoch in range(4):
         flat.differentiate(loss(model))
-        ours.rest(epoch / 4)
-        ours.step([True] * MEMBERS, 0.02, epoch / 4)
+        ours.rest([epoch / 4] * MEMBERS)
+        ours.step([True] * MEMBERS, [0.02] * MEMBERS, [epoch / 4] * MEMBERS)
         assert torch.equal(model.backbone["low"], before) == (epoch < 2)
     assert ours.clocks.tolist() == [[4, 2]] * MEMBERS
 
@@ -77,7 +77,7 @@ def test_sleeping_parameters_do_not_count_in_the_norm_of_the_gradient() -> None:
     model = Model()
     flat, ours = adam(model, [ParameterGroup(LOW, asleep_for=0.5)])
     flat.differentiate(loss(model))
-    ours.rest(0.25)
+    ours.rest([0.25] * MEMBERS)
     named = list(model.named_parameters())
     awake = torch.cat([p.cos() * (k + 1) for k, (n, p) in enumerate(named) if n not in LOW], 1)
     torch.testing.assert_close(flat.gradients.norm(dim=1), awake.norm(dim=1))
@@ -90,7 +90,7 @@ def test_the_pull_is_the_gradient_of_the_l2_sp_penalty() -> None:
     theirs = torch.optim.Adam(twin.parameters(), lr=0.05)
     for _ in range(6):
         flat.differentiate(loss(model))
-        ours.step([True] * MEMBERS, 0.05)
+        ours.step([True] * MEMBERS, [0.05] * MEMBERS)
         theirs.zero_grad()
         pulled = zip(list(twin.parameters())[:2], start[:2], strict=True)
         (loss(twin) + sum(0.7 / 2 * (p - p0).square().sum() for p, p0 in pulled)).backward()
@@ -104,7 +104,7 @@ def test_members_that_do_not_move_are_left_alone_by_every_group() -> None:
     flat, ours = adam(model, [ParameterGroup(LOW, lr_factor=0.5, pull=0.2)])
     before = flat.values.clone()
     flat.differentiate(loss(model))
-    ours.step([True, False, True], 0.02)
+    ours.step([True, False, True], [0.02] * MEMBERS)
     assert torch.equal(flat.values[1], before[1])
     assert (flat.values[[0, 2]] != before[[0, 2]]).any(dim=1).all()
     assert ours.clocks.tolist() == [[1, 1], [0, 0], [1, 1]]

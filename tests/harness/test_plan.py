@@ -95,7 +95,7 @@ def test_strict_keeps_every_group_on_one_side_of_the_whole_chain(planned) -> Non
             continue
         for member, rows in enumerate(scoring.rows):
             tested = {scoring.dataset.formulas[row] for row in rows}
-            for stage in scoring.stage.chain:
+            for stage in scoring.chain:
                 used = stage.members[member]
                 seen = [*used.train, *used.validation]
                 assert not tested & {stage.dataset.formulas[row] for row in seen}
@@ -117,7 +117,7 @@ def test_a_composite_follows_the_splits_of_its_parts(planned) -> None:
 
 def test_overlap_with_training_groups_is_marked_row_by_row(planned) -> None:
     (scoring,) = planned(train_on=["Toy"], test_on=["Twins"]).scorings
-    trained = scoring.stage.trained_groups(0)
+    trained = scoring.sources[0][0].trained_groups()
     expected = [scoring.dataset.formulas[row] in trained for row in scoring.rows[0]]
     assert scoring.overlap[0].tolist() == expected
     assert any(expected)
@@ -125,7 +125,7 @@ def test_overlap_with_training_groups_is_marked_row_by_row(planned) -> None:
 
 def test_published_two_stage_decodes_with_the_first_scaler(planned) -> None:
     laid_out = planned(transfers=[TWO_STAGE], protocols=["published"])
-    first, second = laid_out.scorings[0].stage.chain
+    first, second = laid_out.scorings[0].chain
     assert second.members[0].scaler == first.members[0].scaler
 
 
@@ -208,7 +208,7 @@ def test_every_way_to_train_a_stage_is_in_its_key(planned) -> None:
         {**JOINT, "source_weight": 0.5},
     ]
     laid_out = planned(transfers=transfers)
-    keys = [scoring.stage.key for scoring in laid_out.scorings]
+    keys = [scoring.stages[0].key for scoring in laid_out.scorings]
     assert len(set(keys)) == len(transfers)
     assert [stage.title for stage in laid_out.stages].count("Source (random)") == 1
 
@@ -254,7 +254,7 @@ def test_stages_on_the_target_itself_use_all_of_its_training_rows(planned, tmp_p
         plugins=[path], transfers=["phases"], train_on=["Toy", "Twins"], test_on=["Toy", "Twins"]
     )
     for scoring in laid_out.scorings:
-        first, second = scoring.stage.chain
+        first, second = scoring.chain
         for one, other in zip(first.members, second.members, strict=True):
             assert np.array_equal(one.train, other.train)
 

@@ -318,7 +318,8 @@ def test_holm_never_strengthens_and_keeps_the_order(p_values: list[float]) -> No
 
 
 def rows_of(transfer: str, values: Sequence[float], test_on: str = "A", **cell: str) -> list[dict]:
-    names = {"backbone": "megnet", "head": "mlp", "protocol": "strict", "train_on": "A", **cell}
+    names = {"backbone": "megnet", "head": "mlp", "tuning": "default", "protocol": "strict"}
+    names |= {"train_on": "A", **cell}
     shares = {"train_share": 0.7, "test_share": 0.2, "subset": "all"}
     return [
         {**names, "transfer": transfer, "test_on": test_on, "run": run, **shares, "mape": value}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import harness.checkpoint
+from harness.checkpoint import CheckpointFile
 from harness.contracts import MetricSpec, ParameterGroup, Scaler
 from harness.errors import BenchmarkError, DataError, PluginError
 from harness.seeds import derive_seed
@@ -20,7 +21,9 @@ from harness.training import (
     Alongside,
     EpochReport,
     FitResult,
+    Recipe,
     StackData,
+    StackFit,
     TaskData,
     fit,
     predict,
@@ -109,9 +112,14 @@ def run(
     data: StackData,
     settings: TrainingSettings = SHORT,
     selection: MetricSpec = LOWEST_MAPE,
+    groups: Sequence[ParameterGroup] = (),
+    alongside: Sequence[Alongside] = (),
+    weight: float = 1.0,
     **options,
 ) -> FitResult:
-    return fit(backbone, head, data, settings, selection=selection, device=CPU, **options)
+    recipe = Recipe(settings, tuple(groups), (weight,) * len(alongside))
+    options |= {"selection": selection, "device": CPU, "alongside": alongside}
+    return fit(backbone, head, data, recipe, **options)
 
 
 def weights(*stacks: nn.Module) -> dict[str, Tensor]:
@@ -321,7 +329,7 @@ def test_a_fit_ends_when_all_members_are_out_of_patience() -> None:
     flat = MetricSpec("constant", "", "", False, constant)
     result = run(*modules([0, 1]), stack_data([0, 1]), settings, flat)
     assert result.best_epoch == (1, 1)
-    assert len(result.history["lr"]) == 5
+    assert len(result.history["score"]) == 5
 
 
 def test_reports_say_what_the_history_says() -> None:
@@ -329,7 +337,6 @@ def test_reports_say_what_the_history_says() -> None:
     result = run(*modules([0, 1]), stack_data([0, 1]), on_epoch=reports.append)
     assert [report.epoch for report in reports] == [1, 2, 3, 4, 5, 6]
     assert [list(report.score) for report in reports] == result.history["score"]
-    assert [report.lr for report in reports] == [SHORT.lr_at(epoch) for epoch in range(6)]
     assert result.member_epochs == 12
 
 
@@ -400,7 +407,7 @@ def test_a_group_with_the_same_settings_as_the_others_changes_nothing() -> None:
 # --- datasets fitted alongside --------------------------------------------------------------------
 
 
-def beside(members: Sequence[int], weight: float = 1.0) -> Alongside:
+def beside(members: Sequence[int]) -> Alongside:
     """A second dataset of 23 rows whose κ falls where that of the first one rises."""
     features = torch.randn(30, 5, generator=torch.Generator().manual_seed(2))
     kappa = 10 ** (1 - features[:, :2].sum(dim=1).double().numpy() / 2)
@@ -412,7 +419,7 @@ def beside(members: Sequence[int], weight: float = 1.0) -> Alongside:
         scalers=[Scaler.fit(kappa, 1.0) for _ in members],
         seeds=[derive_seed(8, m) for m in members],
     )
-    return Alongside(Head(generators, 20), data, weight)
+    return Alongside(Head(generators, 20), data)
 
 
 def replace_epochs(epochs: int) -> TrainingSettings:
@@ -460,7 +467,7 @@ def test_both_datasets_are_learnt_each_by_its_own_head() -> None:
 def test_a_weight_of_almost_nothing_leaves_the_fit_as_it_is_without_the_other_dataset() -> None:
     alone, beside_other = modules([0, 1]), modules([0, 1])
     run(*alone, stack_data([0, 1]))
-    run(*beside_other, stack_data([0, 1]), alongside=[beside([0, 1], weight=1e-12)])
+    run(*beside_other, stack_data([0, 1]), alongside=[beside([0, 1])], weight=1e-12)
     for a, b in zip(weights(*alone).values(), weights(*beside_other).values(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
@@ -651,3 +658,91 @@ def test_devices_are_resolved_or_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         resolve_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resolve_device("auto") == torch.device("cuda")
+
+
+# --- members that are trained differently ---------------------------------------------------------
+
+PULLED = ("backbone.first",)
+UNLIKE = [
+    Recipe(TrainingSettings(epochs=7, lr=1e-3, loss="mae-log"), (ParameterGroup(PULLED),)),
+    Recipe(
+        TrainingSettings(epochs=4, lr=1e-2, weight_decay=0.1, loss="mape", clip_norm=0.5),
+        (ParameterGroup(PULLED, lr_factor=0.2, pull=0.3),),
+    ),
+    Recipe(
+        TrainingSettings(epochs=6, lr=3e-3, loss="mse", schedule="constant", patience=2),
+        (ParameterGroup(PULLED, asleep_for=0.5),),
+    ),
+    Recipe(
+        TrainingSettings(epochs=7, lr=2e-3, loss="huber", cosine_period_epochs=9),
+        (ParameterGroup(PULLED, pull=0.1),),
+    ),
+]
+
+
+def unlike(members: Sequence[int], beside_other: bool = False) -> tuple[StackFit, nn.ModuleDict]:
+    backbone, head = modules(members)
+    model = nn.ModuleDict({"backbone": backbone, "head": head})
+    recipes = [UNLIKE[member] for member in members]
+    others = []
+    if beside_other:
+        other = beside(members)
+        model["alongside"] = nn.ModuleList([other.head])
+        recipes = [
+            replace(recipe, alongside=(0.5 * member,))
+            for recipe, member in zip(recipes, members, strict=True)
+        ]
+        others = [other.data]
+    made = StackFit(
+        model,
+        stack_data(members),
+        recipes,
+        selection=LOWEST_MAPE,
+        device=CPU,
+        alongside=others,
+    )
+    return made, model
+
+
+def finish(made: StackFit) -> FitResult:
+    return made.run(CheckpointFile(None, "", 0.0))
+
+
+@pytest.mark.parametrize("beside_other", [False, True])
+def test_members_with_recipes_of_their_own_equal_the_same_runs_alone(beside_other) -> None:
+    together, model = unlike([0, 1, 2, 3], beside_other)
+    result = finish(together)
+    for member in range(4):
+        alone, single = unlike([member], beside_other)
+        own = finish(alone)
+        assert result.best_epoch[member] == own.best_epoch[0]
+        mine = member_of(weights(model), member)
+        for name, tensor in member_of(weights(single), 0).items():
+            torch.testing.assert_close(mine[name], tensor, atol=2e-5, rtol=1e-4)
+    assert result.member_epochs <= sum(recipe.training.epochs for recipe in UNLIKE)
+
+
+@pytest.mark.parametrize("beside_other", [False, True])
+@pytest.mark.parametrize("kept", [[0], [1, 3], [3, 2]])
+def test_members_that_stay_in_a_smaller_stack_do_as_they_would_have(kept, beside_other) -> None:
+    whole, model = unlike([0, 1, 2, 3], beside_other)
+    expected = finish(whole)
+    started, _ = unlike([0, 1, 2, 3], beside_other)
+    assert started.train(until=3)
+    _, fresh = unlike(kept, beside_other)
+    smaller = started.of_members(kept, fresh)
+    result = finish(smaller)
+    assert result.best_epoch == tuple(expected.best_epoch[member] for member in kept)
+    for place, member in enumerate(kept):
+        mine = member_of(weights(fresh), place)
+        for name, tensor in member_of(weights(model), member).items():
+            torch.testing.assert_close(mine[name], tensor, atol=2e-5, rtol=1e-4)
+
+
+def test_a_fit_that_pauses_ends_as_one_that_does_not() -> None:
+    whole, expected = unlike([0, 1])
+    finish(whole)
+    paused, found = unlike([0, 1])
+    assert [paused.train(until=epoch) for epoch in (1, 2, 5, 9)] == [True, True, True, False]
+    finish(paused)
+    assert equal(weights(found), weights(expected))

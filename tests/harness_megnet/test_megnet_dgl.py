@@ -25,7 +25,7 @@ from harness.locations import Locations
 from harness.published_weights import read_tensors
 from harness.registry import Registry
 from harness.testing import BackboneCases
-from harness.training import StackData, fit
+from harness.training import Recipe, StackData, fit
 from harness.training_settings import TrainingSettings
 from harness_heads.mlp import Mlp
 from harness_megnet.backbone import MegnetBackbone
@@ -305,7 +305,7 @@ def test_training_on_eight_crystals_lowers_the_loss_of_every_member(
         module,
         head,
         data,
-        TrainingSettings(epochs=25, lr=3e-3, batch_size=8),
+        Recipe(TrainingSettings(epochs=25, lr=3e-3, batch_size=8)),
         selection=MetricSpec("mape", "MAPE", "", False, mape),
         device=CPU,
         on_epoch=lambda report: losses.append(list(report.train_loss)),

@@ -1,0 +1,58 @@
+"""A thing that comes from a plugin, as a benchmark file names it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Choice(BaseModel):
+    """A thing that comes from a plugin, by name, with its settings (checked by the plugin's model).
+
+    In the file: `"megnet"`, or `{ name = "mlp", hidden = [64, 64] }`.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings given beside the name."""
+        return dict(self.model_extra or {})
+
+    def with_settings(self, changes: Mapping[str, Any]) -> Choice:
+        """The same thing with other settings, which go over its own."""
+        return Choice.model_validate({"name": self.name, **self.settings, **changes})
+
+    @property
+    def label(self) -> str:
+        """Name and settings on one line, as `two-stage(source=AFLOW)`."""
+        shown = ", ".join(f"{key}={_plain(value)}" for key, value in self.settings.items())
+        return f"{self.name}({shown})" if shown else self.name
+
+
+def _plain(value: Any) -> str:
+    return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _as_choice(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping | Choice):
+        return value
+    raise ValueError('expected a name, or a table as { name = "mlp", hidden = [64] }')
+
+
+def _as_choices(value: Any) -> Any:
+    if isinstance(value, str | Mapping):
+        value = [value]
+    if isinstance(value, list | tuple):
+        return [_as_choice(item) for item in value]
+    raise ValueError("expected a name or a list of names")
+
+
+OneChoice = Annotated[Choice, BeforeValidator(_as_choice)]
+Choices = Annotated[tuple[Choice, ...], BeforeValidator(_as_choices), Field(min_length=1)]

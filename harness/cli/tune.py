@@ -1,0 +1,116 @@
+"""`harness tune`: search for the settings of a benchmark's configurations."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.options import (
+    BenchmarkArgument,
+    DataOption,
+    JsonOption,
+    OutOption,
+    PluginOption,
+    SetOption,
+    WeightsOption,
+)
+from harness.cli.run import INTERRUPTED, cores
+
+if TYPE_CHECKING:
+    from harness.benchmark import Benchmark
+
+
+def tune(
+    benchmark: BenchmarkArgument,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials per configuration and run, in place of the file's."),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Seconds after which no trial is begun.")
+    ] = None,
+    join: Annotated[
+        bool,
+        typer.Option("--join", help="Help with a search that another process has begun."),
+    ] = False,
+    data_dir: DataOption = None,
+    weights_dir: WeightsOption = None,
+    out: OutOption = None,
+    overrides: SetOption = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Dry run: at most that many rows per dataset.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes that search; one per CPU core.")
+    ] = None,
+    plugin: PluginOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Search for better settings, as [tuning] of a benchmark says; leaves best.toml, trials.csv.
+
+    Trials that are done are not done again: after a stop, the same command goes on. Train and
+    score what was chosen with `harness run`.
+    """
+    from harness import api
+    from harness.cli.progress import observer, tuning_progress
+
+    options: dict[str, Any] = {
+        "out": out,
+        "overrides": overrides or (),
+        "data_dir": data_dir,
+        "weights_dir": weights_dir,
+        "limit": limit,
+        "plugins": plugin or (),
+        "jobs": jobs or cores(),
+        "trials": trials,
+        "timeout": timeout,
+        "join": join,
+    }
+    try:
+        with observer(quiet=True) as observers, tuning_progress(quiet or json) as tell:
+            chosen = api.tune(benchmark, observers=observers, tell=tell, **options)
+    except KeyboardInterrupt:
+        print("\nStopped. Trials that are done are kept: run the same again.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    if chosen is None:
+        if not quiet:
+            print("No trial is left to do. What was chosen is written by the process that began.")
+    elif not quiet:
+        _print_chosen(chosen, json)
+
+
+def _print_chosen(benchmark: Benchmark, json: bool) -> None:
+    from harness.cli.output import print_json, print_table
+
+    best = [chosen for chosen in benchmark.chosen if chosen.rank == 1]
+    if json:
+        print_json([chosen.model_dump(mode="json") for chosen in best])
+        return
+    rows = [
+        {
+            "head": chosen.head.label,
+            "transfer": chosen.transfer.label,
+            "train_on": chosen.train_on,
+            "run": str(chosen.run),
+            "trials": chosen.trials,
+            "validation": f"{chosen.score:.3f}",
+            "chosen": ", ".join(
+                f"{name} {_short(value)}"
+                for part in ("backbone", "head", "transfer", "training")
+                for name, value in getattr(chosen.setting, part).items()
+            ),
+        }
+        for chosen in best
+    ]
+    numeric = ("run", "trials", "validation")
+    print_table("Best setting of every run", rows, numeric=numeric, prose=("chosen",))
+    print("Written to best.toml; `harness run` trains and scores it.")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
