@@ -55,7 +55,8 @@ def test_rows_with_equal_heads_stand_together(backbones_board, metrics) -> None:
 def test_what_varies_and_is_not_named_joins_the_rows(backbones_board, metrics) -> None:
     table = pivot(backbones_board, metrics, Layout(rows=("transfer",)))
     assert table.layout.rows == ("transfer", "backbone", "head", "train_on")
-    assert table.same == {"protocol": "strict"}
+    assert table.same["protocol"] == "strict"
+    assert not set(table.same) & set(table.layout.rows)
 
 
 def test_several_metrics_stand_side_by_side(backbones_board, metrics) -> None:

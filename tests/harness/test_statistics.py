@@ -285,11 +285,10 @@ def test_unpaired_runs_are_refused() -> None:
 # --- Holm -------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, derandomize=True, max_examples=10)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
+def test_holm_is_that_of_statsmodels() -> None:
     from statsmodels.stats.multitest import multipletests
 
+    p_values = np.random.default_rng(0).uniform(0, 0.2, 40).round(2)  # with ties
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)
 
 
