@@ -169,10 +169,10 @@ def _prose(text: str) -> Markup:
 
 
 def _breakable(text: str) -> Markup:
-    """Lets the label of a configuration break before its settings, and between them."""
+    """Lets the label of a configuration break before its settings."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"(?=\()|(?<=, )", "<wbr>", str(escape(text))))
+    return Markup(str(escape(text)).replace("(", "<wbr>("))
 
 
 def _render_board(

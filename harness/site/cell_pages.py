@@ -46,6 +46,7 @@ class CellPage:
         strip: the runs of the first metric.
         parity: predictions against targets.
         worst: the worst predicted materials.
+        sources: where settings were searched for, by run: members of stages that predict.
         stages: of its chain.
         ledger: what its rows were used for, per run.
         both: test rows that have another role, by role, summed over runs.
@@ -68,6 +69,7 @@ class CellPage:
     strip: Plot | None
     parity: Plot | None
     worst: Table | None
+    sources: Mapping[int, Sequence[str]]
     stages: Sequence[StagePart]
     ledger: Table | None
     both: Mapping[str, int]
@@ -116,6 +118,7 @@ class CellPages:
             strip=_strip(results, whole[metric], runs),
             parity=None if tested is None else draw_parity(tested),
             worst=None if tested is None else worst_materials(tested),
+            sources=_sources(cell),
             stages=[self._stage(cell.store, stage) for stage in cell.chain] if done else [],
             ledger=ledger,
             both=both,
@@ -176,10 +179,20 @@ class CellPages:
                 count(line["size"] / runs),
             )
             for key, ledger in zip(used, ledgers, strict=True)
-            for line in ledger.groupby(["part", "role"], sort=False, as_index=False)
-            .size()
-            .to_dict("records")
+            for line in _sizes(ledger)
         ]
+        if cell.sources:
+            chosen = cell.store.read_tuning_ledger(cell.key)
+            ledgers.append(chosen)
+            for line in _sizes(chosen):
+                rows.append(
+                    (
+                        Entry("choice of settings"),
+                        Entry(str(line["part"])),
+                        Entry(str(line["role"])),
+                        count(line["size"] / runs),
+                    )
+                )
         for part, n in tested.groupby("part", sort=False).size().items():
             rows.append((Entry("scoring"), Entry(str(part)), Entry("test"), count(n / runs)))
         both = conflicts(pd.concat(ledgers), tested)["role"].value_counts()
@@ -193,6 +206,20 @@ class CellPages:
             Table("ledger", "", columns, tuple(rows)),
             {role: int(both.get(role, 0)) for role in ROLES[:-1] if both.get(role, 0)},
         )
+
+
+def _sizes(ledger: pd.DataFrame) -> list[dict[Any, Any]]:
+    """How many rows of each part had which role, summed over runs."""
+    once = ledger.drop_duplicates(["run", "part", "id", "role"])
+    return once.groupby(["part", "role"], sort=False, as_index=False).size().to_dict("records")
+
+
+def _sources(cell: BoardCell) -> dict[int, list[str]]:
+    """By run, the members that predict; with their stage, where it is not the last."""
+    return {
+        run: [str(n) if stage == cell.chain[-1] else f"{n} of {stage[:6]}" for stage, n in members]
+        for run, members in enumerate(cell.sources, start=1)
+    }
 
 
 def _score_table(results: Results, whole: Mapping[str, Score], free: Mapping[str, Score]) -> Table:

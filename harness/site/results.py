@@ -42,6 +42,8 @@ class BoardCell:
         store: its results folder.
         key: of its scoring there.
         chain: keys of its stages.
+        sources: per run, (stage, member) of what predicts; none where settings were not searched
+            for, and member r of the last stage predicts run r.
         leak_free: whether its protocol promises that no test row has another role.
         weights: name of the weights it starts from and what these have seen, if there are any.
     """
@@ -52,6 +54,7 @@ class BoardCell:
     store: Store
     key: str
     chain: tuple[str, ...]
+    sources: tuple[tuple[tuple[str, int], ...], ...]
     leak_free: bool
     weights: tuple[str, str] | None
 
@@ -191,6 +194,10 @@ def _cells(board: Leaderboard, folder: Path) -> Iterator[BoardCell]:
                 store=stores[part],
                 key=cell["key"],
                 chain=tuple(cell["chain"]),
+                sources=tuple(
+                    tuple((stage, member) for stage, member in run)
+                    for run in cell.get("sources", ())
+                ),
                 leak_free=cell["leak_free"],
                 weights=tuple(cell["weights"]) if cell.get("weights") else None,
             )

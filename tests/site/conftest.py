@@ -33,6 +33,23 @@ epochs = 3
 loss = "mae-log"
 """
 
+TUNED = """
+train_on = ["Toy"]
+test_on = ["Toy"]
+backbones = ["tiny"]
+heads = ["mlp"]
+baselines = []
+runs = 2
+metrics = ["mae-log", "mape", "spearman"]
+
+[training]
+epochs = 2
+loss = "mae-log"
+
+[tuning]
+trials = 2
+"""
+
 BROKEN_HEAD = '''
 """A head whose predictions fail for the first crystals of every set."""
 
@@ -74,7 +91,7 @@ class Boards:
 
 @pytest.fixture(scope="session")
 def boards(tmp_path_factory: pytest.TempPathFactory) -> Boards:
-    """`whole` (3 runs), `failing` (a head that fails), `single` (one run) and `begun` (cut off)."""
+    """`whole` (3 runs), `failing`, `single` (one run), `tuned`, and `begun`, which was cut off."""
     folder = tmp_path_factory.mktemp("boards")
     broken = folder / "broken_head.py"
     broken.write_text(BROKEN_HEAD)
@@ -92,6 +109,9 @@ def boards(tmp_path_factory: pytest.TempPathFactory) -> Boards:
         (folder / name / "benchmark.toml").write_text(text)
         skip = ["transfers=['scratch']"] if name == "failing" else []
         api.run(folder / name, plugins=plugins, overrides=skip)
+    (folder / "tuned").mkdir()
+    (folder / "tuned" / "benchmark.toml").write_text(TUNED)
+    api.run(folder / "tuned", plugins=plugins)
     shutil.copytree(folder / "whole", folder / "begun")
     rename(folder / "begun", "begun")
     lines = (folder / "begun" / "results.jsonl").read_text().splitlines(keepends=True)

@@ -245,6 +245,17 @@ def test_a_board_that_was_cut_off_says_what_is_missing(site: Path) -> None:
     assert "not run" in text
 
 
+def test_a_tuned_cell_says_which_members_predict_and_what_chose_its_settings(
+    boards, site: Path
+) -> None:
+    (tuned, *_) = (c for c in Store(boards.folder / "tuned").read_plan()["cells"] if "sources" in c)
+    text = (site / "tuned" / "cells" / f"{tuned['key']}.html").read_text()
+    members = [", ".join(str(member) for _, member in run) for run in tuned["sources"]]
+    assert f"run 1: {members[0]}; run 2: {members[1]}." in text
+    assert "choice of settings" in text
+    assert "tuned, 2 trials" in (site / "tuned" / "index.html").read_text()
+
+
 CARD = """
 name = "{name}"
 title = "A try"
