@@ -27,6 +27,9 @@ MARKERS = "os^DvP*X"
 QUIET = "0.6"
 RESOLUTION = 200
 FORMATS = (".png", ".svg", ".pdf")
+FEW_DECADES = 0.6
+"""A logarithmic axis that is shorter may hold none of 1, 2 and 5."""
+
 NOTHING = "no cell with a result was chosen"
 PANELS = 60
 """More would not be read."""
@@ -79,14 +82,15 @@ def in_rows(number: int, columns: int = 4) -> tuple[int, int]:
 
 def plain_log_axis(axes: Axes, which: str) -> None:
     """Makes an axis logarithmic, with its numbers written out."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     low, high = sorted(axes.get_xlim() if which == "x" else axes.get_ylim())
     decades = math.log10(high / low) if low > 0 else 9
     subs: Sequence[float] = (1,) if decades > 2.5 else (1, 2, 5)
-    axis.set_major_locator(LogLocator(subs=subs))
+    few = decades < FEW_DECADES
+    axis.set_major_locator(MaxNLocator(4) if few else LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -358,7 +358,7 @@ def draw_learning(boards: Sequence[Leaderboard], metrics: Metrics, layout: Layou
     figure.supylabel(metric_label(spec), fontsize=9)
     figure.suptitle(
         f"{boards[0].title or boards[0].name}\n"
-        f"{_direction(spec)}; mean and 95 % interval over runs",
+        f"{_direction(spec)}; mean and 95 % interval over runs{_cut_rows(lines)}",
         fontsize=9,
     )
     return figure
@@ -408,14 +408,20 @@ def _draw_line(axes: Axes, points: Points, number: int) -> None:
 
 
 def _name_sizes(axes: Axes, lines: Sequence[Points]) -> None:
-    """Puts a tick at every size, with its training set where there are several."""
+    """Puts a tick at every size, with its training set where a line joins several."""
     sizes: dict[str, str] = {}
     for size, entry in (point for line in lines for point in line):
         sizes.setdefault(f"{size:.0f}", entry.cell["train_on"])
-    several = len(set(sizes.values())) > 1
+    several = any(len({entry.cell["train_on"] for _, entry in line}) > 1 for line in lines)
     axes.set_xticks(
         [float(size) for size in sizes],
         [f"{size}\n{train_on}" if several else size for size, train_on in sizes.items()],
     )
     axes.minorticks_off()
     axes.set_xlabel("training rows", fontsize=8)
+
+
+def _cut_rows(lines: Mapping[tuple[str, str], Points]) -> str:
+    """Says where test rows were cut along with the training rows, as dry runs do."""
+    sizes = ({round(entry.n) for _, entry in points} for points in lines.values())
+    return "\ntest rows per run differ along a line" if any(len(n) > 1 for n in sizes) else ""
