@@ -6,13 +6,16 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test slow lint format types docs bench check clean
+.PHONY: help run site test slow lint format types docs bench check clean
 
 help: ## show these lines
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 run: $(READY) ## run the quickstart benchmark; tables in leaderboards/quickstart/
 	@$(BIN)/harness run quickstart
+
+site: $(READY) ## all leaderboards as web pages in site/
+	@$(BIN)/harness site
 
 test: $(READY) ## the fast tests
 	@$(BIN)/pytest

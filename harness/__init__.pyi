@@ -83,6 +83,7 @@ from .published_weights import find_published as find_published
 from .published_weights import read_tensors as read_tensors
 from .registry import Registry as Registry
 from .seeds import derive_seed as derive_seed
+from .site.build import write_site as write_site
 from .stack import Stacked as Stacked
 from .stack import StackedDropout as StackedDropout
 from .stack import StackedEmbedding as StackedEmbedding

@@ -413,8 +413,12 @@ def render_tables(
     board: Leaderboard, registry: Registry, published: pd.DataFrame | None = None
 ) -> dict[str, str]:
     """Renders a leaderboard's files from its result lines: name → text."""
+    return {"table.md": render_markdown(board, registry.metrics, published), **render_csv(board)}
+
+
+def render_csv(board: Leaderboard) -> dict[str, str]:
+    """Renders the files that hold every number of a leaderboard: name → text."""
     return {
-        "table.md": render_markdown(board, registry.metrics, published),
         "table.csv": board.summary().to_csv(index=False, float_format="%.6g"),
         "table-overlap-free.csv": board.summary("overlap-free").to_csv(
             index=False, float_format="%.6g"

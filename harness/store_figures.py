@@ -100,7 +100,7 @@ def _draw_history(axes: Axes, record: Mapping[str, Any]) -> None:
     best = [epoch for epoch in record["best_epoch"] if epoch]
     axes.plot(best, [0.03] * len(best), "|", color="black", transform=axes.get_xaxis_transform())
     axes.set_xlabel("epoch", fontsize=7)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     plain_log_axis(axes, "y")
 
 

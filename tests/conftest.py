@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+from harness import cli
 
 TOY = """
 train_on = ["Toy"]
@@ -59,3 +62,17 @@ def toy_bundle(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     api.run(folder, plugins=[tiny])
     api.export(folder, "transfer=scratch", folder / "bundle", plugins=[tiny])
     return folder / "bundle"
+
+
+@pytest.fixture
+def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Runs the command in this process; returns exit status, standard output and error."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        output = capsys.readouterr()
+        return int(ended.value.code or 0), output.out, output.err
+
+    return call

@@ -21,6 +21,7 @@ from harness.cli.plugins import plugins
 from harness.cli.predict import predict
 from harness.cli.run import run
 from harness.cli.scan import scan
+from harness.cli.site import site
 from harness.cli.submission import submission
 from harness.cli.table import table
 from harness.cli.tune import tune
@@ -76,6 +77,7 @@ app.command()(export)
 app.command()(predict)
 app.command()(scan)
 app.add_typer(bundle, name="bundle")
+app.command()(site)
 app.add_typer(submission, name="submission")
 app.add_typer(datasets, name="datasets")
 app.add_typer(plugins, name="plugins")
