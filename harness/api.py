@@ -224,7 +224,8 @@ def tune(
 
     Returns:
         The benchmark with what was chosen, which is also in `best.toml` of the results folder;
-        `trials.csv` beside it lists all trials. None for one that has joined.
+        `trials.csv` beside it lists all trials, `trials.png` and `trials.svg` draw them. None for
+        one that has joined.
 
     Raises:
         HarnessError: see its subclasses; finished trials stay in the study.
@@ -312,14 +313,18 @@ def _join_search(
 
 
 def write_choices(tuner: Tuner, store: Store) -> Benchmark:
-    """Writes `best.toml` and `trials.csv`; returns the benchmark with what was chosen."""
+    """Writes `best.toml`, `trials.csv` and their figure; returns the benchmark with the choice."""
     import pandas as pd
     import tomli_w
 
+    from harness.drawing import write_figure
     from harness.search import trial_rows
+    from harness.tuning_figures import draw_searches
 
     rows = pd.DataFrame([row for search in tuner.searches for row in trial_rows(search)])
     store.write_text("trials.csv", rows.to_csv(index=False, float_format="%.6g"))
+    for suffix in (".png", ".svg"):
+        write_figure(draw_searches(tuner.searches), store.folder / f"trials{suffix}")
     benchmark = tuner.benchmark.model_copy(update={"chosen": tuner.choose()})
     written = benchmark.model_dump(mode="json", exclude_none=True, exclude={"tuning"})
     store.write_text(

@@ -137,9 +137,10 @@ class Search:
 
     def _with_shapes(self, sampler: BaseSampler, round_: int) -> BaseSampler:
         """Draws what decides on shapes once for a batch, the same for all runs, knowing nothing."""
-        if self.tuning.shapes == "free" or not self.shapes:
-            return sampler
         distributions = self.space.distributions
+        nothing_else = len(self.shapes) == len(distributions)  # a batch would be one trial
+        if self.tuning.shapes == "free" or not self.shapes or nothing_else:
+            return sampler
         draw = RandomSampler(seed=derive_seed(self.shapes_seed, round_) % 2**32)
         with quiet():
             trial = optuna.create_study(sampler=draw).ask(

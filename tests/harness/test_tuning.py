@@ -270,8 +270,10 @@ def test_there_must_be_a_search_to_join(tuned) -> None:
         tuned(join=True)
 
 
-def test_choices_that_are_not_complete_are_refused(tuned, benchmark_file, tiny: Path) -> None:
+def test_choices_that_are_not_complete_are_refused(
+    tuned, benchmark_file, tiny: Path, tmp_path: Path
+) -> None:
     found = tuned(benchmark_file())
     without = found.model_copy(update={"chosen": found.chosen[1:]})
     with pytest.raises(BenchmarkError, match=r"missing, .* run 1, rank 1"):
-        api.run(without, plugins=[tiny], out=Path("unused"))
+        api.run(without, plugins=[tiny], out=tmp_path)
