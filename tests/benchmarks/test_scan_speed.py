@@ -30,7 +30,6 @@ from harness import Dataset, scan
 
 pytest.importorskip("matgl", reason="matgl is absent: pip install 'paraisite-harness[matgl]'")
 
-from matgl.ext.pymatgen import Structure2Graph
 from matgl.layers import MLP
 from matgl.models import MEGNet
 
@@ -97,9 +96,8 @@ def test_a_hundred_times_the_structures_of_the_published_way(
 
     def published() -> None:
         for model in models:
-            converter = Structure2Graph(model.element_types, cutoff=model.cutoff)
             for structure in few:
-                model.predict_structure(structure, graph_converter=converter)
+                model.predict_structure(structure)
 
     def published_on_all_cores() -> Seconds:
         taken = []
