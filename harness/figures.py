@@ -13,7 +13,7 @@ from harness.drawing import LOSS, NOTHING, QUIET, in_rows, panels, plain_log_axi
 from harness.errors import BenchmarkError
 from harness.pivot import Entry, Key, Layout, Pivot, is_baseline, pivot
 from harness.scores import DEFAULT
-from harness.tables import Wording, heads, number_text
+from harness.tables import Wording, column_levels, heads, number_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,8 @@ def draw_cells(board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
             _write_cell(axes, table, entry, (row, column), image)
     _name_cells(axes, table)
     room = 8 + 24 * (len(table.layout.columns) - 1)
-    axes.set_title(f"{table.title}\n{_direction(spec)}", fontsize=9, loc="left", pad=room)
+    levels = f"; columns: {column_levels(table)}" if column_levels(table) else ""
+    axes.set_title(f"{table.title}\n{_direction(spec)}{levels}", fontsize=9, loc="left", pad=room)
     bar = figure.add_axes((1 + 0.15 / max(size[0], 2.0), 0, 0.14 / max(size[0], 2.0), 1))
     figure.colorbar(image, cax=bar).set_label(metric_label(spec), fontsize=8)
     bar.tick_params(labelsize=8)

@@ -180,13 +180,17 @@ def pivot(
         layout: what to show, and where.
 
     Raises:
-        BenchmarkError: the layout names a metric, column, subset or value that there is not.
+        BenchmarkError: the layout names a metric, column, subset or value that there is not, or
+            no cell has all the values asked for.
     """
     asked = layout or Layout()
     _check(board, asked)
     asked = replace(asked, metrics=asked.metrics or board.metrics[:1])
     specs = {name: metrics[name] for name in asked.metrics}
     found = [entry for spec in specs.values() for entry in _entries(board, spec, asked)]
+    if not found:
+        wanted = ", ".join(f"{c}={' or '.join(values)}" for c, values in asked.only.items())
+        raise BenchmarkError(f"No cell of {board.name!r} has all of {wanted}.")
     filled = _fill(asked, found, board.identity)
     marked, incomparable = _mark_best(board, specs, filled, found)
     rows, columns = (_keys(marked, names) for names in (filled.rows, filled.columns))
@@ -246,7 +250,8 @@ def _fill(layout: Layout, found: Sequence[Entry], identity: Key) -> Layout:
     first, last = ALWAYS_SHOWN
     rows = (first, *(c for c in varying if c not in ALWAYS_SHOWN), last)
     rows = tuple(c for c in rows if c not in columns)
-    return replace(layout, rows=rows or (first,), columns=columns)
+    spare = next((c for c in (*identity, METRIC) if c not in columns), METRIC)
+    return replace(layout, rows=rows or (spare,), columns=columns)
 
 
 def _same(found: Sequence[Entry], identity: Key) -> dict[str, str]:

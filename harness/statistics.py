@@ -281,12 +281,9 @@ def gains(
         against = tuple(swap.get(column, own) for column, own in zip(identity, name, strict=True))
         if against == name or name[list(identity).index("transfer")] == BASELINE:
             continue
-        try:
-            theirs = _matching(name, ours, against, by_cell.get(against))
-        except StoreError:
-            if lenient:
-                continue
-            raise
+        theirs = _matching(name, ours, against, by_cell.get(against), lenient)
+        if theirs is None:
+            continue
         gain = paired_gain(
             ours[metric],
             theirs[metric],
@@ -349,23 +346,33 @@ def _checked(baseline: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _matching(
-    cell: CellName, ours: pd.DataFrame, against: CellName, theirs: pd.DataFrame | None
-) -> pd.DataFrame:
-    """Returns the baseline's runs in the order of the cell's, one to one."""
+    cell: CellName,
+    ours: pd.DataFrame,
+    against: CellName,
+    theirs: pd.DataFrame | None,
+    lenient: bool,
+) -> pd.DataFrame | None:
+    """Returns the baseline's runs in the order of the cell's, one to one; None if `lenient`."""
     remedy = "Finish it with `harness run`, or name another baseline."
+    problem = ""
     if theirs is None:
-        raise StoreError(f"{_title(against)}, the baseline of {_title(cell)}, has no run. {remedy}")
-    for name, have, other in ((cell, ours, theirs), (against, theirs, ours)):
-        if have.index.has_duplicates:
-            twice = sorted(set(have.index[have.index.duplicated()]))
-            raise StoreError(f"{_title(name)} has more than one result of run {_listed(twice)}.")
-        missing = sorted(set(other.index) - set(have.index))
-        if missing:
-            raise StoreError(
-                f"{_title(cell)} cannot be compared with its baseline {_title(against)}: "
-                f"{_title(name)} lacks run {_listed(missing)}. {remedy}"
-            )
-    return theirs.loc[ours.index]
+        problem = f"{_title(against)}, the baseline of {_title(cell)}, has no run. {remedy}"
+    else:
+        for name, have, other in ((cell, ours, theirs), (against, theirs, ours)):
+            if have.index.has_duplicates:
+                twice = sorted(set(have.index[have.index.duplicated()]))
+                raise StoreError(
+                    f"{_title(name)} has more than one result of run {_listed(twice)}."
+                )
+            if missing := sorted(set(other.index) - set(have.index)):
+                problem = (
+                    f"{_title(cell)} cannot be compared with its baseline {_title(against)}: "
+                    f"{_title(name)} lacks run {_listed(missing)}. {remedy}"
+                )
+                break
+    if problem and not lenient:
+        raise StoreError(problem)
+    return None if problem or theirs is None else theirs.loc[ours.index]
 
 
 def _title(cell: CellName) -> str:

@@ -86,6 +86,8 @@ def _stages(store: Store, table: Pivot) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _draw_history(axes: Axes, record: Mapping[str, Any]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     history = record["history"]
     for name, colour in (("train_loss", TRAINING), ("score", VALIDATION)):
         values = _numbers(history[name])
@@ -100,7 +102,7 @@ def _draw_history(axes: Axes, record: Mapping[str, Any]) -> None:
     best = [epoch for epoch in record["best_epoch"] if epoch]
     axes.plot(best, [0.03] * len(best), "|", color="black", transform=axes.get_xaxis_transform())
     axes.set_xlabel("epoch", fontsize=7)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     plain_log_axis(axes, "y")
 
 

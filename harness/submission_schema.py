@@ -13,6 +13,9 @@ FORMAT = 1
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1)]
+Line = Annotated[str, Field(pattern=r"^[^\n\r<>]+$")]
+"""What tables and pages show: one line, and nothing that a browser would take for markup."""
+
 Count = Annotated[int, Field(ge=0)]
 
 CARD_FILE, MANIFEST_FILE = "method.toml", "submission.json"
@@ -42,10 +45,10 @@ class MethodCard(_Strict):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
-    title: Text
-    authors: Annotated[list[Text], Field(min_length=1)]
+    title: Line
+    authors: Annotated[list[Line], Field(min_length=1)]
     summary: Text
-    licence: Text
+    licence: Line
     url: str = ""
     code: str = ""
     citation: str = ""
@@ -74,8 +77,8 @@ class Manifest(_Strict):
     """The manifest, `submission.json`: every file with its digest."""
 
     format: Literal[1]
-    harness: Text
-    benchmark: Text
+    harness: Line
+    benchmark: Line
     files: dict[str, FileFacts]
 
 
@@ -100,13 +103,13 @@ class PlannedDataset(DatasetFacts):
 
 def _cell_fields() -> dict[str, Any]:
     """The columns of a cell; results from before there was tuning do not say how it was done."""
-    return {name: (str, DEFAULT if name == "tuning" else ...) for name in CELL}
+    return {name: (Line, DEFAULT if name == "tuning" else ...) for name in CELL}
 
 
 class _PlannedCell(_Strict):
     key: Key
     leak_free: bool
-    weights: list[str] | None = None
+    weights: list[Line] | None = None
     chain: Annotated[list[Key], Field(min_length=1)]
     sources: list[list[list[Key | int]]] = []
 
@@ -132,7 +135,7 @@ class PlanFile(_Strict):
     """`plan.json`, but for the benchmark and the cells, which have models of their own."""
 
     benchmark: dict[str, Any]
-    datasets: dict[str, PlannedDataset]
+    datasets: dict[Line, PlannedDataset]
     not_applicable: list[list[str]]
     cells: Annotated[list[dict[str, Any]], Field(min_length=1)]
 

@@ -245,6 +245,8 @@ def check_schema(submission: Submission) -> Iterator[str]:
         return
     settings = {k: v for k, v in plan.benchmark.items() if k not in NOT_SETTINGS}
     yield from _differences(Benchmark, settings, f"{PLAN_FILE}, benchmark")
+    if plan.benchmark.get("rows") != {name: data.rows for name, data in plan.datasets.items()}:
+        yield f"{PLAN_FILE}, benchmark: rows are not those of its datasets"
     for number, cell in enumerate(plan.cells, start=1):
         yield from _differences(PlannedCell, cell, f"{PLAN_FILE}, cell {number}")
     try:

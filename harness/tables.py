@@ -94,7 +94,17 @@ def caption(table: Pivot) -> str:
     runs = f"mean (std) over {table.runs} runs" if table.runs > 1 else "one run"
     same = ", ".join(f"{name} {value}" for name, value in table.same.items() if value != DEFAULT)
     rows = "" if table.layout.subset == "all" else f"; {table.layout.subset} rows only"
-    return f"{table.title}. {metrics}, {runs}{rows}" + (f". Everywhere: {same}" if same else "")
+    return (
+        f"{table.title}. {metrics}, {runs}{rows}"
+        + (f". Columns: {columns}" if (columns := column_levels(table)) else "")
+        + (f". Everywhere: {same}" if same else "")
+    )
+
+
+def column_levels(table: Pivot) -> str:
+    """Says what the heads of columns hold where that are several things; else nothing."""
+    levels = table.layout.columns
+    return ", within it ".join(levels) if len(levels) > 1 else ""
 
 
 def legend(table: Pivot, best: str, tied: str) -> Iterator[str]:

@@ -83,12 +83,9 @@ def table(
     made = pivot(board, registry.metrics, layout)
     wording = Wording(digits, with_n, interval)
     if form or to:
-        _write(made, wording, form, to)
-        return
+        return _write(made, wording, form, to)
     print_board(board, registry, layout, wording, json=json)
-    if json:
-        return
-    for shown in made.layout.metrics:
+    for shown in () if json else made.layout.metrics:
         if against:
             _print_gains(board, registry, shown, against)
         if published:

@@ -59,6 +59,13 @@ def test_what_varies_and_is_not_named_joins_the_rows(backbones_board, metrics) -
     assert not set(table.same) & set(table.layout.rows)
 
 
+def test_a_head_of_rows_is_always_there(make_board, metrics) -> None:
+    board = make_board({("scratch", "A", "A"): [0.3, 0.5]})
+    table = pivot(board, metrics, Layout(columns=("transfer", "train_on", "test_on")))
+    assert table.layout.rows == ("backbone",)
+    assert pivot(board, metrics, Layout(columns=CELL)).layout.rows == ("metric",)
+
+
 def test_several_metrics_stand_side_by_side(backbones_board, metrics) -> None:
     table = pivot(backbones_board, metrics, Layout(metrics=("mape", "mae-log")))
     assert table.layout.columns == ("metric", "test_on")
@@ -82,6 +89,10 @@ def test_values_are_chosen_by_column(backbones_board, metrics) -> None:
         (Layout(subset="some"), "No subset 'some'"),
         (Layout(only={"transfer": ["scrath"]}), "transfer 'scrath'. Did you mean 'scratch'"),
         (Layout(only={"metric": ["mape"]}), "no column 'metric'"),
+        (
+            Layout(only={"transfer": ["scratch"], "head": ["nearest"]}),
+            "has all of transfer=scratch, head=nearest",
+        ),
     ],
 )
 def test_what_there_is_not_is_named(backbones_board, metrics, layout: Layout, said: str) -> None:

@@ -184,6 +184,16 @@ def send_a_key_elsewhere(folder: Path) -> None:
     sign(folder)
 
 
+def add_a_script(folder: Path) -> None:
+    edit(folder / "plan.json", lambda plan: plan["cells"][0].update(head="<script>alert(1)"))
+    sign(folder)
+
+
+def add_a_script_to_the_rows(folder: Path) -> None:
+    edit(folder / "plan.json", lambda plan: plan["benchmark"]["rows"].update({"<script>": 1}))
+    sign(folder)
+
+
 def add_a_column(folder: Path) -> None:
     path = first(folder, "predictions/*.parquet")
     pd.read_parquet(path).assign(note="x").to_parquet(path)
@@ -254,6 +264,8 @@ def call_it_a_dry_run(folder: Path) -> None:
         (add_a_setting, "plan.json, benchmark: unknown key 'cheat'"),
         (add_a_key_to_a_record, "stage.json: unknown key 'note'"),
         (send_a_key_elsewhere, "plan.json, cell 1: key"),
+        (add_a_script, "plan.json, cell 1: head"),
+        (add_a_script_to_the_rows, "rows are not those of its datasets"),
         (add_a_column, "unknown column 'note'"),
         (change_a_type, "column prediction is"),
         (send_something_else, "is no Parquet file"),
@@ -285,6 +297,7 @@ def test_a_folder_that_is_no_submission_says_how_to_make_one(results, tmp_path: 
     [
         ("name = 'ada", "not valid|Unterminated|Illegal|Expected"),
         ('name = "a b"', "name: "),
+        ('name = "ada"\ntitle = "<b>x"', "title: "),
         ('name = "ada"\ntitel = "x"', "unknown key 'titel'. Did you mean 'title'"),
     ],
 )

@@ -165,3 +165,5 @@ def test_captions_name_what_is_the_same_everywhere(backbones_board, metrics) -> 
     assert "Everywhere: backbone megnet" in text
     assert "protocol strict" in text
     assert "overlap-free rows only" in text
+    table = pivot(backbones_board, metrics, Layout(columns=("train_on", "test_on")))
+    assert "Columns: train_on, within it test_on" in caption(table)
