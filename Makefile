@@ -6,13 +6,16 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test slow lint format types docs bench check clean
+.PHONY: help run site test slow lint format types docs bench check clean
 
 help: ## show these lines
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 run: $(READY) ## run the quickstart benchmark; tables in leaderboards/quickstart/
 	@$(BIN)/harness run quickstart
+
+site: $(READY) ## all leaderboards as web pages in site/
+	@$(BIN)/harness site
 
 test: $(READY) ## the fast tests
 	@$(BIN)/pytest
@@ -67,5 +70,5 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	@echo "Installing what pyproject.toml asks for, at the versions of constraints.txt (some minutes the first time) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[dev,matgl,dgl]'
+	  --constraint constraints.txt --editable '.[dev,matgl,dgl,mp]'
 	@touch $@

@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from harness.bundle import BundleRecord
     from harness.comparison import Comparison
     from harness.dataset import Dataset
+    from harness.scanner import ScanReport
     from harness.tuning import Tuner, TuningProgress
     from harness.verification import Verification
 
@@ -222,7 +224,8 @@ def tune(
 
     Returns:
         The benchmark with what was chosen, which is also in `best.toml` of the results folder;
-        `trials.csv` beside it lists all trials. None for one that has joined.
+        `trials.csv` beside it lists all trials, `trials.png` and `trials.svg` draw them. None for
+        one that has joined.
 
     Raises:
         HarnessError: see its subclasses; finished trials stay in the study.
@@ -310,14 +313,18 @@ def _join_search(
 
 
 def write_choices(tuner: Tuner, store: Store) -> Benchmark:
-    """Writes `best.toml` and `trials.csv`; returns the benchmark with what was chosen."""
+    """Writes `best.toml`, `trials.csv` and their figure; returns the benchmark with the choice."""
     import pandas as pd
     import tomli_w
 
+    from harness.drawing import write_figure
     from harness.search import trial_rows
+    from harness.tuning_figures import draw_searches
 
     rows = pd.DataFrame([row for search in tuner.searches for row in trial_rows(search)])
     store.write_text("trials.csv", rows.to_csv(index=False, float_format="%.6g"))
+    for suffix in (".png", ".svg"):
+        write_figure(draw_searches(tuner.searches), store.folder / f"trials{suffix}")
     benchmark = tuner.benchmark.model_copy(update={"chosen": tuner.choose()})
     written = benchmark.model_dump(mode="json", exclude_none=True, exclude={"tuning"})
     store.write_text(
@@ -411,8 +418,12 @@ def render_tables(
     board: Leaderboard, registry: Registry, published: pd.DataFrame | None = None
 ) -> dict[str, str]:
     """Renders a leaderboard's files from its result lines: name → text."""
+    return {"table.md": render_markdown(board, registry.metrics, published), **render_csv(board)}
+
+
+def render_csv(board: Leaderboard) -> dict[str, str]:
+    """Renders the files that hold every number of a leaderboard: name → text."""
     return {
-        "table.md": render_markdown(board, registry.metrics, published),
         "table.csv": board.summary().to_csv(index=False, float_format="%.6g"),
         "table-overlap-free.csv": board.summary("overlap-free").to_csv(
             index=False, float_format="%.6g"
@@ -671,9 +682,7 @@ def verify(
     registry = Registry(plugins)
     results = _results_alone(source)
     store = Store(out or results or default_out(source))
-    stored = store.read_plan()["benchmark"]
-    own = {key: value for key, value in stored.items() if key not in ("rows", "limit")}
-    benchmark = check_settings(Benchmark, own, str(store.folder / PLAN_FILE))
+    benchmark = _stored_benchmark(store)
 
     def render() -> dict[str, str]:
         if not tables:
@@ -681,9 +690,7 @@ def verify(
         return render_tables(Leaderboard.read(store), registry, published_cells(source))
 
     def replan() -> tuple[Plan, dict[str, Any]]:
-        locations = replace(Locations.of(data_dir, weights_dir), offline=True)
-        with blaming(registry):
-            planned = plan(benchmark, registry, locations, limit=stored.get("limit"))
+        planned = _plan_again(store, registry, data_dir, weights_dir)
         return planned, describe(planned)
 
     if not tables:
@@ -692,6 +699,137 @@ def verify(
         declared = None if results else _load(source)
     with blaming(registry):
         return verification.verify(store, registry.metrics, render, replan, benchmark, declared)
+
+
+def export(
+    source: str | Path,
+    cell: str,
+    folder: Path | str,
+    *,
+    out: Path | str | None = None,
+    data_dir: Path | str | None = None,
+    weights_dir: Path | str | None = None,
+    plugins: Sequence[Path | str] = (),
+) -> BundleRecord:
+    """Writes the trained ensemble behind a cell of a leaderboard as a bundle.
+
+    Args:
+        source: a benchmark that was run, or a folder with its results.
+        cell: conditions such as `transfer=pretrained,train_on=Dataset1`; exactly one ensemble must
+            meet them. Cells that differ in the test set only share one.
+        folder: to write; must not be there.
+        out: results folder; beside the benchmark file unless given.
+        data_dir: folder with datasets, looked in first.
+        weights_dir: folder with published weights, looked in first.
+        plugins: Python files to load as plugins besides the installed ones.
+
+    Raises:
+        BundleError: no cell or several meet the conditions; the weights are not there; or they do
+            not predict what is stored.
+    """
+    from harness.exporter import command_again, export, find_ensemble, parse_cell
+
+    conditions = parse_cell(cell)
+    registry = Registry([Path(plugin) for plugin in plugins])
+    store = Store(_path(out) or _results_alone(source) or default_out(source))
+    cells = find_ensemble(store.read_plan()["cells"], conditions)
+    planned = _plan_again(store, registry, _path(data_dir), _path(weights_dir))
+    with blaming(registry):
+        again = command_again(cells, str(source))
+        return export(planned, store, cells, registry, Path(folder), again)
+
+
+def predict_files(
+    files: Sequence[Path | str],
+    bundle: Path | str,
+    *,
+    level: float | None = None,
+    device: str = "cpu",
+    plugins: Sequence[Path | str] = (),
+) -> pd.DataFrame:
+    """Predicts κ of the structures in files, or in all files below folders.
+
+    Args:
+        files: see `structure_files`.
+        bundle: what `export` wrote.
+        level: of the interval; 0.9 unless given.
+        device: `cpu`, `cuda` or `auto`.
+        plugins: Python files to load as plugins besides the installed ones.
+
+    Returns:
+        One row per structure, columns as in `prediction_table`.
+
+    Raises:
+        DataError: a file is missing, or of no known kind.
+        BundleError, PluginError: see `load_bundle`.
+    """
+    from harness.bundle import load_bundle
+    from harness.conformal import DEFAULT_LEVEL
+    from harness.structure_files import read_structures
+
+    loaded = load_bundle(bundle, device=device, plugins=plugins)
+    rows = [row for file in files for row in read_structures(Path(file))]
+    return loaded.predict(rows, DEFAULT_LEVEL if level is None else level)
+
+
+def scan(
+    source: str | Path,
+    bundle: Path | str,
+    table: Path | str,
+    *,
+    level: float | None = None,
+    jobs: int = 1,
+    device: str = "cpu",
+    data_dir: Path | str | None = None,
+    plugins: Sequence[Path | str] = (),
+    progress: Callable[[ScanReport], None] = lambda report: None,
+) -> ScanReport:
+    """Predicts every structure of a source into a Parquet file; goes on where it was stopped.
+
+    Args:
+        source: a dataset; a file or folder; or `mp:` and a query of the Materials Project.
+        bundle: what `export` wrote.
+        table: to write; columns as in `prediction_table`.
+        level: of the interval; 0.9 unless given.
+        jobs: processes that share the work. More than one needs the usual
+            `if __name__ == "__main__"` in a script.
+        device: `cpu`, `cuda` or `auto`.
+        data_dir: folder with datasets, looked in first.
+        plugins: Python files to load as plugins besides the installed ones.
+        progress: called when a chunk is done.
+
+    Raises:
+        HarnessError: see `scanner.scan`; what was done before stays.
+    """
+    from harness.conformal import DEFAULT_LEVEL, check_level
+    from harness.scan_sources import find_source
+    from harness.scanner import ScanSettings
+    from harness.scanner import scan as carry_out
+
+    files = tuple(Path(plugin) for plugin in plugins)
+    level = DEFAULT_LEVEL if level is None else level
+    check_level(level)
+    settings = ScanSettings(Path(bundle), level, device, files)
+    found = find_source(str(source), Registry(files), Locations.of(_path(data_dir)))
+    return carry_out(found, settings, Path(table), jobs=jobs, progress=progress)
+
+
+def _stored_benchmark(store: Store) -> Benchmark:
+    """The benchmark as it was run, from `plan.json`."""
+    stored = store.read_plan()["benchmark"]
+    own = {key: value for key, value in stored.items() if key not in ("rows", "limit")}
+    benchmark: Benchmark = check_settings(Benchmark, own, str(store.folder / PLAN_FILE))
+    return benchmark
+
+
+def _plan_again(
+    store: Store, registry: Registry, data_dir: Path | None, weights_dir: Path | None
+) -> Plan:
+    """Lays out the stored benchmark again, from the data found here."""
+    locations = replace(Locations.of(data_dir, weights_dir), offline=True)
+    limit = store.read_plan()["benchmark"].get("limit")
+    with blaming(registry):
+        return plan(_stored_benchmark(store), registry, locations, limit=limit)
 
 
 def _results_alone(source: Source) -> Path | None:

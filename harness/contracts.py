@@ -160,6 +160,9 @@ class Backbone(ABC):
     invariances: frozenset[Invariance] = frozenset(get_args(Invariance))
     """What leaves an embedding as it is; the conformance cases hold the backbone to it."""
 
+    cutoff_angstrom: float | None = None
+    """The longest bond it sees, in Å; none where it sees no bonds."""
+
     @property
     def offers_weights(self) -> bool:
         """Whether there are pretrained weights to look for at all."""
@@ -168,6 +171,14 @@ class Backbone(ABC):
     @abstractmethod
     def encode(self, crystal: Crystal) -> dict[str, NDArray[Any]]:
         """Turns one crystal into arrays. Cached on disk by content; may run in another process."""
+
+    def count_isolated(self, encoding: Arrays) -> int:
+        """Number of atoms of a crystal that have no neighbour within the cutoff.
+
+        What a backbone says of a crystal that has such atoms is not to be trusted: predictions
+        say so. Zero where the backbone sees no bonds.
+        """
+        return 0
 
     @abstractmethod
     def pool(self, encodings: Sequence[Arrays], device: torch.device) -> Pool:

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-UNITS = {"W/(m·K)": 1.0, "W/(m K)": 1.0, "W/mK": 1.0, "mW/(m·K)": 1e-3, "mW/(m K)": 1e-3}
+UNITS = {
+    f"{prefix}{unit}": factor
+    for prefix, factor in (("", 1.0), ("m", 1e-3))
+    for unit in ("W/(m·K)", "W/(m*K)", "W/(m K)", "W/mK", "W/m/K", "W m-1 K-1")
+}
 """Known units of κ and their factor to W/(m·K), in which the harness computes."""
 
 _KNOWN_SYMBOLS = frozenset(SYMBOLS)
@@ -68,7 +72,9 @@ class Card(Settings):
             card = cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise DataError(f"The dataset card {path} does not exist.") from None
-        except (tomllib.TOMLDecodeError, ValidationError) as problem:
+        except OSError as problem:
+            raise DataError(f"The dataset card {path} cannot be read: {problem}") from None
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as problem:
             raise DataError(f"The dataset card {path} is malformed: {problem}") from None
         if card.unit not in UNITS:
             raise DataError(
@@ -208,8 +214,8 @@ def build_dataset(name: str, card: Card, raw_rows: Iterable[Mapping[str, Any]]) 
                 raise ValueError("no id")
             if row_id in seen:
                 raise ValueError("duplicate id")
-            target = _usable_target(raw.get(card.target), card.target)
-            crystal = _usable_crystal(raw)
+            target = usable_target(raw.get(card.target), card.target)
+            crystal = usable_crystal(raw)
         except (ValueError, TypeError, KeyError) as problem:
             problems.append(RowProblem(number, row_id, _reason(problem)))
             continue
@@ -248,7 +254,12 @@ def _reason(problem: Exception) -> str:
     return f"no {problem.args[0]}" if isinstance(problem, KeyError) else str(problem)
 
 
-def _usable_target(value: Any, key: str) -> float:
+def usable_target(value: Any, key: str) -> float:
+    """Makes a number of a target.
+
+    Raises:
+        ValueError, TypeError: it is none, or not positive; the message is a reason for people.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         raise ValueError(f"no {key}")
     number = float(value)
@@ -257,7 +268,12 @@ def _usable_target(value: Any, key: str) -> float:
     return number
 
 
-def _usable_crystal(raw: Mapping[str, Any]) -> Crystal:
+def usable_crystal(raw: Mapping[str, Any]) -> Crystal:
+    """Makes a crystal of `lattice` (3 × 3, Å), `species` and `frac_coords`.
+
+    Raises:
+        ValueError, TypeError, KeyError: they make none; the message is a reason for people.
+    """
     species = raw["species"]
     if not species:
         raise ValueError("no sites")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.blame import Breach, call, using
 from harness.checkpoint import CheckpointFile
-from harness.contracts import KAPPA_FLOOR, FitRows, Predictor, Uncertain
+from harness.closed_form import ask, fit_head
+from harness.contracts import KAPPA_FLOOR, FitRows
 from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.ledger import stage_ledger, test_rows, tuning_ledger
 from harness.manifest import environment, peak_memory_mb, threads_wanted, use_threads
@@ -264,11 +264,7 @@ class Engine:
         member = node.members[index]
         labels = member.labels[member.train]
         rows = FitRows(trained, labels, member.scaler, member.init_seed)
-        answer = _fit_and_predict(node, rows, asked)
-        if isinstance(answer, Uncertain):
-            kappa, spread = answer.kappa, _one_per_row(answer.std_log, asked, node)
-            return _one_per_row(kappa, asked, node), spread
-        return _one_per_row(answer, asked, node), None
+        return ask(node.model, fit_head(node.model, rows), asked)
 
     def _result_lines(
         self, scoring: Scoring, predictions: Sequence[Floats]
@@ -320,35 +316,6 @@ def _of_member(records: Mapping[str, Any], source: MemberOf, field: str) -> Any:
     """What the record of a stage says of one member; none where the head is in closed form."""
     values = records[source.stage.key][field]
     return values and values[source.index]
-
-
-def _fit_and_predict(node: StageNode, rows: FitRows, asked: Floats) -> Floats | Uncertain:
-    """Fits a closed-form head to one member's rows, and asks it for κ of others."""
-    model = node.model
-    assert model.head.fit is not None
-    name = model.head_choice.name
-    predictor: Predictor = call(
-        model.head.fit,
-        model.head_settings,
-        rows,
-        action=f"fitting the head {name!r}",
-        returns=Callable,  # type: ignore[arg-type]
-    )
-    with using(predictor, f"predicting with the head {name!r}"):
-        return predictor(asked)
-
-
-def _one_per_row(values: Any, asked: Floats, node: StageNode) -> Floats:
-    """Checks what a closed-form head has predicted."""
-    found = np.asarray(values)
-    if found.shape != (len(asked),) or found.dtype.kind not in "fiu":
-        raise Breach(
-            node.model.head.fit,
-            f"The head {node.model.head_choice.name!r} predicted an array of shape {found.shape} "
-            f"and type {found.dtype} for {len(asked)} rows: its predictor must return one number "
-            "per row.",
-        )
-    return found.astype(np.float64)
 
 
 def _jsonable(value: Any) -> Any:

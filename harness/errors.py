@@ -33,6 +33,10 @@ class StoreError(HarnessError):
     """Results or artefacts cannot be read or written."""
 
 
+class BundleError(HarnessError):
+    """A bundle cannot be made, is damaged, or does not predict what it should."""
+
+
 class LeakError(HarnessError):
     """A protocol that promises to be leak-free would use a test row in another role."""
 

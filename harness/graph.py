@@ -103,7 +103,9 @@ def build_graph(crystal: Crystal, cutoff_angstrom: float, collapse: bool = True)
         )
     length = _rank_lengths(distance)
     colour = _refine_colours(crystal.species, src, dst, length)
-    _, first, multiplicity = np.unique(colour, return_index=True, return_counts=True)
+    multiplicity = np.bincount(colour)
+    first = np.empty_like(multiplicity)
+    first[colour[::-1]] = np.arange(len(colour))[::-1]  # of several, the last one written stays
     # One integer per (dst, src, length), so that sorting it sorts the edges as promised.
     pair = colour[dst] * len(first) + colour[src]
     lengths = int(length.max(initial=0)) + 1
@@ -176,12 +178,19 @@ def _rank_lengths(distance: Floats) -> Indices:
     """
     order = np.argsort(distance)
     ascending = distance[order]
-    run = np.cumsum(np.diff(ascending, prepend=ascending[:1]) > LENGTH_NOISE)
+    run = _count_steps(ascending, LENGTH_NOISE)
     middle = np.bincount(run, ascending) / np.bincount(run)
-    rank = np.unique(np.rint(middle / LENGTH_STEP), return_inverse=True)[1]
+    rank = _count_steps(np.rint(middle / LENGTH_STEP), 0.0)
     length = np.empty_like(order)
     length[order] = rank[run]
     return length
+
+
+def _count_steps(ascending: Floats, tolerance: float) -> Indices:
+    """How many steps larger than the tolerance lie before each of these values."""
+    steps = np.zeros(len(ascending), dtype=np.int64)
+    np.cumsum(ascending[1:] - ascending[:-1] > tolerance, out=steps[1:])
+    return steps
 
 
 def _refine_colours(species: Sequence[str], src: Indices, dst: Indices, length: Indices) -> Indices:
@@ -200,7 +209,8 @@ def _refine_colours(species: Sequence[str], src: Indices, dst: Indices, length: 
     Returns:
         nodes; the colour of each, 0, 1, …
     """
-    colour = np.unique(np.asarray(species), return_inverse=True)[1]
+    known = {symbol: number for number, symbol in enumerate(sorted(set(species)))}
+    colour = np.array([known[symbol] for symbol in species], dtype=np.int64)
     nodes, lengths = len(species), int(length.max(initial=0)) + 1
     ends = np.cumsum(np.bincount(dst, minlength=nodes)) * dst.itemsize
     spans = list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))

@@ -33,6 +33,15 @@ def _cache_home() -> Path:
     return user_cache_path("paraisite-harness")
 
 
+def _imports_home() -> Path:
+    override = os.environ.get("HARNESS_IMPORTS")
+    if override:
+        return Path(override).expanduser()
+    from platformdirs import user_data_path
+
+    return user_data_path("paraisite-harness") / "datasets"
+
+
 def _is_offline() -> bool:
     return os.environ.get("HARNESS_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
 
@@ -51,12 +60,15 @@ class Locations:
         data: folders with datasets in neutral form (`--data-dir`, then `$HARNESS_DATA`).
         weights: folders with published weights (`--weights-dir`, then `$HARNESS_WEIGHTS`).
         cache: the user's cache (`$HARNESS_CACHE`, else the platform's): downloads and encodings.
+        imports: the user's own datasets (`$HARNESS_IMPORTS`, else in the platform's folder of user
+            data), where `harness datasets import` puts them.
         offline: never reach for the network (`$HARNESS_OFFLINE`, unless empty, `0` or `false`).
     """
 
     data: tuple[Path, ...] = field(default_factory=lambda: _folders("HARNESS_DATA"))
     weights: tuple[Path, ...] = field(default_factory=lambda: _folders("HARNESS_WEIGHTS"))
     cache: Path = field(default_factory=_cache_home)
+    imports: Path = field(default_factory=_imports_home)
     offline: bool = field(default_factory=_is_offline)
 
     @classmethod

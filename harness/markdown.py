@@ -120,7 +120,10 @@ def gain_table(
     """
     import pandas as pd
 
-    varied = [column for column in ("backbone", "head", "protocol") if gained[column].nunique() > 1]
+    columns = list(gained.columns)
+    identity = columns[: columns.index("runs")]
+    places = ("transfer", "train_on", "test_on")
+    varied = [c for c in identity if c not in places and gained[c].nunique() > 1]
     shown = gained[["transfer", *varied, "train_on", "test_on"]].copy()
     shown["gain"] = [_number(x, digits) for x in gained["gain"]]
     shown["95 % interval"] = [
@@ -137,6 +140,8 @@ def gain_table(
 
 def _verdict(low: float, high: float, p_holm: float, worse: str) -> str:
     """Marks an interval that lies wholly on one side, and whether it stands after Holm."""
+    if math.isnan(low):
+        return "cannot be told"
     if not (low > 0 or high < 0):
         return "no difference seen"
     what = "gain" if low > 0 else worse

@@ -16,11 +16,11 @@ from harness.configurations import (
     resolve,
 )
 from harness.errors import BenchmarkError
-from harness.layout import Assigned, Layout
 from harness.ledger import check_plan
 from harness.library import Library
 from harness.plan import MemberOf, Plan, Rules, Scoring, StageNode, array_digest, digest_of
 from harness.scores import DEFAULT, Cell
+from harness.stage_planner import Assigned, StagePlanner
 from harness.tuning_settings import Chosen
 
 if TYPE_CHECKING:
@@ -85,12 +85,14 @@ class _Planner:
         found, skipped = configure(parts.models, parts.strategies, targets, self.locations)
         chosen = _by_configuration(self.benchmark.chosen)
         for protocol in parts.protocols:
-            layout = Layout(self.benchmark, self.library, self.locations, protocol, self.stages)
+            planner = StagePlanner(
+                self.benchmark, self.library, self.locations, protocol, self.stages
+            )
             for one in (*configure_baselines(parts.baselines, targets), *found):
-                members = layout.members([Assigned(run, one) for run in self.runs])
-                scorings += self._scorings([(m,) for m in members], one, DEFAULT, (), layout)
+                members = planner.members([Assigned(run, one) for run in self.runs])
+                scorings += self._scorings([(m,) for m in members], one, DEFAULT, (), planner)
                 if settings := chosen.pop(_key(one, protocol), None):
-                    scorings += self._tuned(settings, one, layout)
+                    scorings += self._tuned(settings, one, planner)
         _refuse_unknown(chosen)
         _check_cells(scorings)
         laid_out = Plan(
@@ -110,7 +112,7 @@ class _Planner:
         return range(1, self.benchmark.runs + 1)
 
     def _tuned(
-        self, settings: Sequence[Chosen], one: Configuration, layout: Layout
+        self, settings: Sequence[Chosen], one: Configuration, planner: StagePlanner
     ) -> list[Scoring]:
         """Cells of settings that a search has chosen: the best ones, and several averaged."""
         _check_complete(settings, self.runs)
@@ -118,9 +120,9 @@ class _Planner:
             Assigned(own.run, reconfigure(one, own.setting, self.registry)) for own in settings
         ]
         by_run: dict[int, list[MemberOf]] = {run: [] for run in self.runs}
-        for own, member in zip(settings, layout.members(assigned), strict=True):
+        for own, member in zip(settings, planner.members(assigned), strict=True):
             by_run[own.run].append(member)
-        chose = [layout.splits.of(one.target, run).validation for run in self.runs]
+        chose = [planner.splits.of(one.target, run).validation for run in self.runs]
         if settings[0].selection == "shared":
             chose = [np.unique(np.concatenate(chose))] * len(chose)
         trials, several = min(own.trials for own in settings), max(own.rank for own in settings)
@@ -134,7 +136,7 @@ class _Planner:
         return [
             scoring
             for label, sources in rows.items()
-            for scoring in self._scorings(sources, one, label, chose, layout)
+            for scoring in self._scorings(sources, one, label, chose, planner)
         ]
 
     def _seen_by_weights(self, member: MemberOf) -> set[str]:
@@ -149,7 +151,7 @@ class _Planner:
         one: Configuration,
         tuning: str,
         chose: Sequence[Indices],
-        layout: Layout,
+        planner: StagePlanner,
     ) -> list[Scoring]:
         """Cells of one row of a table.
 
@@ -158,9 +160,9 @@ class _Planner:
             one: the configuration that the row is named after.
             tuning: how its settings were found.
             chose: per run, the rows of the target that settings were chosen by.
-            layout: of the protocol.
+            planner: of the protocol.
         """
-        splits, protocol = layout.splits, layout.protocol
+        splits, protocol = planner.splits, planner.protocol
         name = _name(one, protocol)
         identity = name if tuning == DEFAULT else (*name, tuning)
         seen: list[set[str]] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +24,8 @@ from harness.seeds import derive_seed
 from harness.tuning_settings import Setting, Tuning
 
 if TYPE_CHECKING:
-    from harness.layout import Layout
     from harness.registry import Registry
+    from harness.stage_planner import StagePlanner
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 WORKER = "worker"
@@ -55,7 +56,7 @@ class Search:
     Attributes:
         key: names it in the folder of the searches.
         configuration: with the settings of the benchmark.
-        layout: of its protocol.
+        planner: of its protocol.
         space: what is searched for.
         studies: by the runs that choose by it.
         tuning: how to search.
@@ -67,7 +68,7 @@ class Search:
 
     key: str
     configuration: Configuration
-    layout: Layout
+    planner: StagePlanner
     space: ConfigurationSpace
     studies: Mapping[tuple[int, ...], optuna.Study]
     tuning: Tuning
@@ -85,7 +86,7 @@ class Search:
             one.model.backbone_choice.label,
             one.model.head_choice.label,
             one.transfer,
-            self.layout.protocol.label,
+            self.planner.protocol.label,
             one.target,
         )
         return ", ".join(names)
@@ -136,9 +137,10 @@ class Search:
 
     def _with_shapes(self, sampler: BaseSampler, round_: int) -> BaseSampler:
         """Draws what decides on shapes once for a batch, the same for all runs, knowing nothing."""
-        if self.tuning.shapes == "free" or not self.shapes:
-            return sampler
         distributions = self.space.distributions
+        nothing_else = len(self.shapes) == len(distributions)  # a batch would be one trial
+        if self.tuning.shapes == "free" or not self.shapes or nothing_else:
+            return sampler
         draw = RandomSampler(seed=derive_seed(self.shapes_seed, round_) % 2**32)
         with quiet():
             trial = optuna.create_study(sampler=draw).ask(
@@ -153,7 +155,7 @@ def setting_of(trial: FrozenTrial) -> Setting:
 
 
 def find_shapes(
-    one: Configuration, space: ConfigurationSpace, layout: Layout, registry: Registry
+    one: Configuration, space: ConfigurationSpace, planner: StagePlanner, registry: Registry
 ) -> tuple[str, ...]:
     """Finds the parameters whose value decides which trials can be trained side by side."""
     with quiet():
@@ -162,7 +164,7 @@ def find_shapes(
     for name, distribution in space.distributions.items():
         ends = getattr(distribution, "choices", None) or (distribution.low, distribution.high)  # type: ignore[attr-defined]
         settings = [space.settle({**base, name: end}) for end in ends]
-        shapes = {layout.shape(reconfigure(one, setting, registry)) for setting in settings}
+        shapes = {planner.shape(reconfigure(one, setting, registry)) for setting in settings}
         if len(shapes) > 1:
             found.append(name)
     return tuple(found)
@@ -171,13 +173,13 @@ def find_shapes(
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps Optuna from telling of every study and of what is experimental."""
-    import warnings
-
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # `Worker.beating` sends them.
+            warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with")
             yield
     finally:
         optuna.logging.set_verbosity(verbosity)
@@ -283,7 +285,7 @@ def trial_rows(search: Search) -> list[dict[str, Any]]:
                     "backbone": one.model.backbone_choice.label,
                     "head": one.model.head_choice.label,
                     "transfer": one.transfer,
-                    "protocol": search.layout.protocol.label,
+                    "protocol": search.planner.protocol.label,
                     "train_on": one.target,
                     "run": runs[0] if len(runs) == 1 else "all",
                     "trial": trial.number,

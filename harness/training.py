@@ -235,6 +235,11 @@ class StackFit:
                 on_epoch(self.progress.report())
         return False
 
+    @property
+    def training(self) -> set[int]:
+        """Members that are not at their end."""
+        return set(self._training())
+
     def of_members(self, members: Sequence[int], model: nn.ModuleDict) -> StackFit:
         """Goes on with some of the members: a smaller stack, in which they do as they would have.
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from harness.configurations import configure, resolve
 from harness.contracts import StudyRequest
 from harness.engine import Engine
 from harness.errors import BenchmarkError, LeakError
-from harness.layout import Assigned, Layout
 from harness.plan import MemberOf, Plan, StageNode, digest_of
 from harness.search import (
     Attempt,
@@ -28,6 +28,7 @@ from harness.search import (
 )
 from harness.search_space import check_changes, space_of
 from harness.seeds import derive_seed
+from harness.stage_planner import Assigned, StagePlanner
 from harness.tuning_settings import Chosen, Tuning
 
 if TYPE_CHECKING:
@@ -101,13 +102,13 @@ class Tuner:
         parts = resolve(benchmark, self._registry)
         found, _ = configure(parts.models, parts.strategies, benchmark.train_on, plan.locations)
         for protocol in parts.protocols:
-            layout = Layout(benchmark, plan.library, plan.locations, protocol, self._stages)
+            planner = StagePlanner(benchmark, plan.library, plan.locations, protocol, self._stages)
             for one in found:
                 if tuning.selection == "shared" and protocol.rules.leak_free:
-                    _refuse_shared(one, layout, benchmark.runs)
-                yield self._make_search(one, layout)
+                    _refuse_shared(one, planner, benchmark.runs)
+                yield self._make_search(one, planner)
 
-    def _make_search(self, one: Configuration, layout: Layout) -> Search:
+    def _make_search(self, one: Configuration, planner: StagePlanner) -> Search:
         runs = range(1, self._plan.benchmark.runs + 1)
         space = space_of(one, self.tuning.space, self._registry)
         if not space.distributions:
@@ -116,7 +117,7 @@ class Tuner:
                 f"{one.transfer}: no part declares a search space, or the benchmark fixes all of "
                 "it. Give one in [tuning.space], or leave this configuration out."
             )
-        metric = self._registry.metrics[layout.protocol.rules.selection]
+        metric = self._registry.metrics[planner.protocol.rules.selection]
         asked = [
             {name: repr(own) for name, own in sorted(space.distributions.items())},
             [[part.name, sorted(map(repr, part.fixed.items()))] for part in space.parts],
@@ -125,19 +126,19 @@ class Tuner:
         shared = self.tuning.selection == "shared"
         studies = {}
         for group in [tuple(runs)] if shared else [(run,) for run in runs]:
-            members = layout.members([Assigned(run, one) for run in group])
+            members = planner.members([Assigned(run, one) for run in group])
             content = digest_of([members[0].stage.key, metric.name, *asked])
             most = space.most_epochs or members[0].recipe.training.epochs
             name = f"{title} {_named(group, shared)} {content}"
             studies[group] = self._make_study(name, metric, most)
         return Search(
-            digest_of([title, layout.protocol.label, one.model.settings, *asked]),
+            digest_of([title, planner.protocol.label, one.model.settings, *asked]),
             one,
-            layout,
+            planner,
             space,
             studies,
             self.tuning,
-            find_shapes(one, space, layout, self._registry),
+            find_shapes(one, space, planner, self._registry),
             derive_seed(self.benchmark.seed, title, "shapes"),
             metric.name,
             metric.higher_is_better,
@@ -194,12 +195,12 @@ class Tuner:
             for attempt in attempts
             for run in attempt.runs
         ]
-        groups = search.layout.by_shape([own for _, own in assigned])
+        groups = search.planner.by_shape([own for _, own in assigned])
         done = 0
         for positions in groups:
             for part in _parts(positions, len(attempts[0].runs)):
                 group = [assigned[position] for position in part]
-                members = search.layout.members([own for _, own in group])
+                members = search.planner.members([own for _, own in group])
                 self._engine.train(_missing(members, self._store.has_stage))
                 trials = _Trials([attempt for attempt, _ in group])
                 before = done
@@ -220,16 +221,14 @@ class Tuner:
             return
         fit = self._start(node)
         alive = list(range(len(members)))
-        while True:
-            more = fit.train(until=fit.progress.epoch + self.tuning.report_every)
+        while alive:
+            fit.train(until=fit.progress.epoch + self.tuning.report_every)
             keep = trials.report(fit, alive)
             tell(fit.progress.epoch / node.epochs)
-            if not more or not keep:
-                break
-            if len(keep) < len(alive):
-                alive = [alive[place] for place in keep]
-                fit = fit.of_members(keep, self._engine.workshop.modules(node, alive))
-        trials.end(fit, alive)
+            if keep and len(keep) < len(alive):
+                kept = [alive[place] for place in keep]
+                fit = fit.of_members(keep, self._engine.workshop.modules(node, kept))
+            alive = [alive[place] for place in keep]
 
     def _start(self, node: StageNode) -> StackFit:
         model = self._engine.workshop.modules(node)
@@ -262,7 +261,7 @@ class Tuner:
         return tuple(own for search in self.searches for own in self._choose(search))
 
     def _choose(self, search: Search) -> Iterator[Chosen]:
-        one, protocol = search.configuration, search.layout.protocol
+        one, protocol = search.configuration, search.planner.protocol
         assert one.strategy is not None
         best = {runs: search.best(runs) for runs in search.studies}
         for runs, trials in best.items():
@@ -310,22 +309,20 @@ class _Trials:
             yield self._attempts[alive[own[0]]], own
 
     def report(self, fit: StackFit, alive: Sequence[int]) -> list[int]:
-        """Reports scores so far; returns the places of the members that are to go on."""
+        """Reports scores so far and ends trials; returns the places of members that go on."""
         keep: list[int] = []
+        training = fit.training
         for attempt, places in self._members(alive):
             score = self._score(fit, places)
-            if math.isfinite(score):
-                attempt.trial.report(score, step=fit.progress.epoch)
-                if attempt.trial.should_prune():
-                    self._tell(attempt, fit, places, TrialState.PRUNED)
-                    continue
-            keep += places
+            if math.isfinite(score) and not _report(attempt, score, fit.progress.epoch):
+                continue
+            if not training & set(places):
+                self._tell(attempt, fit, places, TrialState.COMPLETE)
+            elif math.isfinite(score) and attempt.trial.should_prune():
+                self._tell(attempt, fit, places, TrialState.PRUNED)
+            else:
+                keep += places
         return keep
-
-    def end(self, fit: StackFit, alive: Sequence[int]) -> None:
-        """Ends the trials that were trained to their end."""
-        for attempt, places in self._members(alive):
-            self._tell(attempt, fit, places, TrialState.COMPLETE)
 
     def finish(self, scores: Sequence[float]) -> None:
         """Ends trials of heads in closed form: one score per member."""
@@ -339,22 +336,47 @@ class _Trials:
     def _tell(
         self, attempt: Attempt, fit: StackFit, places: Sequence[int], state: TrialState
     ) -> None:
-        best = [fit.progress.best_epoch[place] for place in places]
-        attempt.trial.set_user_attr("best_epoch", float(np.mean(best)))
-        self._close(attempt, [fit.progress.best_score[place] for place in places], state)
+        best = float(np.mean([fit.progress.best_epoch[place] for place in places]))
+        self._close(attempt, [fit.progress.best_score[place] for place in places], state, best)
 
-    def _close(self, attempt: Attempt, scores: Sequence[float], state: TrialState) -> None:
+    def _close(
+        self,
+        attempt: Attempt,
+        scores: Sequence[float],
+        state: TrialState,
+        best_epoch: float | None = None,
+    ) -> None:
         score = float(np.mean(scores))
+        notes = {"best_epoch": best_epoch}
         if len(scores) > 1:
-            attempt.trial.set_user_attr("spread", float(np.std(scores, ddof=1)))
+            notes["spread"] = float(np.std(scores, ddof=1))
+        _note(attempt, notes)
         if not math.isfinite(score):
             # Counts as a trial, or settings that diverge would be tried for ever.
-            attempt.trial.set_user_attr("why", "a prediction was not finite")
-            attempt.study.tell(attempt.trial, state=TrialState.PRUNED)
-        elif state is TrialState.PRUNED:
-            attempt.study.tell(attempt.trial, state=state)
-        else:
-            attempt.study.tell(attempt.trial, score)
+            state = TrialState.PRUNED
+        value = score if state is TrialState.COMPLETE else None
+        attempt.study.tell(attempt.trial, value, state, skip_if_finished=True)
+
+
+def _note(attempt: Attempt, notes: Mapping[str, float | None]) -> None:
+    try:
+        for name, value in notes.items():
+            attempt.trial.set_user_attr(name, value)
+    except UpdateFinishedTrialError:  # see `_report`
+        return
+
+
+def _report(attempt: Attempt, score: float, epoch: int) -> bool:
+    """Reports a score; returns whether the trial is still ours.
+
+    One that was not heard of for too long, on a machine that was asleep, say, was taken for dead
+    and is tried again by another process.
+    """
+    try:
+        attempt.trial.report(score, step=epoch)
+    except UpdateFinishedTrialError:
+        return False
+    return True
 
 
 def _parts(positions: Sequence[int], together: int) -> Iterator[Sequence[int]]:
@@ -374,13 +396,13 @@ def _named(runs: Sequence[int], shared: bool) -> str:
     return "all runs" if shared else f"run {runs[0]}"
 
 
-def _refuse_shared(one: Configuration, layout: Layout, runs: int) -> None:
+def _refuse_shared(one: Configuration, planner: StagePlanner, runs: int) -> None:
     """Refuses to choose by rows that are test rows of other runs, and names one.
 
     Raises:
         LeakError: there is such a row.
     """
-    splits = layout.splits
+    splits = planner.splits
     for run in range(1, runs + 1):
         test = set(splits.of(one.target, run).test.tolist())
         for other in range(1, runs + 1):
@@ -390,6 +412,6 @@ def _refuse_shared(one: Configuration, layout: Layout, runs: int) -> None:
                         f"tuning.selection = 'shared': row {row + 1} of {one.target!r} is a test "
                         f"row of run {run} and a validation row of run {other}, so one setting "
                         f"for all runs would be chosen by test rows. The protocol "
-                        f"{layout.protocol.choice.name!r} promises to be leak-free: "
+                        f"{planner.protocol.choice.name!r} promises to be leak-free: "
                         "use selection = 'per-run'."
                     )

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from harness import cli
+
+TOY = """
+train_on = ["Toy"]
+test_on = ["Toy", "Twins"]
+backbones = ["tiny"]
+heads = [{ name = "mlp", hidden = [8] }]
+baselines = []
+runs = 3
+metrics = ["mae-log"]
+
+[training]
+epochs = 2
+loss = "mae-log"
+"""
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# Set before any test module is imported: some of them ask for all datasets at once.
+os.environ["HARNESS_IMPORTS"] = os.devnull  # no folder, so nothing is imported
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +50,29 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     for variable in ("HARNESS_DATA", "HARNESS_WEIGHTS"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(scope="session")
+def toy_bundle(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of three members of `tiny`, trained on Toy for two epochs; needs that plugin."""
+    from harness import api
+
+    folder = tmp_path_factory.mktemp("toy")
+    (folder / "benchmark.toml").write_text(TOY)
+    api.run(folder, plugins=[tiny])
+    api.export(folder, "transfer=scratch", folder / "bundle", plugins=[tiny])
+    return folder / "bundle"
+
+
+@pytest.fixture
+def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Runs the command in this process; returns exit status, standard output and error."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        output = capsys.readouterr()
+        return int(ended.value.code or 0), output.out, output.err
+
+    return call

@@ -12,12 +12,16 @@ import typer
 
 from harness import __version__
 from harness.cli.audit import audit
+from harness.cli.bundle import bundle, export
 from harness.cli.compare import compare
 from harness.cli.datasets import datasets
 from harness.cli.doctor import doctor
 from harness.cli.plot import plot
 from harness.cli.plugins import plugins
+from harness.cli.predict import predict
 from harness.cli.run import run
+from harness.cli.scan import scan
+from harness.cli.site import site
 from harness.cli.submission import submission
 from harness.cli.table import table
 from harness.cli.tune import tune
@@ -69,6 +73,11 @@ app.command()(plot)
 app.command()(compare)
 app.command()(verify)
 app.command()(audit)
+app.command()(export)
+app.command()(predict)
+app.command()(scan)
+app.add_typer(bundle, name="bundle")
+app.command()(site)
 app.add_typer(submission, name="submission")
 app.add_typer(datasets, name="datasets")
 app.add_typer(plugins, name="plugins")

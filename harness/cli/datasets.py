@@ -1,14 +1,19 @@
-"""`harness datasets`: what data there is, and where it lies."""
+"""`harness datasets`: what data there is, where it lies, and one's own."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.options import DataOption, JsonOption, PluginOption
 
-datasets = typer.Typer(help="List, show and fetch datasets.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from harness.importing import Imported, Question
+
+datasets = typer.Typer(help="List, show, fetch, import and remove datasets.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="Name of a dataset, as Dataset1.")]
 
@@ -80,3 +85,145 @@ def fetch(name: NameArgument, data_dir: DataOption = None, plugin: PluginOption 
 
     dataset = load_dataset(name, data_dir=data_dir, plugins=plugin or ())
     print(f"{name}: {len(dataset)} usable rows, digest {dataset.digest[:16]}")
+
+
+@datasets.command("import")
+def import_files(
+    name: Annotated[str, typer.Argument(help="What benchmarks will call it.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            exists=True,
+            help="A folder of CIF or POSCAR files; JSON lines, extended XYZ, an ASE database; a "
+            "pandas frame as JSON; NAME.pkl beside structures_NAME.pkl; or a CSV, with a column of "
+            "structures or with ids of the Materials Project.",
+            show_default=False,
+        ),
+    ],
+    targets: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="CSV (for pickles: pickle) with the targets, where SOURCE has structures alone; "
+            "of a folder, the one CSV in it unless given.",
+        ),
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option(help="Column that names the rows, and the file of a structure.")
+    ] = None,
+    target_column: Annotated[str | None, typer.Option(help="Column of κ.")] = None,
+    structure_column: Annotated[
+        str | None, typer.Option(help="Column with structures, of a frame or CSV; '' for none.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="Of κ: W/(m·K) or mW/(m·K).")] = None,
+    temperature: Annotated[str | None, typer.Option(help="Of κ in K, or 'unknown'.")] = None,
+    method: Annotated[str | None, typer.Option(help="How κ was measured or computed.")] = None,
+    title: Annotated[str, typer.Option(help="One line for lists.")] = "",
+    notes: Annotated[str, typer.Option(help="What a user should know.")] = "",
+    url: Annotated[str, typer.Option(help="Where the data come from.")] = "",
+    licence: Annotated[str, typer.Option(help="Of the data.")] = "",
+    citation: Annotated[str, typer.Option(help="What to cite.")] = "",
+    overwrite: Annotated[
+        bool, typer.Option("--replace", help="Take the place of an imported dataset of that name.")
+    ] = False,
+    strict_data: Annotated[
+        bool, typer.Option("--strict-data", help="Refuse a source with unusable rows.")
+    ] = False,
+    plugin: PluginOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a dataset of your own files, for every benchmark to name; no code.
+
+    What the files do not say is asked for on a terminal, and an error elsewhere. Rows that cannot
+    be used are left out and listed by line and reason. Ids of the Materials Project are looked up
+    with your key ($MP_API_KEY, or pymatgen's settings); what was fetched is kept, so an import that
+    broke off goes on where it stopped.
+    """
+    from rich.console import Console
+
+    from harness.importing import import_dataset
+
+    asking = sys.stdin.isatty() and not json
+    facts = dict(title=title, notes=notes, url=url, licence=licence, citation=citation)
+    with Console(stderr=True).status("reading") as status:
+
+        def ask(question: Question) -> str:
+            status.stop()
+            answer = _ask(question)
+            status.start()
+            return answer
+
+        imported = import_dataset(
+            name,
+            source,
+            targets=targets,
+            structure_column=structure_column,
+            id_column=id_column,
+            target_column=target_column,
+            unit=unit,
+            temperature=temperature,
+            method=method,
+            facts=facts,
+            overwrite=overwrite,
+            strict_data=strict_data,
+            plugins=plugin or (),
+            ask=ask if asking else None,
+            told=status.update,
+        )
+    _print_imported(imported, json)
+
+
+def _ask(question: Question) -> str:
+    """Asks on the terminal, again where the answer makes no sense."""
+    from harness.errors import DataError
+
+    def check(answer: str) -> str:
+        try:
+            return question.check(answer)
+        except DataError as problem:
+            raise typer.BadParameter(str(problem)) from None
+
+    shown = f" ({', '.join(question.shown)})" if question.shown else ""
+    text = f"{question.text[0].upper()}{question.text[1:]}{shown}"
+    return str(typer.prompt(text, default=question.default, value_proc=check))
+
+
+def _print_imported(imported: Imported, json: bool, shown: int = 20) -> None:
+    from harness.cli.output import print_json, print_table
+
+    dataset, kelvin = imported.dataset, imported.dataset.card.temperature_kelvin
+    rejected = [vars(row) for row in imported.rejected]
+    facts = {
+        "rows": len(dataset),
+        "left out": len(rejected),
+        "formulas": len(set(dataset.formulas)),
+        "κ range, W/(m·K)": f"{dataset.kappa.min():.4g} … {dataset.kappa.max():.4g}",
+        "temperature, K": f"{kelvin:g}" if kelvin else "unknown",
+        "digest": dataset.digest,
+        "folder": imported.folder,
+    }
+    if json:
+        print_json(
+            {"name": dataset.name, **facts, "remarks": imported.remarks, "rejected": rejected}
+        )
+        return
+    rows = [{"": key, " ": value} for key, value in facts.items()]
+    print_table(dataset.name, rows, prose=(" ",))
+    for remark in imported.remarks:
+        print(f"note: {remark}")
+    if rejected:
+        print_table("Rows left out", rejected[:shown], prose=("reason",))
+    if len(rejected) > shown:
+        print(f"… and {len(rejected) - shown} more, in {imported.folder / 'rejected.csv'}")
+    print(f'In a benchmark file: train_on = ["{dataset.name}"]')
+
+
+@datasets.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="Name of an imported dataset.", show_default=False)],
+) -> None:
+    """Remove a dataset that was imported; results that were trained on it stay."""
+    from harness.imported import remove_imported
+
+    print(f"Removed {name}, {remove_imported(name)}")

@@ -45,6 +45,7 @@ def doctor(
             for name, problem in catalogue.contested.items()
         ),
         _row("folder", "cache", locations.cache),
+        _row("folder", "imported datasets", locations.imports),
     ]
     if json:
         print_json(rows)

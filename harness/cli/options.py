@@ -49,6 +49,15 @@ SetOption = Annotated[
     typer.Option("--set", help="Change a key, as training.epochs=10; may be repeated."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+BundleOption = Annotated[
+    Path,
+    typer.Option("--bundle", help="A bundle: what `harness export` wrote.", show_default=False),
+]
+LevelOption = Annotated[
+    float | None,
+    typer.Option(help="Probability that the interval holds κ; 0.9 unless given."),
+]
+DeviceOption = Annotated[str, typer.Option(help="To predict on: cpu, cuda or auto.")]
 RowsOption = Annotated[
     str, typer.Option(help="Columns of the cells that make the row head, as transfer,train-on.")
 ]

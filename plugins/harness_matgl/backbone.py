@@ -12,7 +12,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from harness import Layers, PluginError, Settings, Stacked, find_published
+from harness import Arrays, Layers, PluginError, Settings, Stacked, find_published
 from harness_matgl.graphs import ELEMENTS, collate, encode
 from harness_matgl.settings import M3gnetSettings, TensornetSettings
 
@@ -65,6 +65,7 @@ class _MatglBackbone(Stacked):
         layers: Layers,
     ) -> None:
         found = _check_matgl(name)
+        self.cutoff_angstrom = settings.cutoff_angstrom
         super().__init__(
             partial(_make_network, f"make_{name}", settings),
             encode=partial(encode, cutoff_angstrom=settings.cutoff_angstrom),
@@ -74,6 +75,10 @@ class _MatglBackbone(Stacked):
             encoding=f"matgl-1 {found} cutoff={settings.cutoff_angstrom!r}",
             layers=layers,
         )
+
+    def count_isolated(self, encoding: Arrays) -> int:
+        """Number of atoms without a neighbour within the cutoff."""
+        return len(encoding["node_type"]) - len(set(encoding["edge_index"][1].tolist()))
 
 
 class M3gnetBackbone(_MatglBackbone):

@@ -28,6 +28,7 @@ class MegnetBackbone(Backbone):
         self.settings = settings
         self.width = settings.projection_widths[-1]
         self.elements = frozenset(ELEMENTS)
+        self.cutoff_angstrom = settings.cutoff_angstrom
         self.encoding = (
             f"megnet-1 {CrystalGraph.law} cutoff={settings.cutoff_angstrom!r} "
             f"collapse={settings.collapse}"
@@ -61,6 +62,11 @@ class MegnetBackbone(Backbone):
             "edge_length": edge_length.astype(np.int32),
             "count": graph.count,
         }
+
+    def count_isolated(self, encoding: Mapping[str, NDArray[Any]]) -> int:
+        """Number of atoms without a neighbour within the cutoff."""
+        lonely = np.bincount(encoding["dst"], minlength=len(encoding["species"])) == 0
+        return int(encoding["multiplicity"][lonely].sum())
 
     def pool(
         self, encodings: Sequence[Mapping[str, NDArray[Any]]], device: torch.device

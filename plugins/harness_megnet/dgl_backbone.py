@@ -86,6 +86,7 @@ class MegnetDglBackbone(Stacked):
         """
         _check_dgl()
         self.settings = settings
+        self.cutoff_angstrom = settings.cutoff_angstrom
         super().__init__(
             partial(_make_model, settings),
             encode=partial(_encode, cutoff_angstrom=settings.cutoff_angstrom),
@@ -100,6 +101,10 @@ class MegnetDglBackbone(Stacked):
                 ("output_proj",),
             ),
         )
+
+    def count_isolated(self, encoding: Arrays) -> int:
+        """Number of atoms without a neighbour within the cutoff."""
+        return len(encoding["species"]) - len(np.unique(encoding["dst"]))
 
     def pool(self, encodings: Sequence[Arrays], device: torch.device) -> Pool:
         """Keeps the encodings as they are; batches are collated when they are asked for.

@@ -12,6 +12,7 @@ from itertools import pairwise
 from math import log
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,13 +25,32 @@ if TYPE_CHECKING:
 
 Generators = Sequence[torch.Generator]
 
+LARGEST_EXPONENT = 80.0
+"""exp of more than 88 is infinite in single precision."""
+
 STATE_WIDTH = 2
 """Width of the global state given to the model; it is zero for every crystal."""
 
 
 def activate(x: Tensor) -> Tensor:
-    """Returns softplus(x) − ln 2, which is zero at zero. `x` must not be changed afterwards."""
+    """Returns softplus(x) − ln 2, which is zero at zero. `x` must not be used afterwards."""
+    if torch.is_inference_mode_enabled() and x.device.type == "cpu" and x.numel():
+        return _activate_in_place(x)
     return nn.functional.softplus(x).sub_(log(2.0))
+
+
+def _activate_in_place(x: Tensor) -> Tensor:
+    """The same by numpy, whose exp and log1p take 60 % of the time of torch's softplus.
+
+    A prediction spends a third of its time in activations.
+    """
+    if float(x.max()) > LARGEST_EXPONENT:
+        return nn.functional.softplus(x).sub_(log(2.0))
+    values = x.numpy()
+    np.exp(values, out=values)
+    np.log1p(values, out=values)
+    values -= values.dtype.type(log(2.0))
+    return x
 
 
 class Mlp(nn.Sequential):

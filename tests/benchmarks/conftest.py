@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 from typing import Any
@@ -22,7 +23,17 @@ import numpy as np
 import pytest
 import torch
 
-from harness import Dataset, Registry, Scaler, Split, TrainingSettings, derive_seed, load_dataset
+from harness import (
+    Dataset,
+    Registry,
+    Scaler,
+    Split,
+    TrainingSettings,
+    derive_seed,
+    export,
+    load_dataset,
+    run,
+)
 from harness.training import Recipe, StackData, fit
 
 CPU = torch.device("cpu")
@@ -115,6 +126,28 @@ def make_stack(registry, sample, splits) -> Callable[[bool], TrainableStack]:
         )
 
     return make
+
+
+BUNDLE = """
+train_on = ["Experiment"]
+test_on = ["Experiment"]
+heads = [{ name = "mlp", hidden = [450, 350, 350] }]
+baselines = []
+
+[training]
+epochs = 1
+loss = "mae-log"
+"""
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory) -> Path:
+    """Nine members of MEGNet with the published head; what they have learnt does not matter."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "benchmark.toml").write_text(BUNDLE)
+    run(folder)
+    export(folder, "transfer=scratch", folder / "bundle")
+    return folder / "bundle"
 
 
 # --- measuring --------------------------------------------------------------------------------

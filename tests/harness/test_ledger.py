@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import layout
+from harness import stage_planner
 from harness.benchmark import Benchmark
 from harness.errors import DataError, LeakError
 from harness.ledger import stage_ledger
@@ -104,7 +104,7 @@ def test_a_source_stage_with_a_test_group_is_caught(
     """The core leaves such groups out; without that, the ledger stops the run."""
     two_stage = {"name": "two-stage", "source": "Source", "source_start": "random"}
     assert planned(transfers=[two_stage], protocols=["strict"])
-    monkeypatch.setattr(layout.Layout, "_reserved_groups", lambda *arguments: set())
+    monkeypatch.setattr(stage_planner.StagePlanner, "_reserved_groups", lambda *arguments: set())
     expected = r"the source stage Source \(random\) uses .* has the role 'test'"
     with pytest.raises(LeakError, match=expected):
         planned(transfers=[two_stage], protocols=["strict"])
@@ -115,7 +115,7 @@ def test_a_dataset_fitted_alongside_with_a_test_group_is_caught(
 ) -> None:
     joint = {"name": "joint", "source": "Source", "start": "random"}
     assert planned(transfers=[joint], protocols=["strict"])
-    monkeypatch.setattr(layout.Layout, "_reserved_groups", lambda *arguments: set())
+    monkeypatch.setattr(stage_planner.StagePlanner, "_reserved_groups", lambda *arguments: set())
     expected = r"stage Toy with Source \(random\) uses .* of Source in the role .* role 'test'"
     with pytest.raises(LeakError, match=expected):
         planned(transfers=[joint], protocols=["strict"])

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import dedent
 
+import numpy as np
 import optuna
+import pandas as pd
 import pytest
 
 from harness import api
 from harness.benchmark import Benchmark
+from harness.errors import BenchmarkError, LeakError
+from harness.store import Store
 
 BENCHMARK = """
 train_on = ["Toy"]
@@ -73,18 +78,28 @@ def tuned(benchmark_file, tiny: Path):
     return go
 
 
-def test_every_run_has_a_study_of_its_own_with_the_budget(tuned, benchmark_file) -> None:
-    path = benchmark_file()
-    found = tuned(path)
-    made = studies(path.parent)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path):
+    """A benchmark that was searched, run and scored; to be looked at only."""
+    path = tmp_path_factory.mktemp("finished") / "benchmark.toml"
+    path.write_text(BENCHMARK.format(tuning="", protocol="strict"))
+    return path, api.run(path, plugins=[tiny])
+
+
+LABELS = ["default", "tuned, 5 trials", "mean of the best 3 of 5 trials"]
+
+
+def test_every_run_has_a_study_of_its_own_with_the_budget(finished) -> None:
+    path, _ = finished
+    made, chosen = studies(path.parent), Benchmark.load(path.parent / "best.toml").chosen
     assert len(made) == 3
     assert {len(study.trials) for study in made} == {5}
-    assert [(c.run, c.rank) for c in found.chosen] == [(r, k) for r in (1, 2, 3) for k in (1, 2, 3)]
-    assert {chosen.trials for chosen in found.chosen} == {5}
-    for chosen in found.chosen:
-        (study,) = [s for s in made if f"run {chosen.run} " in s.study_name]
+    assert [(own.run, own.rank) for own in chosen] == [(r, k) for r in (1, 2, 3) for k in (1, 2, 3)]
+    assert {own.trials for own in chosen} == {5}
+    for own in chosen:
+        (study,) = [s for s in made if f"run {own.run} " in s.study_name]
         ended = sorted(t.value for t in study.trials if t.state.name == "COMPLETE")
-        assert chosen.score == pytest.approx(ended[chosen.rank - 1])
+        assert own.score == pytest.approx(ended[own.rank - 1])
 
 
 def test_a_run_learns_nothing_of_the_rows_of_others(tuned, benchmark_file, tmp_path) -> None:
@@ -98,3 +113,167 @@ def test_a_run_learns_nothing_of_the_rows_of_others(tuned, benchmark_file, tmp_p
     assert [t.state for t in one.trials] == [t.state for t in three.trials]
     for mine, theirs in zip(one.trials, three.trials, strict=True):
         assert mine.intermediate_values == pytest.approx(theirs.intermediate_values, abs=1e-4)
+
+
+def test_the_choice_is_refitted_scored_once_and_stands_beside_the_default(
+    finished, tiny: Path
+) -> None:
+    path, board = finished
+    assert list(dict.fromkeys(board.summary()["tuning"])) == LABELS
+    assert len(board.summary()) == 3 * 2
+    assert (board.summary()["runs"] == 3).all()
+    store = Store(path.parent)
+    lines = [line for line in store.read_results() if line["tuning"] == LABELS[1]]
+    assert len(lines) == 3 * 2
+    chosen = {c.run: c for c in Benchmark.load(path.parent / "best.toml").chosen if c.rank == 1}
+    for line in lines:
+        record = store.stage_record(line["stage"])
+        member = record["runs"].index(line["run"])
+        score = record["history"]["score"][line["best_epoch"] - 1][member]
+        assert score == pytest.approx(chosen[line["run"]].score, rel=1e-3), "the trial again"
+    assert api.verify(path, plugins=[tiny]).differences == ()
+
+
+def test_the_mean_of_the_best_is_that_of_their_logarithms(finished) -> None:
+    path, _ = finished
+    store = Store(path.parent)
+    cells = [c for c in store.read_plan()["cells"] if c["test_on"] == "Toy"]
+    best, mean = (next(c for c in cells if c["tuning"] == label) for label in LABELS[1:])
+    assert [len(sources) for sources in mean["sources"]] == [3, 3, 3]
+    assert [sources[0] for sources in mean["sources"]] == [s[0] for s in best["sources"]]
+    one, several = (store.read_predictions(cell["key"]) for cell in (best, mean))
+    assert (one["id"] == several["id"]).all()
+    assert not np.allclose(one["prediction"], several["prediction"])
+
+
+def test_the_ledger_says_which_rows_chose_settings(finished) -> None:
+    path, _ = finished
+    store = Store(path.parent)
+    for cell in store.read_plan()["cells"]:
+        if cell["tuning"] == "default":
+            continue
+        used = store.read_tuning_ledger(cell["key"])
+        tested = store.read_predictions(cell["key"])
+        assert set(used["role"]) == {"tuning"}
+        assert used["run"].nunique() == 3
+        for run in (1, 2, 3):
+            names = set(used[used["run"] == run]["id"])
+            if cell["test_on"] == "Toy":
+                assert not names & set(tested[tested["run"] == run]["id"])
+
+
+def test_what_a_search_leaves_runs_by_itself_to_the_same_scores(
+    finished, tiny: Path, tmp_path: Path
+) -> None:
+    path, board = finished
+    again = api.run(path.parent / "best.toml", plugins=[tiny], out=tmp_path / "again")
+    pd.testing.assert_frame_equal(board.summary(), again.summary())
+    trials = pd.read_csv(path.parent / "trials.csv")
+    assert len(trials) == 3 * 5
+    assert set(trials["state"]) <= {"complete", "pruned"}
+    assert {"run", "trial", "mae-log", "epochs", "training.lr", "head.width"} <= set(trials)
+
+
+def test_one_setting_for_all_runs_is_refused_where_it_would_leak(tuned, benchmark_file) -> None:
+    path = benchmark_file('selection = "shared"')
+    with pytest.raises(LeakError, match=r"test row of run .* validation row of run .*per-run"):
+        tuned(path)
+
+
+def test_one_setting_for_all_runs_elsewhere(tuned, benchmark_file) -> None:
+    path = benchmark_file('selection = "shared"', protocol="published")
+    found = tuned(path)
+    assert len(studies(path.parent)) == 1
+    assert len({str(c.setting) for c in found.chosen if c.rank == 1}) == 1
+    (study,) = studies(path.parent)
+    assert all(t.user_attrs["spread"] > 0 for t in study.trials if t.state.name == "COMPLETE")
+
+
+def test_a_finished_search_is_not_done_again(tuned, benchmark_file) -> None:
+    path = benchmark_file()
+    first = tuned(path)
+    before = values(path.parent)
+    assert tuned(path).chosen == first.chosen
+    assert values(path.parent) == before
+    more = tuned(path, trials=6)
+    assert {chosen.trials for chosen in more.chosen} == {6}
+
+
+def test_trials_that_do_badly_are_dropped_from_the_stack(tuned, benchmark_file) -> None:
+    path = benchmark_file()
+    tuned(path, overrides=["tuning.trials=14", "tuning.report_every=1", "training.epochs=8"])
+    ended = [trial for study in studies(path.parent) for trial in study.trials]
+    pruned = [trial.last_step for trial in ended if trial.state.name == "PRUNED"]
+    assert pruned
+    assert max(pruned) < 8
+    assert {trial.last_step for trial in ended if trial.state.name == "COMPLETE"} == {8}
+
+
+def test_heads_in_closed_form_are_searched_too(tuned, benchmark_file) -> None:
+    text = BENCHMARK.split("[tuning.space.training]")[0].replace('"mlp"', '"gp"')
+    pytest.importorskip("sklearn")
+    found = tuned(benchmark_file(text=text), overrides=["tuning.trials=2", "tuning.ensemble=0"])
+    assert {chosen.setting.head["kernel"] for chosen in found.chosen} <= {"matern", "rbf"}
+
+
+def test_a_plugin_brings_its_own_study(tuned, benchmark_file, tmp_path, tiny: Path) -> None:
+    plugin = tmp_path / "grid.py"
+    plugin.write_text(
+        dedent("""
+        from harness import hookimpl
+
+        @hookimpl
+        def make_study(request):
+            if request.tuning.sampler != "grid":
+                return None
+            import optuna
+            grid = optuna.samplers.RandomSampler(seed=1)
+            sampler = optuna.samplers.PartialFixedSampler({"training.lr": 2e-3}, grid)
+            return optuna.create_study(study_name=request.name, sampler=sampler)
+        """)
+    )
+    changes = ["tuning.sampler=grid", "tuning.trials=2", "tuning.shapes=free"]
+    fixed = ["weight_decay=0.0", "batch_size=8", "schedule=constant", "cosine_period_epochs=10.0"]
+    changes += [f"tuning.space.training.{one}" for one in fixed]
+    changes += ["tuning.space.heads.mlp=false"]
+    found = api.tune(benchmark_file(), plugins=[tiny, plugin], overrides=changes)
+    assert {chosen.setting.training["lr"] for chosen in found.chosen} == {2e-3}
+    with pytest.raises(BenchmarkError, match=r"tuning.sampler = 'grid': no plugin knows it"):
+        tuned(overrides=["tuning.sampler=grid"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("tuning.space.training.lrr=1e-3", r"space.training.lrr: neither .* Did you mean 'lr'"),
+        ("tuning.space.heads.mpl=false", r"space.heads: 'mpl' is not in .* Did you mean 'mlp'"),
+        ("tuning.space.training.lr={low=2.0, high=1.0}", r"training.lr = .* no search space"),
+        ("tuning.space.training.lr={low=1.0}", r"training.lr = .* no search space .*'high'"),
+        ("tuning.pruner=medain", r"tuning.pruner = 'medain'.* Did you mean 'median'"),
+        ("tuning.storage=nonsense", r"tuning.storage = 'nonsense' cannot be opened"),
+        ("tuning.trails=3", r"unknown key 'tuning.trails'. Did you mean 'trials'"),
+    ],
+)
+def test_what_is_wrong_is_named(tuned, change: str, message: str) -> None:
+    with pytest.raises(BenchmarkError, match=message):
+        tuned(overrides=[change])
+
+
+def test_a_benchmark_that_does_not_say_how_to_tune(tuned, benchmark_file) -> None:
+    path = benchmark_file(text=BENCHMARK.split("[tuning]")[0])
+    with pytest.raises(BenchmarkError, match=r"add a table \[tuning\]"):
+        tuned(path)
+
+
+def test_there_must_be_a_search_to_join(tuned) -> None:
+    with pytest.raises(BenchmarkError, match="There is no search to join"):
+        tuned(join=True)
+
+
+def test_choices_that_are_not_complete_are_refused(
+    tuned, benchmark_file, tiny: Path, tmp_path: Path
+) -> None:
+    found = tuned(benchmark_file())
+    without = found.model_copy(update={"chosen": found.chosen[1:]})
+    with pytest.raises(BenchmarkError, match=r"missing, .* run 1, rank 1"):
+        api.run(without, plugins=[tiny], out=tmp_path)

@@ -15,6 +15,7 @@ from harness.crystal import Crystal
 from harness.errors import DataError
 from harness_megnet.backbone import MegnetBackbone
 from harness_megnet.elements import ELEMENTS
+from harness_megnet.module import activate
 from harness_megnet.pool import GraphPool
 from harness_megnet.settings import MegnetSettings
 from harness_megnet.sparse import Bags, Matrix, Sets, attend, product
@@ -254,3 +255,13 @@ def test_cuda_gives_what_the_cpu_gives() -> None:
     ):
         scale = max(other.detach().abs().max().item(), 1e-3)
         torch.testing.assert_close(ours.cpu(), other, rtol=0, atol=1e-3 * scale)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_activation_of_predictions_is_that_of_training(dtype: torch.dtype) -> None:
+    for values in (torch.linspace(-100, 79, 4001), torch.linspace(-5, 500, 999), torch.empty(0)):
+        x = values.to(dtype)
+        trained = activate(x)
+        with torch.inference_mode():
+            predicted = activate(x.clone())
+        torch.testing.assert_close(predicted, trained, rtol=1e-6, atol=2e-7)

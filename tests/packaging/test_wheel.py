@@ -60,6 +60,8 @@ def test_the_wheel_runs_the_quickstart_alone_and_uninstalls_without_a_trace(
     (table,) = environment.work.rglob("table.md")
     assert table.read_text().strip()
     assert table.with_suffix(".csv").read_text().strip()
+    environment.run("harness", "site")
+    assert (environment.work / "site" / "quickstart" / "index.html").is_file()
 
     environment.pip("uninstall", "--yes", DISTRIBUTION)
     assert list_folder(environment.prefix) == before

@@ -1,12 +1,12 @@
-"""Reads the published pickles without running anything that they name.
+"""Reads pickles of numpy, pandas and pymatgen without running anything that they name.
 
 The files hold numpy arrays, pandas frames and objects of an old pymatgen. Two fences stand in front
 of them: every opcode must be one that such files need, and every class that they name must be on
 a short list. A listed class is not imported either: a `Record` in its place remembers what it
-was made from and what state it was given, and `harness_paraisite.conversion` reads that.
+was made from and what state it was given, and `pickle_tables` reads that.
 
-What the fences do not bound is time: a file made to be slow to hash can keep a reader busy. Only
-files whose git blob id matches the published one get this far (`harness_paraisite.sources`).
+What the fences do not bound is time: a file made to be slow to hash can keep a reader busy. The
+published files are known by their git blob ids; of one's own, one knows who made them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pickletools
 from pathlib import Path
 from typing import Any
 
-from harness import DataError
+from harness.errors import DataError
 
 MAX_BYTES = 256 * 2**20
 """Largest file that is read. The largest one mirrored for tests has 0.2 MB; structures_AFLOW.pkl
@@ -108,7 +108,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """Reads one published pickle into plain Python values and records.
+    """Reads one pickle into plain Python values and records.
 
     Raises:
         DataError: the file is too large, truncated, no pickle, or uses an opcode or a class that is
@@ -138,6 +138,7 @@ def _check_opcodes(content: bytes, path: Path) -> None:
 
 def _refusal(path: Path, reason: str) -> DataError:
     return DataError(
-        f"{path} is refused: {reason}. A published pickle holds only numpy arrays, pandas frames "
-        "and pymatgen structures. Nothing in it was executed. Fetch the file again."
+        f"{path} is refused: {reason}. A pickled dataset holds only numpy arrays, pandas frames "
+        "and pymatgen structures. Nothing in it was executed. Fetch the file again, or write the "
+        "data in another form: JSON lines, or CIF files and a CSV."
     )

@@ -51,7 +51,7 @@ class Assigned:
     configuration: Configuration
 
 
-class Layout:
+class StagePlanner:
     """The stages of a benchmark under one protocol; equal ones are laid out once.
 
     Args:

@@ -1,4 +1,4 @@
-"""Published pickles are read without running anything; whatever else is in a file is refused."""
+"""Pickles are read without running anything; whatever else is in a file is refused."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from collections import OrderedDict
 
 import pytest
 
-from harness import DataError
-from harness_paraisite import published_pickles
-from harness_paraisite.published_pickles import CLASSES, Record, kind, read_pickle
+from harness import DataError, pickles
+from harness.pickles import CLASSES, Record, kind, read_pickle
 
 SENTINEL = "harness_pickle_sentinel"
 
@@ -117,7 +116,7 @@ def test_a_class_that_is_not_listed_is_refused(protocol, refused):
         ("pymatgen.core.structure", "__builtins__"),
         ("pandas", "eval"),
         ("pandas.core.frame", "DataFrame.eval"),
-        ("harness_paraisite.published_pickles", "Record"),
+        ("harness.pickles", "Record"),
     ],
 )
 def test_a_name_outside_the_list_is_refused_with_its_module(module, attribute, refused):
@@ -154,7 +153,7 @@ def test_something_that_is_no_pickle_is_refused(refused):
 
 
 def test_a_file_over_the_size_limit_is_refused_unread(monkeypatch, refused):
-    monkeypatch.setattr(published_pickles, "MAX_BYTES", 1000)
+    monkeypatch.setattr(pickles, "MAX_BYTES", 1000)
 
     assert "larger than" in refused(pickle.dumps(["x" * 1001], protocol=4))
 

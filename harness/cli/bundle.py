@@ -1,0 +1,132 @@
+"""`harness export` and `harness bundle`: trained ensembles on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.options import (
+    DataOption,
+    JsonOption,
+    OutOption,
+    PluginOption,
+    WeightsOption,
+)
+
+if TYPE_CHECKING:
+    from harness.bundle import BundleRecord
+
+bundle = typer.Typer(help="Show trained ensembles on disk.", no_args_is_help=True)
+
+
+def export(
+    leaderboard: Annotated[
+        str,
+        typer.Argument(
+            metavar="LEADERBOARD",
+            help="A benchmark that was run: its name, file or folder.",
+            show_default=False,
+        ),
+    ],
+    cell: Annotated[
+        str,
+        typer.Argument(
+            metavar="CELL",
+            help="Which ensemble, as transfer=pretrained,train_on=Dataset1.",
+            show_default=False,
+        ),
+    ],
+    folder: Annotated[Path, typer.Option("-o", "--bundle", help="Folder to write.")],
+    out: OutOption = None,
+    data_dir: DataOption = None,
+    weights_dir: WeightsOption = None,
+    plugin: PluginOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write the trained ensemble behind a cell as a bundle, ready to predict."""
+    from harness import api
+
+    record = api.export(
+        leaderboard,
+        cell,
+        folder,
+        out=out,
+        data_dir=data_dir,
+        weights_dir=weights_dir,
+        plugins=plugin or (),
+    )
+    print_record(record, str(folder), json=json)
+
+
+@bundle.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="A bundle.", show_default=False)],
+    json: JsonOption = False,
+) -> None:
+    """Show what a bundle was trained on, how it scored, and what its interval covers."""
+    from harness.bundle import read_record
+
+    print_record(read_record(folder), str(folder), json=json)
+
+
+def print_record(record: BundleRecord, folder: str, json: bool) -> None:
+    """Prints what is known about a bundle."""
+    from harness.cli.output import print_json, print_table
+
+    if json:
+        print_json({**record.model_dump(mode="json"), "digest": record.digest})
+        return
+    facts = [{"": name, " ": value} for name, value in _facts(record).items()]
+    print_table(f"Bundle {folder}", facts, prose=(" ",))
+    scores = [_scores(one) for one in record.cells]
+    print_table("Scores, mean (std) over runs", scores, numeric=list(scores[0])[1:])
+    covered = [_coverage(one) for one in record.cells]
+    print_table("Share of test rows in the interval, by level", covered, list(covered[0])[1:])
+    print(
+        f"Calibrated on {record.calibration_rows} validation rows, each by the member whose epoch "
+        "it chose;\nmeasured on each member's own test rows."
+    )
+    for one in record.cells:
+        if not one.independent:
+            print(f"{one.cell['test_on']}: under this protocol the test rows are the same rows.")
+
+
+def _facts(record: BundleRecord) -> dict[str, Any]:
+    one = record.cells[0].cell
+    cutoff = record.cutoff_angstrom
+    data = (f"{name} ({rows} rows)" for name, (_, rows) in record.datasets.items())
+    return {
+        "leaderboard": record.leaderboard,
+        **{column: value for column, value in one.items() if column != "test_on" and value},
+        "stages": " → ".join(record.chain),
+        "datasets": ", ".join(data),
+        "members": len(record.runs),
+        "unit": record.unit,
+        "elements": f"{len(record.elements)}: {' '.join(record.elements)}",
+        "formulas": f"{len(record.formulas)}, sha256 {record.formulas_sha256[:16]}",
+        "cutoff": f"{cutoff:g} Å" if cutoff else "sees no bonds",
+        "plugins": ", ".join(
+            dict.fromkeys(f"{p.plugin} ({p.version})" for p in (record.backbone, record.head))
+        ),
+        "harness": record.harness,
+        "digest": record.digest,
+    }
+
+
+def _scores(one: Any) -> dict[str, Any]:
+    def text(mean: float | None, std: float | None) -> str:
+        spread = "" if std is None else f" ({std:.2f})"
+        return "failed" if mean is None else f"{mean:.2f}{spread}"
+
+    metrics = {name: text(*numbers) for name, numbers in one.metrics.items()}
+    return {"tested on": one.cell["test_on"], "rows": one.rows, **metrics}
+
+
+def _coverage(one: Any) -> dict[str, Any]:
+    shares = {
+        f"{float(level):.0%}": "—" if share is None else f"{share:.0%}"
+        for level, share in one.coverage.items()
+    }
+    return {"tested on": one.cell["test_on"], **shares}

@@ -1,0 +1,46 @@
+"""`harness site`: all leaderboards as pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import JsonOption, PluginOption
+
+BYTES_PER_MB = 1e6
+
+
+def site(
+    benchmarks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="BENCHMARK",
+            help="Benchmarks that were run, or folders with results; all in leaderboards/ unless "
+            "given.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("site"),
+    plugin: PluginOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write leaderboards as web pages into one folder, which needs no server and asks for nothing.
+
+    A site that lies there already is replaced as a whole. Open index.html in a browser, or put the
+    folder on any web server.
+    """
+    from harness.cli.output import print_json
+    from harness.site.build import write_site
+    from harness.site.tables import counted
+
+    written = write_site(benchmarks or (), out, plugin or ())
+    if json:
+        print_json({**vars(written), "folder": str(written.folder)})
+        return
+    print(f"{counted(len(written.boards), 'leaderboard')}: {', '.join(written.boards)}")
+    print(
+        f"{written.pages} pages, {written.size / BYTES_PER_MB:.1f} MB: "
+        f"{written.folder / 'index.html'}"
+    )

@@ -1,0 +1,1 @@
+"""The web page: leaderboards as one folder of static files that asks nothing of any server."""
