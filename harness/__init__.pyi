@@ -94,5 +94,6 @@ from .structure_files import read_structures as read_structures
 from .tables import Wording as Wording
 from .tables import render as render
 from .training_settings import TrainingSettings as TrainingSettings
+from .tuning_settings import Tuning as Tuning
 
 __version__: str

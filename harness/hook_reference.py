@@ -100,7 +100,12 @@ CHAPTERS = (
             "events.CellFinished",
         ),
     ),
-    Chapter("In specs of several kinds", (), ("contracts.Settings", "contracts.SearchSpace")),
+    Chapter(
+        "Searches for settings",
+        ("make_study",),
+        ("contracts.StudyRequest", "tuning_settings.Tuning", "contracts.SearchSpace"),
+    ),
+    Chapter("In specs of several kinds", (), ("contracts.Settings",)),
 )
 
 ALIASES = "Floats Indices Arrays Layers Invariance Predictor Start KAPPA_FLOOR MAPE_FLOOR".split()

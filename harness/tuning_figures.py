@@ -12,7 +12,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.drawing import COLOURS, QUIET, panels, plain_log_axis
-from harness.search import Search, setting_of
+from harness.search import FINISHED, Search, setting_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,14 +46,13 @@ def _complete(study: optuna.Study) -> list[FrozenTrial]:
 def architecture(trial: FrozenTrial) -> str:
     """What a trial has made of the head, as `64-64, relu`; empty where it varied nothing of it."""
     head = setting_of(trial).head
-    return ", ".join(
-        "-".join(map(str, value))
-        if isinstance(value, list | tuple)
-        else f"{name} {value}"
-        if isinstance(value, int | float)
-        else str(value)
-        for name, value in head.items()
-    )
+    return ", ".join(_in_words(name, value) for name, value in head.items())
+
+
+def _in_words(name: str, value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "-".join(map(str, value))
+    return f"{name} {value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _by_architecture(search: Search) -> Mapping[str, tuple[float, float]]:
@@ -126,9 +125,11 @@ def _draw_history(axes: Axes, search: Search) -> None:
     best = []
     wanted = search.tuning.trials
     for study in search.studies.values():
-        trials = [trial for trial in _complete(study) if trial.number < wanted]
-        scores = np.full(wanted, np.nan)
-        scores[[trial.number for trial in trials]] = [search.score(trial) for trial in trials]
+        finished = study.get_trials(deepcopy=False, states=FINISHED)[:wanted]
+        scores = np.full(wanted, np.nan)  # of those that were pruned too
+        for place, trial in enumerate(finished):
+            if trial.state is TrialState.COMPLETE:
+                scores[place] = search.score(trial)
         axes.plot(np.arange(1, wanted + 1), scores, ".", color=QUIET, ms=2, zorder=1)
         keep = np.fmax if search.higher_is_better else np.fmin
         best.append(keep.accumulate(scores))

@@ -30,10 +30,11 @@ def test_without_scikit_learn_the_extra_is_named(head, fit, monkeypatch) -> None
 
 def test_a_search_varies_depth_width_and_activation_of_the_perceptron() -> None:
     space = HEADS["mlp"].space
-    assert set(space.distributions()) == {"layers", "width", "activation"}
-    settled = space.settle({"layers": 3, "width": 64, "activation": "silu"})
+    assert set(space.distributions()) == {"layers", "width", "activation", "dropout"}
+    settled = space.settle({"layers": 3, "width": 64, "activation": "silu", "dropout": 0.2})
     assert HEADS["mlp"].settings(**settled).hidden == (64, 64, 64)
     assert HEADS["mlp"].settings(**settled).activation == "silu"
+    assert HEADS["mlp"].settings(**settled).dropout == 0.2
 
 
 def test_a_search_varies_the_kernel_of_the_gaussian_process() -> None:

@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from harness import StackedDropout
 from harness_heads import MlpSettings, register_heads
 
 SPEC = register_heads()[0]
@@ -60,8 +61,43 @@ def test_a_member_is_initialised_by_its_own_generator_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"hidden": [0]}, {"hidden": [-3]}, {"activation": "tanhh"}, {"dropout": 0.1}]
+    "wrong", [{"hidden": [0]}, {"hidden": [-3]}, {"activation": "tanhh"}, {"dropout": 1.0}]
 )
 def test_settings_that_make_no_head_are_refused(wrong) -> None:
     with pytest.raises(ValidationError):
         MlpSettings(**wrong)
+
+
+# --- dropout ------------------------------------------------------------------------------------
+
+
+def dropping(*seeds: int) -> nn.Module:
+    settings = MlpSettings(hidden=(40, 30), dropout=0.4)
+    return SPEC.make(settings, 4, generators(*seeds))
+
+
+def test_dropout_masks_belong_to_a_member_and_an_epoch() -> None:
+    x = torch.ones(3, 6, 4)
+    together, alone = dropping(1, 2, 3), dropping(2)
+    first = together(x)
+    torch.testing.assert_close(first[1], alone(x[:1])[0])
+    assert not torch.equal(together(x), first), "the next step of the same epoch"
+    for module in together.modules():
+        if hasattr(module, "begin_epoch"):
+            module.begin_epoch(0)
+    assert torch.equal(together(x), first), "the first step of the epoch again"
+
+
+def test_dropout_is_for_training_alone_and_keeps_the_mean() -> None:
+    head = dropping(1).eval()
+    x = torch.rand(1, 5, 4)
+    assert torch.equal(head(x), head(x))
+    layer = StackedDropout(generators(7), 0.25)
+    kept = layer(torch.ones(1, 200, 200))
+    assert kept.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+    assert kept.mean().item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_settings_without_dropout_are_recorded_as_before_there_was_any() -> None:
+    assert "dropout" not in MlpSettings().model_dump(mode="json")
+    assert MlpSettings(dropout=0.1).model_dump()["dropout"] == 0.1

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from harness import ParameterGroup, Settings, Stage, Target
 from harness_transfers import register_transfers
 from harness_transfers.strategies import (
-    Beginning,
+    Frozen,
     GradualUnfreeze,
     Joint,
     L2Sp,
@@ -30,7 +30,7 @@ LAYERS = (("backbone.embedding", "backbone.encoder"), ("backbone.block1",), ("he
 TARGET = Target("Dataset1", LAYERS)
 AFLOW = Target("AFLOW", LAYERS)
 FINE_TUNING = [
-    (frozen, Beginning),
+    (frozen, Frozen),
     (gradual_unfreeze, GradualUnfreeze),
     (layerwise_lr, LayerwiseLr),
     (l2_sp, L2Sp),
@@ -43,7 +43,7 @@ def test_all_strategies_are_offered_with_their_settings() -> None:
         "scratch": (Settings, scratch),
         "pretrained": (Settings, pretrained),
         "two-stage": (TwoStage, two_stage),
-        "frozen": (Beginning, frozen),
+        "frozen": (Frozen, frozen),
         "gradual-unfreeze": (GradualUnfreeze, gradual_unfreeze),
         "layerwise-lr": (LayerwiseLr, layerwise_lr),
         "l2-sp": (L2Sp, l2_sp),
@@ -106,9 +106,22 @@ def test_fine_tuning_starts_from_published_weights_or_from_a_source(strategy, se
 
 
 def test_frozen_trains_the_head_alone() -> None:
-    (stage,) = frozen(Beginning(), TARGET)
+    (stage,) = frozen(Frozen(), TARGET)
     assert stage.freeze == ("backbone",)
     assert stage.groups == ()
+
+
+def test_frozen_leaves_the_last_layers_free_if_asked_to() -> None:
+    *backbone, _ = LAYERS
+    (stage,) = frozen(Frozen(layers=1), TARGET)
+    assert stage.freeze == tuple(backbone[0])
+    (whole,) = frozen(Frozen(layers=len(backbone) + 5), TARGET)
+    assert whole.freeze == ("backbone",)
+
+
+def test_a_source_stage_has_a_learning_rate_of_its_own() -> None:
+    source, after = two_stage(TwoStage(source="AFLOW", source_lr=0.002), TARGET)
+    assert (source.training, after.training) == ({"lr": 0.002}, {})
 
 
 def test_gradual_unfreeze_wakes_layers_from_the_head_down_until_all_are_awake() -> None:
