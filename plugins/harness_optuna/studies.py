@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, BruteForceSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages import RetryHeartbeatStaleTrialCallback as Retry
 from optuna.storages.journal import JournalFileBackend
@@ -30,10 +30,18 @@ def _qmc(request: StudyRequest) -> BaseSampler:
     return QMCSampler(seed=request.seed % 2**32, scramble=True, warn_independent_sampling=False)
 
 
+class _EveryOne(BruteForceSampler):
+    """Tries every combination once; the number of trials, not the sampler, ends a search."""
+
+    def after_trial(self, *arguments: object) -> None:
+        """Does not stop the study: outside of `Study.optimize` that would be an error."""
+
+
 SAMPLERS: Mapping[str, Callable[[StudyRequest], BaseSampler]] = {
     "tpe": _tpe,
     "random": lambda request: RandomSampler(seed=request.seed % 2**32),
     "qmc": _qmc,
+    "brute-force": lambda request: _EveryOne(seed=request.seed % 2**32),
 }
 
 

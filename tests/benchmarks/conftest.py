@@ -7,7 +7,7 @@ time: rivals take turns in one process, medians are compared, and the load stand
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -103,13 +103,13 @@ class TrainableStack:
 
 
 @pytest.fixture(scope="session")
-def make_stack(registry, sample, splits) -> Callable[[bool], TrainableStack]:
-    """Makes the stack on the sample, from collapsed graphs or whole ones."""
+def make_stack(registry, sample, splits) -> Callable[..., TrainableStack]:
+    """Makes the stack on the sample: graphs collapsed or whole, all members or some."""
 
-    def make(collapse: bool = True) -> TrainableStack:
+    def make(collapse: bool = True, members: Sequence[int] = range(MEMBERS)) -> TrainableStack:
         spec, head = registry.backbones["megnet"], registry.heads["mlp"]
         backbone = spec.make(spec.settings(collapse=collapse))
-        generators = [torch.Generator().manual_seed(run) for run in range(MEMBERS)]
+        generators = [torch.Generator().manual_seed(run) for run in members]
         data = StackData(
             pool=backbone.pool([backbone.encode(crystal) for crystal in sample.crystals], CPU),
             train=[split.train for split in splits],
@@ -121,7 +121,7 @@ def make_stack(registry, sample, splits) -> Callable[[bool], TrainableStack]:
         return TrainableStack(
             backbone.build(generators),
             head.make(head.settings(), backbone.width, generators),
-            data,
+            data.of_members(members),
             registry.metrics["mape"],
         )
 
