@@ -133,9 +133,7 @@ def _draw_history(axes: Axes, search: Search) -> None:
         axes.plot(np.arange(1, wanted + 1), scores, ".", color=QUIET, ms=2, zorder=1)
         keep = np.fmax if search.higher_is_better else np.fmin
         best.append(keep.accumulate(scores))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # before the first complete trial
-        mean = np.nanmean(np.stack(best), axis=0)
+    mean = np.mean(np.stack(best), axis=0)  # from where every run has a complete trial
     axes.plot(np.arange(1, wanted + 1), mean, color=COLOURS[5], linewidth=1.5, zorder=2)
     axes.set_xlabel("trial", fontsize=8)
     axes.set_ylabel(f"validation {search.metric}", fontsize=8)
