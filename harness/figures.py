@@ -327,7 +327,8 @@ def draw_learning(boards: Sequence[Leaderboard], metrics: Metrics, layout: Layou
     """Draws a metric against the number of training rows, a panel per test set.
 
     A line joins the cells of one configuration that were trained on parts of one dataset (those of
-    several leaderboards) and tested on the same one. Where there are none, a dotted line joins
+    several leaderboards, or of one protocol with several settings, as `keep` of `strict`) and
+    tested on the same one. Where there are none, a dotted line joins
     those of several training sets, whose sizes are not all that tells them apart.
 
     Raises:
@@ -339,7 +340,8 @@ def draw_learning(boards: Sequence[Leaderboard], metrics: Metrics, layout: Layou
     if not lines:
         raise BenchmarkError(
             "No learning curve: no configuration was trained on sets of two sizes. Give "
-            "leaderboards that were, as the dry runs of one benchmark with several --limit."
+            "leaderboards that were, as of a benchmark with protocols = ['strict', { name = "
+            "'strict', keep = 0.5 }], or the dry runs of one with several --limit."
         )
     tests = list(dict.fromkeys(test_on for test_on, _ in lines))
     series = list(dict.fromkeys(name for _, name in lines))
@@ -379,7 +381,9 @@ def _sized(
 
 def _lines(found: Points, across: bool) -> dict[tuple[str, str], Points]:
     """Points of two sizes and more by test set and configuration, the training set part of it."""
-    hidden = ("test_on", "train_on") if across else ("test_on",)
+    hidden = ["test_on", *(["train_on"] if across else [])]
+    if len({entry.cell["protocol"].partition("(")[0] for _, entry in found}) == 1:
+        hidden.append("protocol")  # its settings say how much is kept
     names = names_apart([entry for _, entry in found], hidden)
     lines: dict[tuple[str, str], Points] = {}
     for (size, entry), name in zip(found, names, strict=True):

@@ -25,10 +25,13 @@ class StrictSettings(Settings):
     Attributes:
         train: share of the rows to train on.
         validation: share of the rows to select on.
+        keep: share of these training rows that is trained on, for learning curves: whole groups,
+            and less is always a part of more. Validation and test rows stay as they are.
     """
 
     train: float = Field(default=0.7, gt=0, lt=1)
     validation: float = Field(default=0.1, gt=0, lt=1)
+    keep: float = Field(default=1.0, gt=0, le=1)
 
     @model_validator(mode="after")
     def _leave_a_test_share(self) -> Self:
@@ -79,10 +82,12 @@ class StrictRules(ProtocolRules):
                 f"the {len(formulas)} rows is {len(sizes)}. Use a larger dataset."
             )
         order = sorted(sizes, key=lambda group: derive_seed(seed, group))
-        first, second = self._cuts(np.cumsum([sizes[group] for group in order]))
-        train, validation = frozenset(order[:first]), frozenset(order[first:second])
-        side = np.array([0 if f in train else 1 if f in validation else 2 for f in formulas])
-        return Split(*(np.flatnonzero(side == number) for number in range(_SIDES)))
+        ends = np.cumsum([sizes[group] for group in order])
+        first, second = self._cuts(ends)
+        kept = int(np.argmin(np.abs(ends[:first] - self.settings.keep * ends[first - 1]))) + 1
+        sides = (order[:kept], order[first:second], order[second:])
+        names = np.array(formulas)
+        return Split(*(np.flatnonzero(np.isin(names, own)) for own in sides))
 
     def scaler_rows(self, split: Split) -> Indices:
         """The training rows."""

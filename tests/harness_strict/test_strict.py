@@ -129,3 +129,30 @@ def test_labels_are_the_true_ones_and_the_rules_promise_no_leak() -> None:
 def test_impossible_shares_are_refused(shares: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         StrictSettings(**shares)
+
+
+@steady
+@given(FORMULAS, SEEDS, st.floats(0.01, 1.0), st.floats(0.01, 1.0))
+def test_less_of_the_training_rows_is_part_of_more_and_the_rest_stays(
+    formulas: list[str], seed: int, one: float, other: float
+) -> None:
+    whole = RULES.split(formulas, run=1, seed=seed)
+    less, more = (
+        StrictRules(StrictSettings(keep=keep)).split(formulas, run=1, seed=seed)
+        for keep in sorted((one, other))
+    )
+    assert 0 < len(less.train) <= len(more.train) <= len(whole.train)
+    assert set(less.train) <= set(more.train) <= set(whole.train)
+    sizes = Counter(formulas)
+    for split, keep in ((less, min(one, other)), (more, max(one, other))):
+        assert np.array_equal(split.validation, whole.validation)
+        assert np.array_equal(split.test, whole.test)
+        kept = {formulas[row] for row in split.train}
+        assert sum(sizes[formula] for formula in kept) == len(split.train), "groups stay whole"
+        assert abs(len(split.train) - keep * len(whole.train)) <= max(sizes.values())
+
+
+def test_a_share_of_nothing_or_more_than_all_is_refused() -> None:
+    for keep in (0.0, 1.1):
+        with pytest.raises(ValidationError):
+            StrictSettings(keep=keep)
