@@ -17,8 +17,8 @@ run: $(READY) ## run the quickstart benchmark; tables in leaderboards/quickstart
 site: $(READY) ## all leaderboards as web pages in site/
 	@$(BIN)/harness site
 
-test: $(READY) ## the fast tests
-	@$(BIN)/pytest
+test: $(READY) ## the fast tests, one process per core
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 slow: $(READY) ## the slow tests: the wheel in an empty environment, and the like
 	@$(BIN)/pytest -m slow

@@ -160,7 +160,8 @@ def test_a_cell_that_is_none_or_several_is_refused(cell, told, board, tmp_path) 
 
 def test_settings_are_part_of_a_label_and_may_be_left_out_where_that_is_clear() -> None:
     labels = ["two-stage(source=A, epochs=1)", "two-stage(source=B, epochs=1)", "scratch"]
-    one = {"backbone": "m", "head": "h", "protocol": "p", "train_on": "T", "test_on": "T"}
+    one = {"backbone": "m", "head": "h", "tuning": "default", "protocol": "p"}
+    one |= {"train_on": "T", "test_on": "T"}
     cells = [{**one, "transfer": label} for label in labels]
     exact = parse_cell(f"transfer={labels[1]},train_on=T")
     assert exact == {"transfer": labels[1], "train_on": "T"}
