@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_ARCHITECTURES = 16
+MOST_ARCHITECTURES = 24
 """Of more, the best are drawn."""
 
 
@@ -30,7 +30,7 @@ def draw_searches(searches: Sequence[Search]) -> Figure:
     that each parameter explains (PED-ANOVA, Watanabe et al., arXiv 2304.10255), mean over runs.
     Right: the scores of trials in their order, and the best so far, mean over runs.
     """
-    figure, grid = panels(len(searches), 3, 4.2, 3.2, "no configuration is searched for")
+    figure, grid = panels(len(searches), 3, 4.2, 3.4, "no configuration is searched for")
     for search, (heads, parameters, history) in zip(searches, grid, strict=True):
         _draw_heads(heads, search)
         _draw_importances(parameters, search)
@@ -43,10 +43,21 @@ def _complete(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-def architecture(trial: FrozenTrial) -> str:
-    """What a trial has made of the head, as `64-64, relu`; empty where it varied nothing of it."""
-    head = setting_of(trial).head
-    return ", ".join(_in_words(name, value) for name, value in head.items())
+def architectures(search: Search) -> dict[str, list[FrozenTrial]]:
+    """Trials that were trained to their end, by what they have made of the head.
+
+    A head is called by the settings that differ, as `64-64, relu`; there is one name, which is
+    empty, where none does.
+    """
+    trials = [trial for study in search.studies.values() for trial in _complete(study)]
+    heads = [setting_of(trial).head for trial in trials]
+    names = dict.fromkeys(name for head in heads for name in head)
+    varied = [name for name in names if any(head[name] != heads[0][name] for head in heads)]
+    found: dict[str, list[FrozenTrial]] = {}
+    for trial, head in zip(trials, heads, strict=True):
+        label = ", ".join(_in_words(name, head[name]) for name in varied)
+        found.setdefault(label, []).append(trial)
+    return found
 
 
 def _in_words(name: str, value: Any) -> str:
@@ -55,45 +66,26 @@ def _in_words(name: str, value: Any) -> str:
     return f"{name} {value:g}" if isinstance(value, int | float) else str(value)
 
 
-def _by_architecture(search: Search) -> Mapping[str, tuple[float, float]]:
-    """Mean and std of the scores of every head that was trained to its end."""
-    scores: dict[str, list[float]] = {}
-    spreads: dict[str, list[float]] = {}
-    for study in search.studies.values():
-        for trial in _complete(study):
-            scores.setdefault(architecture(trial), []).append(search.score(trial))
-            if (spread := trial.user_attrs.get("spread")) is not None:
-                spreads.setdefault(architecture(trial), []).append(spread)
-    return {
-        name: (
-            float(np.mean(own)),
-            float(np.mean(spreads[name])) if name in spreads else float(np.std(own)),
-        )
-        for name, own in scores.items()
-    }
+def _mean_and_std(search: Search, trials: Sequence[FrozenTrial]) -> tuple[float, float]:
+    """Of scores over trials; the std that over runs, where every trial was made in all of them."""
+    scores = [search.score(trial) for trial in trials]
+    spreads = [trial.user_attrs["spread"] for trial in trials if "spread" in trial.user_attrs]
+    return float(np.mean(scores)), float(np.mean(spreads) if spreads else np.std(scores))
 
 
 def _draw_heads(axes: Axes, search: Search) -> None:
-    found = _by_architecture(search)
+    found = {name: _mean_and_std(search, trials) for name, trials in architectures(search).items()}
     sign = -1 if search.higher_is_better else 1
     best = sorted(found, key=lambda name: sign * found[name][0])[:MOST_ARCHITECTURES]
     if not any(best):
         _say(axes, "the head was not varied")
         return
-    places = range(len(best))
-    means = [found[name][0] for name in best]
-    axes.errorbar(
-        means, places, xerr=[found[name][1] for name in best], fmt="o", color=COLOURS[0], ms=4
-    )
-    axes.set_yticks(places, best, fontsize=6)
+    means, stds = zip(*(found[name] for name in best), strict=True)
+    axes.errorbar(means, range(len(best)), xerr=stds, fmt="o", color=COLOURS[0], markersize=4)
+    axes.set_yticks(range(len(best)), best, fontsize=6)
     axes.invert_yaxis()
-    axes.set_xlabel(f"validation {search.metric}, mean and std", fontsize=8)
-    left = len(found) - len(best)
-    if left:
-        axes.annotate(
-            f"the best {len(best)} of {len(found)}", (1, 1), xycoords="axes fraction",
-            ha="right", va="bottom", fontsize=6, color=QUIET,
-        )  # fmt: skip
+    which = f", best {len(best)} of {len(found)}" if len(best) < len(found) else ""
+    axes.set_xlabel(f"validation {search.metric}, mean and std{which}", fontsize=8)
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
@@ -122,6 +114,8 @@ def _draw_importances(axes: Axes, search: Search) -> None:
 
 
 def _draw_history(axes: Axes, search: Search) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     best = []
     wanted = search.tuning.trials
     for study in search.studies.values():
@@ -136,6 +130,7 @@ def _draw_history(axes: Axes, search: Search) -> None:
     mean = np.mean(np.stack(best), axis=0)  # from where every run has a complete trial
     axes.plot(np.arange(1, wanted + 1), mean, color=COLOURS[5], linewidth=1.5, zorder=2)
     axes.set_xlabel("trial", fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_ylabel(f"validation {search.metric}", fontsize=8)
     values = np.concatenate([line.get_ydata() for line in axes.get_lines()])
     known: Any = values[np.isfinite(values)]
