@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +13,30 @@ import typer
 from harness.cli.options import DataOption, JsonOption, PluginOption
 
 if TYPE_CHECKING:
-    from harness.importing import Imported, Question
+    from harness.importing import Ask, Imported, Question
 
 datasets = typer.Typer(help="List, show, fetch, import and remove datasets.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="Name of a dataset, as Dataset1.")]
+SourceArgument = Annotated[
+    Path,
+    typer.Argument(
+        exists=True,
+        help="A folder of CIF or POSCAR files; JSON lines, extended XYZ, an ASE database; a "
+        "pandas frame as JSON; NAME.pkl beside structures_NAME.pkl; or a CSV, with a column of "
+        "structures or with ids of the Materials Project.",
+        show_default=False,
+    ),
+]
+TargetsOption = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="CSV (for pickles: pickle) with the targets, where SOURCE has structures alone; "
+        "of a folder, the one CSV in it unless given.",
+    ),
+]
 
 
 @datasets.command("list")
@@ -90,25 +111,8 @@ def fetch(name: NameArgument, data_dir: DataOption = None, plugin: PluginOption 
 @datasets.command("import")
 def import_files(
     name: Annotated[str, typer.Argument(help="What benchmarks will call it.", show_default=False)],
-    source: Annotated[
-        Path,
-        typer.Argument(
-            exists=True,
-            help="A folder of CIF or POSCAR files; JSON lines, extended XYZ, an ASE database; a "
-            "pandas frame as JSON; NAME.pkl beside structures_NAME.pkl; or a CSV, with a column of "
-            "structures or with ids of the Materials Project.",
-            show_default=False,
-        ),
-    ],
-    targets: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="CSV (for pickles: pickle) with the targets, where SOURCE has structures alone; "
-            "of a folder, the one CSV in it unless given.",
-        ),
-    ] = None,
+    source: SourceArgument,
+    targets: TargetsOption = None,
     id_column: Annotated[
         str | None, typer.Option(help="Column that names the rows, and the file of a structure.")
     ] = None,
@@ -140,20 +144,10 @@ def import_files(
     with your key ($MP_API_KEY, or pymatgen's settings); what was fetched is kept, so an import that
     broke off goes on where it stopped.
     """
-    from rich.console import Console
-
     from harness.importing import import_dataset
 
-    asking = sys.stdin.isatty() and not json
     facts = dict(title=title, notes=notes, url=url, licence=licence, citation=citation)
-    with Console(stderr=True).status("reading") as status:
-
-        def ask(question: Question) -> str:
-            status.stop()
-            answer = _ask(question)
-            status.start()
-            return answer
-
+    with _conversation(asking=sys.stdin.isatty() and not json) as (ask, told):
         imported = import_dataset(
             name,
             source,
@@ -168,10 +162,29 @@ def import_files(
             overwrite=overwrite,
             strict_data=strict_data,
             plugins=plugin or (),
-            ask=ask if asking else None,
-            told=status.update,
+            ask=ask,
+            told=told,
         )
     _print_imported(imported, json)
+
+
+@contextmanager
+def _conversation(asking: bool) -> Iterator[tuple[Ask | None, Callable[[str], None]]]:
+    """Yields what asks a person, if that is wanted, and what tells what is going on.
+
+    What is told stands in one line that moves, and that makes way while a question is asked.
+    """
+    from rich.console import Console
+
+    with Console(stderr=True).status("reading") as status:
+
+        def ask(question: Question) -> str:
+            status.stop()
+            answer = _ask(question)
+            status.start()
+            return answer
+
+        yield ask if asking else None, status.update
 
 
 def _ask(question: Question) -> str:

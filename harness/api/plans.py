@@ -1,0 +1,108 @@
+"""Plans: laid out, described as `plan.json` holds them, laid out again from there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.api.sources import Source, load_benchmark
+from harness.benchmark import Benchmark, check_settings
+from harness.blame import blaming
+from harness.locations import Locations
+from harness.plan import Plan, Scoring, optional
+from harness.planner import plan
+from harness.registry import Registry
+from harness.scores import DEFAULT
+from harness.store import PLAN_FILE, Store
+
+
+def prepare(
+    source: Source,
+    *,
+    overrides: Sequence[str] = (),
+    data_dir: Path | None = None,
+    weights_dir: Path | None = None,
+    limit: int | None = None,
+    strict_data: bool = False,
+    registry: Registry | None = None,
+) -> Plan:
+    """Reads a benchmark and lays out what it would do, without training anything."""
+    registry = registry or Registry()
+    with blaming(registry):
+        return plan(
+            load_benchmark(source, overrides),
+            registry,
+            Locations.of(data_dir, weights_dir),
+            limit=limit,
+            strict_data=strict_data,
+        )
+
+
+def describe(planned: Plan) -> dict[str, Any]:
+    """What `plan.json` holds: the benchmark as run, its datasets, and the cells it consists of."""
+    datasets = {
+        data.name: data
+        for scoring in planned.scorings
+        for stage in scoring.chain
+        for data in (*stage.datasets, scoring.dataset)
+    }
+    return {
+        "benchmark": {
+            **planned.benchmark.model_dump(mode="json"),
+            "limit": planned.limit,
+            "rows": {name: len(data) for name, data in datasets.items()},
+        },
+        "datasets": {
+            name: {
+                "digest": data.digest,
+                "rows": len(data),
+                "problems": [vars(problem) for problem in data.problems],
+            }
+            for name, data in datasets.items()
+        },
+        "not_applicable": [list(pair) for pair in planned.not_applicable],
+        "cells": [
+            {
+                "key": scoring.key,
+                **vars(scoring.cell),
+                "leak_free": scoring.protocol.rules.leak_free,
+                "weights": _weights_of(scoring),
+                "chain": [stage.key for stage in scoring.chain],
+                **optional(sources=_sources_of(scoring)),
+            }
+            for scoring in planned.scorings
+        ],
+    }
+
+
+def _sources_of(scoring: Scoring) -> list[list[tuple[str, int]]]:
+    """Per run, (stage, member) of what predicts; none where it is the last stage, run by run."""
+    if scoring.cell.tuning == DEFAULT:
+        return []
+    return [[(own.stage.key, own.index) for own in members] for members in scoring.sources]
+
+
+def _weights_of(scoring: Scoring) -> tuple[str, str] | None:
+    """Name of the pretrained weights that a chain starts from, and of what they have seen."""
+    first = scoring.sources[0][0].line[0].stage.weights
+    return (first.name, first.seen) if first else None
+
+
+def stored_benchmark(store: Store) -> Benchmark:
+    """Returns the benchmark as it was run, from `plan.json`."""
+    stored = store.read_plan()["benchmark"]
+    own = {key: value for key, value in stored.items() if key not in ("rows", "limit")}
+    benchmark: Benchmark = check_settings(Benchmark, own, str(store.folder / PLAN_FILE))
+    return benchmark
+
+
+def plan_again(
+    store: Store, registry: Registry, data_dir: Path | None, weights_dir: Path | None
+) -> Plan:
+    """Lays out the stored benchmark again, from the data found here."""
+    locations = replace(Locations.of(data_dir, weights_dir), offline=True)
+    limit = store.read_plan()["benchmark"].get("limit")
+    with blaming(registry):
+        return plan(stored_benchmark(store), registry, locations, limit=limit)

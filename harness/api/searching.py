@@ -1,0 +1,169 @@
+"""Searches for settings, by one process or several."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.api.request import Request
+from harness.api.sources import Source
+from harness.benchmark import Benchmark
+from harness.blame import blaming
+from harness.errors import BenchmarkError
+from harness.registry import Registry
+from harness.store import Store
+from harness.workers import workers
+
+if TYPE_CHECKING:
+    from harness.tuning import Tuner, TuningProgress
+
+
+def tune(
+    source: Source,
+    *,
+    out: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    data_dir: Path | str | None = None,
+    weights_dir: Path | str | None = None,
+    limit: int | None = None,
+    plugins: Sequence[Path | str] = (),
+    observers: Sequence[object] = (),
+    jobs: int = 1,
+    trials: int | None = None,
+    timeout: float | None = None,
+    join: bool = False,
+    tell: Callable[[TuningProgress], None] = lambda progress: None,
+) -> Benchmark | None:
+    """Searches for the settings of every configuration of a benchmark; trains no cell of it.
+
+    What is in its studies already is not done again. Several processes may search at once, in this
+    call (`jobs`) and in others on the same results folder.
+
+    Args:
+        source: path or name of the benchmark, or a `Benchmark` made in Python.
+        out: results folder; beside the benchmark file unless given.
+        overrides: `key=value` changes to the file.
+        data_dir: folder with datasets, looked in first.
+        weights_dir: folder with published weights, looked in first.
+        limit: keep at most that many rows of each dataset; see `run`.
+        plugins: Python files to load as plugins besides the installed ones.
+        observers: objects with observer hooks; they hear of stages that trials go on from.
+        jobs: processes that search.
+        trials: in place of the benchmark's.
+        timeout: seconds after which no trial is begun.
+        join: only help with a search that is there already; nothing is written.
+        tell: hears of progress.
+
+    Returns:
+        The benchmark with what was chosen, which is also in `best.toml` of the results folder;
+        `trials.csv` beside it lists all trials, `trials.png` and `trials.svg` draw them. None for
+        one that has joined.
+
+    Raises:
+        HarnessError: see its subclasses; finished trials stay in the study.
+    """
+    more = () if trials is None else (f"tuning.trials={trials}",)
+    asked = Request(source, (*overrides, *more), data_dir, weights_dir, limit, plugins)
+    folder = asked.folder(out)
+    if join and not (folder / "tuning").is_dir():
+        raise BenchmarkError(
+            f"There is no search to join in {folder}: begin one with `harness tune`."
+        )
+    store = Store.create(folder)
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    registry = asked.register(observers)
+    if join:
+        _search(asked, store, registry, jobs, tell, deadline)
+        return None
+    return choose_settings(asked, store, registry, jobs, tell, deadline)
+
+
+def choose_settings(
+    asked: Request,
+    store: Store,
+    registry: Registry,
+    jobs: int,
+    tell: Callable[[TuningProgress], None],
+    deadline: float = math.inf,
+) -> Benchmark:
+    """Searches, and writes what comes of it; returns the benchmark with what was chosen."""
+    tuner = _search(asked, store, registry, jobs, tell, deadline)
+    with blaming(registry):
+        return write_choices(tuner, store)
+
+
+def _search(
+    asked: Request,
+    store: Store,
+    registry: Registry,
+    jobs: int,
+    tell: Callable[[TuningProgress], None],
+    deadline: float,
+) -> Tuner:
+    """Searches in this process and in `jobs` - 1 further ones, until no trial is left to begin.
+
+    Args:
+        asked: the benchmark.
+        store: where the studies lie, and the artefacts that trials go on from.
+        registry: with the observers of this process.
+        jobs: processes.
+        tell: hears of progress.
+        deadline: of `time.monotonic()`; no trial is begun after it.
+    """
+    tuner = _make_tuner(asked, store, registry, tell)
+    work = partial(_join_search, asked, store.folder, deadline)
+    with blaming(registry), workers(jobs - 1, work):
+        tuner.search(deadline)
+    return tuner
+
+
+def _join_search(
+    asked: Request, folder: Path, deadline: float, observers: Sequence[object]
+) -> None:
+    """Joins, in a process of its own, a search that another one has begun."""
+    registry = asked.register(observers)
+    tuner = _make_tuner(asked, Store.create(folder), registry, lambda progress: None)
+    with blaming(registry):
+        tuner.search(deadline)
+
+
+def _make_tuner(
+    asked: Request, store: Store, registry: Registry, tell: Callable[[TuningProgress], None]
+) -> Tuner:
+    from harness.tuning import Tuner
+
+    planned = asked.plan(registry)
+    if planned.benchmark.tuning is None:
+        raise BenchmarkError(
+            f"The benchmark {planned.benchmark.name!r} does not say how to tune: add a table "
+            "[tuning], as with trials = 60; or, for once, --set tuning.trials=60."
+        )
+    with blaming(registry):
+        return Tuner(planned, store, registry, tell)
+
+
+def write_choices(tuner: Tuner, store: Store) -> Benchmark:
+    """Writes `best.toml`, `trials.csv` and their figure; returns the benchmark with the choice."""
+    import pandas as pd
+    import tomli_w
+
+    from harness.drawing import write_figure
+    from harness.search import trial_rows
+    from harness.tuning_figures import draw_searches
+
+    rows = pd.DataFrame([row for search in tuner.searches for row in trial_rows(search)])
+    store.write_text("trials.csv", rows.to_csv(index=False, float_format="%.6g"))
+    for suffix in (".png", ".svg"):
+        write_figure(draw_searches(tuner.searches), store.folder / f"trials{suffix}")
+    benchmark = tuner.benchmark.model_copy(update={"chosen": tuner.choose()})
+    written = benchmark.model_dump(mode="json", exclude_none=True, exclude={"tuning"})
+    store.write_text(
+        "best.toml",
+        "# Written by `harness tune`: the benchmark with the settings that were chosen, run by "
+        "run.\n# `harness run` on this file trains and scores them.\n\n" + tomli_w.dumps(written),
+    )
+    return benchmark

@@ -1,0 +1,67 @@
+"""Leaderboards, verified from what they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.api.boards import published_cells, render_tables
+from harness.api.plans import describe, plan_again, stored_benchmark
+from harness.api.sources import Source, default_out, load_benchmark, results_alone
+from harness.benchmark import Benchmark
+from harness.blame import blaming
+from harness.leaderboard import Leaderboard
+from harness.plan import Plan
+from harness.registry import Registry
+from harness.store import Store
+
+if TYPE_CHECKING:
+    from harness.verification import Verification
+
+
+def verify(
+    source: Source,
+    *,
+    out: Path | None = None,
+    data_dir: Path | None = None,
+    weights_dir: Path | None = None,
+    plugins: Sequence[Path] = (),
+    tables: bool = True,
+) -> Verification:
+    """Recomputes every number of a leaderboard from its rows, and checks digests and ledger.
+
+    Args:
+        source: a benchmark, or a folder with results and no benchmark.toml; published cells and
+            what benchmark.toml says are then not compared.
+        out: results folder; beside the benchmark file unless given.
+        data_dir: folder with datasets, looked in first.
+        weights_dir: folder with published weights, looked in first.
+        plugins: Python files to load as plugins besides the installed ones.
+        tables: whether table files must be there, and be those of the results.
+
+    Raises:
+        StoreError: there are no results, or plan.json or results.jsonl is damaged.
+    """
+    from harness import verification
+
+    registry = Registry(plugins)
+    results = results_alone(source)
+    store = Store(out or results or default_out(source))
+    benchmark = stored_benchmark(store)
+
+    def render() -> dict[str, str]:
+        if not tables:
+            return {}
+        return render_tables(Leaderboard.read(store), registry, published_cells(source))
+
+    def replan() -> tuple[Plan, dict[str, Any]]:
+        planned = plan_again(store, registry, data_dir, weights_dir)
+        return planned, describe(planned)
+
+    if not tables:
+        declared: Benchmark | None = benchmark  # a submission: there is no other word for it
+    else:
+        declared = None if results else load_benchmark(source)
+    with blaming(registry):
+        return verification.verify(store, registry.metrics, render, replan, benchmark, declared)
