@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from harness.errors import BenchmarkError, did_you_mean
 from harness.scores import CELL, SUBSETS
 from harness.seeds import derive_seed
@@ -78,7 +76,7 @@ class Leaderboard:
                 "train_share": line["train_rows"] / line["datasets"][line["train_on"]]["rows"],
                 "test_share": line["scores"]["all"]["n"]
                 / line["datasets"][line["test_on"]]["rows"],
-                "skipped": int(np.sum(line["skipped_updates"] or 0)),
+                "skipped": _total(line["skipped_updates"]),
                 "subset": subset,
                 **{k: math.nan if v is None else v for k, v in line["scores"][subset].items()},
             }
@@ -199,6 +197,12 @@ class Leaderboard:
             subset=subset,
             identity=self.identity,
         )
+
+
+def _total(skipped: int | Sequence[int | None] | None) -> int:
+    """Updates left out by all members that predict; none where the head is in closed form."""
+    counts = skipped if isinstance(skipped, Sequence) else [skipped]
+    return sum(count or 0 for count in counts)
 
 
 def _pretraining(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[str, ...]]:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 
+NAMES = {"tuning": "settings"}
+"""Columns of cells that would be taken for a role."""
+
+
 def conflicts(ledger: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame:
     """Finds test rows that have another role too.
 
@@ -32,9 +36,9 @@ def role_counts(store: Store) -> pd.DataFrame:
     """Counts, for every cell of finished results, what its rows were used for.
 
     Returns:
-        One row per cell: transfer, protocol, train_on, test_on, head; rows per run (mean) that were
-        tested (`test`) and that had each other role in the chain; and `test and <role>`: how many
-        test rows, summed over runs, had that role too.
+        One row per cell: head, transfer, settings (how they were found), protocol, train_on,
+        test_on; rows per run (mean) that were tested (`test`) and that had each other role in the
+        chain; and `test and <role>`: how many test rows, summed over runs, had that role too.
 
     Raises:
         StoreError: nothing was run in that folder, or a file of it is missing or damaged.
@@ -49,9 +53,11 @@ def role_counts(store: Store) -> pd.DataFrame:
         used = pd.concat([store.read_ledger(stage) for stage in cell["chain"]])
         if cell["tuning"] != DEFAULT:
             used = pd.concat([used, store.read_tuning_ledger(cell["key"])])
+        used = used[["run", "part", "id", "role"]].drop_duplicates()
         runs = tested["run"].nunique()
         both = conflicts(used, tested)["role"].value_counts()
-        row = {name: cell[name] for name in ("head", *CELL[2:])} | {"test": len(tested) / runs}
+        row = {NAMES.get(name, name): cell[name] for name in ("head", *CELL[2:])}
+        row["test"] = len(tested) / runs
         for role in ROLES[:-1]:
             row[role] = int((used["role"] == role).sum()) / runs
         for role in ROLES[:-1]:

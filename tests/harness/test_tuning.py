@@ -13,6 +13,7 @@ import pytest
 from harness import api
 from harness.benchmark import Benchmark
 from harness.errors import BenchmarkError, LeakError
+from harness.row_roles import role_counts
 from harness.store import Store
 
 BENCHMARK = """
@@ -160,6 +161,11 @@ def test_the_ledger_says_which_rows_chose_settings(finished) -> None:
             names = set(used[used["run"] == run]["id"])
             if cell["test_on"] == "Toy":
                 assert not names & set(tested[tested["run"] == run]["id"])
+    counts = role_counts(store)
+    assert counts["settings"].tolist() == [label for label in LABELS for _ in range(2)]
+    assert (counts["gradient"] == counts["gradient"].iloc[0]).all(), "a row counts once"
+    assert (counts["tuning"] > 0).tolist() == [False] * 2 + [True] * 4
+    assert (counts["test and tuning"] == 0).all()
 
 
 def test_what_a_search_leaves_runs_by_itself_to_the_same_scores(
@@ -209,11 +215,16 @@ def test_trials_that_do_badly_are_dropped_from_the_stack(tuned, benchmark_file) 
     assert {trial.last_step for trial in ended if trial.state.name == "COMPLETE"} == {8}
 
 
-def test_heads_in_closed_form_are_searched_too(tuned, benchmark_file) -> None:
-    text = BENCHMARK.split("[tuning.space.training]")[0].replace('"mlp"', '"gp"')
+def test_heads_in_closed_form_are_searched_too(benchmark_file, tiny: Path) -> None:
     pytest.importorskip("sklearn")
-    found = tuned(benchmark_file(text=text), overrides=["tuning.trials=2", "tuning.ensemble=0"])
-    assert {chosen.setting.head["kernel"] for chosen in found.chosen} <= {"matern", "rbf"}
+    text = BENCHMARK.split("[tuning.space.training]")[0].replace('"mlp"', '"gp"')
+    path = benchmark_file(text=text)
+    changes = ["tuning.trials=2", "tuning.ensemble=2", "runs=2"]
+    board = api.run(path, plugins=[tiny], overrides=changes)
+    assert board.summary()["tuning"].nunique() == 3
+    assert board.skipped.empty
+    chosen = Benchmark.load(path.parent / "best.toml").chosen
+    assert {own.setting.head["kernel"] for own in chosen} <= {"matern", "rbf"}
 
 
 def test_a_plugin_brings_its_own_study(tuned, benchmark_file, tmp_path, tiny: Path) -> None:
