@@ -133,7 +133,7 @@ class Engine:
 
     def _train(self, node: StageNode, done: int, total: int) -> None:
         started = time.perf_counter()
-        self._tell(
+        self.tell(
             "stage_started",
             StageStarted(node.key, node.title, len(node.members), node.epochs, done, total),
         )
@@ -145,7 +145,7 @@ class Engine:
             seconds = result.seconds  # of earlier sessions too, where the fit was resumed
         record = self._record(node, result, transferred, seconds)
         self.store.write_stage(node.key, tensors_of(model), record, stage_ledger(node))
-        self._tell("stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total))
+        self.tell("stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total))
 
     def _fit(self, node: StageNode, model: nn.ModuleDict) -> FitResult:
         epochs = node.epochs
@@ -161,7 +161,7 @@ class Engine:
                 epoch.skipped,
                 (self._work_done + node.work * epoch.epoch / epochs) / self._work_total,
             )
-            self._tell("epoch_finished", event)
+            self.tell("epoch_finished", event)
 
         fit = self.workshop.stack_fit(node, model)
         path = self.store.checkpoint_path(node.key)
@@ -206,7 +206,7 @@ class Engine:
             self.store.write_tuning_ledger(scoring.key, tuning_ledger(scoring))
         self.store.append_results(self._result_lines(scoring, predictions))
         cell = CellFinished(**vars(scoring.cell), runs=len(scoring.runs))
-        self._tell("cell_finished", cell)
+        self.tell("cell_finished", cell)
 
     def _predict(self, node: StageNode, scoring: Scoring) -> dict[int, Predicted]:
         """Returns what members predict for the test rows of their run, by position in a stage."""
@@ -290,7 +290,7 @@ class Engine:
             )
         return lines
 
-    def _tell(self, hook: str, event: object) -> None:
+    def tell(self, hook: str, event: object) -> None:
         """Tells every observer; one that raises is reported and costs nothing."""
         for implementation in getattr(self.registry.manager.hook, hook).get_hookimpls():
             try:

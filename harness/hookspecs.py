@@ -72,7 +72,7 @@ def stage_started(event: StageStarted) -> None:
 
 @hookspec
 def epoch_finished(event: EpochFinished) -> None:
-    """Called after every epoch of a stage, with each member's validation score."""
+    """Called after every epoch of a stage, a trial's too, with each member's validation score."""
 
 
 @hookspec

@@ -17,6 +17,7 @@ from harness.configurations import configure, resolve
 from harness.contracts import StudyRequest
 from harness.engine import Engine
 from harness.errors import BenchmarkError, LeakError
+from harness.events import EpochFinished
 from harness.plan import MemberOf, Plan, StageNode, digest_of
 from harness.search import (
     Attempt,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from harness.configurations import Configuration
     from harness.contracts import MetricSpec
+    from harness.progress import EpochReport
     from harness.registry import Registry
     from harness.store import Store
     from harness.training import StackFit
@@ -82,6 +84,7 @@ class Tuner:
         self.benchmark = plan.benchmark
         self.tuning: Tuning = plan.benchmark.tuning
         self._plan, self._store, self._registry, self._tell = plan, store, registry, tell
+        self._fraction = 0.0
         self._engine = Engine(plan, store, registry)
         self._folder = store.folder / "tuning"
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -221,8 +224,22 @@ class Tuner:
             return
         fit = self._start(node)
         alive = list(range(len(members)))
+
+        def heard(epoch: EpochReport) -> None:
+            event = EpochFinished(
+                node.key,
+                node.title,
+                epoch.epoch,
+                node.epochs,
+                node.protocol.rules.selection,
+                epoch.score,
+                epoch.skipped,
+                self._fraction,
+            )
+            self._engine.tell("epoch_finished", event)
+
         while alive:
-            fit.train(until=fit.progress.epoch + self.tuning.report_every)
+            fit.train(fit.progress.epoch + self.tuning.report_every, heard)
             keep = trials.report(fit, alive)
             tell(fit.progress.epoch / node.epochs)
             if keep and len(keep) < len(alive):
@@ -238,6 +255,7 @@ class Tuner:
     def _say(self, search: Search, training: float) -> None:
         finished = sum(own.finished for own in self.searches)
         wanted = sum(own.wanted for own in self.searches)
+        self._fraction = min(1.0, (finished + training) / wanted)
         scores = [search.score(best[0]) for runs in search.studies if (best := search.best(runs))]
         self._tell(
             TuningProgress(
@@ -246,7 +264,7 @@ class Tuner:
                 wanted,
                 float(np.mean(scores)) if scores else math.nan,
                 search.metric,
-                min(1.0, (finished + training) / wanted),
+                self._fraction,
             )
         )
 

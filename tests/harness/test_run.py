@@ -209,7 +209,7 @@ def test_a_stage_goes_on_from_its_checkpoint(
                 raise MemoryError  # ends the run as a kill does: nothing is flushed
 
     monkeypatch.setattr("harness.engine.CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr("harness.engine.Engine._tell", _tell_and_let_it_raise)
+    monkeypatch.setattr("harness.engine.Engine.tell", _tell_and_let_it_raise)
     with pytest.raises(MemoryError):
         run(observers=[Killer()])
     monkeypatch.undo()

@@ -13,6 +13,8 @@ import pytest
 from harness import api
 from harness.benchmark import Benchmark
 from harness.errors import BenchmarkError, LeakError
+from harness.events import EpochFinished
+from harness.hookspecs import hookimpl
 from harness.row_roles import role_counts
 from harness.store import Store
 
@@ -288,3 +290,31 @@ def test_choices_that_are_not_complete_are_refused(
     without = found.model_copy(update={"chosen": found.chosen[1:]})
     with pytest.raises(BenchmarkError, match=r"missing, .* run 1, rank 1"):
         api.run(without, plugins=[tiny], out=tmp_path)
+
+
+class Impatient:
+    """Stops a search as Ctrl-C does; a process that helps is stopped so when it is told to."""
+
+    def __init__(self, epochs: int) -> None:
+        self.left = epochs
+
+    @hookimpl
+    def epoch_finished(self, event: EpochFinished) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def test_a_search_that_is_stopped_goes_on(tuned, benchmark_file) -> None:
+    path = benchmark_file()
+    with pytest.raises(KeyboardInterrupt):
+        tuned(path, observers=[Impatient(9)])
+    before = [t for study in studies(path.parent) for t in study.trials]
+    assert any(trial.state.name == "RUNNING" for trial in before)
+    tuned(path)
+    for study in studies(path.parent):
+        finished = [t for t in study.trials if t.state.name in ("COMPLETE", "PRUNED")]
+        assert len(finished) == 5
+    kept = {t.params["training.lr"] for t in before if t.state.is_finished()}
+    after = [t for study in studies(path.parent) for t in study.trials if t.state.is_finished()]
+    assert kept <= {t.params["training.lr"] for t in after}
