@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from harness.tuning import Tuner, TuningProgress
     from harness.verification import Verification
 
+CHOICES_FILE = "best.toml"
+"""In a results folder: the benchmark with the settings that a search has chosen."""
+
 Source = str | Path | Benchmark
 """A benchmark: the path of its file, a name, or made in Python."""
 
@@ -328,7 +331,7 @@ def write_choices(tuner: Tuner, store: Store) -> Benchmark:
     benchmark = tuner.benchmark.model_copy(update={"chosen": tuner.choose()})
     written = benchmark.model_dump(mode="json", exclude_none=True, exclude={"tuning"})
     store.write_text(
-        "best.toml",
+        CHOICES_FILE,
         "# Written by `harness tune`: the benchmark with the settings that were chosen, run by "
         "run.\n# `harness run` on this file trains and scores them.\n\n" + tomli_w.dumps(written),
     )
@@ -735,7 +738,7 @@ def export(
     cells = find_ensemble(store.read_plan()["cells"], conditions)
     planned = _plan_again(store, registry, _path(data_dir), _path(weights_dir))
     with blaming(registry):
-        again = command_again(cells, str(source))
+        again = command_again(cells, str(source), store.folder / CHOICES_FILE)
         return export(planned, store, cells, registry, Path(folder), again)
 
 

@@ -89,7 +89,9 @@ def test_a_bundle_predicts_what_is_stored_for_the_test_rows(cell, board, tmp_pat
     crystals = dict(zip(data.ids, data.crystals, strict=True))
     store = Store(board)
     keys = {
-        c["key"]: c["test_on"] for c in store.read_plan()["cells"] if c["chain"][-1] == record.stage
+        c["key"]: c["test_on"]
+        for c in store.read_plan()["cells"]
+        if c["chain"][-1] == record.stacks[0].stage
     }
     assert sorted(keys.values()) == ["Experiment", "Rocksalt"]
     assert {one.cell["test_on"] for one in record.cells} == set(keys.values())
@@ -119,12 +121,12 @@ def test_the_record_says_what_it_was_trained_on(bundle: Bundle, board: Path) -> 
     assert set(record.elements) <= {symbol for c in data.crystals for symbol in c.species}
     assert set(record.formulas) <= set(data.formulas)
     assert record.datasets["Rocksalt"] == (data.digest, len(data))
-    assert record.cutoff_angstrom == 4.0
+    assert record.stacks[0].cutoff_angstrom == 4.0
     assert record.unit == "W/(m·K)"
     lines = [
         line["scores"]["all"]["mae-log"]
         for line in Store(board).read_results()
-        if line["stage"] == record.stage and line["test_on"] == "Rocksalt"
+        if line["stage"] == record.stacks[0].stage and line["test_on"] == "Rocksalt"
     ]
     (own,) = [one for one in record.cells if one.cell["test_on"] == "Rocksalt"]
     assert own.metrics["mae-log"][0] == pytest.approx(np.mean(lines))
@@ -211,9 +213,8 @@ def test_a_bundle_is_json_and_tensors_and_nothing_else(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [RECORD_FILE, TENSOR_FILE]
     content = (folder / TENSOR_FILE).read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    assert all(
-        name.split(".")[0] in ("backbone", "head", "training", "residuals") for name in header
-    )
+    kinds = {name.partition("0.")[2].partition(".")[0] or name for name in header}
+    assert kinds == {"__metadata__", "backbone", "head", "training", "residuals"} & kinds
 
 
 @pytest.fixture
@@ -260,8 +261,9 @@ def test_other_formats_and_no_bundles_are_refused(copy: Path, tmp_path: Path) ->
 
 def test_code_that_predicts_otherwise_is_found_out(copy: Path) -> None:
     record = read_record(copy)
-    scalers = [(offset, mean + 0.1, std) for offset, mean, std in record.scalers]
-    rewrite(copy, scalers=scalers)
+    (stack,) = record.stacks
+    scalers = tuple((offset, mean + 0.1, std) for offset, mean, std in stack.scalers)
+    rewrite(copy, stacks=[stack.model_copy(update={"scalers": scalers})])
     with pytest.raises(BundleError, match="does not predict what it did"):
         load_bundle(copy)
 
@@ -356,11 +358,11 @@ def test_one_structure_that_stops_the_network_costs_itself_only(bundle, monkeypa
     predict = type(bundle.ensemble).predict
 
     def stumble(self, encodings):
-        if any(float(e["length"][0]) == float(bad["length"][0]) for e in encodings):
+        if any(float(e["length"][0]) == float(bad["length"][0]) for (e,) in encodings):
             raise RuntimeError("a shape is wrong\nand more")
         return predict(self, encodings)
 
-    bad = bundle._encode(crystals[5])
+    (bad,) = bundle._encode(crystals[5])
     monkeypatch.setattr(type(bundle.ensemble), "predict", stumble)
     frame = bundle.predict(crystals)
     assert frame["reason"].tolist() == [""] * 5 + ["RuntimeError: a shape is wrong"] + [""] * 2
