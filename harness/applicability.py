@@ -3,8 +3,9 @@
 The distance of a crystal is Euclidean, between its embedding and the nearest one of the member's
 training rows, in units of the member's own scale: the 99th percentile of the distances of its
 training rows to their nearest other training row. Above 1, the crystal is farther out than all but
-1 % of the training rows are from the rest. The median over members decides. Source of the idea:
-Sahigara et al., Molecules 17, 4791 (2012).
+1 % of the training rows are from the rest. The median over all members decides, whichever stack
+they are of and however many make up a run: in units of the member's own scale, distances compare
+between embeddings of any width. Source of the idea: Sahigara et al., Molecules 17, 4791 (2012).
 """
 
 from __future__ import annotations

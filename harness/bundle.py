@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from harness.blame import blaming, call
 from harness.conformal import DEFAULT_LEVEL, half_width
@@ -32,16 +32,17 @@ from harness.structure_files import StructureRow, row_of
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from harness.applicability import Neighbourhood
     from harness.contracts import Arrays, Floats
-    from harness.ensemble import Ensemble
+    from harness.ensemble import Ensemble, Stack
     from harness.registry import Registry
 
 RECORD_FILE = "bundle.json"
 TENSOR_FILE = "bundle.safetensors"
-FORMAT = 1
+FORMAT = 2
 PROBE_TOLERANCE = 1e-3
 """Relative. float32 on another processor differs by 1e-5 or so, other code or weights by more."""
 
@@ -66,6 +67,31 @@ class PartRecord(Settings):
     code: str
 
 
+class StackRecord(Settings):
+    """Models of one stage: same backbone, same head, same settings of both.
+
+    Attributes:
+        stage: key of the last stage of its chain.
+        chain: titles of all its stages, first to last.
+        backbone, head: the model.
+        cutoff_angstrom: the longest bond the backbone sees.
+        runs: run numbers, one per member; one that averages several models may stand there again.
+        training: settings that each member was trained by, in the last stage; none in closed form.
+        scalers: offset, mean and std of each member; see `contracts.Scaler`.
+        seeds: of heads in closed form.
+    """
+
+    stage: str
+    chain: tuple[str, ...]
+    backbone: PartRecord
+    head: PartRecord
+    cutoff_angstrom: float | None
+    runs: tuple[int, ...]
+    training: tuple[Mapping[str, Any] | None, ...]
+    scalers: tuple[tuple[float, float, float], ...]
+    seeds: tuple[int, ...]
+
+
 class CellRecord(Settings):
     """How the ensemble scored on one test set.
 
@@ -73,8 +99,9 @@ class CellRecord(Settings):
         cell: the columns that name it in the leaderboard.
         rows: test rows, summed over runs.
         metrics: by name: mean, std (ddof 1) over the runs; none where a run failed.
-        coverage: by level: share of test rows within the member's interval of that level.
-        independent: whether no test row is among the calibration rows of the same run.
+        coverage: by level: share of test rows within the run's interval of that level.
+        independent: whether no test row is among the rows that the same run is calibrated on or
+            had its settings chosen by.
     """
 
     cell: Mapping[str, str]
@@ -85,7 +112,7 @@ class CellRecord(Settings):
 
 
 class ProbeRecord(Settings):
-    """A made-up crystal and what every member says of it, κ in W/(m·K)."""
+    """A made-up crystal and what every run says of it, κ in W/(m·K)."""
 
     lattice: tuple[tuple[float, float, float], ...]
     species: tuple[str, ...]
@@ -105,17 +132,14 @@ class BundleRecord(Settings):
         format: of bundles.
         harness: version that wrote it.
         leaderboard: the benchmark it was trained by.
-        stage: key of the last stage of its chain.
-        chain: titles of all its stages, first to last.
+        stacks: the models. Tensors of the n-th are named `n.…`, n counted from zero.
+        runs: run numbers.
+        sources: per run, the models whose mean of log10 κ it predicts: positions, counted through
+            the members of all stacks.
         cells: the test sets it was scored on.
-        backbone, head: the model.
-        runs: run numbers, one per member.
-        scalers: offset, mean and std of each member; see `contracts.Scaler`.
-        seeds: of heads in closed form.
         unit: of everything that is predicted.
         datasets: by name, of every dataset trained on: its digest, and how many rows.
         elements: those of the training rows of all members and stages.
-        cutoff_angstrom: the longest bond the backbone sees.
         formulas: reduced formulas of the training rows of all members and stages.
         formulas_sha256: their fingerprint: of the sorted formulas, one per line.
         calibration_rows: validation rows behind the interval, summed over runs.
@@ -126,18 +150,13 @@ class BundleRecord(Settings):
     format: int
     harness: str
     leaderboard: str
-    stage: str
-    chain: tuple[str, ...]
-    cells: tuple[CellRecord, ...]
-    backbone: PartRecord
-    head: PartRecord
+    stacks: tuple[StackRecord, ...] = Field(min_length=1)
     runs: tuple[int, ...]
-    scalers: tuple[tuple[float, float, float], ...]
-    seeds: tuple[int, ...]
+    sources: tuple[tuple[int, ...], ...]
+    cells: tuple[CellRecord, ...]
     unit: str
     datasets: Mapping[str, tuple[str, int]]
     elements: tuple[str, ...]
-    cutoff_angstrom: float | None
     formulas: tuple[str, ...]
     formulas_sha256: str
     calibration_rows: int
@@ -157,8 +176,8 @@ class Bundle:
 
     Attributes:
         record: what is known about it.
-        ensemble: the members.
-        neighbourhood: the training rows of each, for the distance from them.
+        ensemble: the models, and the runs they make up.
+        neighbourhood: the training rows of each model, for the distance from them.
         residuals: of the calibration rows, ascending, in decades; see `conformal`.
     """
 
@@ -195,9 +214,9 @@ class Bundle:
         return self.judge(rows).table(half_width(self.residuals, level), self._formulas)
 
     def judge(self, rows: Sequence[StructureRow]) -> Predictions:
-        """Predicts with every member, and says where that is not to be trusted, or impossible."""
+        """Predicts with every run, and says where that is not to be trusted, or impossible."""
         reasons = [row.reason for row in rows]
-        encodings: dict[int, Arrays] = {}
+        encodings: dict[int, list[Arrays]] = {}
         for number, row in enumerate(rows):
             try:
                 if row.crystal is not None:
@@ -210,26 +229,31 @@ class Bundle:
         for number in encodings:
             if not reasons[number] and not np.isfinite(kappa[:, number]).all():
                 bad = int((~np.isfinite(kappa[:, number])).sum())
-                reasons[number] = f"the prediction of {bad} of {len(kappa)} members is not finite"
+                reasons[number] = f"the prediction of {bad} of {len(kappa)} runs is not finite"
         warnings = ["" for _ in rows]
-        for number, encoding in encodings.items():
+        for number, own in encodings.items():
             crystal = rows[number].crystal
             if crystal is not None and not reasons[number]:
-                warnings[number] = self._warn(crystal, encoding, distance[number])
+                warnings[number] = self._warn(crystal, own, distance[number])
         return Predictions(rows, kappa, distance, warnings, reasons)
 
-    def _encode(self, crystal: Crystal) -> Arrays:
-        backbone = self.ensemble.model.backbone
-        if unknown := set(crystal.species) - backbone.elements:
-            name = self.record.backbone.name
-            raise BundleError(f"{name} does not know {', '.join(sorted(unknown))}")
-        action = f"encoding the crystal {crystal.formula!r}"
-        encoding: Arrays = call(backbone.encode, crystal, action=action, returns=Mapping)
-        return encoding
+    def _encode(self, crystal: Crystal) -> list[Arrays]:
+        """Encodes a crystal once for each encoder."""
+        found = []
+        for encoder in self.ensemble.encoders:
+            if unknown := set(crystal.species) - encoder.backbone.elements:
+                name = self.record.stacks[0].backbone.name
+                raise BundleError(f"{name} does not know {', '.join(sorted(unknown))}")
+            action = f"encoding the crystal {crystal.formula!r}"
+            encoding: Arrays = call(
+                encoder.backbone.encode, crystal, action=action, returns=Mapping
+            )
+            found.append(encoding)
+        return found
 
     def _predict(
         self,
-        encodings: Mapping[int, Arrays],
+        encodings: Mapping[int, Sequence[Arrays]],
         kappa: Floats,
         distance: Floats,
         reasons: list[str],
@@ -250,16 +274,19 @@ class Bundle:
             for half in (numbers[:middle], numbers[middle:]):
                 self._predict({n: encodings[n] for n in half}, kappa, distance, reasons)
 
-    def _warn(self, crystal: Crystal, encoding: Arrays, distance: float) -> str:
+    def _warn(self, crystal: Crystal, encodings: Sequence[Arrays], distance: float) -> str:
         from harness.applicability import FAR
 
         found = []
         if unseen := sorted(set(crystal.species) - self._elements):
             found.append(f"not in the training data: {', '.join(unseen)}")
-        if lonely := self.ensemble.model.backbone.count_isolated(encoding):
-            cutoff = self.record.cutoff_angstrom
-            atoms = "1 atom" if lonely == 1 else f"{lonely} atoms"
-            found.append(f"{atoms} without a neighbour within {cutoff:g} Å")
+        isolated: dict[float | None, int] = {}
+        for encoder, encoding in zip(self.ensemble.encoders, encodings, strict=True):
+            isolated[encoder.backbone.cutoff_angstrom] = encoder.backbone.count_isolated(encoding)
+        for cutoff, lonely in isolated.items():
+            if lonely:
+                atoms = "1 atom" if lonely == 1 else f"{lonely} atoms"
+                found.append(f"{atoms} without a neighbour within {cutoff:g} Å")
         if distance > FAR:
             found.append(f"far from the training data: {distance:.2f}")
         return "; ".join(found)
@@ -384,10 +411,33 @@ def assemble(
 ) -> Bundle:
     """Makes an ensemble of what a bundle holds, unchecked."""
     from harness.applicability import Neighbourhood
-    from harness.choice import Choice
-    from harness.configurations import resolve_model
     from harness.ensemble import Ensemble
     from harness.prediction import resolve_device
+
+    stacks, training = [], []
+    for number, one in enumerate(record.stacks):
+        prefix = f"{number}."
+        own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+        rows = [own[f"training.{member}"].numpy() for member in range(len(one.runs))]
+        stacks.append(_assemble_stack(one, own, rows, registry))
+        training += rows
+    return Bundle(
+        record,
+        Ensemble.of_stacks(stacks, record.sources, resolve_device(device)),
+        Neighbourhood.of(training),
+        tensors["residuals"].numpy(),
+    )
+
+
+def _assemble_stack(
+    record: StackRecord,
+    tensors: Mapping[str, Tensor],
+    training: Sequence[NDArray[np.float32]],
+    registry: Registry,
+) -> Stack:
+    from harness.choice import Choice
+    from harness.configurations import resolve_model
+    from harness.ensemble import Stack
 
     _check_plugin(record.backbone, "backbone", registry)
     _check_plugin(record.head, "head", registry)
@@ -397,7 +447,6 @@ def assemble(
     )
     model = resolve_model(backbone, head, registry)
     scalers = [Scaler(*numbers) for numbers in record.scalers]
-    training = [tensors[f"training.{member}"].numpy() for member in range(len(scalers))]
     fits = None
     if model.head.fit is not None:
         fits = [
@@ -406,12 +455,7 @@ def assemble(
                 zip(training, scalers, record.seeds, strict=True)
             )
         ]
-    return Bundle(
-        record,
-        Ensemble.of_tensors(model, tensors, scalers, fits, resolve_device(device)),
-        Neighbourhood.of(training),
-        tensors["residuals"].numpy(),
-    )
+    return Stack(model, tensors, scalers, fits)
 
 
 def _read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -448,6 +492,6 @@ def _check_probes(bundle: Bundle, folder: Path) -> None:
 
 
 def probe(bundle: Bundle, crystals: Sequence[Crystal]) -> Floats:
-    """Returns what every member says of crystals, κ in W/(m·K), members × crystals."""
+    """Returns what every run says of crystals, κ in W/(m·K), runs × crystals."""
     rows = [StructureRow(str(number), crystal) for number, crystal in enumerate(crystals)]
     return bundle.judge(rows).kappa

@@ -1,11 +1,11 @@
 """Intervals that hold with a promised probability: split conformal prediction in log10 κ.
 
 Source: Lei et al., J. Am. Stat. Assoc. 113, 1094 (2018), algorithm 2, for the residual |log10 κ̂ −
-log10 κ|. The residuals are those of every member on its own validation rows, pooled. Two things
-keep the promise from being exact: these rows chose the member's epoch, which makes the residuals a
-little too small; and the interval is put around the mean of all members, which is as a rule nearer
-to the truth than one member, and makes it a little too wide. So what it covers is measured, on test
-rows, by each member on its own.
+log10 κ|. The residuals are those of every run on its own validation rows, pooled. Two things keep
+the promise from being exact: these rows chose the epoch, and where settings were searched for those
+too, which makes the residuals too small; and the interval is put around the mean of all runs, which
+is as a rule nearer to the truth than one run, and makes it a little too wide. So what it covers is
+measured, on test rows, by each run on its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.contracts import KAPPA_FLOOR
 from harness.errors import HarnessError
+from harness.log_kappa import to_log
 
 if TYPE_CHECKING:
     from harness.contracts import Floats
@@ -31,11 +31,6 @@ def log_residuals(predicted: Floats, kappa: Floats) -> Floats:
     with np.errstate(invalid="ignore"):
         distance = np.abs(to_log(predicted) - to_log(kappa))
     return np.where(np.isfinite(predicted), distance, np.inf)
-
-
-def to_log(kappa: Floats) -> Floats:
-    """log10 of κ in W/(m·K), at least `KAPPA_FLOOR`."""
-    return np.asarray(np.log10(np.maximum(kappa, KAPPA_FLOOR)))
 
 
 def check_level(level: float) -> None:

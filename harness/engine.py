@@ -12,9 +12,10 @@ import numpy as np
 
 from harness.checkpoint import CheckpointFile
 from harness.closed_form import ask, fit_head
-from harness.contracts import KAPPA_FLOOR, FitRows
+from harness.contracts import FitRows
 from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.ledger import stage_ledger, test_rows, tuning_ledger
+from harness.log_kappa import average
 from harness.manifest import environment, peak_memory_mb, threads_wanted, use_threads
 from harness.plan import facts_of_run, one_or_all
 from harness.prediction import embed, predict, resolve_device
@@ -301,15 +302,6 @@ class Engine:
                     f"{type(problem).__name__}: {problem}",
                     stacklevel=2,
                 )
-
-
-def average(predictions: Sequence[Floats]) -> Floats:
-    """Returns the mean of log10 κ of several predictions of the same rows, as κ in W/(m·K)."""
-    if len(predictions) == 1:
-        return predictions[0]
-    with np.errstate(invalid="ignore"):
-        logs = np.log10(np.maximum(np.stack(predictions), KAPPA_FLOOR))
-    return np.asarray(10.0 ** logs.mean(axis=0))
 
 
 def _of_member(records: Mapping[str, Any], source: MemberOf, field: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from importlib.metadata import entry_points, version
@@ -20,6 +21,7 @@ from harness.bundle import (
     CellRecord,
     PartRecord,
     ProbeRecord,
+    StackRecord,
     assemble,
     probe,
     refuse_existing,
@@ -27,21 +29,21 @@ from harness.bundle import (
 )
 from harness.conformal import LEVELS, coverage, half_width, log_residuals
 from harness.crystal import Crystal
-from harness.encodings import load_encodings
+from harness.encodings import identity, load_encodings
 from harness.errors import BundleError, did_you_mean
-from harness.modules import build_backbone
-from harness.plan import MemberOf
+from harness.modules import build_backbone, build_head, state_of_members
 from harness.prediction import embed
 from harness.registry import DISTRIBUTION, ENTRY_POINT_GROUP
-from harness.scores import CELL
+from harness.scores import CELL, DEFAULT
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.bundle import Bundle
-    from harness.contracts import Arrays, Floats
+    from harness.contracts import Arrays, Backbone, Floats, Indices
     from harness.dataset import Dataset
-    from harness.plan import Plan, Scoring, StageNode
+    from harness.ensemble import Ensemble
+    from harness.plan import MemberOf, Plan, Scoring
     from harness.registry import Registry
     from harness.store import Store
 
@@ -51,6 +53,8 @@ IDENTITY = tuple(column for column in CELL if column != "test_on")
 
 STORED_TOLERANCE = 1e-3
 """Relative; see `bundle.PROBE_TOLERANCE`."""
+
+NEXT_COLUMN = re.compile(r"\s*[\w-]+\s*=")
 
 PROBES = 8
 PROBE_LATTICE = ((0.0, 2.75, 2.75), (2.75, 0.0, 2.75), (2.75, 2.75, 0.0))
@@ -64,7 +68,7 @@ def parse_cell(text: str) -> dict[str, str]:
         BundleError: one is not column=value, or names a column that cells do not have.
     """
     conditions: dict[str, str] = {}
-    for part in _outside_brackets(text):
+    for part in _conditions(text):
         column, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not value:
             raise BundleError(
@@ -76,16 +80,16 @@ def parse_cell(text: str) -> dict[str, str]:
     return conditions
 
 
-def _outside_brackets(text: str) -> list[str]:
-    """Cuts at commas, but for those within brackets: settings are part of a label."""
+def _conditions(text: str) -> list[str]:
+    """Cuts at commas that a column follows, outside brackets: labels have commas of their own."""
     parts, depth = [""], 0
-    for letter in text:
+    for place, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
+        if letter == "," and depth == 0 and NEXT_COLUMN.match(text, place + 1):
             parts.append("")
         else:
             parts[-1] += letter
-    return [part for part in parts if part.strip()]
+    return parts
 
 
 def find_ensemble(
@@ -128,8 +132,8 @@ def find_ensemble(
 
 
 def _names(label: str, shortened: bool) -> tuple[str, ...]:
-    """What a label may be called: itself, or also without its settings or view."""
-    return (label, label.partition("(")[0].partition(" [")[0]) if shortened else (label,)
+    """What a label may be called: itself, or also without its settings, view or trials."""
+    return (label, re.split(r"\(| \[|, ", label)[0]) if shortened else (label,)
 
 
 def _told_apart(cells: Sequence[Mapping[str, Any]]) -> Iterable[str]:
@@ -162,47 +166,46 @@ def export(
     """
     refuse_existing(folder)
     scorings = _scorings(planned, cells)
-    stage = _only_stage(scorings[0])
-    if not store.has_stage(stage.key):
-        raise BundleError(
-            f"The weights of the stage {stage.key} ({stage.title}) are not in {store.folder}: "
-            f"results are passed on without. They are made again by\n  {again}"
-        )
-    datasets = (stage.dataset, *(scoring.dataset for scoring in scorings))
-    encoded = {data.name: _encode(planned, stage, data) for data in datasets}
-    tensors = _tensors(store, stage, encoded)
-    record = _describe(planned, stage, registry)
+    sources, stacks = scorings[0].sources, _stacks(scorings[0])
+    for stage in (stack[0].stage for stack in stacks):
+        if not store.has_stage(stage.key):
+            raise BundleError(
+                f"The weights of the stage {stage.key} ({stage.title}) are not in {store.folder}: "
+                f"results are passed on without. They are made again by\n  {again}"
+            )
+    target = scorings[0].target
+    encodings = _Encodings(planned)
+    tensors = {
+        f"{number}.{name}": tensor
+        for number, stack in enumerate(stacks)
+        for name, tensor in _tensors(store, stack, encodings).items()
+    }
+    record = _describe(planned, sources, stacks, registry)
     bundle = assemble(record, {**tensors, "residuals": torch.zeros(1)}, registry, "cpu")
-    kappa = {name: bundle.ensemble.predict(own)[0] for name, own in encoded.items()}
+    kappa = {
+        data.digest: bundle.ensemble.predict(encodings.of_ensemble(bundle.ensemble, data))[0]
+        for data in {one.digest: one for one in (target, *(s.dataset for s in scorings))}.values()
+    }
     residuals = np.sort(
         np.concatenate(
             [
-                _residuals(stage.dataset, kappa[stage.dataset.name][number], member.validation)
-                for number, member in enumerate(stage.members)
+                _residuals(target, kappa[target.digest][number], members[0].rows.validation)
+                for number, members in enumerate(sources)
             ]
         )
     )
     tensors["residuals"] = torch.from_numpy(residuals)
-    found = tuple(_score(store, one, kappa[one.dataset.name], residuals) for one in scorings)
+    found = tuple(_score(store, one, kappa[one.dataset.digest], residuals) for one in scorings)
     update = {"cells": found, "calibration_rows": len(residuals), "probes": _probes(bundle)}
     return write_bundle(folder, record.model_copy(update=update), tensors)
 
 
-def _only_stage(scoring: Scoring) -> StageNode:
-    """The stage whose members, run by run, are the ensemble.
-
-    Raises:
-        BundleError: it is made of several: its runs differ in more than numbers.
-    """
-    first = scoring.stages[0]
-    places = [[(own.stage.key, own.index) for own in members] for members in scoring.sources]
-    if places != [[(first.key, number)] for number in range(len(first.members))]:
-        raise BundleError(
-            f"The cell {scoring.cell.tuning!r} is made of models of {len(scoring.stages)} stages, "
-            "whose runs differ in their settings; a bundle holds one stage. Export the cell of "
-            "the default settings, or write settings found by `harness tune` into a benchmark."
-        )
-    return first
+def _stacks(scoring: Scoring) -> list[list[MemberOf]]:
+    """The members that a cell is made of, each once: by stage, in the order of the stage."""
+    stacks: dict[str, dict[int, MemberOf]] = {}
+    for member in (own for members in scoring.sources for own in members):
+        stacks.setdefault(member.stage.key, {})[member.index] = member
+    return [[own[index] for index in sorted(own)] for own in stacks.values()]
 
 
 def _scorings(planned: Plan, cells: Sequence[Mapping[str, Any]]) -> list[Scoring]:
@@ -216,32 +219,54 @@ def _scorings(planned: Plan, cells: Sequence[Mapping[str, Any]]) -> list[Scoring
     return [by_key[cell["key"]] for cell in cells]
 
 
-def _encode(planned: Plan, stage: StageNode, dataset: Dataset) -> list[Arrays]:
-    folder = planned.locations.cache / "encodings" / stage.model.backbone_code
-    return list(load_encodings(stage.model.backbone, dataset.crystals, folder))
+class _Encodings:
+    """Encoded datasets, each loaded once for every way in which backbones encode it."""
+
+    def __init__(self, planned: Plan) -> None:
+        self._folder = planned.locations.cache / "encodings"
+        self._codes = {
+            identity(stage.model.backbone): stage.model.backbone_code for stage in planned.stages
+        }
+        self._loaded: dict[tuple[str, str], list[dict[str, Any]]] = {}
+
+    def of(self, backbone: Backbone, dataset: Dataset) -> Sequence[Arrays]:
+        """The encodings of all rows."""
+        name = identity(backbone)
+        key = (name, dataset.digest)
+        if key not in self._loaded:
+            folder = self._folder / self._codes[name]
+            self._loaded[key] = load_encodings(backbone, dataset.crystals, folder)
+        return self._loaded[key]
+
+    def of_ensemble(self, ensemble: Ensemble, dataset: Dataset) -> list[tuple[Arrays, ...]]:
+        """For every row, one encoding per encoder of the ensemble."""
+        own = [self.of(encoder.backbone, dataset) for encoder in ensemble.encoders]
+        return list(zip(*own, strict=True))
 
 
-def _tensors(
-    store: Store, stage: StageNode, encoded: Mapping[str, Sequence[Arrays]]
-) -> dict[str, Tensor]:
-    """The stage's tensors, and what every member has been trained on: embeddings, and labels."""
+def _tensors(store: Store, stack: Sequence[MemberOf], encodings: _Encodings) -> dict[str, Tensor]:
+    """Tensors of members of a stage, and what each was trained on: embeddings, and labels."""
+    stage = stack[0].stage
     weights = store.weights_path(stage.key)
     stored, record = store.read_stage(stage.key)
     if sha256(weights.read_bytes()).hexdigest() != record["artefact_sha256"]:
         raise BundleError(f"{weights} is not the file that was trained: remove it and train again.")
-    tensors = {k: t for k, t in stored.items() if k.startswith(("backbone.", "head."))}
-    module = build_backbone(stage.model, [torch.Generator() for _ in stage.members])
-    own = {k.removeprefix("backbone."): t for k, t in tensors.items() if k.startswith("backbone.")}
-    module.load_state_dict(own)
+    modules = {"backbone": build_backbone(stage.model, [torch.Generator() for _ in stack])}
+    if not stage.closed_form:
+        modules["head"] = build_head(stage.model, [torch.Generator() for _ in stack])
+    tensors: dict[str, Tensor] = {}
+    for part, module in modules.items():
+        state = state_of_members(module, stored, part, [member.index for member in stack])
+        module.load_state_dict(state)
+        tensors |= {f"{part}.{name}": tensor for name, tensor in state.items()}
     cpu = torch.device("cpu")
-    pool = stage.model.backbone.pool(encoded[stage.dataset.name], cpu)
-    rows = [member.train for member in stage.members]
-    for number, embeddings in enumerate(embed(module, pool, rows, device=cpu)):
-        single = torch.from_numpy(embeddings.astype(np.float32))
-        tensors[f"training.{number}"] = single
+    pool = stage.model.backbone.pool(encodings.of(stage.model.backbone, stage.dataset), cpu)
+    rows = [member.rows.train for member in stack]
+    for number, embeddings in enumerate(embed(modules["backbone"], pool, rows, device=cpu)):
+        tensors[f"training.{number}"] = torch.from_numpy(embeddings.astype(np.float32))
         if stage.closed_form:
-            member = stage.members[number]
-            tensors[f"labels.{number}"] = torch.from_numpy(member.labels[member.train])
+            labels = stack[number].rows.labels[rows[number]]
+            tensors[f"labels.{number}"] = torch.from_numpy(labels)
     return tensors
 
 
@@ -250,24 +275,25 @@ def _residuals(dataset: Dataset, kappa: Floats, rows: Any) -> Floats:
 
 
 def _score(store: Store, scoring: Scoring, kappa: Floats, residuals: Floats) -> CellRecord:
-    """How the members did on their test rows; they must predict what is stored."""
-    stage, data = _only_stage(scoring), scoring.dataset
+    """How the runs did on their test rows; they must predict what is stored."""
+    data = scoring.dataset
     stored = store.read_predictions(scoring.key)
     predicted = np.concatenate([own[rows] for own, rows in zip(kappa, scoring.rows, strict=True)])
     known = stored["prediction"].to_numpy(dtype=np.float64)
     if predicted.shape != known.shape or not np.allclose(
         predicted, known, rtol=STORED_TOLERANCE, equal_nan=True
     ):
+        weights = " and ".join(str(store.weights_path(stage.key)) for stage in scoring.stages)
         raise BundleError(
-            f"{store.weights_path(stage.key)} does not predict what is stored in "
+            f"What is in {weights} does not predict what is stored in "
             f"{store.predictions_path(scoring.key)}: weights and results are of different runs. "
             "Train into a folder of its own (`harness run … --out`) and export from there."
         )
     own = zip(kappa, scoring.rows, strict=True)
-    tested = np.concatenate([_residuals(data, member, rows) for member, rows in own])
-    shared = data is stage.dataset and any(
-        np.intersect1d(member.validation, rows).size
-        for member, rows in zip(stage.members, scoring.rows, strict=True)
+    tested = np.concatenate([_residuals(data, run, rows) for run, rows in own])
+    shared = data is scoring.target and any(
+        np.intersect1d(rows, seen).size
+        for rows, seen in zip(scoring.rows, _looked_at(scoring), strict=True)
     )
     lines = [line["scores"]["all"] for line in store.read_results() if line["key"] == scoring.key]
     metrics = {
@@ -284,6 +310,13 @@ def _score(store: Store, scoring: Scoring, kappa: Floats, residuals: Floats) -> 
     )
 
 
+def _looked_at(scoring: Scoring) -> list[Indices]:
+    """Per run, the rows of the target that chose epochs or settings, and that calibrate."""
+    tuning = scoring.tuning or [np.array([], dtype=np.int64)] * len(scoring.sources)
+    pairs = zip(scoring.sources, tuning, strict=True)
+    return [np.union1d(members[0].rows.validation, own) for members, own in pairs]
+
+
 def _mean_and_std(values: Sequence[float | None]) -> tuple[float | None, float | None]:
     numbers = np.array([math.nan if value is None else value for value in values])
     std = float(numbers.std(ddof=1)) if len(numbers) > 1 else math.nan
@@ -294,45 +327,66 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _describe(planned: Plan, stage: StageNode, registry: Registry) -> BundleRecord:
+def _describe(
+    planned: Plan,
+    sources: Sequence[Sequence[MemberOf]],
+    stacks: Sequence[Sequence[MemberOf]],
+    registry: Registry,
+) -> BundleRecord:
     """The record of a bundle, but for what only its predictions tell."""
-    members = [MemberOf(stage, number) for number in range(len(stage.members))]
-    formulas = sorted(set().union(*(member.trained_groups() for member in members)))
+    models = [member for stack in stacks for member in stack]
+    places = {(own.stage.key, own.index): place for place, own in enumerate(models)}
+    formulas = sorted(set().union(*(member.trained_groups() for member in models)))
     elements = {
         symbol
-        for last in members
+        for last in models
         for member in last.line
         for data, rows in member.fitted()
         for row in rows.train
         for symbol in data.crystals[row].species
     }
-    model = stage.model
     return BundleRecord(
         format=FORMAT,
         harness=__version__,
         leaderboard=planned.benchmark.name,
-        stage=stage.key,
-        chain=tuple(node.title for node in stage.chain),
-        cells=(),
-        backbone=_part(registry, "backbone", model.settings["backbone"]),
-        head=_part(registry, "head", model.settings["head"]),
-        runs=tuple(member.run for member in stage.members),
-        scalers=tuple(
-            (member.scaler.offset, member.scaler.mean, member.scaler.std)
-            for member in stage.members
+        stacks=tuple(_describe_stack(stack, registry) for stack in stacks),
+        runs=tuple(members[0].rows.run for members in sources),
+        sources=tuple(
+            tuple(places[own.stage.key, own.index] for own in members) for members in sources
         ),
-        seeds=tuple(member.init_seed for member in stage.members),
+        cells=(),
         unit=UNIT,
         datasets={
-            data.name: (data.digest, len(data)) for node in stage.chain for data in node.datasets
+            data.name: (data.digest, len(data))
+            for stack in stacks
+            for node in stack[0].stage.chain
+            for data in node.datasets
         },
         elements=tuple(sorted(elements)),
-        cutoff_angstrom=model.backbone.cutoff_angstrom,
         formulas=tuple(formulas),
         formulas_sha256=sha256("".join(f"{name}\n" for name in formulas).encode()).hexdigest(),
         calibration_rows=0,
         probes=(),
         tensors_sha256="",
+    )
+
+
+def _describe_stack(stack: Sequence[MemberOf], registry: Registry) -> StackRecord:
+    stage = stack[0].stage
+    settings, scalers = stage.model.settings, [member.rows.scaler for member in stack]
+    return StackRecord(
+        stage=stage.key,
+        chain=tuple(node.title for node in stage.chain),
+        backbone=_part(registry, "backbone", settings["backbone"]),
+        head=_part(registry, "head", settings["head"]),
+        cutoff_angstrom=stage.model.backbone.cutoff_angstrom,
+        runs=tuple(member.rows.run for member in stack),
+        training=tuple(
+            None if stage.closed_form else member.recipe.training.model_dump(mode="json")
+            for member in stack
+        ),
+        scalers=tuple((own.offset, own.mean, own.std) for own in scalers),
+        seeds=tuple(member.rows.init_seed for member in stack),
     )
 
 
@@ -360,7 +414,7 @@ def _version(registry: Registry, plugin: str) -> str:
 
 
 def _probes(bundle: Bundle) -> tuple[ProbeRecord, ...]:
-    """Rock salts of the elements trained on, and what every member says of them."""
+    """Rock salts of the elements trained on, and what every run says of them."""
     known = bundle.record.elements
     pairs = [(known[i], known[-1 - i]) for i in range(min(PROBES, len(known)))]
     sites = ((0.0, 0.0, 0.0), (0.5, 0.5, 0.5))
@@ -377,10 +431,18 @@ def _probes(bundle: Bundle) -> tuple[ProbeRecord, ...]:
     )
 
 
-def command_again(cells: Sequence[Mapping[str, Any]], source: str) -> str:
-    """The command that trains the ensemble of some cells again, in a folder of its own."""
-    train_on = json.dumps([cells[0]["train_on"]], ensure_ascii=False)
-    return (
-        f"harness run {source} --out weights/{Path(source).name} --set 'train_on={train_on}'\n"
-        f"and exported with --out weights/{Path(source).name} added to the command."
-    )
+def command_again(cells: Sequence[Mapping[str, Any]], source: str, chosen: Path) -> str:
+    """The command that trains the ensemble of some cells again, in a folder of its own.
+
+    Args:
+        cells: those of the ensemble.
+        source: the benchmark.
+        chosen: the file in which a search has left what it chose, if it is there.
+    """
+    out = f"weights/{Path(source).name}"
+    if cells[0]["tuning"] == DEFAULT:
+        train_on = json.dumps([cells[0]["train_on"]], ensure_ascii=False)
+        command = f"harness run {source} --out {out} --set 'train_on={train_on}'"
+    else:  # what was chosen must all be in the benchmark
+        command = f"harness run {chosen if chosen.is_file() else source} --out {out}"
+    return f"{command}\nand exported with --out {out} added to the command."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,6 +58,24 @@ def build_head(model: Model, generators: Sequence[torch.Generator]) -> nn.Module
 
     module.register_forward_hook(check)
     return module
+
+
+def state_of_members(
+    module: nn.Module, tensors: Mapping[str, torch.Tensor], part: str, members: Sequence[int]
+) -> dict[str, torch.Tensor]:
+    """Returns what belongs to some members of a stack, for a module of so many.
+
+    Args:
+        module: of as many members; its parameters are those with a members axis, while its buffers
+            belong to all members.
+        tensors: of the whole stack.
+        part: `backbone` or `head`, with which the names of the part's tensors begin.
+        members: positions in the stack.
+    """
+    prefix = f"{part}."
+    own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+    stacked = {name for name, _ in module.named_parameters()}
+    return {k: t[list(members)] if k in stacked else t for k, t in own.items()}
 
 
 def _shape(output: Any) -> tuple[int, ...]:

@@ -3,12 +3,13 @@
 Columns. κ is in W/(m·K), at the temperature of the training data.
 
     id, formula, sites    of the structure; formula and sites are empty where it could not be read
-    kappa_mean            mean over the members of the ensemble, of κ itself, as published
-    kappa_std             standard deviation over the members (ddof 1); how far they disagree
+    kappa_mean            mean over the runs of the ensemble, of κ itself, as published; a run is
+                          one model or, where it averages several, their mean of log10 κ
+    kappa_std             standard deviation over the runs (ddof 1); how far they disagree
     std_over_mean         kappa_std / kappa_mean
-    kappa_max             the largest prediction of a member
+    kappa_max             the largest prediction of a run
     max_std_over_mean     kappa_max · kappa_std / kappa_mean, the published score of a candidate
-    kappa_geometric       mean over the members of log10 κ, as κ: what the interval is put around
+    kappa_geometric       mean over the runs of log10 κ, as κ: what the interval is put around
     low, high             interval for κ, see `conformal`; 0 and infinity where it is unbounded
     distance              from the training data, see `applicability`
     in_training           whether a training row has the same reduced formula
@@ -27,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.conformal import to_log
 from harness.errors import DataError
+from harness.log_kappa import geometric_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,7 @@ class Predictions:
 
     Attributes:
         rows: as they were read.
-        kappa: members × rows, W/(m·K); NaN where there is no prediction.
+        kappa: runs × rows, W/(m·K); NaN where there is no prediction.
         distance: from the training data, one per row; NaN likewise.
         warnings: why a prediction is not to be trusted, one text per row.
         reasons: why there is none, one text per row.
@@ -109,16 +110,16 @@ def schema() -> pa.Schema:
 
 
 def summarise(kappa: Floats, half_width: float) -> dict[str, Floats]:
-    """What the members say together; see the columns above.
+    """What the runs say together; see the columns above.
 
     Args:
-        kappa: members × rows, W/(m·K).
+        kappa: runs × rows, W/(m·K).
         half_width: of the interval, in decades; may be infinite.
     """
     with np.errstate(all="ignore"):
         mean, largest = kappa.mean(axis=0), kappa.max(axis=0)
         std = kappa.std(axis=0, ddof=1) if len(kappa) > 1 else np.full(kappa.shape[1], np.nan)
-        middle = 10 ** to_log(kappa).mean(axis=0)
+        middle = geometric_mean(kappa)
         low, high = (middle * 10 ** (sign * half_width) for sign in (-1.0, 1.0))
         return {
             "kappa_mean": mean,

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     import torch
 
 PLAN_FILE = "plan.json"
+CHOICES_FILE = "best.toml"
+"""The benchmark with the settings that a search has chosen."""
+
 PREDICTION_COLUMNS = ("run", "part", "id", "target", "prediction", "overlap")
 RESTORE = "Restore the file, or remove what was made of it and run `harness run` again."
 

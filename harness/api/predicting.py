@@ -11,7 +11,7 @@ from harness.api.sources import default_out, path_of, results_alone
 from harness.blame import blaming
 from harness.locations import Locations
 from harness.registry import Registry
-from harness.store import Store
+from harness.store import CHOICES_FILE, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def export(
     cells = find_ensemble(store.read_plan()["cells"], conditions)
     planned = plan_again(store, registry, path_of(data_dir), path_of(weights_dir))
     with blaming(registry):
-        again = command_again(cells, str(source))
+        again = command_again(cells, str(source), store.folder / CHOICES_FILE)
         return export(planned, store, cells, registry, Path(folder), again)
 
 

@@ -15,7 +15,7 @@ from harness.benchmark import Benchmark
 from harness.blame import blaming
 from harness.errors import BenchmarkError
 from harness.registry import Registry
-from harness.store import Store
+from harness.store import CHOICES_FILE, Store
 from harness.workers import workers
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def write_choices(tuner: Tuner, store: Store) -> Benchmark:
     benchmark = tuner.benchmark.model_copy(update={"chosen": tuner.choose()})
     written = benchmark.model_dump(mode="json", exclude_none=True, exclude={"tuning"})
     store.write_text(
-        "best.toml",
+        CHOICES_FILE,
         "# Written by `harness tune`: the benchmark with the settings that were chosen, run by "
         "run.\n# `harness run` on this file trains and scores them.\n\n" + tomli_w.dumps(written),
     )

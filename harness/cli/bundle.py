@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,45 +75,71 @@ def show(
 def print_record(record: BundleRecord, folder: str, json: bool) -> None:
     """Prints what is known about a bundle."""
     from harness.cli.output import print_json, print_table
+    from harness.scores import DEFAULT
 
     if json:
         print_json({**record.model_dump(mode="json"), "digest": record.digest})
         return
     facts = [{"": name, " ": value} for name, value in _facts(record).items()]
     print_table(f"Bundle {folder}", facts, prose=(" ",))
+    models = _models(record)
+    if len(models[0]) > 1:  # not the run alone
+        print_table("Models, and the settings in which they differ", models, list(models[0]))
     scores = [_scores(one) for one in record.cells]
     print_table("Scores, mean (std) over runs", scores, numeric=list(scores[0])[1:])
+    searched = record.cells[0].cell["tuning"] != DEFAULT
     covered = [_coverage(one) for one in record.cells]
     print_table("Share of test rows in the interval, by level", covered, list(covered[0])[1:])
     print(
-        f"Calibrated on {record.calibration_rows} validation rows, each by the member whose epoch "
-        "it chose;\nmeasured on each member's own test rows."
+        f"Calibrated on {record.calibration_rows} validation rows, each by the run whose epoch "
+        f"{'and settings ' if searched else ''}it chose;\nmeasured on each run's own test rows."
     )
     for one in record.cells:
         if not one.independent:
-            print(f"{one.cell['test_on']}: under this protocol the test rows are the same rows.")
+            print(f"{one.cell['test_on']}: test rows are among those that chose.")
 
 
 def _facts(record: BundleRecord) -> dict[str, Any]:
     one = record.cells[0].cell
-    cutoff = record.cutoff_angstrom
     data = (f"{name} ({rows} rows)" for name, (_, rows) in record.datasets.items())
+    parts = [part for stack in record.stacks for part in (stack.backbone, stack.head)]
+    cutoffs = [stack.cutoff_angstrom for stack in record.stacks]
     return {
         "leaderboard": record.leaderboard,
         **{column: value for column, value in one.items() if column != "test_on" and value},
-        "stages": " → ".join(record.chain),
+        "stages": _each(" → ".join(stack.chain) for stack in record.stacks),
         "datasets": ", ".join(data),
-        "members": len(record.runs),
+        "runs": len(record.runs),
+        "models": sum(len(stack.runs) for stack in record.stacks),
         "unit": record.unit,
         "elements": f"{len(record.elements)}: {' '.join(record.elements)}",
         "formulas": f"{len(record.formulas)}, sha256 {record.formulas_sha256[:16]}",
-        "cutoff": f"{cutoff:g} Å" if cutoff else "sees no bonds",
-        "plugins": ", ".join(
-            dict.fromkeys(f"{p.plugin} ({p.version})" for p in (record.backbone, record.head))
-        ),
+        "cutoff": _each(f"{cutoff:g} Å" if cutoff else "sees no bonds" for cutoff in cutoffs),
+        "plugins": _each(f"{part.plugin} ({part.version})" for part in parts),
         "harness": record.harness,
         "digest": record.digest,
     }
+
+
+def _each(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts))
+
+
+def _models(record: BundleRecord) -> list[dict[str, str]]:
+    """One line per model: the run it is for, and the settings in which models differ."""
+    lines = []
+    for stack in record.stacks:
+        parts = (stack.backbone, stack.head)
+        shape = {f"{p.name} {key}": value for p in parts for key, value in p.settings.items()}
+        for run, training in zip(stack.runs, stack.training, strict=True):
+            lines.append({"run": run, **shape, **(training or {})})
+    varying = [column for column in lines[0] if len({str(line[column]) for line in lines}) > 1]
+    ordered = sorted(lines, key=lambda line: line["run"])
+    return [{column: _setting(line[column]) for column in varying} for line in ordered]
+
+
+def _setting(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _scores(one: Any) -> dict[str, Any]:

@@ -89,7 +89,9 @@ def test_a_bundle_predicts_what_is_stored_for_the_test_rows(cell, board, tmp_pat
     crystals = dict(zip(data.ids, data.crystals, strict=True))
     store = Store(board)
     keys = {
-        c["key"]: c["test_on"] for c in store.read_plan()["cells"] if c["chain"][-1] == record.stage
+        c["key"]: c["test_on"]
+        for c in store.read_plan()["cells"]
+        if c["chain"][-1] == record.stacks[0].stage
     }
     assert sorted(keys.values()) == ["Experiment", "Rocksalt"]
     assert {one.cell["test_on"] for one in record.cells} == set(keys.values())
@@ -119,12 +121,12 @@ def test_the_record_says_what_it_was_trained_on(bundle: Bundle, board: Path) -> 
     assert set(record.elements) <= {symbol for c in data.crystals for symbol in c.species}
     assert set(record.formulas) <= set(data.formulas)
     assert record.datasets["Rocksalt"] == (data.digest, len(data))
-    assert record.cutoff_angstrom == 4.0
+    assert record.stacks[0].cutoff_angstrom == 4.0
     assert record.unit == "W/(m·K)"
     lines = [
         line["scores"]["all"]["mae-log"]
         for line in Store(board).read_results()
-        if line["stage"] == record.stage and line["test_on"] == "Rocksalt"
+        if line["stage"] == record.stacks[0].stage and line["test_on"] == "Rocksalt"
     ]
     (own,) = [one for one in record.cells if one.cell["test_on"] == "Rocksalt"]
     assert own.metrics["mae-log"][0] == pytest.approx(np.mean(lines))
@@ -174,6 +176,18 @@ def test_settings_are_part_of_a_label_and_may_be_left_out_where_that_is_clear() 
         find_ensemble(cells, {"transfer": "two-stage"})
 
 
+def test_labels_may_have_commas_and_searches_need_no_numbers() -> None:
+    labels = ["default", "tuned, 60 trials", "mean of the best 5 of 60 trials"]
+    one = dict.fromkeys(("backbone", "head", "transfer", "protocol", "train_on", "test_on"), "x")
+    cells = [{**one, "tuning": label} for label in labels]
+    exact = parse_cell("head=x,tuning=tuned, 60 trials, train_on=x")
+    assert exact == {"head": "x", "tuning": labels[1], "train_on": "x"}
+    assert find_ensemble(cells, exact) == [cells[1]]
+    assert find_ensemble(cells, {"tuning": "tuned"}) == [cells[1]]
+    with pytest.raises(BundleError, match="tuning=tuned, 60 trials"):
+        find_ensemble(cells, parse_cell("head=x"))
+
+
 def test_weights_that_are_not_there_come_with_the_command_that_makes_them(board, tmp_path) -> None:
     passed_on = tmp_path / "passed-on"
     shutil.copytree(board, passed_on)
@@ -212,9 +226,8 @@ def test_a_bundle_is_json_and_tensors_and_nothing_else(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [RECORD_FILE, TENSOR_FILE]
     content = (folder / TENSOR_FILE).read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    assert all(
-        name.split(".")[0] in ("backbone", "head", "training", "residuals") for name in header
-    )
+    kinds = {name.removeprefix("0.").split(".")[0] for name in header}
+    assert kinds == {"backbone", "head", "training", "residuals"}
 
 
 @pytest.fixture
@@ -261,8 +274,9 @@ def test_other_formats_and_no_bundles_are_refused(copy: Path, tmp_path: Path) ->
 
 def test_code_that_predicts_otherwise_is_found_out(copy: Path) -> None:
     record = read_record(copy)
-    scalers = [(offset, mean + 0.1, std) for offset, mean, std in record.scalers]
-    rewrite(copy, scalers=scalers)
+    (stack,) = record.stacks
+    scalers = tuple((offset, mean + 0.1, std) for offset, mean, std in stack.scalers)
+    rewrite(copy, stacks=[stack.model_copy(update={"scalers": scalers})])
     with pytest.raises(BundleError, match="does not predict what it did"):
         load_bundle(copy)
 
@@ -357,11 +371,11 @@ def test_one_structure_that_stops_the_network_costs_itself_only(bundle, monkeypa
     predict = type(bundle.ensemble).predict
 
     def stumble(self, encodings):
-        if any(float(e["length"][0]) == float(bad["length"][0]) for e in encodings):
+        if any(float(e["length"][0]) == float(bad["length"][0]) for (e,) in encodings):
             raise RuntimeError("a shape is wrong\nand more")
         return predict(self, encodings)
 
-    bad = bundle._encode(crystals[5])
+    (bad,) = bundle._encode(crystals[5])
     monkeypatch.setattr(type(bundle.ensemble), "predict", stumble)
     frame = bundle.predict(crystals)
     assert frame["reason"].tolist() == [""] * 5 + ["RuntimeError: a shape is wrong"] + [""] * 2
