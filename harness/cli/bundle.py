@@ -133,12 +133,15 @@ def _models(record: BundleRecord) -> list[dict[str, str]]:
         shape = {f"{p.name} {key}": value for p in parts for key, value in p.settings.items()}
         for run, training in zip(stack.runs, stack.training, strict=True):
             lines.append({"run": run, **shape, **(training or {})})
-    varying = [column for column in lines[0] if len({str(line[column]) for line in lines}) > 1]
+    columns = dict.fromkeys(column for line in lines for column in line)
+    varying = [name for name in columns if len({str(line.get(name)) for line in lines}) > 1]
     ordered = sorted(lines, key=lambda line: line["run"])
-    return [{column: _setting(line[column]) for column in varying} for line in ordered]
+    return [{column: _setting(line.get(column)) for column in varying} for line in ordered]
 
 
 def _setting(value: Any) -> str:
+    if value is None:  # a setting that is not mentioned where it is off
+        return "—"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -10,9 +10,9 @@ import optuna
 import pandas as pd
 import pytest
 
-from harness import api
+from harness import api, load_bundle, load_dataset
 from harness.benchmark import Benchmark
-from harness.errors import BenchmarkError, LeakError
+from harness.errors import BenchmarkError, BundleError, LeakError
 from harness.events import EpochFinished
 from harness.hookspecs import hookimpl
 from harness.row_roles import role_counts
@@ -318,3 +318,23 @@ def test_a_search_that_is_stopped_goes_on(tuned, benchmark_file) -> None:
     kept = {t.params["training.lr"] for t in before if t.state.is_finished()}
     after = [t for study in studies(path.parent) for t in study.trials if t.state.is_finished()]
     assert kept <= {t.params["training.lr"] for t in after}
+
+
+@pytest.mark.parametrize("label", LABELS[1:])
+def test_a_tuned_cell_becomes_a_bundle_that_predicts_what_is_stored(
+    finished, label, tiny: Path, tmp_path: Path
+) -> None:
+    path, _ = finished
+    folder = tmp_path / "bundle"
+    api.export(path, f"tuning={label}", folder, plugins=[tiny])
+    # The export has compared what every run predicts with what is stored; here: it loads.
+    bundle = load_bundle(folder, plugins=[tiny])
+    twins = load_dataset("Twins", plugins=[tiny])
+    assert np.isfinite(bundle.predict(twins.crystals[:5])["kappa_mean"]).all()
+    damaged = folder / "bundle.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    with pytest.raises(BundleError, match=r"bundle\.safetensors"):
+        load_bundle(folder, plugins=[tiny])
+    assert sum(len(stack.runs) for stack in bundle.record.stacks) == 3 * (
+        3 if "mean" in label else 1
+    )
