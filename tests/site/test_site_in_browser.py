@@ -152,6 +152,7 @@ def test_all_predictions_can_be_read_as_a_table(visit, boards) -> None:
     v = visit()
     v.open(f"whole/cells/{cell['key']}.html")
     v.page.get_by_role("button", name=f"Show all {len(stored)} predictions").click()
+    v.page.wait_for_selector("#rows tbody tr")  # the rows come from a file of their own
     assert v.page.locator("#rows tbody tr").count() == len(stored)
     assert column(v, "rows", "id") == stored["id"].tolist()
     assert values(v, "rows", "target κ") == pytest.approx(stored["target"].tolist(), rel=1e-3)
@@ -189,6 +190,7 @@ def test_pointing_at_the_plot_names_the_material(visit, boards) -> None:
 def test_a_comparison_can_be_chosen_swapped_and_linked_to(visit) -> None:
     v = visit()
     v.open("strict/compare.html")
+    v.page.wait_for_selector("#pair tbody tr")
     assert v.page.locator("#pair tbody tr").count() == 9
     gains = values(v, "pair", "gain of B over A")
     verdicts = column(v, "pair", "verdict")
