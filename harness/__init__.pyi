@@ -60,6 +60,7 @@ from .events import StageFinished as StageFinished
 from .events import StageStarted as StageStarted
 from .graph import CrystalGraph as CrystalGraph
 from .graph import build_graph as build_graph
+from .graph import build_graphs as build_graphs
 from .hookspecs import hookimpl as hookimpl
 from .imported import RejectedRow as RejectedRow
 from .imported import imported_datasets as imported_datasets

@@ -11,20 +11,21 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from pydantic import Field, ValidationError
 
-from harness.blame import blaming, call
+from harness.blame import blaming
 from harness.conformal import DEFAULT_LEVEL, half_width
 from harness.contracts import FitRows, Scaler, Settings
 from harness.crystal import Crystal
+from harness.encodings import encode_together
 from harness.errors import BundleError, HarnessError, PluginError
 from harness.prediction_table import Predictions
 from harness.structure_files import StructureRow, row_of
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from harness.contracts import Arrays, Floats
     from harness.ensemble import Ensemble, Stack
     from harness.registry import Registry
+
+Thing = TypeVar("Thing")
+Found = TypeVar("Found")
 
 RECORD_FILE = "bundle.json"
 TENSOR_FILE = "bundle.safetensors"
@@ -216,16 +220,12 @@ class Bundle:
     def judge(self, rows: Sequence[StructureRow]) -> Predictions:
         """Predicts with every run, and says where that is not to be trusted, or impossible."""
         reasons = [row.reason for row in rows]
-        encodings: dict[int, list[Arrays]] = {}
-        for number, row in enumerate(rows):
-            try:
-                if row.crystal is not None:
-                    encodings[number] = self._encode(row.crystal)
-            except Exception as problem:  # whatever a structure does to a backbone costs itself
-                reasons[number] = _first_line(problem)
+        encodings = self._encode(rows, reasons)
         kappa = np.full((len(self.record.runs), len(rows)), np.nan)
         distance = np.full(len(rows), np.nan)
-        self._predict(encodings, kappa, distance, reasons)
+        for numbers, (found, embeddings) in _sort_out(encodings, self.ensemble.predict, reasons):
+            kappa[:, numbers] = found
+            distance[numbers] = self.neighbourhood.distances(embeddings)
         for number in encodings:
             if not reasons[number] and not np.isfinite(kappa[:, number]).all():
                 bad = int((~np.isfinite(kappa[:, number])).sum())
@@ -237,42 +237,21 @@ class Bundle:
                 warnings[number] = self._warn(crystal, own, distance[number])
         return Predictions(rows, kappa, distance, warnings, reasons)
 
-    def _encode(self, crystal: Crystal) -> list[Arrays]:
-        """Encodes a crystal once for each encoder."""
-        found = []
+    def _encode(self, rows: Sequence[StructureRow], reasons: list[str]) -> dict[int, list[Arrays]]:
+        """Encodes the crystals once for each encoder, by the number of their row."""
+        crystals = {n: row.crystal for n, row in enumerate(rows) if row.crystal is not None}
+        encodings: dict[int, list[Arrays]] = {number: [] for number in crystals}
         for encoder in self.ensemble.encoders:
-            if unknown := set(crystal.species) - encoder.backbone.elements:
-                name = self.record.stacks[0].backbone.name
-                raise BundleError(f"{name} does not know {', '.join(sorted(unknown))}")
-            action = f"encoding the crystal {crystal.formula!r}"
-            encoding: Arrays = call(
-                encoder.backbone.encode, crystal, action=action, returns=Mapping
-            )
-            found.append(encoding)
-        return found
-
-    def _predict(
-        self,
-        encodings: Mapping[int, Sequence[Arrays]],
-        kappa: Floats,
-        distance: Floats,
-        reasons: list[str],
-    ) -> None:
-        """Fills in the predictions; where a batch fails, halves find the structure that did it."""
-        if not encodings:
-            return
-        numbers = list(encodings)
-        try:
-            found, embeddings = self.ensemble.predict([encodings[n] for n in numbers])
-            distance[numbers] = self.neighbourhood.distances(embeddings)
-            kappa[:, numbers] = found
-        except Exception as problem:
-            if len(numbers) == 1:
-                reasons[numbers[0]] = _first_line(problem)
-                return
-            middle = len(numbers) // 2
-            for half in (numbers[:middle], numbers[middle:]):
-                self._predict({n: encodings[n] for n in half}, kappa, distance, reasons)
+            for number, crystal in crystals.items():
+                if unknown := set(crystal.species) - encoder.backbone.elements:
+                    name = self.record.stacks[0].backbone.name
+                    reasons[number] = f"{name} does not know {', '.join(sorted(unknown))}"
+            known = {n: crystal for n, crystal in crystals.items() if not reasons[n]}
+            encode = partial(encode_together, encoder.backbone)
+            for numbers, found in _sort_out(known, encode, reasons):
+                for number, encoding in zip(numbers, found, strict=True):
+                    encodings[number].append(encoding)
+        return {number: own for number, own in encodings.items() if not reasons[number]}
 
     def _warn(self, crystal: Crystal, encodings: Sequence[Arrays], distance: float) -> str:
         from harness.applicability import FAR
@@ -290,6 +269,37 @@ class Bundle:
         if distance > FAR:
             found.append(f"far from the training data: {distance:.2f}")
         return "; ".join(found)
+
+
+def _sort_out(
+    things: Mapping[int, Thing], work: Callable[[Sequence[Thing]], Found], reasons: list[str]
+) -> Iterator[tuple[list[int], Found]]:
+    """Does some work for all rows together; where it fails, halves find the row that did it.
+
+    Whatever a structure does to a backbone costs itself only: what was raised is its reason.
+
+    Args:
+        things: what to work on, by the number of the row.
+        work: for several of them.
+        reasons: of all rows; that of a row which fails is filled in.
+
+    Yields:
+        Numbers of rows, and what the work for them came to.
+    """
+    if not things:
+        return
+    numbers = list(things)
+    try:
+        found = work(list(things.values()))
+    except Exception as problem:
+        if len(numbers) == 1:
+            reasons[numbers[0]] = _first_line(problem)
+            return
+        middle = len(numbers) // 2
+        for half in (numbers[:middle], numbers[middle:]):
+            yield from _sort_out({number: things[number] for number in half}, work, reasons)
+    else:
+        yield numbers, found
 
 
 def _first_line(problem: Exception) -> str:

@@ -172,6 +172,14 @@ class Backbone(ABC):
     def encode(self, crystal: Crystal) -> dict[str, NDArray[Any]]:
         """Turns one crystal into arrays. Cached on disk by content; may run in another process."""
 
+    def encode_all(self, crystals: Sequence[Crystal]) -> list[dict[str, NDArray[Any]]]:
+        """Turns several crystals into what `encode` makes of each.
+
+        Worth overriding where most of the time goes into calling small things often. It may raise
+        for any one crystal: all are then encoded one by one.
+        """
+        return [self.encode(crystal) for crystal in crystals]
+
     def count_isolated(self, encoding: Arrays) -> int:
         """Number of atoms of a crystal that have no neighbour within the cutoff.
 

@@ -54,6 +54,13 @@ class Crystal:
         return reduced_formula(self.species)
 
     @cached_property
+    def volume(self) -> float:
+        """Of the cell, in Å³."""
+        (a, b, c), (d, e, f), (g, h, i) = self.lattice.tolist()
+        volume: float = abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
+        return volume
+
+    @cached_property
     def digest(self) -> str:
         """sha256 over the exact numbers: equal content, equal digest."""
         content = sha256(" ".join(self.species).encode())

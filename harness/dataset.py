@@ -290,6 +290,7 @@ def usable_crystal(raw: Mapping[str, Any]) -> Crystal:
         )
     if not (np.isfinite(lattice).all() and np.isfinite(coords).all()):
         raise ValueError("a coordinate is not a finite number")
-    if abs(np.linalg.det(lattice)) < 1e-6:
+    crystal = Crystal(lattice, tuple(species), coords)
+    if crystal.volume < 1e-6:
         raise ValueError("the lattice vectors span no volume")
-    return Crystal(lattice, tuple(species), coords)
+    return crystal

@@ -18,9 +18,9 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -29,11 +29,11 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from harness.blame import Breach, call
+from harness.contracts import Backbone
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.contracts import Backbone
     from harness.crystal import Crystal
 
     Encoding = dict[str, NDArray[Any]]
@@ -44,8 +44,8 @@ LAYOUT = "1"
 SHARD_CRYSTALS = 1024
 """Crystals per shard: all that a killed process has to build again."""
 
-PROBE_CRYSTALS = 32
-"""Crystals encoded here, and timed, before other processes are considered."""
+CHUNK_CRYSTALS = 32
+"""Crystals encoded together; the first so many here, and timed, before others are sent away."""
 
 SECONDS_PER_WORKER = 1.0
 """Work that a further process must take over to be worth its start (0.2 s of imports at best)."""
@@ -109,6 +109,27 @@ def identity(backbone: Backbone) -> str:
     """
     kind = type(backbone)
     return f"{kind.__module__}.{kind.__qualname__} {backbone.encoding}"
+
+
+def encode_together(backbone: Backbone, crystals: Sequence[Crystal]) -> list[Encoding]:
+    """Returns what `backbone.encode_all` gives, held to its contract; see there.
+
+    Args:
+        backbone: whatever it raises passes.
+        crystals: one or more.
+    """
+    if type(backbone).encode_all is Backbone.encode_all:
+        return [_encode(backbone, crystal) for crystal in crystals]
+    action = f"encoding {len(crystals)} crystals by {_class(backbone)}"
+    found: list[Encoding] = call(backbone.encode_all, crystals, action=action, returns=list)
+    if len(found) != len(crystals) or not all(isinstance(one, Mapping) for one in found):
+        kinds = ", ".join(sorted({type(one).__name__ for one in found}))
+        raise Breach(
+            backbone.encode_all,
+            f"{_class(backbone)}.encode_all must return a dict of arrays for each of "
+            f"{len(crystals)} crystals, but returned {len(found)} of type {kinds or 'none'}.",
+        )
+    return found
 
 
 def _encode(backbone: Backbone, crystal: Crystal) -> Encoding:
@@ -223,15 +244,14 @@ def _encode_all(
     """Encodes in order, in other processes where asked to or where it pays."""
     done = 0
     if workers is None:
-        seconds: list[float] = []
-        for crystal in crystals[:PROBE_CRYSTALS]:
-            start = perf_counter()
-            encoding = _encode(backbone, crystal)
-            seconds.append(perf_counter() - start)
-            done += 1
-            yield encoding
-        # The median, because the first crystal pays for imports.
-        left = (len(crystals) - done) * median(seconds or [0.0])
+        for crystal in crystals[:1]:  # pays for imports
+            yield _encode(backbone, crystal)
+        start = perf_counter()
+        timed = list(_encode_chunk(backbone, crystals[1:CHUNK_CRYSTALS]))
+        per_crystal = (perf_counter() - start) / max(len(timed), 1)
+        yield from timed
+        done = min(CHUNK_CRYSTALS, len(crystals))
+        left = (len(crystals) - done) * per_crystal
         workers = min(_count_cores(), int(left / SECONDS_PER_WORKER))
     if workers > 1 and done < len(crystals):
         try:
@@ -245,8 +265,25 @@ def _encode_all(
                 f"Encoding in {workers} processes failed, going on in this one: {error!r}",
                 stacklevel=3,
             )
-    for crystal in crystals[done:]:
-        yield _encode(backbone, crystal)
+    for chunk in _chunks(crystals[done:]):
+        yield from _encode_chunk(backbone, chunk)
+
+
+def _chunks(crystals: Sequence[Crystal]) -> Iterator[Sequence[Crystal]]:
+    return (crystals[i : i + CHUNK_CRYSTALS] for i in range(0, len(crystals), CHUNK_CRYSTALS))
+
+
+def _encode_chunk(backbone: Backbone, crystals: Sequence[Crystal]) -> Iterator[Encoding]:
+    """Encodes together; where that fails, one by one, up to the crystal that did it."""
+    try:
+        together = encode_together(backbone, crystals)
+    except Breach:
+        raise
+    except Exception:
+        for crystal in crystals:
+            yield _encode(backbone, crystal)
+    else:
+        yield from together
 
 
 def _encode_in_processes(
@@ -259,7 +296,8 @@ def _encode_in_processes(
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts) as pool:
-        yield from pool.map(backbone.encode, crystals, chunksize=PROBE_CRYSTALS)
+        for together in pool.map(partial(encode_together, backbone), _chunks(crystals)):
+            yield from together
 
 
 def _refuse_rerun() -> None:

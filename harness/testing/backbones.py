@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.contracts import Backbone, BackboneSpec, PretrainedWeights
 from harness.crystal import SYMBOLS, Crystal
-from harness.encodings import STORABLE, load_encodings
+from harness.encodings import STORABLE, encode_together, load_encodings
 from harness.errors import WeightsError
 from harness.testing.crystals import (
     element_crystal,
@@ -187,6 +187,19 @@ class BackboneCases(StackCases):
             f"{first.encoding!r}, then {second.encoding!r}",
             "build it from the settings alone",
         )
+
+    def test_crystals_encoded_together_are_as_one_by_one(self, spec: BackboneSpec) -> None:
+        """`encode_all` gives what `encode` gives, whichever crystals stand beside."""
+        backbone = self._backbone(spec)
+        crystals = self._crystals(backbone)
+        for some in (crystals, crystals[:1], crystals[::-1]):
+            for crystal, together in zip(some, encode_together(backbone, some), strict=True):
+                _same_arrays(
+                    backbone.encode(crystal),
+                    together,
+                    crystal,
+                    "keep crystals apart in `encode_all`",
+                )
 
     def test_encodings_survive_the_cache(self, spec: BackboneSpec) -> None:
         """Encodings read from the cache on disk are what was written."""

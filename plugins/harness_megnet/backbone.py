@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import Backbone, CrystalGraph, build_graph, find_published, read_tensors
+from harness import Backbone, CrystalGraph, build_graphs, find_published, read_tensors
 from harness_megnet.elements import ELEMENTS, check_elements, number_elements
 from harness_megnet.settings import MegnetSettings
 
@@ -50,18 +50,25 @@ class MegnetBackbone(Backbone):
         Raises:
             DataError: an element is unknown, or the crystal has no graph.
         """
-        check_elements(crystal, "megnet")
-        graph = build_graph(crystal, self.settings.cutoff_angstrom, self.settings.collapse)
-        length, edge_length = np.unique(graph.distance, return_inverse=True)
-        return {
-            "species": number_elements(graph.species),
-            "multiplicity": graph.multiplicity,
-            "length": length,
-            "src": graph.src,
-            "dst": graph.dst,
-            "edge_length": edge_length.astype(np.int32),
-            "count": graph.count,
-        }
+        return self.encode_all([crystal])[0]
+
+    def encode_all(self, crystals: Sequence[Crystal]) -> list[dict[str, NDArray[Any]]]:
+        """Turns crystals into their graphs, as `encode` does one."""
+        for crystal in crystals:
+            check_elements(crystal, "megnet")
+        graphs = build_graphs(crystals, self.settings.cutoff_angstrom, self.settings.collapse)
+        return [
+            {
+                "species": number_elements(graph.species),
+                "multiplicity": graph.multiplicity,
+                "length": length,
+                "src": graph.src,
+                "dst": graph.dst,
+                "edge_length": edge_length,
+                "count": graph.count,
+            }
+            for graph, length, edge_length in zip(graphs, *_number_lengths(graphs), strict=True)
+        ]
 
     def count_isolated(self, encoding: Mapping[str, NDArray[Any]]) -> int:
         """Number of atoms without a neighbour within the cutoff."""
@@ -118,3 +125,21 @@ class MegnetBackbone(Backbone):
         convention = verify(single, state, weights, reference, pool, declared)
         fill(module, state, convention)
         return {"tensors": len(list(module.parameters())), "convention": convention}
+
+
+def _number_lengths(
+    graphs: Sequence[CrystalGraph],
+) -> tuple[list[NDArray[np.float32]], list[NDArray[np.int32]]]:
+    """The distinct bond lengths of every graph, ascending, and which of them each edge has."""
+    edges = np.array([len(graph.distance) for graph in graphs])
+    owner = np.repeat(np.arange(len(graphs)), edges)
+    distance = np.concatenate([graph.distance for graph in graphs])
+    # Complex numbers are sorted by their real part first: here, by graph.
+    found, number = np.unique(owner + 1j * distance, return_inverse=True)
+    lengths = np.bincount(found.real.astype(np.int64), minlength=len(graphs))
+    ends = np.cumsum(lengths)
+    edge_length = (number - (ends - lengths)[owner]).astype(np.int32)
+    return (
+        np.split(found.imag.astype(np.float32), ends[:-1]),
+        np.split(edge_length, np.cumsum(edges)[:-1]),
+    )

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 Generators = Sequence[torch.Generator]
 
-LARGEST_EXPONENT = 80.0
-"""exp of more than 88 is infinite in single precision."""
-
 STATE_WIDTH = 2
 """Width of the global state given to the model; it is zero for every crystal."""
 
@@ -44,11 +41,13 @@ def _activate_in_place(x: Tensor) -> Tensor:
 
     A prediction spends a third of its time in activations.
     """
-    if float(x.max()) > LARGEST_EXPONENT:
-        return nn.functional.softplus(x).sub_(log(2.0))
     values = x.numpy()
-    np.exp(values, out=values)
-    np.log1p(values, out=values)
+    try:
+        with np.errstate(over="raise"):
+            grown = np.exp(values)
+    except FloatingPointError:  # above 88, exp is infinite in single precision
+        return nn.functional.softplus(x).sub_(log(2.0))
+    np.log1p(grown, out=values)
     values -= values.dtype.type(log(2.0))
     return x
 

@@ -27,7 +27,7 @@ def test_collapsed_graphs_beside_those_of_matgl(
     converter = Structure2Graph(DEFAULT_ELEMENTS, cutoff=CUTOFF)
     structures = [crystal.to_pymatgen() for crystal in sample.crystals]
     own, other = alternate(
-        lambda: [collapsing.encode(crystal) for crystal in sample.crystals],
+        lambda: collapsing.encode_all(sample.crystals),
         lambda: [converter.get_graph(structure) for structure in structures],
     )
     report(

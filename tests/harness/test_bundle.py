@@ -375,7 +375,7 @@ def test_one_structure_that_stops_the_network_costs_itself_only(bundle, monkeypa
             raise RuntimeError("a shape is wrong\nand more")
         return predict(self, encodings)
 
-    (bad,) = bundle._encode(crystals[5])
+    bad = bundle.ensemble.encoders[0].backbone.encode(crystals[5])
     monkeypatch.setattr(type(bundle.ensemble), "predict", stumble)
     frame = bundle.predict(crystals)
     assert frame["reason"].tolist() == [""] * 5 + ["RuntimeError: a shape is wrong"] + [""] * 2

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 import harness.encodings as module
+from harness.blame import Breach
 from harness.contracts import Arrays, Backbone
 from harness.crystal import Crystal
 from harness.encodings import load_encodings
@@ -52,6 +54,20 @@ class Telling(Counting):
 
     def encode(self, crystal: Crystal) -> Encoding:
         return {"process": np.array(os.getpid()), **super().encode(crystal)}
+
+
+class Together(Counting):
+    """Encodes several at once, unless one of them has a lattice of 3.5 Å."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def encode_all(self, crystals: Sequence[Crystal]) -> list[Encoding]:
+        self.sizes.append(len(crystals))
+        if any(crystal.lattice[0, 0] == 3.5 for crystal in crystals):
+            raise ArithmeticError("3.5 Å")
+        return [Counting.encode(self, crystal) for crystal in crystals]
 
 
 class Failing(Counting):
@@ -235,6 +251,25 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_only(tmp_path: Path) -> 
     assert_same(found, [Counting().encode(crystal) for crystal in make_crystals(2)])
 
 
+def test_crystals_are_encoded_together_or_else_one_by_one(tmp_path: Path) -> None:
+    crystals = make_crystals(100)
+    backbone = Together()
+    found = load_encodings(backbone, crystals, tmp_path, workers=1)
+    assert_same(found, [Counting().encode(crystal) for crystal in crystals])
+    assert sum(backbone.sizes) == 100
+    assert max(backbone.sizes) == module.CHUNK_CRYSTALS
+    assert backbone.seen == [crystal.digest for crystal in crystals]
+
+
+def test_too_few_encodings_are_the_fault_of_encode_all(tmp_path: Path) -> None:
+    class Losing(Together):
+        def encode_all(self, crystals: Sequence[Crystal]) -> list[Encoding]:
+            return super().encode_all(crystals)[1:]
+
+    with pytest.raises(Breach, match=r"Losing\.encode_all must return a dict .* for each of 2"):
+        load_encodings(Losing(), make_crystals(2), tmp_path, workers=1)
+
+
 def test_an_error_keeps_what_was_built_before_it(tmp_path: Path) -> None:
     with pytest.raises(ArithmeticError):
         load_encodings(Failing(), make_crystals(60), tmp_path)
@@ -251,6 +286,7 @@ from test_encodings import Counting, Killing, make_crystals
 
 Killing.__module__ = sys.argv[3]  # the same class, whatever name its module is imported by
 harness.encodings.SHARD_CRYSTALS = 20
+harness.encodings.CHUNK_CRYSTALS = 10
 if sys.argv[2] == "while writing":
     Path.replace = lambda self, target: Killing().fail()
 harness.encodings.load_encodings(Killing(), make_crystals(60), Path(sys.argv[1]))

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from harness import graph as module
 from harness.crystal import Crystal
 from harness.errors import DataError
-from harness.graph import CrystalGraph, build_graph
+from harness.graph import CrystalGraph, build_graph, build_graphs
 
 CUTOFF = 4.0
 law = settings(max_examples=60, deadline=None, derandomize=True)
@@ -136,6 +137,26 @@ def test_classes_account_for_every_atom_and_every_edge(crystal: Crystal) -> None
     assert collapsed.multiplicity.sum() == len(crystal.species)
     assert (collapsed.count * collapsed.multiplicity[collapsed.dst]).sum() == len(whole.src)
     assert collapsed.isolated == whole.isolated
+
+
+@settings(law, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(crystals(), min_size=1, max_size=5), st.booleans(), st.sampled_from([1, 2000]))
+def test_graphs_built_together_are_those_built_one_by_one_to_the_last_bit(
+    monkeypatch: pytest.MonkeyPatch, some: list[Crystal], collapse: bool, edges_at_once: int
+) -> None:
+    alone = [build_graph(crystal, CUTOFF, collapse) for crystal in some]
+    monkeypatch.setattr(module, "EDGES_AT_ONCE", edges_at_once)
+    together = build_graphs(some, CUTOFF, collapse)
+    for one, other in zip(alone, together, strict=True):
+        assert one.species == other.species
+        for name in ("multiplicity", "src", "dst", "distance", "count"):
+            first, second = getattr(one, name), getattr(other, name)
+            assert first.dtype == second.dtype
+            np.testing.assert_array_equal(first, second)
+
+
+def test_graphs_of_no_crystals_are_none() -> None:
+    assert build_graphs([], CUTOFF) == []
 
 
 @law

@@ -378,11 +378,23 @@ BACKBONES = {
     "encodings that are lists": Defect(
         backbone(encode=lambda self, c: {**Good.encode(self, c), "formula": [c.formula]}),
         "encodings_are_arrays_of_numbers encodings_survive_the_cache "
-        "encoding_depends_on_the_crystal_alone",
+        "encoding_depends_on_the_crystal_alone crystals_encoded_together_are_as_one_by_one",
         "'formula' is list",
     ),
     "encodings that count calls": Defect(
-        backbone(encode=remembering), "encoding_depends_on_the_crystal_alone", "call of ClNa"
+        backbone(encode=remembering),
+        "encoding_depends_on_the_crystal_alone crystals_encoded_together_are_as_one_by_one",
+        "call of ClNa",
+    ),
+    "crystals encoded together get mixed": Defect(
+        backbone(encode_all=lambda self, some: [self.encode(c) for c in some[::-1]]),
+        "crystals_encoded_together_are_as_one_by_one",
+        "keep crystals apart in `encode_all`",
+    ),
+    "too few encodings": Defect(
+        backbone(encode_all=lambda self, some: [self.encode(c) for c in some[1:]]),
+        "crystals_encoded_together_are_as_one_by_one encodings_survive_the_cache",
+        "a dict of arrays for each of",
     ),
     "a changed crystal": Defect(
         backbone(encode=vandal), "encodings_are_arrays_of_numbers", "work on copies"
