@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.drawing import plain_log_axis
 from harness.scanner import read_batches
 
 if TYPE_CHECKING:
@@ -108,8 +109,6 @@ def draw_scan(table: Path, title: str, max_kappa: float | None = None) -> Figure
         axes.legend(frameon=False, loc="lower right")
     else:
         _draw_density(figure, axes, density)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:g}")
     if max_kappa is not None:
         left, right = axes.get_xlim()
         axes.set_xlim(min(left, 0.7 * max_kappa), max(right, 2 * max_kappa))
@@ -123,6 +122,8 @@ def draw_scan(table: Path, title: str, max_kappa: float | None = None) -> Figure
             va="top",
             color="0.35",
         )
+    for axis in "xy":
+        plain_log_axis(axes, axis)
     axes.grid(which="major", color="0.92")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
