@@ -127,7 +127,7 @@ def gain_table(
     shown = gained[["transfer", *varied, "train_on", "test_on"]].copy()
     shown["gain"] = [_number(x, digits) for x in gained["gain"]]
     shown["95 % interval"] = [
-        f"{_number(low, digits)} … {_number(high, digits)}"
+        "—" if math.isnan(low) else f"{low:.{digits}f} … {high:.{digits}f}"
         for low, high in zip(gained["low"], gained["high"], strict=True)
     ]
     shown["p"] = [_number(x, 3) for x in gained["p"]]
@@ -156,16 +156,15 @@ def settings_lines(board: Leaderboard) -> Sequence[str]:
     """What a reader must know before the numbers: the settings they were made with."""
     settings = board.settings
     lines = [settings["summary"], ""] if settings["summary"] else []
+    runs = settings["runs"]
+    over = f"mean (standard deviation, ddof 1) over {runs} runs" if runs > 1 else "one run"
     how = ""
     if training := settings["training"]:  # several people's results have no common one
         how = (
             f"; epochs {training['epochs']}; batch {training['batch_size']}; loss "
             f"{training['loss']}; learning rate {training['lr']:g}, {training['schedule']}"
         )
-    lines += [
-        f"mean (standard deviation, ddof 1) over {settings['runs']} runs; root seed "
-        f"{settings['seed']}{how}."
-    ]
+    lines += [f"{over}; root seed {settings['seed']}{how}."]
     for dataset, changes in settings["training_on"].items():
         shown = ", ".join(f"{key} {value}" for key, value in changes.items())
         lines += [f"Stages that fit {dataset}: {shown}."]

@@ -108,6 +108,8 @@ class Pivot:
             values of the first row column stand together.
         entries: by row key and column key; places without a cell are absent.
         incomparable: test sets whose cells rest on different rows, so that none is called best.
+        overlap: share of the test rows whose formula is in a training set of the chain, by training
+            and test set; of the cells shown, the largest. None where these rows are left out.
         notes: what the leaderboard has to say below every table.
     """
 
@@ -121,6 +123,7 @@ class Pivot:
     column_keys: tuple[Key, ...]
     entries: Mapping[tuple[Key, Key], Entry]
     incomparable: tuple[str, ...] = ()
+    overlap: Mapping[tuple[str, str], float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[tuple[Key, list[Entry | None]]]:
@@ -206,6 +209,7 @@ def pivot(
         column_keys=columns,
         entries={(_key(e, filled.rows), _key(e, filled.columns)): e for e in marked},
         incomparable=incomparable,
+        overlap=_overlap(board, found) if filled.subset == "all" else {},
         notes=board.notes,
     )
 
@@ -300,6 +304,17 @@ def _entries(board: Leaderboard, spec: MetricSpec, layout: Layout) -> list[Entry
         entry = read_entry(row, spec.name, board.identity, shown)
         made.setdefault(tuple(shown.values()), _with_gain(entry, gained.get(name)))
     return list(made.values())
+
+
+def _overlap(board: Leaderboard, found: Sequence[Entry]) -> dict[tuple[str, str], float]:
+    """The shares that `Pivot.overlap` holds, of entries of all test rows."""
+    rest = board.summary("overlap-free").set_index(list(board.identity))["n"].to_dict()
+    shares: dict[tuple[str, str], float] = {}
+    for entry in found:
+        if entry.n > rest[entry.name]:
+            place = entry.cell["train_on"], entry.cell["test_on"]
+            shares[place] = max(shares.get(place, 0.0), 1 - rest[entry.name] / entry.n)
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
 def read_entry(

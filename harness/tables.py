@@ -143,6 +143,15 @@ def legend(table: Pivot, best: str, tied: str) -> Iterator[str]:
             f"On {', '.join(table.incomparable)} the cells of a column rest on different test "
             "rows: none is called best"
         )
+    if table.overlap:
+        shares = (
+            f"{train} → {test} {share:.0%}" if share >= 0.01 else f"{train} → {test} below 1%"
+            for (train, test), share in table.overlap.items()
+        )
+        yield (
+            f"Test rows whose formula was trained on: {', '.join(shares)}; the rows called "
+            "overlap-free are the others"
+        )
     yield from table.notes
 
 

@@ -29,9 +29,11 @@ def audit(
     benchmark: BenchmarkArgument,
     data_dir: DataOption = None,
     weights_dir: WeightsOption = None,
-    out: Annotated[
+    to: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder to write to; `audit` beside the results unless given."),
+        typer.Option(
+            "--to", "-o", help="Folder to write to; `audit` beside the results unless given."
+        ),
     ] = None,
     overrides: SetOption = None,
     row: Annotated[
@@ -69,7 +71,7 @@ def audit(
         registry=Registry(plugin or ()),
     )
     findings = audit_benchmark(planned)
-    folder = out or api.default_out(benchmark) / "audit"
+    folder = to or api.default_out(benchmark) / "audit"
     paths = findings.write(folder)
     print_audit(findings, json=json)
     if not json:

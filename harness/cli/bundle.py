@@ -39,7 +39,7 @@ def export(
             show_default=False,
         ),
     ],
-    folder: Annotated[Path, typer.Option("-o", "--bundle", help="Folder to write.")],
+    folder: Annotated[Path, typer.Option("--to", "-o", help="Folder to write.")],
     out: OutOption = None,
     data_dir: DataOption = None,
     weights_dir: WeightsOption = None,

@@ -47,8 +47,10 @@ def plot(
     to: Annotated[
         list[Path] | None,
         typer.Option(
+            "--to",
+            "-o",
             help="File to write, .png, .svg or .pdf; may be repeated. figures/FIGURE.png beside "
-            "the results unless given."
+            "the results unless given.",
         ),
     ] = None,
     plugin: PluginOption = None,

@@ -30,7 +30,7 @@ def predict(
     ],
     bundle: BundleOption,
     output: Annotated[
-        Path | None, typer.Option("-o", help="Write the table: .csv, .json or .parquet.")
+        Path | None, typer.Option("--to", "-o", help="Write the table: .csv, .json or .parquet.")
     ] = None,
     level: LevelOption = None,
     device: DeviceOption = "cpu",

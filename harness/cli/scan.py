@@ -37,7 +37,7 @@ def scan(
     ],
     bundle: BundleOption,
     output: Annotated[
-        Path, typer.Option("-o", help="Parquet file to write; a plot goes beside it.")
+        Path, typer.Option("--to", "-o", help="Parquet file to write; a plot goes beside it.")
     ],
     max_kappa: Annotated[
         float | None, typer.Option("--max", help="Print the structures with κ up to this, W/(m·K).")

@@ -22,7 +22,7 @@ def site(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("site"),
+    to: Annotated[Path, typer.Option("--to", "-o", help="Folder to write to.")] = Path("site"),
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -35,7 +35,7 @@ def site(
     from harness.site.build import write_site
     from harness.site.tables import counted
 
-    written = write_site(benchmarks or (), out, plugin or ())
+    written = write_site(benchmarks or (), to, plugin or ())
     if json:
         print_json({**vars(written), "folder": str(written.folder)})
         return

@@ -34,7 +34,7 @@ FolderArgument = Annotated[
 def pack(
     benchmark: BenchmarkArgument,
     card: Annotated[Path, typer.Option(help="The method's card, a TOML file.")],
-    to: Annotated[Path, typer.Option(help="Folder to make.")],
+    to: Annotated[Path, typer.Option("--to", "-o", help="Folder to make.")],
     out: OutOption = None,
 ) -> None:
     """Pack finished results into one folder: results, per-row predictions, manifest, card.

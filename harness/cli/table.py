@@ -52,7 +52,11 @@ def table(
     ] = None,
     to: Annotated[
         Path | None,
-        typer.Option(help="File to write instead; its suffix (.md .csv .tex .html) names a form."),
+        typer.Option(
+            "--to",
+            "-o",
+            help="File to write instead; its suffix (.md .csv .tex .html) names a form.",
+        ),
     ] = None,
     published: Annotated[
         bool, typer.Option(help="Put published cells beside ours, where there are any.")

@@ -89,7 +89,7 @@ def write_site(
         except OSError as problem:
             raise StoreError(
                 f"Cannot write the site to {folder}: {problem.strerror}. "
-                "Choose another folder with --out, or change its permissions."
+                "Choose another folder with --to, or change its permissions."
             ) from problem
     files = [path for path in folder.rglob("*") if path.is_file()]
     return Site(
@@ -107,7 +107,7 @@ def _check_free(folder: Path) -> None:
     if folder.exists() or folder.is_symlink():
         raise StoreError(
             f"{folder} holds something else than a site (it has no {MARKER}) and is left alone: "
-            "choose another folder with --out, or move it away."
+            "choose another folder with --to, or move it away."
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -170,31 +170,17 @@ class CellPages:
         ledgers = [ledger for ledger in used.values() if ledger is not None]
         if tested is None or len(ledgers) < len(used):
             return None, {}
-        runs = tested["run"].nunique()
-        rows = [
-            (
-                Entry(f"{self._stage(cell.store, key).title}, {key[:6]}"),
-                Entry(str(line["part"])),
-                Entry(str(line["role"])),
-                count(line["size"] / runs),
-            )
-            for key, ledger in zip(used, ledgers, strict=True)
-            for line in _sizes(ledger)
-        ]
+        what = [f"{self._stage(cell.store, key).title}, {key[:6]}" for key in used]
         if cell.sources:
-            chosen = cell.store.read_tuning_ledger(cell.key)
-            ledgers.append(chosen)
-            for line in _sizes(chosen):
-                rows.append(
-                    (
-                        Entry("choice of settings"),
-                        Entry(str(line["part"])),
-                        Entry(str(line["role"])),
-                        count(line["size"] / runs),
-                    )
-                )
-        for part, n in tested.groupby("part", sort=False).size().items():
-            rows.append((Entry("scoring"), Entry(str(part)), Entry("test"), count(n / runs)))
+            ledgers.append(cell.store.read_tuning_ledger(cell.key))
+            what.append("choice of settings")
+        rows = [
+            (Entry(title), Entry(part), Entry(role), count(size))
+            for title, ledger in zip(
+                [*what, "scoring"], [*ledgers, tested.assign(role="test")], strict=True
+            )
+            for part, role, size in _sizes(ledger)
+        ]
         both = conflicts(pd.concat(ledgers), tested)["role"].value_counts()
         columns = (
             Column("stage", "name"),
@@ -208,16 +194,20 @@ class CellPages:
         )
 
 
-def _sizes(ledger: pd.DataFrame) -> list[dict[Any, Any]]:
-    """How many rows of each part had which role, summed over runs."""
+def _sizes(ledger: pd.DataFrame) -> Iterator[tuple[str, str, float]]:
+    """How many rows of each part had which role, per run that is in the ledger."""
     once = ledger.drop_duplicates(["run", "part", "id", "role"])
-    return once.groupby(["part", "role"], sort=False, as_index=False).size().to_dict("records")
+    runs = ledger["run"].nunique()
+    for line in (
+        once.groupby(["part", "role"], sort=False, as_index=False).size().to_dict("records")
+    ):
+        yield str(line["part"]), str(line["role"]), line["size"] / runs
 
 
 def _sources(cell: BoardCell) -> dict[int, list[str]]:
-    """By run, the members that predict; with their stage, where it is not the last."""
+    """By run, the members that predict, with their stages."""
     return {
-        run: [str(n) if stage == cell.chain[-1] else f"{n} of {stage[:6]}" for stage, n in members]
+        run: [f"member {n} of {stage[:6]}" for stage, n in members]
         for run, members in enumerate(cell.sources, start=1)
     }
 

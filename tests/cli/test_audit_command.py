@@ -68,7 +68,7 @@ def test_files_lie_beside_the_benchmark_unless_told_otherwise(
     audit(str(toy))
     assert sorted(os.listdir(toy)) == ["audit", "benchmark.toml"]
     assert sorted(os.listdir(toy / "audit")) == FILES
-    audit(str(toy), "--out", str(tmp_path / "elsewhere"))
+    audit(str(toy), "--to", str(tmp_path / "elsewhere"))
     assert sorted(os.listdir(tmp_path / "elsewhere")) == FILES
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from harness.errors import BenchmarkError
 from harness.pivot import Layout, pivot
 from harness.scores import CELL
+from harness.tables import legend
 
 BARRED = ("pretrained", "A", "A")
 layouts = st.permutations(CELL).flatmap(
@@ -154,6 +155,23 @@ def test_cells_on_different_rows_do_not_compete(make_board, metrics) -> None:
     table = pivot(make_board(scores, overlap_free=9), metrics, Layout(subset="overlap-free"))
     assert table.incomparable == ("A",)
     assert not any(entry.best for entry in table.entries.values())
+
+
+def test_every_table_says_how_many_test_rows_were_trained_on(make_board, metrics) -> None:
+    scores = {
+        ("scratch", "A", "A"): [0.3, 0.5],
+        ("other", "A", "A"): [0.9, 0.8],
+        ("other", "A", "B"): [],
+    }
+    board = make_board(scores, overlap_free=9)
+    table = pivot(board, metrics)
+    assert table.overlap == {("A", "A"): pytest.approx(0.55)}
+    (said,) = [line for line in legend(table, "*", "~") if "trained on" in line]
+    assert "A → A 55%" in said
+    rest = pivot(board, metrics, Layout(subset="overlap-free"))
+    assert rest.overlap == {}
+    assert not any("trained on" in line for line in legend(rest, "*", "~"))
+    assert pivot(make_board(scores), metrics).overlap == {}
 
 
 def test_failed_and_missing_cells_say_so(make_board, metrics) -> None:

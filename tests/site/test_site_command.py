@@ -26,7 +26,7 @@ def test_all_leaderboards_of_the_current_folder(harness, folder: Path) -> None:
 
 
 def test_json_says_what_was_written(harness, folder: Path) -> None:
-    status, out, _ = harness("site", "single", "--out", "web/pages", "--json")
+    status, out, _ = harness("site", "single", "--to", "web/pages", "--json")
     written = json.loads(out)
     assert (status, written["folder"], written["boards"]) == (0, "web/pages", ["single"])
 

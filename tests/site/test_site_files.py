@@ -245,12 +245,30 @@ def test_a_board_that_was_cut_off_says_what_is_missing(site: Path) -> None:
     assert "not run" in text
 
 
+def test_rows_of_a_stage_are_counted_per_run_of_the_stage(boards, site: Path) -> None:
+    """However many of its runs have been scored: `begun` is `whole`, cut off within a cell."""
+
+    def stages(board: str) -> list[str]:
+        text = (site / board / "cells" / f"{cell['key']}.html").read_text()
+        ledger = re.search(r'<table[^>]*id="ledger".*?</table>', text, re.DOTALL)
+        return [row for row in ledger[0].split("<tr") if "scoring" not in row] if ledger else []
+
+    store = Store(boards.folder / "begun")
+    scored = store.scored()
+    (cell,) = (cell for cell in store.read_plan()["cells"] if len(scored.get(cell["key"], ())) == 2)
+    assert len(stages("begun")) > 1
+    assert stages("begun") == stages("whole")
+
+
 def test_a_tuned_cell_says_which_members_predict_and_what_chose_its_settings(
     boards, site: Path
 ) -> None:
     (tuned, *_) = (c for c in Store(boards.folder / "tuned").read_plan()["cells"] if "sources" in c)
     text = (site / "tuned" / "cells" / f"{tuned['key']}.html").read_text()
-    members = [", ".join(str(member) for _, member in run) for run in tuned["sources"]]
+    members = [
+        ", ".join(f"member {member} of {stage[:6]}" for stage, member in run)
+        for run in tuned["sources"]
+    ]
     assert f"run 1: {members[0]}; run 2: {members[1]}." in text
     assert "choice of settings" in text
     assert "tuned, 2 trials" in (site / "tuned" / "index.html").read_text()
