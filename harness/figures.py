@@ -63,7 +63,8 @@ def names_apart(entries: Sequence[Entry], without: Sequence[str]) -> list[str]:
     columns = sorted(entries[0].cell if entries else (), key=lambda c: c != "transfer")
     columns = [column for column in columns if column not in without]
     varying = [c for c in columns if len({entry.cell[c] for entry in entries}) > 1]
-    return [", ".join(e.cell[c] for c in varying if e.cell[c] != DEFAULT) for e in entries]
+    words = ([e.cell[c] for c in varying if e.cell[c] != DEFAULT] for e in entries)
+    return [", ".join(said) or (DEFAULT if varying else "") for said in words]
 
 
 # --- heat map ---------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from harness import figures, store_figures
 from harness.drawing import FORMATS, series_style, write_figure
 from harness.errors import BenchmarkError, StoreError
 from harness.pivot import Layout, pivot
+from harness.scores import DEFAULT
 from harness.tables import Wording, number_text
 
 MEGNET = {"backbone": ["megnet"]}
@@ -136,3 +138,13 @@ def test_other_formats_and_folders_are_refused(backbones_board, metrics, tmp_pat
 def test_series_differ_in_more_than_colour() -> None:
     styles = [tuple(series_style(number).values()) for number in range(56)]
     assert len(set(styles)) == 56
+
+
+def test_what_is_left_at_its_default_has_a_name_beside_what_is_not(make_board, metrics) -> None:
+    (entry,) = pivot(make_board({("scratch", "A", "A"): [0.3]}), metrics).entries.values()
+    entries = [
+        replace(entry, cell={**entry.cell, "tuning": tuning})
+        for tuning in (DEFAULT, "tuned, 24 trials")
+    ]
+    assert figures.names_apart(entries, ()) == ["default", "tuned, 24 trials"]
+    assert figures.names_apart(entries[:1], ()) == [""]
