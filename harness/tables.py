@@ -228,6 +228,9 @@ def _csv_long(table: Pivot, wording: Wording) -> str:
 # --- LaTeX ------------------------------------------------------------------------------------
 
 LATEX_MARKS = {"": "", NEGATIVE: "$^{\\dagger}$", NEGATIVE_STANDS: "$^{\\ddagger}$"}
+LATEX_FITTED = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%"
+"""Shrinks what is wider than the text, and leaves the rest as it is."""
+
 LATEX_LETTERS = {
     "κ": "$\\kappa$",
     "₁₀": "$_{10}$",
@@ -270,7 +273,7 @@ def _latex_label(label: object) -> str:
 
 
 def _latex(table: Pivot, wording: Wording) -> str:
-    """A `table` with booktabs' rules, a line between groups, and the legend below."""
+    """A `table` with booktabs' rules, no wider than the text, and the legend below."""
 
     def write(entry: Entry | None) -> str:
         text = _latex_text(number_text(entry, wording, table.runs))
@@ -290,11 +293,13 @@ def _latex(table: Pivot, wording: Wording) -> str:
     )
     return "\n".join(
         [
-            "% needs \\usepackage{booktabs}",
+            "% needs \\usepackage{booktabs,graphicx}",
             "\\begin{table}",
             "\\centering",
             f"\\caption{{{_latex_text(caption(table))}.}}",
+            LATEX_FITTED,
             *_grouped(body.rstrip().splitlines(), table),
+            "}",
             *_latex_notes(table),
             "\\end{table}",
             "",

@@ -118,16 +118,17 @@ def test_latex_is_booktabs_with_names_escaped(table: Pivot) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
-def test_latex_compiles(backbones_board, metrics, tmp_path: Path) -> None:
+def test_latex_compiles_and_fits_the_page(backbones_board, metrics, tmp_path: Path) -> None:
     layout = Layout(metrics=("mape", "mae-log"))
     body = render(pivot(backbones_board, metrics, layout), "latex")
     (tmp_path / "doc.tex").write_text(
-        "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}\n"
+        "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs,graphicx}\n"
         f"\\begin{{document}}\n{body}\n\\end{{document}}\n"
     )
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "doc.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
 
 
 def shown(table: Pivot, capsys, monkeypatch, width: int | None = None) -> str:
