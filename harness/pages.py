@@ -1,4 +1,4 @@
-"""The documentation for authors of plugins, which travels with the package."""
+"""The documentation, which travels with the package."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from harness.cli.audit import audit
 from harness.cli.bundle import bundle, export
 from harness.cli.compare import compare
 from harness.cli.datasets import datasets
+from harness.cli.docs import docs
 from harness.cli.doctor import doctor
 from harness.cli.plot import plot
 from harness.cli.plugins import plugins
@@ -81,6 +82,7 @@ app.command()(site)
 app.add_typer(submission, name="submission")
 app.add_typer(datasets, name="datasets")
 app.add_typer(plugins, name="plugins")
+app.command()(docs)
 app.command()(doctor)
 
 USER_ERROR = 2

@@ -57,19 +57,6 @@ def list_plugins(plugin: PluginOption = None, json: JsonOption = False) -> None:
         print_table("Offered by several plugins", contested, prose=("problem",))
 
 
-@plugins.command("docs")
-def show_docs(
-    page: Annotated[
-        str, typer.Argument(help="Which page; the index, which names all, unless given.")
-    ] = "index",
-) -> None:
-    """Show a page of the documentation for authors: tutorials, the hooks, footguns."""
-    from harness.cli.output import print_markdown
-    from harness.pages import read_page
-
-    print_markdown(read_page(page))
-
-
 @plugins.command("new")
 def write_new_plugin(
     kind: Annotated[Kind, typer.Argument(help="What the plugin offers.", show_default=False)],

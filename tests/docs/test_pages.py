@@ -75,19 +75,19 @@ def test_the_index_names_every_page() -> None:
 
 
 def test_the_command_shows_a_page_as_it_is_in_a_pipe() -> None:
-    assert CliRunner().invoke(app, ["plugins", "docs", "hooks"]).output == read_page("hooks")
+    assert CliRunner().invoke(app, ["docs", "hooks"]).output == read_page("hooks")
 
 
 def test_on_a_terminal_a_page_is_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # for rich: a terminal
-    shown = CliRunner().invoke(app, ["plugins", "docs", "footguns"]).output
+    shown = CliRunner().invoke(app, ["docs", "footguns"]).output
     assert "Footguns" in shown
     assert "# Footguns" not in shown
     assert "**" not in shown
 
 
 def test_without_a_name_the_command_shows_the_index() -> None:
-    assert CliRunner().invoke(app, ["plugins", "docs"]).output == read_page("index")
+    assert CliRunner().invoke(app, ["docs"]).output == read_page("index")
 
 
 def test_an_unknown_page_is_named_with_a_suggestion() -> None:
