@@ -27,7 +27,7 @@ from harness.search import (
     quiet,
     setting_of,
 )
-from harness.search_space import check_changes, space_of
+from harness.search_space import ConfigurationSpace, check_changes, space_of
 from harness.seeds import derive_seed
 from harness.stage_planner import Assigned, StagePlanner
 from harness.tuning_settings import Chosen, Tuning
@@ -77,6 +77,13 @@ class Tuner:
         store: where artefacts lie, and the folder `tuning` of the searches.
         registry: for plugins.
         tell: hears of progress.
+
+    Attributes:
+        searches: one for each configuration that has anything to search for.
+        untuned: titles of the others, which stay at their defaults.
+
+    Raises:
+        BenchmarkError: none has.
     """
 
     def __init__(self, plan: Plan, store: Store, registry: Registry, tell: Tell) -> None:
@@ -89,8 +96,14 @@ class Tuner:
         self._folder = store.folder / "tuning"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._stages: dict[str, StageNode] = {}
+        self.untuned: list[str] = []
         with FileLock(self._folder / ".lock-studies"), quiet():
             self.searches = list(self._make_searches())
+        if not self.searches:
+            raise BenchmarkError(
+                f"There is nothing to search for in {', '.join(self.untuned)}: no part declares a "
+                "search space, or the benchmark fixes all of it. Give one in [tuning.space]."
+            )
 
     # --- what is searched for -----------------------------------------------------------------
 
@@ -109,23 +122,22 @@ class Tuner:
             for one in found:
                 if tuning.selection == "shared" and protocol.rules.leak_free:
                     _refuse_shared(one, planner, benchmark.runs)
-                yield self._make_search(one, planner)
+                space = space_of(one, tuning.space, self._registry)
+                if space.distributions:
+                    yield self._make_search(one, planner, space)
+                else:
+                    self.untuned.append(_title(one))
 
-    def _make_search(self, one: Configuration, planner: StagePlanner) -> Search:
+    def _make_search(
+        self, one: Configuration, planner: StagePlanner, space: ConfigurationSpace
+    ) -> Search:
         runs = range(1, self._plan.benchmark.runs + 1)
-        space = space_of(one, self.tuning.space, self._registry)
-        if not space.distributions:
-            raise BenchmarkError(
-                f"There is nothing to search for in {one.model.head_choice.label} with "
-                f"{one.transfer}: no part declares a search space, or the benchmark fixes all of "
-                "it. Give one in [tuning.space], or leave this configuration out."
-            )
         metric = self._registry.metrics[planner.protocol.rules.selection]
         asked = [
             {name: repr(own) for name, own in sorted(space.distributions.items())},
             [[part.name, sorted(map(repr, part.fixed.items()))] for part in space.parts],
         ]
-        title = f"{one.model.head_choice.name} {one.transfer} {one.target}"
+        title = _title(one)
         shared = self.tuning.selection == "shared"
         studies = {}
         for group in [tuple(runs)] if shared else [(run,) for run in runs]:
@@ -408,6 +420,10 @@ def _missing(members: Sequence[MemberOf], has_stage: Callable[[str], bool]) -> l
     """The stages that members go on from and that are not there yet, first to last."""
     found = {before.stage.key: before.stage for member in members for before in member.line[:-1]}
     return [stage for key, stage in found.items() if not has_stage(key)]
+
+
+def _title(one: Configuration) -> str:
+    return f"{one.model.head_choice.name} {one.transfer} {one.target}"
 
 
 def _named(runs: Sequence[int], shared: bool) -> str:

@@ -64,14 +64,14 @@ def run(
             raises becomes a `PluginError` that names it, with file and line.
     """
     published = published_cells(source, overrides)
-    asked = Request(source, overrides, data_dir, weights_dir, limit, plugins)
+    asked = Request(source, overrides, data_dir, weights_dir, limit, plugins, strict_data)
     store = Store.create(asked.folder(out))
     benchmark = asked.read()
     if benchmark.tuning is not None and not benchmark.chosen:
         found = choose_settings(asked, store, asked.register(observers), jobs, tell)
         asked = replace(asked, source=found, overrides=())
     registry = asked.register(observers)
-    _carry_out(replace(asked, strict_data=strict_data), store, registry, jobs)
+    _carry_out(asked, store, registry, jobs)
     return write_tables(store, registry, published)
 
 

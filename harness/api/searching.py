@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ def tune(
     data_dir: Path | str | None = None,
     weights_dir: Path | str | None = None,
     limit: int | None = None,
+    strict_data: bool = False,
     plugins: Sequence[Path | str] = (),
     observers: Sequence[object] = (),
     jobs: int = 1,
@@ -50,6 +52,7 @@ def tune(
         data_dir: folder with datasets, looked in first.
         weights_dir: folder with published weights, looked in first.
         limit: keep at most that many rows of each dataset; see `run`.
+        strict_data: refuse datasets with unusable rows.
         plugins: Python files to load as plugins besides the installed ones.
         observers: objects with observer hooks; they hear of stages that trials go on from.
         jobs: processes that search.
@@ -67,7 +70,8 @@ def tune(
         HarnessError: see its subclasses; finished trials stay in the study.
     """
     more = () if trials is None else (f"tuning.trials={trials}",)
-    asked = Request(source, (*overrides, *more), data_dir, weights_dir, limit, plugins)
+    changes = (*overrides, *more)
+    asked = Request(source, changes, data_dir, weights_dir, limit, plugins, strict_data)
     folder = asked.folder(out)
     if join and not (folder / "tuning").is_dir():
         raise BenchmarkError(
@@ -115,6 +119,12 @@ def _search(
         deadline: of `time.monotonic()`; no trial is begun after it.
     """
     tuner = _make_tuner(asked, store, registry, tell)
+    if tuner.untuned:
+        warnings.warn(
+            f"There is nothing to search for in {', '.join(tuner.untuned)}: no part declares a "
+            "search space, or the benchmark fixes all of it. There the defaults stay.",
+            stacklevel=4,
+        )
     work = partial(_join_search, asked, store.folder, deadline)
     with blaming(registry), workers(jobs - 1, work):
         tuner.search(deadline)

@@ -44,6 +44,9 @@ OutOption = Annotated[
     Path | None,
     typer.Option("--out", help="Results folder; beside the benchmark file unless given."),
 ]
+StrictDataOption = Annotated[
+    bool, typer.Option("--strict-data", help="Refuse datasets with unusable rows.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a key, as training.epochs=10; may be repeated."),

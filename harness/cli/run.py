@@ -15,6 +15,7 @@ from harness.cli.options import (
     OutOption,
     PluginOption,
     SetOption,
+    StrictDataOption,
     WeightsOption,
 )
 
@@ -36,9 +37,7 @@ def run(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print stages and scorings; train nothing.")
     ] = False,
-    strict_data: Annotated[
-        bool, typer.Option("--strict-data", help="Refuse datasets with unusable rows.")
-    ] = False,
+    strict_data: StrictDataOption = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes that share the work; one per CPU core.")
     ] = None,

@@ -14,6 +14,7 @@ from harness.cli.options import (
     OutOption,
     PluginOption,
     SetOption,
+    StrictDataOption,
     WeightsOption,
 )
 from harness.cli.run import INTERRUPTED, cores
@@ -42,6 +43,7 @@ def tune(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Dry run: at most that many rows per dataset.")
     ] = None,
+    strict_data: StrictDataOption = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes that search; one per CPU core.")
     ] = None,
@@ -63,6 +65,7 @@ def tune(
         "data_dir": data_dir,
         "weights_dir": weights_dir,
         "limit": limit,
+        "strict_data": strict_data,
         "plugins": plugin or (),
         "jobs": jobs or cores(),
         "trials": trials,

@@ -12,7 +12,7 @@ import pytest
 
 from harness import api, load_bundle, load_dataset
 from harness.benchmark import Benchmark
-from harness.errors import BenchmarkError, BundleError, LeakError
+from harness.errors import BenchmarkError, BundleError, HarnessError, LeakError
 from harness.events import EpochFinished
 from harness.hookspecs import hookimpl
 from harness.row_roles import role_counts
@@ -227,6 +227,26 @@ def test_heads_in_closed_form_are_searched_too(benchmark_file, tiny: Path) -> No
     assert board.skipped.empty
     chosen = Benchmark.load(path.parent / "best.toml").chosen
     assert {own.setting.head["kernel"] for own in chosen} <= {"matern", "rbf"}
+
+
+def test_what_has_nothing_to_search_for_stays_at_its_defaults(benchmark_file, tiny: Path) -> None:
+    path = benchmark_file(text=BENCHMARK.replace('["mlp"]', '["mlp", "nearest"]'))
+    changes = ["tuning.trials=2", "tuning.ensemble=1", "runs=2"]
+    with pytest.warns(UserWarning, match="nothing to search for in nearest scratch Toy: no part"):
+        board = api.run(path, plugins=[tiny], overrides=changes)
+    rows = {(row["head"], row["tuning"]) for _, row in board.summary().iterrows()}
+    assert rows == {("mlp", "default"), ("mlp", "tuned, 2 trials"), ("nearest", "default")}
+    text = BENCHMARK.split("[tuning.space.training]")[0].replace('"mlp"', '"nearest"')
+    with pytest.raises(BenchmarkError, match=r"nothing to search for in nearest .*tuning\.space"):
+        api.tune(benchmark_file(text=text), plugins=[tiny])
+
+
+def test_unusable_rows_are_refused_before_anything_is_searched(benchmark_file, tiny: Path) -> None:
+    path = benchmark_file()
+    for go in (api.run, api.tune):
+        with pytest.raises(HarnessError, match="12 unusable rows in Nothing"):
+            go(path, plugins=[tiny], overrides=['train_on=["Nothing"]'], strict_data=True)
+    assert not (path.parent / "tuning").exists()
 
 
 def test_a_plugin_brings_its_own_study(tuned, benchmark_file, tmp_path, tiny: Path) -> None:

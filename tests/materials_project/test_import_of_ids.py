@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness import cli, load_dataset, materials_server
+from harness import load_dataset, materials_server
 
 OPTIONS = ("--unit", "W/(m·K)", "--temperature", "300", "--method", "ab initio")
 SUMMARY = "materials/summary"
 
 
 @pytest.fixture
-def harness(
-    materials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path
-):
-    """Runs the command in this process; returns exit status, standard output and error."""
+def harness(harness, materials, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The command, as everywhere; what it imports lies apart."""
     monkeypatch.setenv("HARNESS_IMPORTS", str(tmp_path / "imports"))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        return int(ended.value.code or 0), output.out, output.err
-
-    return call
+    return harness
 
 
 @pytest.fixture
