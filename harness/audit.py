@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from harness.crystal import Crystal
     from harness.dataset import Dataset
-    from harness.plan import Plan
+    from harness.planning.plan import Plan
 
 LEVELS = ("id", "formula", "structure")
 """Levels at which two rows may be the same: id as written, reduced formula, matching structure."""

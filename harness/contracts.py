@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from harness.crystal import Crystal
     from harness.locations import Locations
-    from harness.tuning_settings import Tuning
+    from harness.planning.tuning_settings import Tuning
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.drawing import write_figure
+from harness.boards.drawing import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

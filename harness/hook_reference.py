@@ -76,7 +76,7 @@ CHAPTERS = (
             "contracts.Target",
             "contracts.Stage",
             "contracts.ParameterGroup",
-            "training_settings.TrainingSettings",
+            "planning.training_settings.TrainingSettings",
         ),
     ),
     Chapter(
@@ -103,7 +103,7 @@ CHAPTERS = (
     Chapter(
         "Searches for settings",
         ("make_study",),
-        ("contracts.StudyRequest", "tuning_settings.Tuning", "contracts.SearchSpace"),
+        ("contracts.StudyRequest", "planning.tuning_settings.Tuning", "contracts.SearchSpace"),
     ),
     Chapter("In specs of several kinds", (), ("contracts.Settings",)),
 )

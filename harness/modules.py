@@ -11,7 +11,7 @@ from torch import nn
 from harness.blame import Breach, call
 
 if TYPE_CHECKING:
-    from harness.plan import Model
+    from harness.planning.plan import Model
 
 
 def build_backbone(model: Model, generators: Sequence[torch.Generator]) -> nn.Module:

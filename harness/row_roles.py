@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.ledger import ROLES
+from harness.planning.ledger import ROLES
 from harness.scores import CELL, DEFAULT
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from harness.errors import StoreError
 from harness.files import replacing, unwritable
-from harness.ledger import COLUMNS
+from harness.planning.ledger import COLUMNS
 from harness.scores import CELL, DEFAULT
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from harness.errors import HarnessError, StoreError
-from harness.ledger import COLUMNS, stage_ledger, test_rows
-from harness.plan import facts_of_run, one_or_all
+from harness.planning.ledger import COLUMNS, stage_ledger, test_rows
+from harness.planning.plan import facts_of_run, one_or_all
 from harness.row_roles import conflicts
 from harness.scores import CELL, DEFAULT, SUBSETS, score_stored
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.benchmark import Benchmark
     from harness.contracts import MetricSpec
-    from harness.plan import Plan, Scoring, StageNode
+    from harness.planning.benchmark import Benchmark
+    from harness.planning.plan import Plan, Scoring, StageNode
     from harness.store import Store
 
 RELATIVE_TOLERANCE = 1e-12

@@ -13,22 +13,22 @@ from harness.api.sources import (
     results_alone,
     results_folder,
 )
-from harness.benchmark import Benchmark, find_benchmark
+from harness.boards.leaderboard import Leaderboard
+from harness.boards.markdown import render_markdown
+from harness.boards.merging import merge
+from harness.boards.pivot import Layout, Pivot, pivot
+from harness.boards.published import read_published
+from harness.boards.submissions import SUBMISSIONS
 from harness.errors import BenchmarkError, did_you_mean
-from harness.leaderboard import Leaderboard
-from harness.markdown import render_markdown
-from harness.merging import merge
-from harness.pivot import Layout, Pivot, pivot
-from harness.published import read_published
+from harness.planning.benchmark import Benchmark, find_benchmark
 from harness.registry import Registry
 from harness.store import Store
-from harness.submissions import SUBMISSIONS
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from harness.comparison import Comparison
+    from harness.boards.comparison import Comparison
 
 FIGURES = ("heatmap", "parity", "loss", "heads", "learning", "gain")
 
@@ -140,7 +140,7 @@ def compare(
         BenchmarkError: nothing can be compared.
         StoreError: there are no results.
     """
-    from harness import comparison
+    from harness.boards import comparison
 
     one = comparison.Side.read(Store(results_folder(a)), only_a)
     other = comparison.Side.read(Store(results_folder(b)), only_b)
@@ -168,7 +168,7 @@ def draw(
         BenchmarkError: no such kind, or there is nothing that it could show.
         StoreError: nothing was run, or what the figure needs is missing.
     """
-    from harness import figures, store_figures
+    from harness.boards import figures, store_figures
 
     if kind not in FIGURES:
         raise BenchmarkError(f"No figure {kind!r}.{did_you_mean(kind, FIGURES)}")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.api.sources import Source, load_benchmark
-from harness.benchmark import Benchmark, check_settings
 from harness.blame import blaming
 from harness.locations import Locations
-from harness.plan import Plan, Scoring, optional
-from harness.planner import plan
+from harness.planning.benchmark import Benchmark, check_settings
+from harness.planning.plan import Plan, Scoring, optional
+from harness.planning.planner import plan
 from harness.registry import Registry
 from harness.scores import DEFAULT
 from harness.store import PLAN_FILE, Store

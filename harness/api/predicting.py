@@ -16,8 +16,8 @@ from harness.store import CHOICES_FILE, Store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.bundle import BundleRecord
-    from harness.scanner import ScanReport
+    from harness.bundles.bundle import BundleRecord
+    from harness.bundles.scanner import ScanReport
 
 
 def export(
@@ -46,7 +46,7 @@ def export(
         BundleError: no cell or several meet the conditions; the weights are not there; or they do
             not predict what is stored.
     """
-    from harness.exporter import command_again, export, find_ensemble, parse_cell
+    from harness.bundles.exporter import command_again, export, find_ensemble, parse_cell
 
     conditions = parse_cell(cell)
     registry = Registry([Path(plugin) for plugin in plugins])
@@ -82,9 +82,9 @@ def predict_files(
         DataError: a file is missing, or of no known kind.
         BundleError, PluginError: see `load_bundle`.
     """
-    from harness.bundle import load_bundle
-    from harness.conformal import DEFAULT_LEVEL
-    from harness.structure_files import read_structures
+    from harness.bundles.bundle import load_bundle
+    from harness.bundles.conformal import DEFAULT_LEVEL
+    from harness.readers.structure_files import read_structures
 
     loaded = load_bundle(bundle, device=device, plugins=plugins)
     rows = [row for file in files for row in read_structures(Path(file))]
@@ -120,10 +120,10 @@ def scan(
     Raises:
         HarnessError: see `scanner.scan`; what was done before stays.
     """
-    from harness.conformal import DEFAULT_LEVEL, check_level
-    from harness.scan_sources import find_source
-    from harness.scanner import ScanSettings
-    from harness.scanner import scan as carry_out
+    from harness.bundles.conformal import DEFAULT_LEVEL, check_level
+    from harness.bundles.scan_sources import find_source
+    from harness.bundles.scanner import ScanSettings
+    from harness.bundles.scanner import scan as carry_out
 
     files = tuple(Path(plugin) for plugin in plugins)
     level = DEFAULT_LEVEL if level is None else level

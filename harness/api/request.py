@@ -8,8 +8,8 @@ from pathlib import Path
 
 from harness.api.plans import prepare
 from harness.api.sources import Source, default_out, load_benchmark, path_of
-from harness.benchmark import Benchmark
-from harness.plan import Plan
+from harness.planning.benchmark import Benchmark
+from harness.planning.plan import Plan
 from harness.registry import Registry
 
 

@@ -14,13 +14,13 @@ from harness.api.request import Request
 from harness.api.searching import choose_settings
 from harness.api.sources import Source
 from harness.blame import blaming
-from harness.leaderboard import Leaderboard
+from harness.boards.leaderboard import Leaderboard
 from harness.registry import Registry
 from harness.store import PLAN_FILE, Store
 from harness.workers import workers
 
 if TYPE_CHECKING:
-    from harness.tuning import TuningProgress
+    from harness.tuning.tuner import TuningProgress
 
 
 def run(
@@ -77,7 +77,7 @@ def run(
 
 def _carry_out(asked: Request, store: Store, registry: Registry, jobs: int) -> None:
     """Trains and scores what is pending, in this process and in up to `jobs` - 1 further ones."""
-    from harness.engine import complete_metrics, execute, pending_stages
+    from harness.fitting.engine import complete_metrics, execute, pending_stages
 
     planned = asked.plan(registry)
     store.write_json(PLAN_FILE, describe(planned))
@@ -90,7 +90,7 @@ def _carry_out(asked: Request, store: Store, registry: Registry, jobs: int) -> N
 
 def _join(asked: Request, folder: Path, observers: Sequence[object]) -> None:
     """Joins, in a process of its own, a run that another one has begun."""
-    from harness.engine import execute
+    from harness.fitting.engine import execute
 
     registry = asked.register(observers)
     planned = asked.plan(registry)

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from harness.api.request import Request
 from harness.api.sources import Source
-from harness.benchmark import Benchmark
 from harness.blame import blaming
 from harness.errors import BenchmarkError
+from harness.planning.benchmark import Benchmark
 from harness.registry import Registry
 from harness.store import CHOICES_FILE, Store
 from harness.workers import workers
 
 if TYPE_CHECKING:
-    from harness.tuning import Tuner, TuningProgress
+    from harness.tuning.tuner import Tuner, TuningProgress
 
 
 def tune(
@@ -144,7 +144,7 @@ def _join_search(
 def _make_tuner(
     asked: Request, store: Store, registry: Registry, tell: Callable[[TuningProgress], None]
 ) -> Tuner:
-    from harness.tuning import Tuner
+    from harness.tuning.tuner import Tuner
 
     planned = asked.plan(registry)
     if planned.benchmark.tuning is None:
@@ -161,9 +161,9 @@ def write_choices(tuner: Tuner, store: Store) -> Benchmark:
     import pandas as pd
     import tomli_w
 
-    from harness.drawing import write_figure
-    from harness.search import trial_rows
-    from harness.tuning_figures import draw_searches
+    from harness.boards.drawing import write_figure
+    from harness.tuning.search import trial_rows
+    from harness.tuning.tuning_figures import draw_searches
 
     rows = pd.DataFrame([row for search in tuner.searches for row in trial_rows(search)])
     store.write_text("trials.csv", rows.to_csv(index=False, float_format="%.6g"))

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.benchmark import BENCHMARK_FILE, Benchmark, find_benchmark
 from harness.blame import blaming
+from harness.boards.submissions import SUBMISSIONS
 from harness.errors import BenchmarkError
 from harness.library import Library
 from harness.locations import Locations, shipped
+from harness.planning.benchmark import BENCHMARK_FILE, Benchmark, find_benchmark
 from harness.registry import Registry
 from harness.store import PLAN_FILE
-from harness.submissions import SUBMISSIONS
 
 if TYPE_CHECKING:
     from harness.dataset import Dataset

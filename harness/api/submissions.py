@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Any
 from harness.api.boards import write_tables
 from harness.api.sources import Source, results_folder
 from harness.api.verifying import verify
-from harness.errors import StoreError
-from harness.files import make_folder
-from harness.leaderboard import Leaderboard
-from harness.merging import merge
-from harness.registry import Registry
-from harness.store import Store
-from harness.submissions import (
+from harness.boards.leaderboard import Leaderboard
+from harness.boards.merging import merge
+from harness.boards.submissions import (
     SUBMISSIONS,
     Submission,
     check_complete,
@@ -25,6 +21,10 @@ from harness.submissions import (
     copy_whole,
     pack,
 )
+from harness.errors import StoreError
+from harness.files import make_folder
+from harness.registry import Registry
+from harness.store import Store
 
 if TYPE_CHECKING:
     from harness.verification import Verification

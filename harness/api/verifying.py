@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from harness.api.boards import published_cells, render_tables
 from harness.api.plans import describe, plan_again, stored_benchmark
 from harness.api.sources import Source, default_out, load_benchmark, results_alone
-from harness.benchmark import Benchmark
 from harness.blame import blaming
-from harness.leaderboard import Leaderboard
-from harness.plan import Plan
+from harness.boards.leaderboard import Leaderboard
+from harness.planning.benchmark import Benchmark
+from harness.planning.plan import Plan
 from harness.registry import Registry
 from harness.store import Store
 

@@ -17,7 +17,7 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.bundle import BundleRecord
+    from harness.bundles.bundle import BundleRecord
 
 bundle = typer.Typer(help="Show trained ensembles on disk.", no_args_is_help=True)
 
@@ -67,7 +67,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show what a bundle was trained on, how it scored, and what its interval covers."""
-    from harness.bundle import read_record
+    from harness.bundles.bundle import read_record
 
     print_record(read_record(folder), str(folder), json=json)
 

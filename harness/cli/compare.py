@@ -13,7 +13,7 @@ from harness.errors import BenchmarkError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.comparison import Comparison
+    from harness.boards.comparison import Comparison
 
 
 def compare(
@@ -49,8 +49,8 @@ def compare(
     configurations are compared: columns named there are not matched.
     """
     from harness import api
+    from harness.boards.comparison import comparison_table
     from harness.cli.output import print_json, print_table, records
-    from harness.comparison import comparison_table
     from harness.registry import Registry
 
     found = api.compare(

@@ -62,9 +62,9 @@ def plot(
     against the number of training rows. gain: gain over scratch, with intervals.
     """
     from harness import api
-    from harness.drawing import write_figure
+    from harness.boards.drawing import write_figure
+    from harness.boards.pivot import Layout
     from harness.files import make_folder
-    from harness.pivot import Layout
     from harness.registry import Registry
 
     layout = Layout(

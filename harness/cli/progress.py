@@ -16,7 +16,7 @@ from harness.events import CellFinished, EpochFinished, StageFinished, StageStar
 from harness.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from harness.tuning import TuningProgress
+    from harness.tuning.tuner import TuningProgress
 
 PLAIN_INTERVAL_SECONDS = 10.0
 

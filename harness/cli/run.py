@@ -20,7 +20,7 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.plan import Plan, StageNode
+    from harness.planning.plan import Plan, StageNode
 
 INTERRUPTED = 130
 
@@ -91,7 +91,7 @@ def cores() -> int:
 def print_plan(planned: Plan, json: bool) -> None:
     """Prints the graph of stages with sizes and a rough estimate of the time."""
     from harness.cli.output import print_json, print_table
-    from harness.plan import one_or_all
+    from harness.planning.plan import one_or_all
 
     stages = [_stage_facts(planned, stage) for stage in planned.stages]
     seconds = sum(stage.seconds for stage in planned.stages)

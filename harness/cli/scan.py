@@ -20,7 +20,7 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.scanner import ScanReport
+    from harness.bundles.scanner import ScanReport
 
 INTERRUPTED = 130
 SHOWN_REASONS = 5
@@ -88,7 +88,7 @@ def _show(
     json: bool,
 ) -> None:
     """Draws a scan, and prints what was asked for: bound of κ, order, and how many."""
-    from harness.candidates import draw_scan, find_candidates
+    from harness.bundles.candidates import draw_scan, find_candidates
     from harness.cli.output import print_json
 
     max_kappa, sort, top = wanted

@@ -20,7 +20,7 @@ from harness.cli.options import (
 from harness.cli.run import INTERRUPTED, cores
 
 if TYPE_CHECKING:
-    from harness.benchmark import Benchmark
+    from harness.planning.benchmark import Benchmark
 
 
 def tune(

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from harness.boards.markdown import gain_table, settings_lines
+from harness.boards.published import side_by_side
+from harness.boards.tables import ABSENT, BEST, TIED, Wording, legend, number_text, plain_marks
 from harness.errors import StoreError
-from harness.markdown import gain_table, settings_lines
-from harness.published import side_by_side
 from harness.scores import SUBSETS
 from harness.site.results import PLACE, BoardCell, Configuration, Results
 from harness.site.tables import (
@@ -23,7 +24,6 @@ from harness.site.tables import (
     of_frame,
     title_of,
 )
-from harness.tables import ABSENT, BEST, TIED, Wording, legend, number_text, plain_marks
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.ledger import ROLES
+from harness.boards.tables import Wording, number_text
+from harness.planning.ledger import ROLES
 from harness.row_roles import conflicts
 from harness.scores import SUBSETS
 from harness.site.plots import Plot, draw_strip
@@ -17,12 +18,11 @@ from harness.site.predictions import draw_parity, pack_rows, worst_materials
 from harness.site.results import BoardCell, Results
 from harness.site.stages import StagePart, read_stage
 from harness.site.tables import Column, Entry, Table, count, metric_title, number, title_of
-from harness.tables import Wording, number_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.pivot import Entry as Score
+    from harness.boards.pivot import Entry as Score
     from harness.store import Store
 
 

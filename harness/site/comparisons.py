@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.boards.tables import Wording, number_text
 from harness.site.results import Configuration, Results
 from harness.site.tables import p_value
 from harness.statistics import SIGNIFICANT, Gain, holm, paired_gain
-from harness.tables import Wording, number_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

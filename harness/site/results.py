@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api import open_board, published_cells, results_folder
-from harness.benchmark import BENCHMARK_FILE
+from harness.boards.leaderboard import Leaderboard
+from harness.boards.pivot import Entry, Layout, Pivot, pivot
+from harness.boards.submissions import SUBMISSIONS
 from harness.errors import HarnessError, StoreError
-from harness.leaderboard import Leaderboard
-from harness.pivot import Entry, Layout, Pivot, pivot
+from harness.planning.benchmark import BENCHMARK_FILE
 from harness.scores import SUBMISSION, SUBSETS
 from harness.site.tables import Scale
 from harness.store import PLAN_FILE, Store
-from harness.submissions import SUBMISSIONS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -456,9 +456,9 @@ def _trained_names(thing: BackboneSpecimen, freeze: Sequence[str]) -> list[str]:
     """Trains a little, and returns the names of everything that is not what it was."""
     from torch import nn
 
+    from harness.fitting.training import Recipe, fit
+    from harness.planning.training_settings import TrainingSettings
     from harness.testing.modules import CPU, changed, copied
-    from harness.training import Recipe, fit
-    from harness.training_settings import TrainingSettings
 
     backbone, head = thing.whole(thing.build(SEEDS[:1]), SEEDS[:1])
     model = nn.ModuleDict({"backbone": backbone, "head": head})

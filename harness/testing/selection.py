@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.benchmark import apply_override, check_settings
 from harness.errors import BenchmarkError, PluginError, did_you_mean
+from harness.planning.benchmark import apply_override, check_settings
 from harness.registry import Registry
 from harness.testing import (
     BackboneCases,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from harness.contracts import Floats, Indices, Pool
-    from harness.training import StackData
+    from harness.fitting.training import StackData
 
 SEEDS = (11, 12, 13)
 """Of the members of a stack."""
@@ -305,9 +305,9 @@ class StackCases(SettingsCases):
 
     def test_training_overfits_eight_samples(self, spec: Any) -> None:
         """Training on eight samples learns them, far better than any constant could."""
+        from harness.fitting.training import Recipe, fit
+        from harness.planning.training_settings import TrainingSettings
         from harness.testing.modules import CPU
-        from harness.training import Recipe, fit
-        from harness.training_settings import TrainingSettings
 
         thing = self.specimen(spec)
         module = with_parameters(thing.build(SEEDS[:1]))
@@ -357,7 +357,7 @@ RMSE_LOG = MetricSpec("rmse-log", "RMSE log₁₀ κ", "decades", False, _rmse_l
 
 def eight(thing: Specimen) -> StackData:
     """Returns the first eight samples, to train on and to validate with, for one member."""
-    from harness.training import StackData
+    from harness.fitting.training import StackData
 
     rows: list[Indices] = [np.arange(len(EIGHT_KAPPA))]
     labels = np.full((1, thing.samples), np.nan)

@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.contracts import Layers, Stage, Target, TransferSpec
+from harness.planning.training_settings import TrainingSettings
 from harness.testing.cases import SettingsCases
 from harness.testing.prefixes import under
 from harness.testing.promises import broken, promise, skip
-from harness.training_settings import TrainingSettings
 
 SOURCE = "SourceData"
 """Stands for the dataset that a strategy starts from, where its settings have a `source`."""

@@ -34,7 +34,7 @@ from harness import (
     load_dataset,
     run,
 )
-from harness.training import Recipe, StackData, fit
+from harness.fitting.training import Recipe, StackData, fit
 
 CPU = torch.device("cpu")
 MEMBERS = 9

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.leaderboard import Leaderboard
+from harness.boards.leaderboard import Leaderboard
 from harness.registry import Registry
 from harness.scores import CELL, SUBSETS
 from harness.store import Store

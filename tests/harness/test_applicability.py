@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.applicability import FAR, Neighbourhood
+from harness.bundles.applicability import FAR, Neighbourhood
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from harness.audit import LEVELS, Audit, audit_benchmark
-from harness.benchmark import Benchmark
 from harness.errors import StoreError
 from harness.locations import Locations
-from harness.plan import Plan
-from harness.planner import plan
+from harness.planning.benchmark import Benchmark
+from harness.planning.plan import Plan
+from harness.planning.planner import plan
 from harness.registry import Registry
 
 TWO_STAGE = {"name": "two-stage", "source": "Source", "source_start": "random"}

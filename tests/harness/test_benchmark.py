@@ -7,8 +7,8 @@ from textwrap import dedent
 
 import pytest
 
-from harness.benchmark import Benchmark
 from harness.errors import BenchmarkError
+from harness.planning.benchmark import Benchmark
 
 GOOD = """
 train_on = ["Dataset1"]

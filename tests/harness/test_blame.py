@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from harness import api
-from harness.benchmark import Benchmark
 from harness.blame import blaming
 from harness.crystal import Crystal
 from harness.encodings import load_encodings
 from harness.errors import DataError, PluginError
+from harness.planning.benchmark import Benchmark
 from harness.registry import Registry
 
 SICK = Path(__file__).resolve().parents[1] / "plugins" / "sick.py"
@@ -288,7 +288,7 @@ def test_a_bug_of_ours_is_blamed_on_nobody(
     def fail(*arguments: Any) -> None:
         raise ZeroDivisionError("our own")
 
-    monkeypatch.setattr("harness.engine.stage_ledger", fail)
+    monkeypatch.setattr("harness.fitting.engine.stage_ledger", fail)
     with pytest.raises(ZeroDivisionError, match="our own"):
         patient.run()
 

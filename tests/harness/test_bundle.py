@@ -22,9 +22,9 @@ from harness import (
     load_bundle,
     load_dataset,
 )
-from harness.bundle import RECORD_FILE, TENSOR_FILE, BundleRecord, read_record
-from harness.exporter import find_ensemble, parse_cell
-from harness.prediction_table import COLUMNS
+from harness.bundles.bundle import RECORD_FILE, TENSOR_FILE, BundleRecord, read_record
+from harness.bundles.exporter import find_ensemble, parse_cell
+from harness.bundles.prediction_table import COLUMNS
 from harness.store import Store
 
 BENCHMARK = """

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import harness.checkpoint
-from harness.checkpoint import CheckpointFile
+import harness.fitting.checkpoint
+from harness.fitting.checkpoint import CheckpointFile
 
 TENSORS = {"values": torch.arange(12.0).view(3, 4), "clocks": torch.tensor([1.0, 2.0])}
 PROGRESS = {"epoch": 3, "best_score": [0.1, math.nan], "history": {"lr": [1e-3]}}
@@ -45,7 +45,7 @@ def test_nothing_saved_is_nothing_read(path: Path) -> None:
 def test_it_is_not_written_before_it_is_due_but_on_interruption(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness.checkpoint, "SNAPSHOT_SECONDS", 0.0)
+    monkeypatch.setattr(harness.fitting.checkpoint, "SNAPSHOT_SECONDS", 0.0)
     file = CheckpointFile(path, "me", 1e9)
     moving = {"values": torch.zeros(2, 2)}
     progress = {"epoch": 1, "history": {"lr": [1.0]}}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.comparison import (
+from harness.boards.comparison import (
     COMPARED,
     OTHER_ROWS,
     SAME_CONFIGURATION,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import KAPPA_FLOOR, HarnessError
-from harness.conformal import check_level, coverage, half_width, log_residuals
+from harness.bundles.conformal import check_level, coverage, half_width, log_residuals
 
 residual_lists = st.lists(st.floats(0, 10), min_size=1, max_size=40)
 levels = st.floats(0.01, 0.99)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import figures, store_figures
-from harness.drawing import FORMATS, series_style, write_figure
+from harness.boards import figures, store_figures
+from harness.boards.drawing import FORMATS, series_style, write_figure
+from harness.boards.pivot import Layout, pivot
+from harness.boards.tables import Wording, number_text
 from harness.errors import BenchmarkError, StoreError
-from harness.pivot import Layout, pivot
 from harness.scores import DEFAULT
-from harness.tables import Wording, number_text
 
 MEGNET = {"backbone": ["megnet"]}
 
@@ -108,7 +108,7 @@ def test_parity_shows_every_test_row(backbones, backbones_board, metrics) -> Non
 def test_nothing_to_draw_says_why(
     backbones, backbones_board, metrics, draw: str, layout: Layout, said: str, monkeypatch
 ) -> None:
-    monkeypatch.setattr("harness.drawing.PANELS", 20)
+    monkeypatch.setattr("harness.boards.drawing.PANELS", 20)
     module = store_figures if draw in ("losses", "parity") else figures
     given = (backbones,) if draw in ("losses", "parity") else ()
     with pytest.raises(BenchmarkError, match=said):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contracts import Scaler
-from harness.fit_data import Feed, TaskData
+from harness.fitting.fit_data import Feed, TaskData
 
 CPU = torch.device("cpu")
 SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=4)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from harness.errors import PluginError
-from harness.flat_parameters import FlatParameters, StackedAdam
+from harness.fitting.flat_parameters import FlatParameters, StackedAdam
 
 MEMBERS = 3
 

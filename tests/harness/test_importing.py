@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from harness import DataError, Locations, Registry, import_dataset, load_dataset, read_neutral
 from harness.crystal import Crystal
 from harness.dataset import Dataset
-from harness.imported import imported_datasets, remove_imported
-from harness.importing import Imported, Question
+from harness.own_data.imported import imported_datasets, remove_imported
+from harness.own_data.importing import Imported, Question
 
 SAID: dict[str, Any] = {"unit": "W/(m·K)", "temperature": 300, "method": "measured"}
 
@@ -468,7 +468,10 @@ def test_a_failed_replacement_leaves_what_was_there(
         raise OSError(28, "No space left on device")
 
     before = sorted(imports.rglob("*"))
-    for function in ("harness.imported.write_neutral", "harness.imported._write_card"):
+    for function in (
+        "harness.own_data.imported.write_neutral",
+        "harness.own_data.imported._write_card",
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(function, fail)
             with pytest.raises(DataError, match="cannot be written: No space left on device"):
@@ -482,7 +485,7 @@ def test_a_failed_replacement_leaves_what_was_there(
         rename(old, new)
 
     with monkeypatch.context() as patch:
-        patch.setattr("harness.imported.os.rename", fail_second)
+        patch.setattr("harness.own_data.imported.os.rename", fail_second)
         with pytest.raises(DataError, match="cannot be written"):
             do_import(source, unit="mW/(m·K)", overwrite=True)
     assert load_dataset("Mine").digest == first.digest

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.boards.leaderboard import Leaderboard
+from harness.boards.pivot import read_entry
+from harness.boards.published import read_published, side_by_side
+from harness.boards.tables import Wording, number_text
 from harness.errors import BenchmarkError
-from harness.leaderboard import Leaderboard
-from harness.pivot import read_entry
-from harness.published import read_published, side_by_side
 from harness.store import Store
-from harness.tables import Wording, number_text
 
 BENCHMARK = {
     "name": "test",

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import stage_planner
-from harness.benchmark import Benchmark
 from harness.errors import DataError, LeakError
-from harness.ledger import stage_ledger
 from harness.locations import Locations
-from harness.plan import Plan
-from harness.planner import plan
+from harness.planning import stage_planner
+from harness.planning.benchmark import Benchmark
+from harness.planning.ledger import stage_ledger
+from harness.planning.plan import Plan
+from harness.planning.planner import plan
 from harness.registry import Registry
 
 LEAKY_PROTOCOL = """

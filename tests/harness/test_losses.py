@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.contracts import Scaler
-from harness.losses import Decoder, Targets, member_losses
+from harness.fitting.losses import Decoder, Targets, member_losses
 
 CPU = torch.device("cpu")
 LOSSES = ("mape", "mae-log", "mse", "huber")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from harness.contracts import ParameterGroup
 from harness.errors import BenchmarkError, PluginError
-from harness.flat_parameters import FlatParameters, Segment, StackedAdam
-from harness.trainable import find_trainable
+from harness.fitting.flat_parameters import FlatParameters, Segment, StackedAdam
+from harness.fitting.trainable import find_trainable
 
 MEMBERS = 3
 

@@ -10,8 +10,9 @@ from collections import OrderedDict
 
 import pytest
 
-from harness import DataError, pickles
-from harness.pickles import CLASSES, Record, kind, read_pickle
+from harness import DataError
+from harness.readers import pickles
+from harness.readers.pickles import CLASSES, Record, kind, read_pickle
 
 SENTINEL = "harness_pickle_sentinel"
 
@@ -116,7 +117,7 @@ def test_a_class_that_is_not_listed_is_refused(protocol, refused):
         ("pymatgen.core.structure", "__builtins__"),
         ("pandas", "eval"),
         ("pandas.core.frame", "DataFrame.eval"),
-        ("harness.pickles", "Record"),
+        ("harness.readers.pickles", "Record"),
     ],
 )
 def test_a_name_outside_the_list_is_refused_with_its_module(module, attribute, refused):

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.boards.pivot import Layout, pivot
+from harness.boards.tables import legend
 from harness.errors import BenchmarkError
-from harness.pivot import Layout, pivot
 from harness.scores import CELL
-from harness.tables import legend
 
 BARRED = ("pretrained", "A", "A")
 layouts = st.permutations(CELL).flatmap(

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.benchmark import Benchmark
 from harness.errors import BenchmarkError, DataError, PluginError, WeightsError
 from harness.locations import Locations
-from harness.plan import Plan
-from harness.planner import plan
+from harness.planning.benchmark import Benchmark
+from harness.planning.plan import Plan
+from harness.planning.planner import plan
 from harness.registry import Registry
 
 

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from harness import api
-from harness.benchmark import Benchmark
+from harness.boards.leaderboard import Leaderboard
 from harness.errors import BenchmarkError, HarnessError, PluginError, WeightsError
 from harness.hookspecs import hookimpl
-from harness.leaderboard import Leaderboard
+from harness.planning.benchmark import Benchmark
 from harness.store import Store
 
 BENCHMARK = """
@@ -208,8 +208,8 @@ def test_a_stage_goes_on_from_its_checkpoint(
             if event.title.startswith("Toy (after") and event.epoch == 2:
                 raise MemoryError  # ends the run as a kill does: nothing is flushed
 
-    monkeypatch.setattr("harness.engine.CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr("harness.engine.Engine.tell", _tell_and_let_it_raise)
+    monkeypatch.setattr("harness.fitting.engine.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("harness.fitting.engine.Engine.tell", _tell_and_let_it_raise)
     with pytest.raises(MemoryError):
         run(observers=[Killer()])
     monkeypatch.undo()
@@ -236,7 +236,9 @@ def _run_in_child(folder: Path, tiny: Path, out: Path) -> None:
 def forkserver() -> Any:
     """A context whose children have torch and the harness loaded already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harness.api", "harness.engine", "pandas", "scipy.stats"])
+    context.set_forkserver_preload(
+        ["harness.api", "harness.fitting.engine", "pandas", "scipy.stats"]
+    )
     return context
 
 

@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from harness import DataError, PluginError, StoreError, api, load_bundle, read_structures, scanner
-from harness.candidates import draw_scan, find_candidates
-from harness.scanner import ScanReport
+from harness import DataError, PluginError, StoreError, api, load_bundle, read_structures
+from harness.bundles import scanner
+from harness.bundles.candidates import draw_scan, find_candidates
+from harness.bundles.scanner import ScanReport
 
 CHUNK = 8
 ROWS = 45
@@ -199,7 +200,7 @@ def test_the_plot_shows_every_prediction(scan, source, tmp_path, monkeypatch) ->
     drawn = pq.read_table(table).to_pandas()["kappa_mean"].notna().sum()
     axes = draw_scan(table, "title", max_kappa=1.0).axes[0]
     assert sum(len(points.get_offsets()) for points in axes.collections) == drawn
-    monkeypatch.setattr("harness.candidates.POINTS", 5)
+    monkeypatch.setattr("harness.bundles.candidates.POINTS", 5)
     density = draw_scan(table, "title").axes[0].collections[0].get_array()
     assert density.sum() == drawn
 
@@ -208,7 +209,8 @@ def test_the_plot_shows_every_prediction(scan, source, tmp_path, monkeypatch) ->
 
 SCRIPT = """
 import os, signal, sys
-from harness import api, scanner
+from harness import api
+from harness.bundles import scanner
 
 def progress(report):
     if report.rows >= {rows}:

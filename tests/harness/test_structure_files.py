@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness import Crystal, DataError, load_dataset
-from harness.structure_files import find_records, read_structures
+from harness.readers.structure_files import find_records, read_structures
 
 
 @pytest.fixture(scope="module")

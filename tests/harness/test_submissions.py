@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from harness import api
+from harness.boards.merging import merge
+from harness.boards.pivot import Layout, pivot
+from harness.boards.submissions import Submission, _facts, read_card
 from harness.errors import BenchmarkError, StoreError
-from harness.merging import merge
-from harness.pivot import Layout, pivot
 from harness.store import Store
-from harness.submissions import Submission, _facts, read_card
 from harness.verification import Verification
 
 BENCHMARK = """

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.boards.pivot import Layout, Pivot, pivot
+from harness.boards.tables import FORMS, Wording, caption, heads, html_table, number_text, render
 from harness.cli.output import print_pivot
 from harness.errors import BenchmarkError
-from harness.pivot import Layout, Pivot, pivot
-from harness.tables import FORMS, Wording, caption, heads, html_table, number_text, render
 
 SCORES = {
     ("scratch", "A", "A"): [0.30, 0.50, 0.40],

@@ -11,13 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import harness.checkpoint
-from harness.checkpoint import CheckpointFile
+import harness.fitting.checkpoint
 from harness.contracts import MetricSpec, ParameterGroup, Scaler
 from harness.errors import BenchmarkError, DataError, PluginError
-from harness.seeds import derive_seed
-from harness.stack import StackedLinear
-from harness.training import (
+from harness.fitting.checkpoint import CheckpointFile
+from harness.fitting.training import (
     Alongside,
     EpochReport,
     FitResult,
@@ -29,7 +27,9 @@ from harness.training import (
     predict,
     resolve_device,
 )
-from harness.training_settings import TrainingSettings
+from harness.planning.training_settings import TrainingSettings
+from harness.seeds import derive_seed
+from harness.stack import StackedLinear
 
 CPU = torch.device("cpu")
 CRYSTALS = 60
@@ -588,7 +588,7 @@ def test_skipped_updates_are_counted_across_a_resume(tmp_path: Path) -> None:
 def test_ctrl_c_saves_the_last_finished_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness.checkpoint, "SNAPSHOT_SECONDS", 0.0)
+    monkeypatch.setattr(harness.fitting.checkpoint, "SNAPSHOT_SECONDS", 0.0)
     path = tmp_path / "checkpoint"
     run_until(3 * 6 + 2, KeyboardInterrupt, path)
     undisturbed, resumed, data = modules([0, 1, 2]), modules([0, 1, 2]), stack_data([0, 1, 2])

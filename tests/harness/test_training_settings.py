@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from harness.training_settings import TrainingSettings
+from harness.planning.training_settings import TrainingSettings
 
 
 def test_defaults_are_those_of_the_published_study() -> None:
@@ -52,5 +52,5 @@ def test_settings_that_make_no_sense_are_refused(wrong) -> None:
 
 
 def test_importing_them_loads_no_torch() -> None:
-    code = "import sys, harness.training_settings; assert 'torch' not in sys.modules"
+    code = "import sys, harness.planning.training_settings; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

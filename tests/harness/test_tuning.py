@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from harness import api, load_bundle, load_dataset
-from harness.benchmark import Benchmark
 from harness.errors import BenchmarkError, BundleError, HarnessError, LeakError
 from harness.events import EpochFinished
 from harness.hookspecs import hookimpl
+from harness.planning.benchmark import Benchmark
 from harness.row_roles import role_counts
 from harness.store import Store
 

@@ -17,7 +17,7 @@ import optuna
 import pytest
 
 from harness import api
-from harness.tuning import TuningProgress
+from harness.tuning.tuner import TuningProgress
 
 BENCHMARK = """
 train_on = ["Toy"]

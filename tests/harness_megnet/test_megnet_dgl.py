@@ -21,12 +21,12 @@ import harness_megnet.dgl_backbone
 from harness.contracts import BackboneSpec, MetricSpec, PretrainedWeights, Scaler
 from harness.crystal import Crystal
 from harness.errors import DataError, PluginError, WeightsError
+from harness.fitting.training import Recipe, StackData, fit
 from harness.locations import Locations
+from harness.planning.training_settings import TrainingSettings
 from harness.published_weights import read_tensors
 from harness.registry import Registry
 from harness.testing import BackboneCases
-from harness.training import Recipe, StackData, fit
-from harness.training_settings import TrainingSettings
 from harness_heads.mlp import Mlp
 from harness_megnet.backbone import MegnetBackbone
 from harness_megnet.dgl_backbone import MegnetDglBackbone

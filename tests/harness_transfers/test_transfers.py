@@ -172,7 +172,7 @@ def test_wrong_settings_are_refused(model: type[Settings], settings: dict[str, o
 
 
 def test_the_override_is_a_training_setting() -> None:
-    from harness.training_settings import TrainingSettings
+    from harness.planning.training_settings import TrainingSettings
 
     (source, _) = two_stage(TwoStage(source="AFLOW", source_epochs=40), TARGET)
     assert TrainingSettings(**source.training).epochs == 40

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import load_dataset, materials_server
+from harness import load_dataset
+from harness.materials import server as materials_server
 
 OPTIONS = ("--unit", "W/(m·K)", "--temperature", "300", "--method", "ab initio")
 SUMMARY = "materials/summary"

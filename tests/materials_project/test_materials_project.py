@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import DataError, Locations, load_dataset, materials_project
-from harness.materials_project import fetch_materials, iter_materials, parse_query
+from harness import DataError, Locations, load_dataset
+from harness.materials import project as materials_project
+from harness.materials.project import fetch_materials, iter_materials, parse_query
 
 SUMMARY = "materials/summary"
 STABLE = {"is_stable": True}

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from harness import api
-from harness.comparison import Side, compare
+from harness.boards.comparison import Side, compare
 from harness.errors import HarnessError, StoreError
 from harness.registry import Registry
 from harness.site.build import MARKER, write_site

@@ -1,0 +1,1 @@
+"""Trained ensembles on disk: written, loaded, asked for predictions, and scans with them."""

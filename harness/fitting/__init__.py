@@ -1,0 +1,1 @@
+"""The one training loop, and what puts stages together and carries a plan out."""

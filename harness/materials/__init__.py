@@ -1,0 +1,1 @@
+"""Structures from the Materials Project."""

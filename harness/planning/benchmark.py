@@ -1,0 +1,263 @@
+"""The benchmark file: what to train, on what to test it, and how. Unknown keys are refused."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from harness.contracts import Settings
+from harness.errors import BenchmarkError, did_you_mean
+from harness.locations import shipped
+from harness.planning.choice import Choice, Choices, OneChoice
+from harness.planning.training_settings import TrainingSettings
+from harness.planning.tuning_settings import Chosen, Tuning
+
+
+def _as_names(value: Any) -> Any:
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return value
+    raise ValueError("expected a list of names")
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
+
+
+class Baseline(Settings):
+    """A closed-form head on a backbone that is not trained: what every model must beat."""
+
+    backbone: OneChoice = Choice(name="composition")
+    head: OneChoice
+
+
+DEFAULT_BASELINES = (
+    Baseline(head=Choice.model_validate({"name": "best-constant", "metric": "mae-log"})),
+    Baseline(head=Choice(name="mean-log")),
+    Baseline(head=Choice(name="nearest")),
+)
+BENCHMARK_FILE = "benchmark.toml"
+DEFAULT_METRICS = ("mae-log", "rmse-log", "spearman", "mape", "median-ape", "mae", "r2-log")
+
+
+class Benchmark(Settings):
+    """One benchmark file.
+
+    Attributes:
+        name: names the leaderboard.
+        title, summary: shown above its tables.
+        train_on, test_on: datasets, the rows and columns of the matrix.
+        backbones, heads, transfers, protocols: every combination is a configuration.
+        baselines: closed-form models trained on every dataset of `train_on`; the trivial ones
+            unless given, none if empty.
+        runs: run numbers 1 … runs; each is one seed and one split.
+        seed: the root seed from which every other is derived.
+        metrics: the first is the one shown by default.
+        training: settings of every stage.
+        training_on: settings that differ for stages that fit the named dataset.
+        tuning: how to search for better settings; nothing is tuned where it is absent.
+        chosen: settings that a search has found, run by run, as in the `best.toml` that it leaves.
+        device: `auto`, `cpu` or `cuda`.
+        published: a CSV of published cells to show beside ours (see `leaderboard.read_published`),
+            relative to the benchmark file.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    title: str = ""
+    summary: str = ""
+    train_on: Names
+    test_on: Names
+    backbones: Choices = (Choice(name="megnet"),)
+    heads: Choices = (Choice(name="mlp"),)
+    transfers: Choices = (Choice(name="scratch"),)
+    protocols: Choices = (Choice(name="strict"),)
+    baselines: tuple[Baseline, ...] = DEFAULT_BASELINES
+    runs: int = Field(default=9, ge=1)
+    seed: int = 0
+    metrics: Names = DEFAULT_METRICS
+    training: TrainingSettings = TrainingSettings()
+    training_on: Mapping[str, Mapping[str, Any]] = {}
+    tuning: Tuning | None = None
+    chosen: tuple[Chosen, ...] = ()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    published: str | None = None
+
+    def training_for(self, dataset: str, overrides: Mapping[str, Any]) -> TrainingSettings:
+        """Training settings of a stage: the file's, then the dataset's, then the strategy's own."""
+        merged = {**self.training.model_dump(), **self.training_on.get(dataset, {}), **overrides}
+        settings: TrainingSettings = check_settings(
+            TrainingSettings, merged, f"training settings for {dataset}"
+        )
+        return settings
+
+    @classmethod
+    def load(cls, source: str | Path, overrides: Sequence[str] = ()) -> Benchmark:
+        """Reads a benchmark file.
+
+        Args:
+            source: a path, or the name of a leaderboard (`quickstart`); see `find_benchmark`.
+            overrides: `key.subkey=value` in TOML syntax, applied before checking.
+
+        Raises:
+            BenchmarkError: missing, malformed, or with an unknown key or wrong value; the message
+                names file, line and key, or the override.
+        """
+        path = find_benchmark(source)
+        text = path.read_text(encoding="utf-8")
+        try:
+            raw = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as problem:
+            raise BenchmarkError(f"{path}: not valid TOML: {problem}") from None
+        origin = _Origin(path, text, tuple(apply_override(raw, text) for text in overrides))
+        raw.setdefault("name", _name_of(path.resolve()))
+        benchmark: Benchmark = origin.check(cls, raw)
+        for dataset, changes in benchmark.training_on.items():
+            origin.check(TrainingSettings, changes, ("training_on", dataset))
+        return benchmark
+
+
+def _name_of(path: Path) -> str:
+    """A leaderboard is named after its folder, or after a file that is not `benchmark.toml`."""
+    name = path.parent.name if path.name == BENCHMARK_FILE else path.stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "benchmark"
+
+
+def find_benchmark(source: str | Path) -> Path:
+    """Returns the path of a benchmark file.
+
+    A path is taken as it is (for a folder, its `benchmark.toml`); a bare name is looked for in
+    `./leaderboards/`, then among the benchmarks shipped with the package.
+    """
+    path = Path(source)
+    candidates = [path, path / "benchmark.toml"]
+    if len(path.parts) == 1:
+        relative = f"leaderboards/{source}/benchmark.toml"
+        candidates += [Path(relative), shipped(relative)]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    looked = ", ".join(str(candidate) for candidate in candidates)
+    raise BenchmarkError(
+        f"No benchmark {str(source)!r}. Looked for: {looked}. "
+        "Give the path of a benchmark.toml, or the name of a shipped one: quickstart, paraisite."
+    )
+
+
+def check_settings(model: type[Any], values: Mapping[str, Any], who: str) -> Any:
+    """Validates settings against a model.
+
+    Raises:
+        BenchmarkError: an unknown key (the known ones are listed) or a wrong value.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as problem:
+        lines = [f"{who}: {_explain(error, model)}" for error in problem.errors()]
+        raise BenchmarkError("\n".join(lines)) from None
+
+
+def apply_override(raw: dict[str, Any], override: str) -> tuple[str, ...]:
+    """Changes raw settings as `override` says; returns the path of the key it sets."""
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise BenchmarkError(f"--set {override!r}: expected key=value, as in training.epochs=10.")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    *folders, last = key.strip().split(".")
+    target = raw
+    for folder in folders:
+        target = target.setdefault(folder, {})
+        if not isinstance(target, dict):
+            raise BenchmarkError(f"--set {override!r}: {folder!r} is not a table.")
+    target[last] = parsed
+    return (*folders, last)
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where settings came from: a file, and the keys that overrides set in it."""
+
+    path: Path
+    text: str
+    overridden: tuple[tuple[str, ...], ...]
+
+    def check(self, model: type[Any], values: Any, table: tuple[str, ...] = ()) -> Any:
+        """Validates the settings of a table; blames the file's line, or the override."""
+        try:
+            return model.model_validate(values)
+        except ValidationError as problem:
+            lines = []
+            for error in problem.errors():
+                location = (*table, *map(str, error["loc"]))
+                lines.append(f"{self._where(location)}: {_explain(error, model, table)}")
+            raise BenchmarkError("\n".join(lines)) from None
+
+    def _where(self, location: tuple[str, ...]) -> str:
+        for key in reversed(self.overridden):
+            if location[: len(key)] == key:
+                return f"--set {'.'.join(key)}"
+        paths = (location[:end] for end in range(len(location), 0, -1))
+        number = next(filter(None, (_line_of(path, self.text) for path in paths)), None)
+        return f"{self.path}, line {number}" if number else f"{self.path}"
+
+
+_EXPECTED = {
+    "tuple_type": "a list",
+    "model_type": "a table",
+    "dict_type": "a table",
+    "string_type": "text in quotes",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "too_short": "at least one entry",
+}
+"""What is expected, by pydantic's types of errors, in the words of a TOML file."""
+
+
+def _explain(error: Any, model: type[BaseModel], table: Sequence[str] = ()) -> str:
+    location = [str(part) for part in error["loc"]]
+    dotted = ".".join((*table, *location))
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(model, location[:-1])
+        return f"unknown key {dotted!r}.{did_you_mean(location[-1], known)}"
+    if error["type"] == "missing":
+        return f"the key {dotted!r} is missing."
+    if error["type"] in _EXPECTED:
+        text = f"expected {_EXPECTED[error['type']]}"
+    else:
+        text = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    return f"{dotted}: {text} (got {error['input']!r})."
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(part)
+        if field is None:
+            break
+        kinds = (field.annotation, *get_args(field.annotation))  # of `Tuning | None` too
+        models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        model = models[0] if models else model
+    return list(model.model_fields)
+
+
+def _line_of(location: Sequence[str], text: str) -> int | None:
+    """Finds the line on which a key stands; tomllib does not tell."""
+    tables = [part for part in location[:-1] if not part.isdigit()]
+    in_table = not tables
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line)
+        if header:
+            in_table = [p.strip("\"' ") for p in header[1].split(".")] == tables
+        elif in_table and re.match(rf"\s*[\"']?{re.escape(location[-1])}[\"']?\s*=", line):
+            return number
+    return None

@@ -1,0 +1,255 @@
+"""The rows of a table: every model with every transfer strategy on every target that it can fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.blame import Breach, call
+from harness.contracts import Backbone, Layers, ProtocolRules, Stage, Target, TransferSpec
+from harness.errors import BenchmarkError, HarnessError, PluginError
+from harness.fitting.trainable import find_trainable
+from harness.planning.benchmark import Benchmark, check_settings
+from harness.planning.choice import Choice
+from harness.planning.plan import Model, Rules, optional
+from harness.planning.tuning_settings import Setting
+from harness.scores import BASELINE
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harness.locations import Locations
+    from harness.registry import Registry
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A transfer strategy, resolved."""
+
+    choice: Choice
+    spec: TransferSpec
+    settings: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Configuration:
+    """What makes one row of a table.
+
+    Attributes:
+        model: backbone and head.
+        strategy: how the model is carried over; none for a baseline.
+        target: the dataset that the last stage fits.
+        stages: first to last, never none.
+        training: settings of the last stage that a search has found; they go over all others.
+    """
+
+    model: Model
+    strategy: Strategy | None
+    target: str
+    stages: tuple[Stage, ...]
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def transfer(self) -> str:
+        """Label of the strategy."""
+        return self.strategy.choice.label if self.strategy else BASELINE
+
+
+def reconfigure(one: Configuration, setting: Setting, registry: Registry) -> Configuration:
+    """Returns a configuration with other settings, which go over its own.
+
+    Raises:
+        HarnessError: a setting is unknown or has a wrong value, or cannot be carried out.
+    """
+    assert one.strategy is not None
+    model = one.model
+    if setting.backbone or setting.head:
+        model = resolve_model(
+            model.backbone_choice.with_settings(setting.backbone),
+            model.head_choice.with_settings(setting.head),
+            registry,
+        )
+    strategy = resolve_strategy(one.strategy.choice.with_settings(setting.transfer), registry)
+    stages = _ask_for_stages(strategy, Target(one.target, layers_of(model)))
+    return Configuration(model, strategy, one.target, stages, setting.training)
+
+
+def resolve_strategy(choice: Choice, registry: Registry) -> Strategy:
+    """Looks up a transfer strategy and checks its settings."""
+    spec = registry.transfers[choice.name]
+    settings = check_settings(spec.settings, choice.settings, f"transfer {choice.name!r}")
+    return Strategy(choice, spec, settings)
+
+
+def resolve_protocol(choice: Choice, registry: Registry) -> Rules:
+    """Looks up a protocol, checks its settings, and makes its rules."""
+    spec = registry.protocols[choice.name]
+    settings = check_settings(spec.settings, choice.settings, f"protocol {choice.name!r}")
+    action = f"making the protocol {choice.name!r}"
+    rules: ProtocolRules = call(spec.make, settings, action=action, returns=ProtocolRules)
+    registry.metrics[rules.selection]
+    return Rules(choice, rules)
+
+
+def resolve_model(backbone: Choice, head: Choice, registry: Registry) -> Model:
+    """Looks up backbone and head, checks their settings, and makes the backbone."""
+    spec = registry.backbones[backbone.name]
+    settings = check_settings(spec.settings, backbone.settings, f"backbone {backbone.name!r}")
+    head_spec = registry.heads[head.name]
+    head_settings = check_settings(head_spec.settings, head.settings, f"head {head.name!r}")
+    code = [
+        registry.code_digest(catalogue.owner(name))
+        for catalogue, name in ((registry.backbones, backbone.name), (registry.heads, head.name))
+    ]
+    return Model(
+        backbone,
+        call(
+            spec.make, settings, action=f"making the backbone {backbone.name!r}", returns=Backbone
+        ),
+        spec.rows_per_second,
+        head,
+        head_spec,
+        head_settings,
+        {
+            "backbone": [backbone.name, settings.model_dump(mode="json")],
+            "head": [head.name, head_settings.model_dump(mode="json")],
+            **optional(code=code if any(code) else None),
+        },
+        code[0],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a benchmark names, resolved."""
+
+    models: tuple[Model, ...]
+    strategies: tuple[Strategy, ...]
+    protocols: tuple[Rules, ...]
+    baselines: tuple[Model, ...]
+
+
+def resolve(benchmark: Benchmark, registry: Registry) -> Parts:
+    """Looks up everything that a benchmark names besides datasets and metrics."""
+    return Parts(
+        strategies=tuple(resolve_strategy(choice, registry) for choice in benchmark.transfers),
+        protocols=tuple(resolve_protocol(choice, registry) for choice in benchmark.protocols),
+        models=tuple(
+            resolve_model(backbone, head, registry)
+            for backbone in benchmark.backbones
+            for head in benchmark.heads
+        ),
+        baselines=tuple(
+            resolve_model(own.backbone, own.head, registry) for own in benchmark.baselines
+        ),
+    )
+
+
+def configure_baselines(models: Sequence[Model], targets: Sequence[str]) -> Iterator[Configuration]:
+    """Yields the baselines: models that train no backbone, on every target."""
+    for model in models:
+        for target in targets:
+            yield Configuration(model, None, target, (Stage(target, "random"),))
+
+
+def configure(
+    models: Sequence[Model],
+    strategies: Sequence[Strategy],
+    targets: Sequence[str],
+    locations: Locations,
+) -> tuple[list[Configuration], tuple[tuple[str, str], ...]]:
+    """Asks every strategy for its stages, for every model and target.
+
+    Returns:
+        What can be carried out; and the (transfer, target) pairs that are left out, since the
+        strategy makes no sense for that target, or (then named) that model.
+
+    Raises:
+        HarnessError: a strategy that none of the models can carry out.
+    """
+    found: list[Configuration] = []
+    left_out: list[tuple[str, str]] = []
+    misfits: dict[str, list[HarnessError]] = {}
+    for model in models:
+        for strategy in strategies:
+            label = strategy.choice.label
+            problems = []
+            for target in targets:
+                asked = Target(target, layers_of(model))
+                stages = _ask_for_stages(strategy, asked)
+                if not stages:
+                    left_out.append((label, target))
+                elif (problem := _misfit(label, stages, model, locations)) is not None:
+                    problems.append(problem)
+                    name = f"{model.backbone_choice.label} and {model.head_choice.label}"
+                    left_out.append((f"{label} with {name}", target))
+                else:
+                    found.append(Configuration(model, strategy, target, stages))
+            misfits.setdefault(label, []).extend(problems[:1])
+    for problems in misfits.values():
+        if len(problems) == len(models):
+            raise problems[0]
+    return found, tuple(dict.fromkeys(left_out))
+
+
+def _ask_for_stages(strategy: Strategy, target: Target) -> tuple[Stage, ...]:
+    function, name = strategy.spec.stages, strategy.choice.name
+    action = f"asking the transfer {name!r} for its stages on {target.dataset!r}"
+    stages = call(function, strategy.settings, target, action=action, returns=Sequence)
+    for stage in stages:
+        if not isinstance(stage, Stage):
+            raise Breach(
+                function,
+                f"The transfer {name!r} must return Stage objects, but returned "
+                f"{type(stage).__name__}: {stage!r}.",
+            )
+    return tuple(stages)
+
+
+def layers_of(model: Model) -> Layers:
+    """Layers of a whole model, from input to output, by the names of its parameters."""
+    backbone = [tuple(f"backbone.{name}" for name in layer) for layer in model.backbone.layers]
+    return (*(backbone or [("backbone",)]), ("head",))
+
+
+def _misfit(
+    transfer: str, stages: Sequence[Stage], model: Model, locations: Locations
+) -> HarnessError | None:
+    """Says why a model cannot carry out a strategy, where it cannot."""
+    if stages[0].start == "previous":
+        raise PluginError(
+            f"The strategy {transfer!r}: its first stage starts from 'previous', but there is "
+            "none before it. Use 'random' or 'pretrained' there."
+        )
+    particular = any(stage.freeze or stage.groups or stage.alongside for stage in stages)
+    if model.head.fit is not None and (len(stages) > 1 or particular):
+        return BenchmarkError(
+            f"The head {model.head_choice.name!r} is fitted in closed form and trains no "
+            f"backbone, so the strategy {transfer!r}, which says how to train one, makes no "
+            "sense with it: use 'scratch' or 'pretrained', or another head."
+        )
+    try:
+        if not model.backbone.offers_weights and "pretrained" in {s.start for s in stages}:
+            model.backbone.find_pretrained(locations)  # raises, and says what to do
+        if particular:
+            whole = _skeleton(model)
+            for stage in stages:
+                find_trainable(whole, stage.freeze, stage.groups)
+    except Breach:
+        raise
+    except HarnessError as problem:
+        return problem
+    return None
+
+
+def _skeleton(model: Model) -> nn.Module:
+    """A model of one member, whose parameters have the names that strategies speak of."""
+    import torch
+    from torch import nn
+
+    from harness.modules import build_backbone, build_head
+
+    generators = [torch.Generator()]
+    head = build_head(model, generators)
+    return nn.ModuleDict({"backbone": build_backbone(model, generators), "head": head})

@@ -1,0 +1,209 @@
+"""The role ledger: what every row was used for, in every run, and whether that was allowed.
+
+Roles: `scaler` (mean and std were fitted on it), `gradient` (trained on), `selection` (chose the
+epoch), `tuning` (chose settings), `test` (scored). A protocol that promises to be leak-free is held
+to it before anything is trained: no test row has another role in the chain that predicts it, no
+group (reduced formula) of a target's test rows has one either, and no source stage sees a group of
+any test set of the benchmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from harness.errors import LeakError
+from harness.planning.plan import MemberOf
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.dataset import Dataset
+    from harness.planning.plan import Plan, Rules, Scoring, StageNode
+
+ROLES = ("scaler", "gradient", "selection", "tuning", "test")
+COLUMNS = ("run", "part", "id", "group", "role")
+
+Row = tuple[str, str]
+"""(part, id): what a row is called, whichever dataset it is reached through."""
+
+
+def roles_of(member: MemberOf) -> Iterator[tuple[Dataset, str, Sequence[int]]]:
+    """Yields (dataset, role, row positions) of what one member of a stage does with its data.
+
+    A head that is fitted in closed form has no epochs to select; `gradient` is then its fit.
+    """
+    for dataset, rows in member.fitted():
+        yield dataset, "gradient", rows.train.tolist()
+        if not member.stage.closed_form:
+            yield dataset, "selection", rows.validation.tolist()
+        yield dataset, "scaler", rows.scaler_rows.tolist()
+
+
+def stage_ledger(stage: StageNode) -> pd.DataFrame:
+    """Returns one row per run, dataset row and role of a stage; columns as `COLUMNS`."""
+    import pandas as pd
+
+    lines = [
+        (rows_of.run, data.parts[row], data.ids[row], data.formulas[row], role)
+        for number, rows_of in enumerate(stage.members)
+        for data, role, rows in roles_of(MemberOf(stage, number))
+        for row in rows
+    ]
+    return pd.DataFrame(list(dict.fromkeys(lines)), columns=list(COLUMNS))
+
+
+def tuning_ledger(scoring: Scoring) -> pd.DataFrame:
+    """Returns the rows that the settings of a scoring were chosen by; columns as `COLUMNS`."""
+    import pandas as pd
+
+    data = scoring.target
+    lines = [
+        (run, data.parts[row], data.ids[row], data.formulas[row], "tuning")
+        for run, rows in zip(scoring.runs, scoring.tuning, strict=True)
+        for row in rows
+    ]
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def test_rows(scoring: Scoring) -> pd.DataFrame:
+    """Returns the rows that a scoring predicts: run, part, id, role `test`, target, overlap."""
+    import numpy as np
+    import pandas as pd
+
+    data = scoring.dataset
+    frames = [
+        pd.DataFrame(
+            {
+                "run": np.full(len(rows), run, dtype=np.int32),
+                "part": [data.parts[row] for row in rows],
+                "id": [data.ids[row] for row in rows],
+                "role": "test",
+                "target": labels,
+                "overlap": overlap,
+            }
+        )
+        for run, rows, labels, overlap in zip(
+            scoring.runs, scoring.rows, scoring.labels, scoring.overlap, strict=True
+        )
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def check_plan(plan: Plan) -> None:
+    """Holds every leak-free protocol of a plan to its promise.
+
+    Raises:
+        LeakError: names the row, its two roles, the run and the stages.
+    """
+    tested = _test_groups(plan)
+    checked = set()
+    for scoring in plan.scorings:
+        target = scoring.target
+        for stage in scoring.chain:
+            task = (stage.key, target.name, scoring.protocol.label)
+            if scoring.protocol.rules.leak_free and task not in checked:
+                checked.add(task)
+                _check_sources(stage, target, scoring.protocol, tested[scoring.protocol.label])
+    for scoring in plan.scorings:
+        if scoring.protocol.rules.leak_free:
+            for number in range(len(scoring.rows)):
+                _check_rows(scoring, number)
+                if scoring.dataset is scoring.target:
+                    _check_groups(scoring, number)
+
+
+def _test_groups(plan: Plan) -> dict[str, dict[int, dict[str, str]]]:
+    """Per protocol and run: the groups of all test rows, each with a row to name in an error."""
+    groups: dict[str, dict[int, dict[str, str]]] = {}
+    for scoring in plan.scorings:
+        of_protocol = groups.setdefault(scoring.protocol.label, {})
+        for run, rows in zip(scoring.runs, scoring.rows, strict=True):
+            of_run = of_protocol.setdefault(run, {})
+            for row in rows:
+                name = _name(scoring.dataset, row)
+                of_run.setdefault(scoring.dataset.formulas[row], name)
+    return groups
+
+
+def _uses(scoring: Scoring, number: int) -> Iterator[tuple[Dataset, str, int, str]]:
+    """Yields (dataset, role, row, where) of all that a run did before its test rows are scored."""
+    for source in scoring.sources[number]:
+        for member in source.line:
+            for data, role, rows in roles_of(member):
+                for row in rows:
+                    yield data, role, row, f"in the stage {member.stage.title}"
+    if scoring.tuning:
+        for row in scoring.tuning[number]:
+            yield scoring.target, "tuning", row, "in the choice of settings"
+
+
+def _check_rows(scoring: Scoring, number: int) -> None:
+    used: dict[Row, tuple[str, str]] = {}
+    for data, role, row, where in _uses(scoring, number):
+        used.setdefault(_row(data, row), (role, where))
+    for row in scoring.rows[number]:
+        if (known := used.get(_row(scoring.dataset, row))) is not None:
+            role, where = known
+            raise LeakError(
+                f"Leak in run {scoring.runs[number]}: the row {_name(scoring.dataset, row)} has "
+                f"the role 'test' in {_title(scoring)} and the role {role!r} {where}. "
+                f"{_culprit(scoring.protocol, role)}"
+            )
+
+
+def _check_groups(scoring: Scoring, number: int) -> None:
+    used: dict[str, tuple[str, str, str]] = {}
+    for data, role, row, where in _uses(scoring, number):
+        used.setdefault(data.formulas[row], (_name(data, row), role, where))
+    for row in scoring.rows[number]:
+        group = scoring.dataset.formulas[row]
+        if (known := used.get(group)) is not None:
+            name, role, where = known
+            raise LeakError(
+                f"Leak in run {scoring.runs[number]}: the row {_name(scoring.dataset, row)} has "
+                f"the role 'test' in {_title(scoring)}, and {name}, of the same formula {group}, "
+                f"the role {role!r} {where}: twins across the split. "
+                f"{_culprit(scoring.protocol, role)}"
+            )
+
+
+def _check_sources(
+    stage: StageNode,
+    target: Dataset,
+    protocol: Rules,
+    reserved: dict[int, dict[str, str]],
+) -> None:
+    """Looks for groups of test rows among what a stage does with other datasets than the target."""
+    for number, member in enumerate(stage.members):
+        for data, role, rows in roles_of(MemberOf(stage, number)):
+            if data is target:
+                continue
+            for row in rows:
+                group = data.formulas[row]
+                if (tested := reserved.get(member.run, {}).get(group)) is not None:
+                    raise LeakError(
+                        f"Leak in run {member.run}: the source stage {stage.title} uses "
+                        f"{_name(data, row)} in the role {role!r}, and {tested}, of the "
+                        f"same formula {group}, has the role 'test'. {_culprit(protocol, role)}"
+                    )
+
+
+def _row(dataset: Dataset, row: int) -> Row:
+    return dataset.parts[row], dataset.ids[row]
+
+
+def _name(dataset: Dataset, row: int) -> str:
+    return f"{dataset.ids[row]!r} of {dataset.parts[row]}"
+
+
+def _title(scoring: Scoring) -> str:
+    cell = scoring.cell
+    return f"the cell {cell.transfer}: {cell.train_on} → {cell.test_on}"
+
+
+def _culprit(protocol: Rules, role: str) -> str:
+    promise = f"The protocol {protocol.choice.name!r} promises to be leak-free: "
+    if role == "tuning":
+        return promise + "choose settings with tuning.selection = 'per-run'."
+    return promise + "mend its `split` or `scaler_rows`, or declare `leak_free = False`."

@@ -1,0 +1,270 @@
+"""Lays out the plan of a benchmark: every configuration's stages, and its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import BenchmarkError
+from harness.library import Library
+from harness.planning.benchmark import Benchmark
+from harness.planning.configurations import (
+    Configuration,
+    configure,
+    configure_baselines,
+    reconfigure,
+    resolve,
+)
+from harness.planning.ledger import check_plan
+from harness.planning.plan import MemberOf, Plan, Rules, Scoring, StageNode, array_digest, digest_of
+from harness.planning.stage_planner import Assigned, StagePlanner
+from harness.planning.tuning_settings import Chosen
+from harness.scores import DEFAULT, Cell
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.locations import Locations
+    from harness.registry import Registry
+
+    Indices = NDArray[np.int64]
+
+
+def plan(
+    benchmark: Benchmark,
+    registry: Registry,
+    locations: Locations,
+    *,
+    limit: int | None = None,
+    strict_data: bool = False,
+) -> Plan:
+    """Resolves every name, loads and splits the datasets, and lays out stages and scorings.
+
+    Raises:
+        HarnessError: an unknown name, missing data or weights, or a split that cannot be made.
+        LeakError: a protocol that promises to be leak-free is not.
+    """
+    return _Planner(benchmark, registry, locations, limit, strict_data).plan()
+
+
+class _Planner:
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        registry: Registry,
+        locations: Locations,
+        limit: int | None,
+        strict_data: bool,
+    ) -> None:
+        self.benchmark = benchmark
+        self.registry = registry
+        self.locations = locations
+        self.limit = limit
+        self._check_names()
+        self.parts = resolve(benchmark, registry)
+        models = (*self.parts.models, *self.parts.baselines)
+        known = [(model.backbone_choice.name, model.backbone.elements) for model in models]
+        self.library = Library(registry, locations, limit, dict.fromkeys(known), strict_data)
+        self.stages: dict[str, StageNode] = {}
+
+    def _check_names(self) -> None:
+        benchmark = self.benchmark
+        for name in (*benchmark.train_on, *benchmark.test_on, *benchmark.training_on):
+            self.registry.datasets[name]
+        for name in benchmark.metrics:
+            self.registry.metrics[name]
+        if len(set(benchmark.metrics)) < len(benchmark.metrics):
+            raise BenchmarkError(f"metrics: a name stands twice in {', '.join(benchmark.metrics)}.")
+
+    def plan(self) -> Plan:
+        scorings: list[Scoring] = []
+        targets = self.benchmark.train_on
+        parts = self.parts
+        found, skipped = configure(parts.models, parts.strategies, targets, self.locations)
+        chosen = _by_configuration(self.benchmark.chosen)
+        for protocol in parts.protocols:
+            planner = StagePlanner(
+                self.benchmark, self.library, self.locations, protocol, self.stages
+            )
+            for one in (*configure_baselines(parts.baselines, targets), *found):
+                members = planner.members([Assigned(run, one) for run in self.runs])
+                scorings += self._scorings([(m,) for m in members], one, DEFAULT, (), planner)
+                if settings := chosen.pop(_key(one, protocol), None):
+                    scorings += self._tuned(settings, one, planner)
+        _refuse_unknown(chosen)
+        _check_cells(scorings)
+        laid_out = Plan(
+            self.benchmark,
+            self.library,
+            self.locations,
+            tuple(self.stages.values()),
+            tuple(scorings),
+            skipped,
+            self.limit,
+        )
+        check_plan(laid_out)
+        return laid_out
+
+    @property
+    def runs(self) -> range:
+        return range(1, self.benchmark.runs + 1)
+
+    def _tuned(
+        self, settings: Sequence[Chosen], one: Configuration, planner: StagePlanner
+    ) -> list[Scoring]:
+        """Cells of settings that a search has chosen: the best ones, and several averaged."""
+        _check_complete(settings, self.runs)
+        assigned = [
+            Assigned(own.run, reconfigure(one, own.setting, self.registry)) for own in settings
+        ]
+        by_run: dict[int, list[MemberOf]] = {run: [] for run in self.runs}
+        for own, member in zip(settings, planner.members(assigned), strict=True):
+            by_run[own.run].append(member)
+        chose = [planner.splits.of(one.target, run).validation for run in self.runs]
+        if settings[0].selection == "shared":
+            chose = [np.unique(np.concatenate(chose))] * len(chose)
+        trials, several = min(own.trials for own in settings), max(own.rank for own in settings)
+        rows: dict[str, list[tuple[MemberOf, ...]]] = {
+            f"tuned, {trials} trials": [(members[0],) for members in by_run.values()]
+        }
+        if several > 1:
+            rows[f"mean of the best {several} of {trials} trials"] = [
+                tuple(members) for members in by_run.values()
+            ]
+        return [
+            scoring
+            for label, sources in rows.items()
+            for scoring in self._scorings(sources, one, label, chose, planner)
+        ]
+
+    def _seen_by_weights(self, member: MemberOf) -> set[str]:
+        """Groups of the pre-training data, where the weights name a dataset that is registered."""
+        weights = (own.stage.weights for own in member.line)
+        names = {own.seen for own in weights if own} & set(self.registry.datasets)
+        return {formula for name in names for formula in self.library[name].formulas}
+
+    def _scorings(
+        self,
+        sources: Sequence[tuple[MemberOf, ...]],
+        one: Configuration,
+        tuning: str,
+        chose: Sequence[Indices],
+        planner: StagePlanner,
+    ) -> list[Scoring]:
+        """Cells of one row of a table.
+
+        Args:
+            sources: per run, the members that predict.
+            one: the configuration that the row is named after.
+            tuning: how its settings were found.
+            chose: per run, the rows of the target that settings were chosen by.
+            planner: of the protocol.
+        """
+        splits, protocol = planner.splits, planner.protocol
+        name = _name(one, protocol)
+        identity = name if tuning == DEFAULT else (*name, tuning)
+        seen: list[set[str]] = [
+            set().union(*(m.trained_groups() | self._seen_by_weights(m) for m in members))
+            for members in sources
+        ]
+        scorings = []
+        for test_on in self.benchmark.test_on:
+            dataset = self.library[test_on]
+            rows, labels, overlap = [], [], []
+            for groups, (first, *_) in zip(seen, sources, strict=True):
+                test = splits.of(test_on, first.rows.run).test
+                splits.check(test_on, first.rows.run, test=test)
+                rows.append(test)
+                labels.append(splits.labels(test_on, first.rows.run, first.rows.scaler)[test])
+                overlap.append(np.array([dataset.formulas[row] in groups for row in test]))
+            content = [
+                _names_of(sources),
+                dataset.digest,
+                [array_digest(a) for a in (*rows, *labels, *overlap)],
+            ]
+            scorings.append(
+                Scoring(
+                    digest_of([*identity, test_on, content]),
+                    Cell(*name[:3], tuning, *name[3:], test_on),
+                    protocol,
+                    tuple(sources),
+                    tuple(chose),
+                    dataset,
+                    tuple(rows),
+                    tuple(labels),
+                    tuple(overlap),
+                )
+            )
+        return scorings
+
+
+def _name(one: Configuration, protocol: Rules) -> tuple[str, str, str, str, str]:
+    """What the cells of a configuration are called, before what they are tested on."""
+    return (
+        one.model.backbone_choice.label,
+        one.model.head_choice.label,
+        one.transfer,
+        protocol.label,
+        one.target,
+    )
+
+
+def _names_of(sources: Sequence[tuple[MemberOf, ...]]) -> Any:
+    """The members that predict; for those of one whole stage, in order, its key."""
+    stages = {members[0].stage.key for members in sources}
+    places = [[member.index for member in members] for members in sources]
+    if len(stages) == 1 and places == [[index] for index in range(len(sources))]:
+        return stages.pop()
+    return [[[member.stage.key, member.index] for member in members] for members in sources]
+
+
+def _check_cells(scorings: Sequence[Scoring]) -> None:
+    """Refuses two cells of one name, whose runs a table could not tell apart."""
+    cells: set[Cell] = set()
+    for scoring in scorings:
+        if scoring.cell in cells:
+            named = ", ".join(f"{key} {value!r}" for key, value in vars(scoring.cell).items())
+            raise BenchmarkError(
+                f"Two entries of the benchmark make the same cell: {named}. "
+                "Take one out, or let their settings differ."
+            )
+        cells.add(scoring.cell)
+
+
+def _by_configuration(settings: Sequence[Chosen]) -> dict[tuple[str, ...], list[Chosen]]:
+    found: dict[tuple[str, ...], list[Chosen]] = {}
+    for own in sorted(settings, key=lambda own: (own.run, own.rank)):
+        choices = (own.backbone, own.head, own.transfer, own.protocol)
+        name = (*(choice.label for choice in choices), own.train_on)
+        found.setdefault(name, []).append(own)
+    return found
+
+
+def _key(one: Configuration, protocol: Rules) -> tuple[str, ...]:
+    """What `Chosen` calls a configuration: a protocol by its settings, not by its view."""
+    backbone, head, transfer, _, target = _name(one, protocol)
+    return (backbone, head, transfer, protocol.choice.label, target)
+
+
+def _check_complete(settings: Sequence[Chosen], runs: Sequence[int]) -> None:
+    """Refuses settings that are not there for every run, or there twice."""
+    ranks = range(1, max(own.rank for own in settings) + 1)
+    found = [(own.run, own.rank) for own in settings]
+    expected = [(run, rank) for run in runs for rank in ranks]
+    if found != expected:
+        odd = sorted(set(expected) ^ set(found)) or found
+        raise BenchmarkError(
+            f"chosen: the settings for {settings[0].train_on!r} must be given once for every run "
+            f"and rank; missing, not asked for, or given twice: run {odd[0][0]}, rank {odd[0][1]}. "
+            "Run `harness tune` again, or let `runs` be as it was then."
+        )
+
+
+def _refuse_unknown(settings: Mapping[tuple[str, ...], Sequence[Chosen]]) -> None:
+    for name in settings:
+        raise BenchmarkError(
+            f"chosen: there is no configuration {' | '.join(name)} in this benchmark that could "
+            "be tuned: take the entry out, or add what it names."
+        )

@@ -1,0 +1,316 @@
+"""Lays out stages: of what members, trained how, on which rows, under which key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.blame import call
+from harness.contracts import PretrainedWeights, Split, Stage
+from harness.fitting.recipe import Recipe
+from harness.library import Library
+from harness.planning.benchmark import Benchmark
+from harness.planning.configurations import Configuration
+from harness.planning.plan import (
+    AlongsideRows,
+    MemberOf,
+    MemberRows,
+    Model,
+    Rules,
+    StageNode,
+    alike,
+    array_digest,
+    digest_of,
+    goes_on,
+    optional,
+)
+from harness.planning.splits import Splits
+from harness.planning.training_settings import TrainingSettings
+from harness.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.contracts import Scaler
+    from harness.locations import Locations
+
+    Indices = NDArray[np.int64]
+
+FORMAT = 1
+"""Raised when the meaning of an artefact changes, so that old ones are not taken for new ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Assigned:
+    """A configuration that one run carries out."""
+
+    run: int
+    configuration: Configuration
+
+
+class StagePlanner:
+    """The stages of a benchmark under one protocol; equal ones are laid out once.
+
+    Args:
+        benchmark: for its settings, runs and seed.
+        library: the datasets.
+        locations: where pretrained weights are looked for.
+        protocol: whose rules hold.
+        stages: by key, each after those it goes on from; new ones are added.
+
+    Attributes:
+        splits: of the protocol.
+    """
+
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        library: Library,
+        locations: Locations,
+        protocol: Rules,
+        stages: dict[str, StageNode],
+    ) -> None:
+        self.protocol = protocol
+        self.splits = Splits(library, protocol.rules, benchmark.seed)
+        self._benchmark, self._library, self._locations = benchmark, library, locations
+        self._stages = stages
+
+    def members(self, assigned: Sequence[Assigned]) -> tuple[MemberOf, ...]:
+        """Lays out what is assigned, shapes apart; returns the last member of each, in order."""
+        found: dict[int, MemberOf] = {}
+        for positions in self.by_shape(assigned):
+            group = [assigned[position] for position in positions]
+            last = len(group[0].configuration.stages) - 1
+            found.update(zip(positions, self._level(last, group), strict=True))
+        return tuple(found[position] for position in range(len(assigned)))
+
+    def by_shape(self, assigned: Sequence[Assigned]) -> list[list[int]]:
+        """Groups positions by what can be trained side by side: what differs in numbers alone."""
+        groups: dict[str, list[int]] = {}
+        for position, own in enumerate(assigned):
+            groups.setdefault(self.shape(own.configuration), []).append(position)
+        return list(groups.values())
+
+    def shape(self, one: Configuration) -> str:
+        """Names what must be equal for configurations to be trained side by side."""
+        stages = [
+            [
+                stage.dataset,
+                stage.start,
+                stage.freeze,
+                [group.prefixes for group in stage.groups],
+                list(stage.alongside),
+                self._recipe(one, level).training.batch_size,
+            ]
+            for level, stage in enumerate(one.stages)
+        ]
+        return digest_of([one.model.settings, stages])
+
+    def _recipe(self, one: Configuration, level: int) -> Recipe:
+        if one.model.head.fit is not None:  # what concerns gradients alone must not change its key
+            return Recipe(TrainingSettings())
+        stage = one.stages[level]
+        overrides = {**stage.training, **(one.training if level == len(one.stages) - 1 else {})}
+        training = self._benchmark.training_for(stage.dataset, overrides)
+        return Recipe(training, stage.groups, tuple(stage.alongside.values()))
+
+    def _level(self, level: int, assigned: Sequence[Assigned]) -> tuple[MemberOf, ...]:
+        """Lays out one stage of a chain, after those before it."""
+        recipes = [self._recipe(own.configuration, level) for own in assigned]
+        one = assigned[0].configuration
+        runs = range(1, self._benchmark.runs + 1)
+        if level < len(one.stages) - 1 and [own.run for own in assigned] != list(runs):
+            so_far = [
+                [self._recipe(own.configuration, before) for before in range(level + 1)]
+                for own in assigned
+            ]
+            if all(recipes == so_far[0] for recipes in so_far):
+                # The same for all of them: laid out for all runs, so that others can share it.
+                whole = self._level(level, [replace(assigned[0], run=run) for run in runs])
+                return tuple(whole[own.run - 1] for own in assigned)
+        previous = self._level(level - 1, assigned) if level else ()
+        return self._stage(one.stages[level], one, assigned, recipes, previous)
+
+    def _stage(
+        self,
+        stage: Stage,
+        one: Configuration,
+        assigned: Sequence[Assigned],
+        recipes: Sequence[Recipe],
+        previous: Sequence[MemberOf],
+    ) -> tuple[MemberOf, ...]:
+        model, target = one.model, one.target
+        parents = tuple(previous) if stage.start == "previous" else ()
+        weights = find_weights(model, self._locations) if stage.start == "pretrained" else None
+        runs = [own.run for own in assigned]
+        scalers = [member.rows.scaler for member in previous]
+        rows = self._rows(stage.dataset, target, runs, scalers, model)
+        alongside = tuple(
+            AlongsideRows(
+                self._library[name],
+                self._rows(name, target, runs, [], model, choosing=False),
+            )
+            for name in stage.alongside
+        )
+        node = StageNode(
+            "",
+            _title(stage, parents),
+            self._library[stage.dataset],
+            model,
+            self.protocol,
+            parents,
+            weights,
+            tuple(recipes),
+            stage.freeze,
+            alongside,
+            rows,
+        )
+        node = replace(node, key=digest_of(_identity(node)))
+        node = self._stages.setdefault(node.key, node)
+        return tuple(MemberOf(node, index) for index in range(len(rows)))
+
+    def _rows(
+        self,
+        dataset: str,
+        target: str,
+        runs: Sequence[int],
+        scalers: Sequence[Scaler],
+        model: Model,
+        choosing: bool = True,
+    ) -> tuple[MemberRows, ...]:
+        """Returns what every member does with a dataset of a stage.
+
+        Args:
+            dataset: its name.
+            target: the dataset that the last stage of the chain fits.
+            runs: of the members.
+            scalers: of the stage before; none where there is none.
+            model: for the seed of its weights.
+            choosing: whether validation rows choose the epoch.
+        """
+        inherits = self.protocol.rules.scaler_stage == "first"
+        given = scalers if scalers and inherits else [None] * len(runs)
+        return tuple(
+            self._member(dataset, target, run, scaler, model, choosing)
+            for run, scaler in zip(runs, given, strict=True)
+        )
+
+    def _member(
+        self,
+        dataset: str,
+        target: str,
+        run: int,
+        scaler: Scaler | None,
+        model: Model,
+        choosing: bool,
+    ) -> MemberRows:
+        splits = self.splits
+        split = splits.of(dataset, run)
+        train, validation = split.train, split.validation
+        if dataset != target and self.protocol.rules.leak_free:
+            reserved = self._reserved_groups(dataset, run)
+            train = self._without(train, dataset, reserved)
+            validation = self._without(validation, dataset, reserved)
+        splits.check(dataset, run, train=train)
+        if choosing:
+            splits.check(dataset, run, validation=validation)
+        else:
+            validation = validation[:0]
+        scaler_rows = np.array([], dtype=np.int64)
+        if scaler is None:
+            split = Split(train, validation, split.test)
+            scaler_rows = splits.scaler_rows(split)
+            scaler = splits.scaler(dataset, split)
+        seed = self._benchmark.seed
+        names = (model.backbone_choice.name, model.head_choice.name)
+        return MemberRows(
+            run,
+            train,
+            validation,
+            scaler_rows,
+            splits.labels(dataset, run, scaler),
+            scaler,
+            derive_seed(seed, *names, "initial weights", run),
+            derive_seed(seed, "batches", dataset, run),
+        )
+
+    def _reserved_groups(self, source: str, run: int) -> set[str]:
+        """Groups that a source stage must leave out.
+
+        Those of all test sets of the benchmark, and of the validation rows of its targets (other
+        than the source itself). One source stage then serves all targets.
+        """
+        reserved: set[str] = set()
+        for name in self._benchmark.test_on:
+            reserved |= self._groups(name, self.splits.of(name, run).test)
+        for name in self._benchmark.train_on:
+            if name != source:
+                split = self.splits.of(name, run)
+                reserved |= self._groups(name, np.concatenate([split.validation, split.test]))
+        return reserved
+
+    def _groups(self, dataset: str, rows: Iterable[int]) -> set[str]:
+        formulas = self._library[dataset].formulas
+        return {formulas[row] for row in rows}
+
+    def _without(self, rows: Indices, dataset: str, groups: set[str]) -> Indices:
+        formulas = self._library[dataset].formulas
+        return np.array([row for row in rows if formulas[row] not in groups], dtype=np.int64)
+
+
+def find_weights(model: Model, locations: Locations) -> PretrainedWeights:
+    """Finds the pretrained weights of a model's backbone."""
+    weights: PretrainedWeights = call(
+        model.backbone.find_pretrained,
+        locations,
+        action=f"looking for weights of the backbone {model.backbone_choice.name!r}",
+        returns=PretrainedWeights,
+    )
+    return weights
+
+
+def _title(stage: Stage, parents: Sequence[MemberOf]) -> str:
+    """What a stage fits and where it starts, as `Dataset1 with AFLOW (pretrained)`."""
+    what = " with ".join((stage.dataset, *stage.alongside))
+    start = f"after {parents[0].stage.dataset.name}" if parents else stage.start
+    return f"{what} ({start})"
+
+
+def _identity(node: StageNode) -> Mapping[str, Any]:
+    """All that determines the outcome of a stage."""
+    start = node.parent.key if node.parent else node.weights.digest if node.weights else "random"
+    weights = [alike(own) for own in zip(*(own.alongside for own in node.recipes), strict=True)]
+    return {
+        "format": FORMAT,
+        "start": start,
+        "dataset": node.dataset.digest,
+        "model": node.model.settings,
+        "encoding": node.model.backbone.encoding,
+        "training": alike([own.training.model_dump(mode="json") for own in node.recipes]),
+        "freeze": node.freeze,
+        "selection": node.protocol.rules.selection,
+        "members": [_member_identity(member) for member in node.members],
+        **optional(
+            parent_members=goes_on(node),
+            groups=alike([[asdict(group) for group in own.groups] for own in node.recipes]),
+            alongside=[
+                [other.dataset.digest, weight, *map(_member_identity, other.members)]
+                for other, weight in zip(node.alongside, weights, strict=True)
+            ],
+        ),
+    }
+
+
+def _member_identity(member: MemberRows) -> list[Any]:
+    return [
+        member.run,
+        array_digest(member.train),
+        array_digest(member.validation),
+        array_digest(member.labels),
+        [member.scaler.offset, member.scaler.mean, member.scaler.std],
+        member.init_seed,
+        member.shuffle_seed,
+    ]

@@ -1,0 +1,199 @@
+"""The search space of a configuration: what plugins declare, as a benchmark changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.blame import call
+from harness.contracts import SearchSpace, Settings
+from harness.errors import BenchmarkError, did_you_mean
+from harness.planning.training_settings import TRAINING_SPACE, TrainingSettings
+from harness.planning.tuning_settings import Setting, SpaceChanges
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+    from harness.planning.configurations import Configuration
+    from harness.registry import Registry
+
+Distributions = Mapping[str, "BaseDistribution"]
+NOTHING = SearchSpace(dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The search space of one part of a configuration.
+
+    Attributes:
+        name: `training`, `backbone`, `head` or `transfer`: what its parameters begin with.
+        space: as declared.
+        distributions: as the benchmark has them.
+        fixed: parameters with one value.
+    """
+
+    name: str
+    space: SearchSpace
+    distributions: Distributions
+    fixed: Mapping[str, Any]
+
+    def settle(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Turns values of all parameters, by their whole names, into settings."""
+        own = {
+            name.removeprefix(f"{self.name}."): value
+            for name, value in params.items()
+            if name.startswith(f"{self.name}.")
+        }
+        declared = set(self.space.distributions())
+        values = {**self.fixed, **own}
+        added = {name: value for name, value in values.items() if name not in declared}
+        settled = call(
+            self.space.settle,
+            {name: value for name, value in values.items() if name in declared},
+            action=f"settling the parameters of the {self.name}",
+            returns=Mapping,
+        )
+        return {**settled, **added}
+
+
+@dataclass(frozen=True, eq=False)
+class ConfigurationSpace:
+    """All that is searched for in one configuration."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """By whole name, as `training.lr`."""
+        return {
+            f"{part.name}.{name}": distribution
+            for part in self.parts
+            for name, distribution in part.distributions.items()
+        }
+
+    @property
+    def most_epochs(self) -> int | None:
+        """Most epochs of the last stage that are asked for; None: the benchmark's."""
+        for part in self.parts:
+            if part.name == "training":
+                asked = part.distributions.get("epochs", part.fixed.get("epochs"))
+                if asked is None or isinstance(asked, int):
+                    return asked
+                ends: Any = getattr(asked, "choices", None) or (vars(asked)["high"],)
+                return int(max(ends))
+        return None
+
+    def settle(self, params: Mapping[str, Any]) -> Setting:
+        """Turns one value per parameter into settings."""
+        return Setting(**{part.name: dict(part.settle(params)) for part in self.parts})
+
+
+def space_of(one: Configuration, changes: SpaceChanges, registry: Registry) -> ConfigurationSpace:
+    """Returns what is searched for in a configuration, as a benchmark changes it.
+
+    Raises:
+        BenchmarkError: a parameter is neither declared nor a setting, or a change makes no sense.
+    """
+    assert one.strategy is not None
+    model = one.model
+    backbone = registry.backbones[model.backbone_choice.name]
+    head, transfer = model.head, one.strategy.spec
+    narrowed = changes.backbones.get(backbone.name)
+    if narrowed is None and any(stage.start == "pretrained" for stage in one.stages):
+        narrowed = False  # pretrained weights fit the model that they were trained as, no other
+    parts = [
+        _part(
+            "backbone",
+            f"backbones.{backbone.name}",
+            backbone.space,
+            backbone.settings,
+            {} if narrowed is None else narrowed,
+        ),
+        _part(
+            "head",
+            f"heads.{head.name}",
+            head.space,
+            head.settings,
+            changes.heads.get(head.name, {}),
+        ),
+        _part(
+            "transfer",
+            f"transfers.{transfer.name}",
+            transfer.space,
+            transfer.settings,
+            changes.transfers.get(transfer.name, {}),
+        ),
+    ]
+    if head.fit is None:  # nothing of that is asked of a head in closed form
+        parts.insert(
+            0, _part("training", "training", TRAINING_SPACE, TrainingSettings, changes.training)
+        )
+    return ConfigurationSpace(tuple(parts))
+
+
+def check_changes(changes: SpaceChanges, choices: Mapping[str, Sequence[str]]) -> None:
+    """Refuses changes to the spaces of what a benchmark does not name.
+
+    Args:
+        changes: of the benchmark.
+        choices: names that it uses, by table: `backbones`, `heads`, `transfers`.
+    """
+    for table, names in choices.items():
+        for name in getattr(changes, table):
+            if name not in names:
+                raise BenchmarkError(
+                    f"tuning.space.{table}: {name!r} is not in this benchmark."
+                    f"{did_you_mean(name, names)}"
+                )
+
+
+def _part(
+    name: str,
+    table: str,
+    declared: SearchSpace | None,
+    settings: type[Settings],
+    change: Mapping[str, Any] | bool,
+) -> Part:
+    space = declared or NOTHING
+    if change is False:
+        return Part(name, NOTHING, {}, {})
+    assert not isinstance(change, bool)
+    distributions: dict[str, BaseDistribution] = dict(space.distributions())
+    fixed: dict[str, Any] = {}
+    known = [*distributions, *settings.model_fields]
+    for parameter, asked in change.items():
+        where = f"tuning.space.{table}.{parameter}"
+        if parameter not in known:
+            raise BenchmarkError(
+                f"{where}: neither a parameter of the declared space nor a setting."
+                f"{did_you_mean(parameter, known)}"
+            )
+        if isinstance(asked, Mapping | list | tuple):
+            distributions[parameter] = _distribution(asked, where)
+        else:
+            distributions.pop(parameter, None)
+            fixed[parameter] = asked
+    return Part(name, space, distributions, fixed)
+
+
+def _distribution(asked: Any, where: str) -> BaseDistribution:
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    try:
+        if not isinstance(asked, Mapping):
+            if any(isinstance(choice, Mapping | list | tuple) for choice in asked):
+                raise TypeError("a choice is a number, text, true or false")
+            return CategoricalDistribution(tuple(asked))
+        values = (asked["low"], asked["high"], *filter(None, [asked.get("step")]))
+        whole = all(isinstance(value, int) for value in values)
+        return (IntDistribution if whole else FloatDistribution)(**asked)
+    except (KeyError, TypeError, ValueError) as problem:
+        raise BenchmarkError(
+            f"{where} = {asked!r} is no search space ({problem}): expected {{ low = …, high = …, "
+            "log = true }, a list of choices, or one value."
+        ) from None

@@ -1,0 +1,451 @@
+"""Carries out searches for settings: trials are trained in batches, as stacks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from harness.contracts import StudyRequest
+from harness.errors import BenchmarkError, LeakError
+from harness.events import EpochFinished
+from harness.fitting.engine import Engine
+from harness.planning.configurations import configure, resolve
+from harness.planning.plan import MemberOf, Plan, StageNode, digest_of
+from harness.planning.stage_planner import Assigned, StagePlanner
+from harness.planning.tuning_settings import Chosen, Tuning
+from harness.seeds import derive_seed
+from harness.tuning.search import (
+    Attempt,
+    Search,
+    Worker,
+    find_shapes,
+    quiet,
+    setting_of,
+)
+from harness.tuning.search_space import ConfigurationSpace, check_changes, space_of
+
+if TYPE_CHECKING:
+    import optuna
+
+    from harness.contracts import MetricSpec
+    from harness.fitting.training import StackFit
+    from harness.planning.configurations import Configuration
+    from harness.progress import EpochReport
+    from harness.registry import Registry
+    from harness.store import Store
+
+MOST_MEMBERS = 64
+"""Members of one stack of trials; more are trained one stack after another."""
+
+
+@dataclass(frozen=True)
+class TuningProgress:
+    """How far the searches of a benchmark are.
+
+    Attributes:
+        title: of the search that this process is at.
+        finished, wanted: trials, over all searches and runs.
+        best: mean over runs of the best validation score of that search; NaN before there is one.
+        metric: its name.
+        fraction: share of the trials that is done, 0 … 1; those in training count in part.
+    """
+
+    title: str
+    finished: int
+    wanted: int
+    best: float
+    metric: str
+    fraction: float
+
+
+Tell = Callable[[TuningProgress], None]
+
+
+class Tuner:
+    """Searches for the settings of every configuration of a plan.
+
+    Args:
+        plan: of the benchmark, whose `tuning` says how to search.
+        store: where artefacts lie, and the folder `tuning` of the searches.
+        registry: for plugins.
+        tell: hears of progress.
+
+    Attributes:
+        searches: one for each configuration that has anything to search for.
+        untuned: titles of the others, which stay at their defaults.
+
+    Raises:
+        BenchmarkError: none has.
+    """
+
+    def __init__(self, plan: Plan, store: Store, registry: Registry, tell: Tell) -> None:
+        assert plan.benchmark.tuning is not None
+        self.benchmark = plan.benchmark
+        self.tuning: Tuning = plan.benchmark.tuning
+        self._plan, self._store, self._registry, self._tell = plan, store, registry, tell
+        self._fraction = 0.0
+        self._engine = Engine(plan, store, registry)
+        self._folder = store.folder / "tuning"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._stages: dict[str, StageNode] = {}
+        self.untuned: list[str] = []
+        with FileLock(self._folder / ".lock-studies"), quiet():
+            self.searches = list(self._make_searches())
+        if not self.searches:
+            raise BenchmarkError(
+                f"There is nothing to search for in {', '.join(self.untuned)}: no part declares a "
+                "search space, or the benchmark fixes all of it. Give one in [tuning.space]."
+            )
+
+    # --- what is searched for -----------------------------------------------------------------
+
+    def _make_searches(self) -> Iterator[Search]:
+        plan, benchmark, tuning = self._plan, self._plan.benchmark, self.tuning
+        choices = {
+            "backbones": [choice.name for choice in benchmark.backbones],
+            "heads": [choice.name for choice in benchmark.heads],
+            "transfers": [choice.name for choice in benchmark.transfers],
+        }
+        check_changes(tuning.space, choices)
+        parts = resolve(benchmark, self._registry)
+        found, _ = configure(parts.models, parts.strategies, benchmark.train_on, plan.locations)
+        for protocol in parts.protocols:
+            planner = StagePlanner(benchmark, plan.library, plan.locations, protocol, self._stages)
+            for one in found:
+                if tuning.selection == "shared" and protocol.rules.leak_free:
+                    _refuse_shared(one, planner, benchmark.runs)
+                space = space_of(one, tuning.space, self._registry)
+                if space.distributions:
+                    yield self._make_search(one, planner, space)
+                else:
+                    self.untuned.append(_title(one))
+
+    def _make_search(
+        self, one: Configuration, planner: StagePlanner, space: ConfigurationSpace
+    ) -> Search:
+        runs = range(1, self._plan.benchmark.runs + 1)
+        metric = self._registry.metrics[planner.protocol.rules.selection]
+        asked = [
+            {name: repr(own) for name, own in sorted(space.distributions.items())},
+            [[part.name, sorted(map(repr, part.fixed.items()))] for part in space.parts],
+        ]
+        title = _title(one)
+        shared = self.tuning.selection == "shared"
+        studies = {}
+        for group in [tuple(runs)] if shared else [(run,) for run in runs]:
+            members = planner.members([Assigned(run, one) for run in group])
+            content = digest_of([members[0].stage.key, metric.name, *asked])
+            most = space.most_epochs or members[0].recipe.training.epochs
+            name = f"{title} {_named(group, shared)} {content}"
+            studies[group] = self._make_study(name, metric, most)
+        return Search(
+            digest_of([title, planner.protocol.label, one.model.settings, *asked]),
+            one,
+            planner,
+            space,
+            studies,
+            self.tuning,
+            find_shapes(one, space, planner, self._registry),
+            derive_seed(self.benchmark.seed, title, "shapes"),
+            metric.name,
+            metric.higher_is_better,
+        )
+
+    def _make_study(self, name: str, metric: MetricSpec, most: int) -> optuna.Study:
+        request = StudyRequest(
+            name,
+            "maximize" if metric.higher_is_better else "minimize",
+            derive_seed(self._plan.benchmark.seed, "study", name),
+            most,
+            self.tuning,
+            self._folder,
+        )
+        study: optuna.Study | None = self._registry.manager.hook.make_study(request=request)
+        if study is None:
+            raise BenchmarkError(f"No plugin makes a study for {name!r}.")
+        return study
+
+    # --- searching ----------------------------------------------------------------------------
+
+    def search(self, deadline: float = math.inf) -> None:
+        """Carries out trials until every study has as many as it was asked for.
+
+        May be called by several processes at once: each takes batches of trials.
+
+        Args:
+            deadline: of `time.monotonic()`; no batch is begun after it.
+        """
+        with Worker(self._folder) as worker, quiet():
+            while time.monotonic() < deadline:
+                busy = False
+                for search in self.searches:
+                    attempts = self._ask(search, worker)
+                    if attempts:
+                        with worker.beating(attempts):
+                            self._carry_out(search, attempts)
+                        break
+                    busy |= search.finished < search.wanted
+                else:
+                    if not busy:
+                        return
+                    time.sleep(1.0)  # other processes hold the last trials, and may yet be killed
+
+    def _ask(self, search: Search, worker: Worker) -> list[Attempt]:
+        with FileLock(self._folder / f".lock-{search.key}"):
+            for study in search.studies.values():
+                worker.revive(study)
+            return search.ask(self._registry, worker.name)
+
+    def _carry_out(self, search: Search, attempts: Sequence[Attempt]) -> None:
+        assigned = [
+            (attempt, Assigned(run, attempt.configuration))
+            for attempt in attempts
+            for run in attempt.runs
+        ]
+        groups = search.planner.by_shape([own for _, own in assigned])
+        done = 0
+        for positions in groups:
+            for part in _parts(positions, len(attempts[0].runs)):
+                group = [assigned[position] for position in part]
+                members = search.planner.members([own for _, own in group])
+                self._engine.train(_missing(members, self._store.has_stage))
+                trials = _Trials([attempt for attempt, _ in group])
+                before = done
+
+                def tell(share: float, before: int = before, size: int = len(part)) -> None:
+                    self._say(search, (before + share * size) / len(assigned) * len(attempts))
+
+                self._fit(members, trials, tell)
+                done += len(part)
+        self._say(search, 0.0)
+
+    def _fit(
+        self, members: Sequence[MemberOf], trials: _Trials, tell: Callable[[float], None]
+    ) -> None:
+        (node,) = {member.stage.key: member.stage for member in members}.values()
+        if node.closed_form:
+            trials.finish(self._engine.validate(node))
+            return
+        fit = self._start(node)
+        alive = list(range(len(members)))
+
+        def heard(epoch: EpochReport) -> None:
+            event = EpochFinished(
+                node.key,
+                node.title,
+                epoch.epoch,
+                node.epochs,
+                node.protocol.rules.selection,
+                epoch.score,
+                epoch.skipped,
+                self._fraction,
+            )
+            self._engine.tell("epoch_finished", event)
+
+        while alive:
+            fit.train(fit.progress.epoch + self.tuning.report_every, heard)
+            keep = trials.report(fit, alive)
+            tell(fit.progress.epoch / node.epochs)
+            if keep and len(keep) < len(alive):
+                kept = [alive[place] for place in keep]
+                fit = fit.of_members(keep, self._engine.workshop.modules(node, kept))
+            alive = [alive[place] for place in keep]
+
+    def _start(self, node: StageNode) -> StackFit:
+        model = self._engine.workshop.modules(node)
+        self._engine.workshop.start_weights(node, model)
+        return self._engine.workshop.stack_fit(node, model)
+
+    def _say(self, search: Search, training: float) -> None:
+        finished = sum(own.finished for own in self.searches)
+        wanted = sum(own.wanted for own in self.searches)
+        self._fraction = min(1.0, (finished + training) / wanted)
+        scores = [search.score(best[0]) for runs in search.studies if (best := search.best(runs))]
+        self._tell(
+            TuningProgress(
+                search.title,
+                finished,
+                wanted,
+                float(np.mean(scores)) if scores else math.nan,
+                search.metric,
+                self._fraction,
+            )
+        )
+
+    # --- what has come out --------------------------------------------------------------------
+
+    def choose(self) -> tuple[Chosen, ...]:
+        """Returns the best settings of every search, for every run.
+
+        Raises:
+            BenchmarkError: a study has no complete trial.
+        """
+        return tuple(own for search in self.searches for own in self._choose(search))
+
+    def _choose(self, search: Search) -> Iterator[Chosen]:
+        one, protocol = search.configuration, search.planner.protocol
+        assert one.strategy is not None
+        best = {runs: search.best(runs) for runs in search.studies}
+        for runs, trials in best.items():
+            if not trials:
+                raise BenchmarkError(
+                    f"No trial of {search.title} was trained to its end"
+                    f"{f' in run {runs[0]}' if len(runs) == 1 else ''}: "
+                    "run `harness tune` for longer, or with more trials."
+                )
+        several = min(max(1, self.tuning.ensemble), *map(len, best.values()))
+        for runs, trials in best.items():
+            for run in runs:
+                for rank, trial in enumerate(trials[:several], start=1):
+                    yield Chosen(
+                        backbone=one.model.backbone_choice,
+                        head=one.model.head_choice,
+                        transfer=one.strategy.choice,
+                        protocol=protocol.choice,
+                        train_on=one.target,
+                        run=run,
+                        rank=rank,
+                        trials=search.done(runs),
+                        selection=self.tuning.selection,
+                        score=trial.value,
+                        setting=setting_of(trial),
+                    )
+
+
+class _Trials:
+    """Tells Optuna of the trials whose members share a stack; a trial has one member, or all runs.
+
+    Args:
+        attempts: one per member.
+    """
+
+    def __init__(self, attempts: Sequence[Attempt]) -> None:
+        self._attempts = attempts
+
+    def _members(self, alive: Sequence[int]) -> Iterator[tuple[Attempt, list[int]]]:
+        """Yields the trials that are still in training, with the places of their members."""
+        places: dict[int, list[int]] = {}
+        for place, member in enumerate(alive):
+            places.setdefault(id(self._attempts[member]), []).append(place)
+        for own in places.values():
+            yield self._attempts[alive[own[0]]], own
+
+    def report(self, fit: StackFit, alive: Sequence[int]) -> list[int]:
+        """Reports scores so far and ends trials; returns the places of members that go on."""
+        keep: list[int] = []
+        training = fit.training
+        for attempt, places in self._members(alive):
+            score = self._score(fit, places)
+            if math.isfinite(score) and not _report(attempt, score, fit.progress.epoch):
+                continue
+            if not training & set(places):
+                self._tell(attempt, fit, places, TrialState.COMPLETE)
+            elif math.isfinite(score) and attempt.trial.should_prune():
+                self._tell(attempt, fit, places, TrialState.PRUNED)
+            else:
+                keep += places
+        return keep
+
+    def finish(self, scores: Sequence[float]) -> None:
+        """Ends trials of heads in closed form: one score per member."""
+        for attempt, places in self._members(range(len(self._attempts))):
+            own = [scores[place] for place in places]
+            self._close(attempt, own, TrialState.COMPLETE)
+
+    def _score(self, fit: StackFit, places: Sequence[int]) -> float:
+        return float(np.mean([fit.progress.best_score[place] for place in places]))
+
+    def _tell(
+        self, attempt: Attempt, fit: StackFit, places: Sequence[int], state: TrialState
+    ) -> None:
+        best = float(np.mean([fit.progress.best_epoch[place] for place in places]))
+        self._close(attempt, [fit.progress.best_score[place] for place in places], state, best)
+
+    def _close(
+        self,
+        attempt: Attempt,
+        scores: Sequence[float],
+        state: TrialState,
+        best_epoch: float | None = None,
+    ) -> None:
+        score = float(np.mean(scores))
+        notes = {"best_epoch": best_epoch}
+        if len(scores) > 1:
+            notes["spread"] = float(np.std(scores, ddof=1))
+        _note(attempt, notes)
+        if not math.isfinite(score):
+            # Counts as a trial, or settings that diverge would be tried for ever.
+            state = TrialState.PRUNED
+        value = score if state is TrialState.COMPLETE else None
+        attempt.study.tell(attempt.trial, value, state, skip_if_finished=True)
+
+
+def _note(attempt: Attempt, notes: Mapping[str, float | None]) -> None:
+    try:
+        for name, value in notes.items():
+            attempt.trial.set_user_attr(name, value)
+    except UpdateFinishedTrialError:  # see `_report`
+        return
+
+
+def _report(attempt: Attempt, score: float, epoch: int) -> bool:
+    """Reports a score; returns whether the trial is still ours.
+
+    One that was not heard of for too long, on a machine that was asleep, say, was taken for dead
+    and is tried again by another process.
+    """
+    try:
+        attempt.trial.report(score, step=epoch)
+    except UpdateFinishedTrialError:
+        return False
+    return True
+
+
+def _parts(positions: Sequence[int], together: int) -> Iterator[Sequence[int]]:
+    """Cuts a group that is too large for one stack; the runs of one trial stay together."""
+    size = max(1, MOST_MEMBERS // together) * together
+    for start in range(0, len(positions), size):
+        yield positions[start : start + size]
+
+
+def _missing(members: Sequence[MemberOf], has_stage: Callable[[str], bool]) -> list[StageNode]:
+    """The stages that members go on from and that are not there yet, first to last."""
+    found = {before.stage.key: before.stage for member in members for before in member.line[:-1]}
+    return [stage for key, stage in found.items() if not has_stage(key)]
+
+
+def _title(one: Configuration) -> str:
+    return f"{one.model.head_choice.name} {one.transfer} {one.target}"
+
+
+def _named(runs: Sequence[int], shared: bool) -> str:
+    return "all runs" if shared else f"run {runs[0]}"
+
+
+def _refuse_shared(one: Configuration, planner: StagePlanner, runs: int) -> None:
+    """Refuses to choose by rows that are test rows of other runs, and names one.
+
+    Raises:
+        LeakError: there is such a row.
+    """
+    splits = planner.splits
+    for run in range(1, runs + 1):
+        test = set(splits.of(one.target, run).test.tolist())
+        for other in range(1, runs + 1):
+            for row in splits.of(one.target, other).validation.tolist():
+                if row in test:
+                    raise LeakError(
+                        f"tuning.selection = 'shared': row {row + 1} of {one.target!r} is a test "
+                        f"row of run {run} and a validation row of run {other}, so one setting "
+                        f"for all runs would be chosen by test rows. The protocol "
+                        f"{planner.protocol.choice.name!r} promises to be leak-free: "
+                        "use selection = 'per-run'."
+                    )
