@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 PLAN_FILE = "plan.json"
 CHOICES_FILE = "best.toml"
 """The benchmark with the settings that a search has chosen."""
+TRIALS_FILE = "trials.csv"
+"""All trials of a search."""
 
 PREDICTION_COLUMNS = ("run", "part", "id", "target", "prediction", "overlap")
 RESTORE = "Restore the file, or remove what was made of it and run `harness run` again."

@@ -17,6 +17,8 @@ from harness.planning.ledger import COLUMNS, stage_ledger, test_rows
 from harness.planning.plan import facts_of_run, one_or_all
 from harness.row_roles import conflicts
 from harness.scores import CELL, DEFAULT, SUBSETS, score_stored
+from harness.store import TRIALS_FILE
+from harness.tuning.rank_check import check_ranks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from harness.contracts import MetricSpec
     from harness.planning.benchmark import Benchmark
     from harness.planning.plan import Plan, Scoring, StageNode
+    from harness.planning.tuning_settings import Chosen
     from harness.store import Store
 
 RELATIVE_TOLERANCE = 1e-12
@@ -91,6 +94,7 @@ def verify(
     """
     check = _Check(store, metrics)
     check.benchmark(benchmark, declared)
+    check.choices(benchmark.chosen)
     check.tables(render, declared)
     planned = None
     try:
@@ -165,6 +169,20 @@ class _Check:
                 self.differences.append(
                     f"benchmark.toml: {name} is {here!r}, the results were made with {there!r}"
                 )
+
+    def choices(self, chosen: Sequence[Chosen]) -> None:
+        """Compares what a search has chosen with the trials that it is said to be the best of."""
+        import pandas as pd
+
+        path = self.store.folder / TRIALS_FILE
+        if chosen and not path.is_file():
+            self.not_kept.append("trials of the search: not kept here")
+        elif chosen:
+            self._count("choices", len(chosen))
+            try:
+                self.differences += check_ranks(chosen, pd.read_csv(path), self.metrics)
+            except (LookupError, TypeError, ValueError) as problem:
+                self.differences.append(f"{path.name} is no table of trials: {problem!r}")
 
     def tables(self, render: Callable[[], Mapping[str, str]], declared: Benchmark | None) -> None:
         """Compares each table file with one rendered from the result lines."""

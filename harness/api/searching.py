@@ -16,7 +16,7 @@ from harness.blame import blaming
 from harness.errors import BenchmarkError
 from harness.planning.benchmark import Benchmark
 from harness.registry import Registry
-from harness.store import CHOICES_FILE, Store
+from harness.store import CHOICES_FILE, TRIALS_FILE, Store
 from harness.workers import workers
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def write_choices(tuner: Tuner, store: Store) -> Benchmark:
     from harness.tuning.tuning_figures import draw_searches
 
     rows = pd.DataFrame([row for search in tuner.searches for row in trial_rows(search)])
-    store.write_text("trials.csv", rows.to_csv(index=False, float_format="%.6g"))
+    store.write_text(TRIALS_FILE, rows.to_csv(index=False, float_format="%.6g"))
     for suffix in (".png", ".svg"):
         write_figure(draw_searches(tuner.searches), store.folder / f"trials{suffix}")
     benchmark = tuner.benchmark.model_copy(update={"chosen": tuner.choose()})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from textwrap import dedent
 
@@ -135,6 +137,45 @@ def test_the_choice_is_refitted_scored_once_and_stands_beside_the_default(
         score = record["history"]["score"][line["best_epoch"] - 1][member]
         assert score == pytest.approx(chosen[line["run"]].score, rel=1e-3), "the trial again"
     assert api.verify(path, plugins=[tiny]).differences == ()
+
+
+@pytest.fixture
+def copied(finished, tmp_path: Path) -> Path:
+    """The results alone, to be changed."""
+    leave = shutil.ignore_patterns("benchmark.toml")
+    return Path(shutil.copytree(finished[0].parent, tmp_path / "copied", ignore=leave))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda trials, best: trials.loc[best.name != trials.index], "no complete trial has the"),
+        (
+            lambda trials, best: pd.concat([trials, best.to_frame().T.assign(**{"mae-log": 0.0})]),
+            r"1 trials score better than .*, which is said to have rank 1",
+        ),
+        (lambda trials, best: trials.drop(columns="setting"), "trials.csv is no table of trials"),
+    ],
+)
+def test_a_choice_that_is_not_the_best_of_its_trials_is_found(
+    copied: Path, tiny: Path, change, said: str
+) -> None:
+    trials = pd.read_csv(copied / "trials.csv")
+    complete = trials[(trials["state"] == "complete") & (trials["run"] == 2)]
+    changed = change(trials, trials.loc[complete["mae-log"].idxmin()])
+    changed.to_csv(copied / "trials.csv", index=False)
+    found = api.verify(copied, plugins=[tiny])
+    assert found.checked["choices"] == 9
+    assert found.differences
+    assert all(re.search("chosen|no table of trials", line) for line in found.differences)
+    assert re.search(said, found.differences[0])
+
+
+def test_a_search_whose_trials_were_not_kept_is_not_checked(copied: Path, tiny: Path) -> None:
+    (copied / "trials.csv").unlink()
+    found = api.verify(copied, plugins=[tiny])
+    assert found.differences == ()
+    assert "trials of the search: not kept here" in found.not_kept
 
 
 def test_the_mean_of_the_best_is_that_of_their_logarithms(finished) -> None:
