@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
+from optuna.samplers import BaseSampler, BruteForceSampler, PartialFixedSampler, RandomSampler
 from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from harness.registry import Registry
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+ASKED = (*FINISHED, TrialState.RUNNING)
 WORKER = "worker"
 SETTING = "setting"
 
@@ -122,9 +123,12 @@ class Search:
         """Asks every study for a batch of trials; to be called by one process at a time."""
         attempts = []
         for runs, study in self.studies.items():
-            busy = (*FINISHED, TrialState.RUNNING)
-            asked = len(study.get_trials(deepcopy=False, states=busy))
+            trials = study.get_trials(deepcopy=False)
+            asked = sum(trial.state in ASKED for trial in trials)
             sampler = self._samplers.setdefault(runs, study.sampler)
+            if any(trial.user_attrs.get(WORKER) != worker for trial in trials):
+                # Ours has the seed of theirs, and would draw what they have drawn once more.
+                sampler.reseed_rng()
             study.sampler = self._with_shapes(sampler, asked // self.tuning.batch)
             for _ in range(min(self.tuning.batch, self.tuning.trials - asked)):
                 trial = study.ask(self.space.distributions)

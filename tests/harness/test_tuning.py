@@ -248,6 +248,15 @@ def test_a_finished_search_is_not_done_again(tuned, benchmark_file) -> None:
     assert {chosen.trials for chosen in more.chosen} == {6}
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_search_that_goes_on_tries_something_new(tuned, benchmark_file, sampler: str) -> None:
+    path = benchmark_file()
+    tuned(path, trials=2, overrides=[f"tuning.sampler={sampler}"])
+    tuned(path, trials=4, overrides=[f"tuning.sampler={sampler}"])
+    for study in studies(path.parent):
+        assert len({trial.params["training.lr"] for trial in study.trials}) == 4
+
+
 def test_trials_that_do_badly_are_dropped_from_the_stack(tuned, benchmark_file) -> None:
     path = benchmark_file()
     tuned(path, overrides=["tuning.trials=14", "tuning.report_every=1", "training.epochs=8"])

@@ -170,6 +170,7 @@ def test_processes_that_begin_and_join_at_once_share_the_trials(search: Search, 
     assert [one.exitcode for one in first] == [0, 0]
     for study in search.trials():
         assert len(study) == TRIALS
+        assert len({trial.params["training.lr"] for trial in study}) == TRIALS
         assert {trial.state.name for trial in study} <= {"COMPLETE", "PRUNED"}
     assert len({t.user_attrs["worker"] for study in search.trials() for t in study}) == 2
     joined = process(search.path, tiny, None, True)
