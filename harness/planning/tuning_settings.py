@@ -42,8 +42,8 @@ class Tuning(Settings):
         shapes: `shared`: what decides whether trials can be trained side by side (the widths of
             layers, the batch size) is drawn at random once for every batch, and the sampler
             proposes the rest; `free`: the sampler proposes everything.
-        sampler: `tpe`, `random`, `qmc`, `brute-force` (every combination once; all parameters need
-            steps or choices), or what a plugin's `make_study` understands.
+        sampler: `tpe`, `random`, `qmc`, `brute-force` (every combination once, shapes too; all
+            parameters need steps or choices), or what a plugin's `make_study` understands.
         pruner: `median`, `hyperband` or `none`; or what a plugin's `make_study` understands.
         report_every: epochs between two looks at the trials in training, to report and to prune.
         storage: URL of a database as `sqlite:///trials.db` or `postgresql://…`; the file

@@ -143,7 +143,8 @@ class Search:
         """Draws what decides on shapes once for a batch, the same for all runs, knowing nothing."""
         distributions = self.space.distributions
         nothing_else = len(self.shapes) == len(distributions)  # a batch would be one trial
-        if self.tuning.shapes == "free" or not self.shapes or nothing_else:
+        in_turn = isinstance(sampler, BruteForceSampler)  # what is drawn would come twice, or never
+        if self.tuning.shapes == "free" or not self.shapes or nothing_else or in_turn:
             return sampler
         draw = RandomSampler(seed=derive_seed(self.shapes_seed, round_) % 2**32)
         with quiet():

@@ -257,6 +257,17 @@ def test_a_search_that_goes_on_tries_something_new(tuned, benchmark_file, sample
         assert len({trial.params["training.lr"] for trial in study.trials}) == 4
 
 
+def test_brute_force_tries_every_combination_once(tuned, benchmark_file) -> None:
+    path = benchmark_file(text=BENCHMARK.split("[tuning.space.training]")[0])
+    space = "lr=[1e-3, 2e-3, 3e-3], batch_size=[8, 16], schedule=['cosine', 'constant']"
+    fixed = "weight_decay=0.0, cosine_period_epochs=100.0, loss='mae-log'"
+    changes = [f"tuning.space.training={{{space}, {fixed}}}", "tuning.space.heads.mlp=false"]
+    changes += ["tuning.sampler=brute-force", "tuning.batch=3", "runs=1", "seed=1"]
+    tuned(path, overrides=changes, trials=12)
+    (study,) = studies(path.parent)
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == 12
+
+
 def test_trials_that_do_badly_are_dropped_from_the_stack(tuned, benchmark_file) -> None:
     path = benchmark_file()
     tuned(path, overrides=["tuning.trials=14", "tuning.report_every=1", "training.epochs=8"])
