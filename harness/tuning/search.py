@@ -131,8 +131,7 @@ class Search:
                 sampler.reseed_rng()
             study.sampler = self._with_shapes(sampler, asked // self.tuning.batch)
             for _ in range(min(self.tuning.batch, self.tuning.trials - asked)):
-                trial = study.ask(self.space.distributions)
-                trial.set_user_attr(WORKER, worker)
+                trial = _ask(study, self.space.distributions, worker)
                 setting = self.space.settle(trial.params)
                 trial.set_user_attr(SETTING, setting.model_dump(mode="json"))
                 changed = reconfigure(self.configuration, setting, registry)
@@ -152,6 +151,17 @@ class Search:
                 {name: distributions[name] for name in self.shapes}
             )
             return PartialFixedSampler(trial.params, sampler)
+
+
+def _ask(study: optuna.Study, distributions: Mapping[str, Any], worker: str) -> Trial:
+    """Asks for a trial that is found and tried again if this process dies at any point."""
+    trial = study.ask()
+    if _heartbeat(study):  # a trial that was never heard of would never be missed
+        _storage(study).record_heartbeat(trial._trial_id)
+    trial.set_user_attr(WORKER, worker)
+    for name, distribution in distributions.items():
+        trial._suggest(name, distribution)
+    return trial
 
 
 def setting_of(trial: FrozenTrial) -> Setting:
@@ -218,12 +228,16 @@ class Worker:
         return self._folder / f"{name}.lock"
 
     def revive(self, study: optuna.Study) -> None:
-        """Has the trials of processes that are gone tried again."""
+        """Has the trials of processes that are gone tried again; by one process at a time."""
+        running = study.get_trials(states=(TrialState.RUNNING,))
         if _heartbeat(study):
+            for trial in running:
+                if WORKER not in trial.user_attrs:  # nobody is asking now: see `_ask`
+                    study.tell(trial.number, state=TrialState.FAIL)
             with quiet():
                 fail_stale_trials(study)
             return
-        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        for trial in running:
             if not self._lives(trial.user_attrs.get(WORKER, "")):
                 study.tell(trial.number, state=TrialState.FAIL)
                 with quiet():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sqlite3
 from pathlib import Path
 from textwrap import dedent
 
@@ -399,6 +400,32 @@ def test_a_search_that_is_stopped_goes_on(tuned, benchmark_file) -> None:
     kept = {t.params["training.lr"] for t in before if t.state.is_finished()}
     after = [t for study in studies(path.parent) for t in study.trials if t.state.is_finished()]
     assert kept <= {t.params["training.lr"] for t in after}
+
+
+@pytest.mark.parametrize(("name", "call"), [("record_heartbeat", 1), ("_set_trial_param", 3)])
+def test_a_process_that_dies_while_it_asks_leaves_no_trial_that_is_waited_for_for_ever(
+    tuned, benchmark_file, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, call: int
+) -> None:
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    path = benchmark_file(f'storage = "{url}"\nheartbeat_seconds = 1')
+    storage, calls = optuna.storages.RDBStorage, 0
+    original = getattr(storage, name)
+
+    def dying(*arguments: object, **options: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise KeyboardInterrupt
+        original(*arguments, **options)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(storage, name, dying)
+        tuned(path)
+    # As if the time after which a trial is missed had passed.
+    query = "UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-1 hour')"
+    with sqlite3.connect(tmp_path / "trials.db") as connection:
+        connection.execute(query)
+    assert {own.trials for own in tuned(path).chosen} == {5}
 
 
 @pytest.mark.parametrize("label", LABELS[1:])
