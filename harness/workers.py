@@ -15,10 +15,10 @@ from harness.hookspecs import hookimpl
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
-    from harness.events import EpochFinished
+    from harness.events import EpochFinished, StageStarted
 
-Work = Callable[[tuple[object, ...]], Any]
-"""Carries out a benchmark, with these observers. Must be picklable: a function of a module, or a
+Work = Callable[["Leash"], Any]
+"""Carries out a benchmark, with that observer. Must be picklable: a function of a module, or a
 `functools.partial` of one."""
 
 
@@ -26,8 +26,9 @@ Work = Callable[[tuple[object, ...]], Any]
 def workers(count: int, work: Work) -> Iterator[None]:
     """Runs `work` in `count` further processes while the block runs.
 
-    They stop at the end of an epoch, their checkpoints written, when the block is left early or
-    this process dies. An error of the benchmark is met in this process too, and told here.
+    When the block is left early or this process dies, they stop at the end of an epoch, their
+    checkpoints written, or before the next stage or batch of trials. An error of the benchmark is
+    met in this process too, and told here.
     """
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
@@ -48,7 +49,7 @@ def workers(count: int, work: Work) -> Iterator[None]:
 def _run(work: Work, stop: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and says stop
     try:
-        work((Leash(stop, os.getppid()),))
+        work(Leash(stop, os.getppid()))
     except (HarnessError, KeyboardInterrupt):
         return
 
@@ -61,7 +62,16 @@ class Leash:
         self._parent = parent
 
     @hookimpl
+    def stage_started(self, event: StageStarted) -> None:
+        """Interrupts before a stage; those in closed form have no epochs."""
+        self.check()
+
+    @hookimpl
     def epoch_finished(self, event: EpochFinished) -> None:
         """Interrupts the training, which then writes its checkpoint."""
+        self.check()
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt where the run is to end."""
         if self._stop.is_set() or os.getppid() != self._parent:
             raise KeyboardInterrupt

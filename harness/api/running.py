@@ -17,7 +17,7 @@ from harness.blame import blaming
 from harness.boards.leaderboard import Leaderboard
 from harness.registry import Registry
 from harness.store import PLAN_FILE, Store
-from harness.workers import workers
+from harness.workers import Leash, workers
 
 if TYPE_CHECKING:
     from harness.tuning.tuner import TuningProgress
@@ -88,11 +88,11 @@ def _carry_out(asked: Request, store: Store, registry: Registry, jobs: int) -> N
             execute(planned, store, registry)
 
 
-def _join(asked: Request, folder: Path, observers: Sequence[object]) -> None:
+def _join(asked: Request, folder: Path, leash: Leash) -> None:
     """Joins, in a process of its own, a run that another one has begun."""
     from harness.fitting.engine import execute
 
-    registry = asked.register(observers)
+    registry = asked.register([leash])
     planned = asked.plan(registry)
     with blaming(registry):
         execute(planned, Store.create(folder), registry)

@@ -17,7 +17,7 @@ from harness.errors import BenchmarkError
 from harness.planning.benchmark import Benchmark
 from harness.registry import Registry
 from harness.store import CHOICES_FILE, TRIALS_FILE, Store
-from harness.workers import workers
+from harness.workers import Leash, workers
 
 if TYPE_CHECKING:
     from harness.tuning.tuner import Tuner, TuningProgress
@@ -131,14 +131,12 @@ def _search(
     return tuner
 
 
-def _join_search(
-    asked: Request, folder: Path, deadline: float, observers: Sequence[object]
-) -> None:
+def _join_search(asked: Request, folder: Path, deadline: float, leash: Leash) -> None:
     """Joins, in a process of its own, a search that another one has begun."""
-    registry = asked.register(observers)
+    registry = asked.register([leash])
     tuner = _make_tuner(asked, Store.create(folder), registry, lambda progress: None)
     with blaming(registry):
-        tuner.search(deadline)
+        tuner.search(deadline, leash.check)
 
 
 def _make_tuner(

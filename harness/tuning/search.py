@@ -55,7 +55,7 @@ class Search:
     """The search for one configuration: a study per run, or one for all of them.
 
     Attributes:
-        key: names it in the folder of the searches.
+        key: names its studies, which two protocols may share, in the folder of the searches.
         configuration: with the settings of the benchmark.
         planner: of its protocol.
         space: what is searched for.
@@ -100,6 +100,12 @@ class Search:
     def finished(self) -> int:
         """Number of finished trials, over all runs; at most what was asked for counts."""
         return sum(min(self.done(runs), self.tuning.trials) for runs in self.studies)
+
+    @property
+    def asked(self) -> int:
+        """Number of trials that are finished or in training, over all runs."""
+        found = (own.get_trials(deepcopy=False, states=ASKED) for own in self.studies.values())
+        return sum(map(len, found))
 
     @property
     def wanted(self) -> int:

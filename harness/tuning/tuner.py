@@ -139,15 +139,15 @@ class Tuner:
         ]
         title = _title(one)
         shared = self.tuning.selection == "shared"
-        studies = {}
+        studies, names = {}, []
         for group in [tuple(runs)] if shared else [(run,) for run in runs]:
             members = planner.members([Assigned(run, one) for run in group])
             content = digest_of([members[0].stage.key, metric.name, *asked])
             most = space.most_epochs or members[0].recipe.training.epochs
-            name = f"{title} {_named(group, shared)} {content}"
-            studies[group] = self._make_study(name, metric, most)
+            names.append(f"{title} {_named(group, shared)} {content}")
+            studies[group] = self._make_study(names[-1], metric, most)
         return Search(
-            digest_of([title, planner.protocol.label, one.model.settings, *asked]),
+            digest_of(names),
             one,
             planner,
             space,
@@ -175,18 +175,21 @@ class Tuner:
 
     # --- searching ----------------------------------------------------------------------------
 
-    def search(self, deadline: float = math.inf) -> None:
+    def search(self, deadline: float = math.inf, go_on: Callable[[], None] = lambda: None) -> None:
         """Carries out trials until every study has as many as it was asked for.
 
-        May be called by several processes at once: each takes batches of trials.
+        May be called by several processes at once: each takes batches of trials, of the search
+        that has fewest so far.
 
         Args:
             deadline: of `time.monotonic()`; no batch is begun after it.
+            go_on: called before every batch; raises KeyboardInterrupt to stop.
         """
         with Worker(self._folder) as worker, quiet():
             while time.monotonic() < deadline:
+                go_on()
                 busy = False
-                for search in self.searches:
+                for search in sorted(self.searches, key=lambda own: own.asked / own.wanted):
                     attempts = self._ask(search, worker)
                     if attempts:
                         with worker.beating(attempts):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 from textwrap import dedent
 
@@ -14,12 +17,15 @@ import pandas as pd
 import pytest
 
 from harness import api, load_bundle, load_dataset
+from harness.api.request import Request
+from harness.api.searching import _join_search
 from harness.errors import BenchmarkError, BundleError, HarnessError, LeakError
 from harness.events import EpochFinished
 from harness.hookspecs import hookimpl
 from harness.planning.benchmark import Benchmark
 from harness.row_roles import role_counts
 from harness.store import Store
+from harness.workers import Leash
 
 BENCHMARK = """
 train_on = ["Toy"]
@@ -400,6 +406,42 @@ def test_a_search_that_is_stopped_goes_on(tuned, benchmark_file) -> None:
     kept = {t.params["training.lr"] for t in before if t.state.is_finished()}
     after = [t for study in studies(path.parent) for t in study.trials if t.state.is_finished()]
     assert kept <= {t.params["training.lr"] for t in after}
+
+
+def test_searches_advance_together_so_that_none_is_left_out_when_time_is_up(
+    tuned, benchmark_file
+) -> None:
+    path = benchmark_file()
+    two_batches = Impatient(2 * 6 + 1)
+    with pytest.raises(KeyboardInterrupt):
+        tuned(path, observers=[two_batches], overrides=['train_on=["Toy", "Twins"]'])
+    for study in studies(path.parent):
+        assert sum(trial.state.is_finished() for trial in study.trials) == 2
+
+
+def test_protocols_that_ask_for_the_same_trials_share_them(tuned, benchmark_file) -> None:
+    path = benchmark_file()
+    views = 'protocols=["published", {name="published", label_view="as-published"}]'
+    found = tuned(path, overrides=[views, "runs=1"])
+    assert len({own.protocol.label for own in found.chosen}) == 2
+    (study,) = studies(path.parent)
+    assert len(study.trials) == 5
+    locks = {file.name for file in (path.parent / "tuning").glob(".lock-*")} - {".lock-studies"}
+    assert len(locks) == 1, "or two processes could ask for the last trials at once"
+
+
+def test_a_process_that_helps_stops_between_batches_of_heads_in_closed_form(
+    tuned, benchmark_file, tiny: Path
+) -> None:
+    pytest.importorskip("sklearn")
+    text = BENCHMARK.split("[tuning.space.training]")[0].replace('"mlp"', '"gp"')
+    path = benchmark_file(text=text)
+    told = threading.Event()
+    told.set()
+    request = Request(path, plugins=[tiny])
+    with pytest.raises(KeyboardInterrupt):
+        _join_search(request, path.parent, math.inf, Leash(told, os.getppid()))
+    assert [len(study.trials) for study in studies(path.parent)] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("name", "call"), [("record_heartbeat", 1), ("_set_trial_param", 3)])
