@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
@@ -18,6 +19,9 @@ JOURNAL = "journal.log"
 Maker = TypeVar("Maker")
 GRACE = 3
 """A trial that has missed so many heartbeats is taken for dead."""
+
+DATABASES: WeakValueDictionary[tuple[str, int], RDBStorage] = WeakValueDictionary()
+"""Those in use: studies share one, since each holds a connection, and servers have few of them."""
 
 
 def _tpe(request: StudyRequest) -> BaseSampler:
@@ -93,8 +97,10 @@ def _storage(request: StudyRequest) -> BaseStorage:
     if url is None:
         return JournalStorage(JournalFileBackend(str(request.folder / JOURNAL)))
     beat = max(1, round(request.tuning.heartbeat_seconds))
+    if (known := DATABASES.get((url, beat))) is not None:
+        return known
     try:
-        return RDBStorage(
+        opened = RDBStorage(
             url,
             heartbeat_interval=beat,
             grace_period=GRACE * beat,
@@ -105,6 +111,8 @@ def _storage(request: StudyRequest) -> BaseStorage:
             f"tuning.storage = {_without_password(url)!r} cannot be opened: {problem}. Expected a "
             "URL of SQLAlchemy, as sqlite:///trials.db or postgresql://user@host/database."
         ) from problem
+    DATABASES[url, beat] = opened
+    return opened
 
 
 def _without_password(url: str) -> str:

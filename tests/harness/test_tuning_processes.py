@@ -139,6 +139,25 @@ def process(*arguments: object) -> multiprocessing.process.BaseProcess:
     return started
 
 
+def test_a_search_holds_few_connections_however_many_studies_it_has(
+    server: str, tmp_path: Path, tiny: Path
+) -> None:
+    import psycopg
+
+    url = new_database(server)
+    path = tmp_path / "benchmark.toml"
+    path.write_text(BENCHMARK.format(storage=f'storage = "{url}"'))
+    connections = []
+
+    def tell(progress: TuningProgress) -> None:
+        with psycopg.connect(url) as connection:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            connections.append(connection.execute(query).fetchone()[0])
+
+    api.tune(path, plugins=[tiny], tell=tell, overrides=["runs=9", "tuning.trials=2"])
+    assert max(connections) <= 4  # for trials, heartbeats, and this one
+
+
 @pytest.mark.slow
 def test_a_killed_process_loses_only_the_trials_it_was_at_and_they_are_tried_again(
     search: Search, tiny: Path
