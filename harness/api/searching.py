@@ -165,8 +165,6 @@ def write_choices(tuner: Tuner, store: Store) -> Benchmark:
 
     rows = pd.DataFrame([row for search in tuner.searches for row in trial_rows(search)])
     store.write_text(TRIALS_FILE, rows.to_csv(index=False, float_format="%.6g"))
-    for suffix in (".png", ".svg"):
-        write_figure(draw_searches(tuner.searches), store.folder / f"trials{suffix}")
     benchmark = tuner.benchmark.model_copy(update={"chosen": tuner.choose()})
     written = benchmark.model_dump(mode="json", exclude_none=True, exclude={"tuning"})
     store.write_text(
@@ -174,4 +172,6 @@ def write_choices(tuner: Tuner, store: Store) -> Benchmark:
         "# Written by `harness tune`: the benchmark with the settings that were chosen, run by "
         "run.\n# `harness run` on this file trains and scores them.\n\n" + tomli_w.dumps(written),
     )
+    for suffix in (".png", ".svg"):
+        write_figure(draw_searches(tuner.searches), store.folder / f"trials{suffix}")
     return benchmark

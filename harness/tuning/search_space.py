@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.blame import call
+from harness.blame import Breach, call
 from harness.contracts import SearchSpace, Settings
 from harness.errors import BenchmarkError, did_you_mean
 from harness.planning.training_settings import TRAINING_SPACE, TrainingSettings
@@ -39,7 +39,11 @@ class Part:
     fixed: Mapping[str, Any]
 
     def settle(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Turns values of all parameters, by their whole names, into settings."""
+        """Turns values of all parameters, by their whole names, into settings.
+
+        Raises:
+            PluginError: one is None.
+        """
         own = {
             name.removeprefix(f"{self.name}."): value
             for name, value in params.items()
@@ -54,6 +58,12 @@ class Part:
             action=f"settling the parameters of the {self.name}",
             returns=Mapping,
         )
+        if nothing := [name for name, value in settled.items() if value is None]:
+            raise Breach(
+                self.space.distributions,
+                f"The search space of the {self.name} gives {nothing[0]} = None, which a benchmark "
+                "file cannot say: leave the setting out in `settle`, or let a value stand for it.",
+            )
         return {**settled, **added}
 
 

@@ -11,7 +11,7 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.boards.drawing import COLOURS, QUIET, panels, plain_log_axis
+from harness.boards.drawing import COLOURS, PANELS, QUIET, panels, plain_log_axis
 from harness.tuning.search import FINISHED, Search, setting_of
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MOST_ARCHITECTURES = 24
 """Of more, the best are drawn."""
+
+MOST_SEARCHES = PANELS // 3
+"""Of more, the first are drawn."""
 
 
 def draw_searches(searches: Sequence[Search]) -> Figure:
@@ -30,8 +33,11 @@ def draw_searches(searches: Sequence[Search]) -> Figure:
     that each parameter explains (PED-ANOVA, Watanabe et al., arXiv 2304.10255), mean over runs.
     Right: the scores of trials in their order, and the best so far, mean over runs.
     """
-    figure, grid = panels(len(searches), 3, 4.2, 3.4, "no configuration is searched for")
-    for search, (heads, parameters, history) in zip(searches, grid, strict=True):
+    drawn = searches[:MOST_SEARCHES]
+    figure, grid = panels(len(drawn), 3, 4.2, 3.4, "no configuration is searched for")
+    if len(drawn) < len(searches):
+        figure.suptitle(f"The first {len(drawn)} of {len(searches)} searches", fontsize=8)
+    for search, (heads, parameters, history) in zip(drawn, grid, strict=True):
         _draw_heads(heads, search)
         _draw_importances(parameters, search)
         _draw_history(history, search)
@@ -46,16 +52,16 @@ def _complete(study: optuna.Study) -> list[FrozenTrial]:
 def architectures(search: Search) -> dict[str, list[FrozenTrial]]:
     """Trials that were trained to their end, by what they have made of the head.
 
-    A head is called by the settings that differ, as `64-64, relu`; there is one name, which is
-    empty, where none does.
+    A head is called by the settings that differ, as `64-64, relu`, or that not every trial has;
+    there is one name, which is empty, where none does.
     """
     trials = [trial for study in search.studies.values() for trial in _complete(study)]
     heads = [setting_of(trial).head for trial in trials]
     names = dict.fromkeys(name for head in heads for name in head)
-    varied = [name for name in names if any(head[name] != heads[0][name] for head in heads)]
+    varied = [name for name in names if any(head.get(name) != heads[0].get(name) for head in heads)]
     found: dict[str, list[FrozenTrial]] = {}
     for trial, head in zip(trials, heads, strict=True):
-        label = ", ".join(_in_words(name, head[name]) for name in varied)
+        label = ", ".join(_in_words(name, head[name]) for name in varied if name in head)
         found.setdefault(label, []).append(trial)
     return found
 
@@ -70,7 +76,9 @@ def _mean_and_std(search: Search, trials: Sequence[FrozenTrial]) -> tuple[float,
     """Of scores over trials; the std that over runs, where every trial was made in all of them."""
     scores = [search.score(trial) for trial in trials]
     spreads = [trial.user_attrs["spread"] for trial in trials if "spread" in trial.user_attrs]
-    return float(np.mean(scores)), float(np.mean(spreads) if spreads else np.std(scores))
+    if not spreads:
+        spreads = [np.std(scores, ddof=1)] if len(scores) > 1 else [0.0]
+    return float(np.mean(scores)), float(np.mean(spreads))
 
 
 def _draw_heads(axes: Axes, search: Search) -> None:

@@ -19,12 +19,14 @@ import pytest
 from harness import api, load_bundle, load_dataset
 from harness.api.request import Request
 from harness.api.searching import _join_search
-from harness.errors import BenchmarkError, BundleError, HarnessError, LeakError
+from harness.errors import BenchmarkError, BundleError, HarnessError, LeakError, PluginError
 from harness.events import EpochFinished
 from harness.hookspecs import hookimpl
 from harness.planning.benchmark import Benchmark
 from harness.row_roles import role_counts
 from harness.store import Store
+from harness.tuning.search import Search
+from harness.tuning.tuning_figures import _mean_and_std
 from harness.workers import Leash
 
 BENCHMARK = """
@@ -341,6 +343,81 @@ def test_a_plugin_brings_its_own_study(tuned, benchmark_file, tmp_path, tiny: Pa
     assert {chosen.setting.training["lr"] for chosen in found.chosen} == {2e-3}
     with pytest.raises(BenchmarkError, match=r"tuning.sampler = 'grid': no plugin knows it"):
         tuned(overrides=["tuning.sampler=grid"])
+
+
+GATED = """
+from harness import HeadSpec, SearchSpace, Settings, StackedLinear, hookimpl
+from torch import nn
+
+
+class GatedSettings(Settings):
+    width: int = 4
+    gate: float | None = 0.5
+
+
+class Gated(nn.Module):
+    def __init__(self, settings, width, generators):
+        super().__init__()
+        self.linear = StackedLinear(generators, width, 1)
+
+    def forward(self, x):
+        return self.linear(x).squeeze(-1)
+
+
+def distributions():
+    from optuna.distributions import CategoricalDistribution
+
+    switch = CategoricalDistribution((True, False))
+    return {{"width": CategoricalDistribution((2, 4)), "gated": switch}}
+
+
+def settle(values):
+    gate = {{"gate": {gate}}} if values["gated"] else {{}}
+    return {{"width": values["width"], **gate}}
+
+
+@hookimpl
+def register_heads():
+    return [HeadSpec("gated", "", GatedSettings, Gated, space=SearchSpace(distributions, settle))]
+"""
+
+
+def test_settings_that_only_some_trials_have_are_drawn_and_written(
+    benchmark_file, tiny: Path, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "gated.py"
+    plugin.write_text(GATED.format(gate=0.1))
+    text = BENCHMARK.split("[tuning.space.heads.mlp]")[0].replace('"mlp"', '"gated"')
+    path = benchmark_file('sampler = "random"\nshapes = "free"\npruner = "none"', text=text)
+    found = api.tune(path, plugins=[tiny, plugin])
+    heads = {tuple(own.setting.head) for own in found.chosen}
+    assert heads == {("width",), ("width", "gate")}
+    assert Benchmark.load(path.parent / "best.toml").chosen == found.chosen
+    assert (path.parent / "trials.svg").is_file()
+
+
+def test_of_many_searches_some_are_drawn_and_all_are_written(tuned, benchmark_file) -> None:
+    path = benchmark_file(text=BENCHMARK.split("[tuning.space.heads.mlp]")[0])
+    heads = ", ".join(f"{{name='mlp', hidden=[{width}]}}" for width in range(2, 23))
+    changes = [f"heads=[{heads}]", "runs=1", "training.epochs=1", "tuning.space.heads.mlp=false"]
+    assert len({own.head.label for own in tuned(path, overrides=changes, trials=1).chosen}) == 21
+    assert "The first 20 of 21 searches" in (path.parent / "trials.svg").read_text()
+
+
+def test_the_spread_of_a_score_is_that_of_a_sample() -> None:
+    trials = [optuna.create_trial(value=value) for value in (1.0, 2.0, 4.0)]
+    assert _mean_and_std(Search, trials) == pytest.approx((7 / 3, np.std([1, 2, 4], ddof=1)))
+    assert _mean_and_std(Search, trials[:1]) == (1.0, 0.0)
+
+
+def test_a_search_space_says_nothing_that_a_file_cannot(
+    benchmark_file, tiny: Path, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "gated.py"
+    plugin.write_text(GATED.format(gate=None))
+    text = BENCHMARK.split("[tuning.space.heads.mlp]")[0].replace('"mlp"', '"gated"')
+    with pytest.raises(PluginError, match=r"of the head gives gate = None, .*gated\.py"):
+        api.tune(benchmark_file(text=text), plugins=[tiny, plugin])
 
 
 @pytest.mark.parametrize(
