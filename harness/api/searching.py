@@ -81,7 +81,7 @@ def tune(
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     registry = asked.register(observers)
     if join:
-        _search(asked, store, registry, jobs, tell, deadline)
+        _search(asked, store, registry, jobs, tell, deadline, join)
         return None
     return choose_settings(asked, store, registry, jobs, tell, deadline)
 
@@ -107,6 +107,7 @@ def _search(
     jobs: int,
     tell: Callable[[TuningProgress], None],
     deadline: float,
+    join: bool = False,
 ) -> Tuner:
     """Searches in this process and in `jobs` - 1 further ones, until no trial is left to begin.
 
@@ -117,11 +118,12 @@ def _search(
         jobs: processes.
         tell: hears of progress.
         deadline: of `time.monotonic()`; no trial is begun after it.
+        join: another process has begun the search.
     """
-    tuner = _make_tuner(asked, store, registry, tell)
+    tuner = _make_tuner(asked, store, registry, tell, join)
     if tuner.untuned:
         warnings.warn(
-            f"There is nothing to search for in {', '.join(tuner.untuned)}: no part declares a "
+            f"There is nothing to search for in {'; '.join(tuner.untuned)}: no part declares a "
             "search space, or the benchmark fixes all of it. There the defaults stay.",
             stacklevel=4,
         )
@@ -134,13 +136,17 @@ def _search(
 def _join_search(asked: Request, folder: Path, deadline: float, leash: Leash) -> None:
     """Joins, in a process of its own, a search that another one has begun."""
     registry = asked.register([leash])
-    tuner = _make_tuner(asked, Store.create(folder), registry, lambda progress: None)
+    tuner = _make_tuner(asked, Store.create(folder), registry, lambda progress: None, join=True)
     with blaming(registry):
         tuner.search(deadline, leash.check)
 
 
 def _make_tuner(
-    asked: Request, store: Store, registry: Registry, tell: Callable[[TuningProgress], None]
+    asked: Request,
+    store: Store,
+    registry: Registry,
+    tell: Callable[[TuningProgress], None],
+    join: bool,
 ) -> Tuner:
     from harness.tuning.tuner import Tuner
 
@@ -151,7 +157,7 @@ def _make_tuner(
             "[tuning], as with trials = 60; or, for once, --set tuning.trials=60."
         )
     with blaming(registry):
-        return Tuner(planned, store, registry, tell)
+        return Tuner(planned, store, registry, tell, join)
 
 
 def write_choices(tuner: Tuner, store: Store) -> Benchmark:

@@ -57,7 +57,7 @@ def tune(
     score what was chosen with `harness run`.
     """
     from harness import api
-    from harness.cli.progress import observer, tuning_progress
+    from harness.cli.progress import tuning_progress
 
     options: dict[str, Any] = {
         "out": out,
@@ -73,14 +73,14 @@ def tune(
         "join": join,
     }
     try:
-        with observer(quiet=True) as observers, tuning_progress(quiet or json) as tell:
-            chosen = api.tune(benchmark, observers=observers, tell=tell, **options)
+        with tuning_progress(quiet or json) as tell:
+            chosen = api.tune(benchmark, tell=tell, **options)
     except KeyboardInterrupt:
         print("\nStopped. Trials that are done are kept: run the same again.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     if chosen is None:
         if not quiet:
-            print("No trial is left to do. What was chosen is written by the process that began.")
+            print("Helped. What was chosen is written by the process that began the search.")
     elif not quiet:
         _print_chosen(chosen, json)
 
@@ -92,10 +92,11 @@ def _print_chosen(benchmark: Benchmark, json: bool) -> None:
     if json:
         print_json([chosen.model_dump(mode="json") for chosen in best])
         return
+    parts = ("backbone", "head", "transfer", "protocol")
+    several = [part for part in parts if len({getattr(own, part).label for own in best}) > 1]
     rows = [
         {
-            "head": chosen.head.label,
-            "transfer": chosen.transfer.label,
+            **{part: getattr(chosen, part).label for part in several},
             "train_on": chosen.train_on,
             "run": str(chosen.run),
             "trials": chosen.trials,

@@ -82,15 +82,7 @@ class Search:
     @property
     def title(self) -> str:
         """What is searched for, in words."""
-        one = self.configuration
-        names = (
-            one.model.backbone_choice.label,
-            one.model.head_choice.label,
-            one.transfer,
-            self.planner.protocol.label,
-            one.target,
-        )
-        return ", ".join(names)
+        return title_of(self.configuration, self.planner)
 
     def done(self, runs: tuple[int, ...]) -> int:
         """Number of finished trials of a study."""
@@ -168,6 +160,13 @@ def _ask(study: optuna.Study, distributions: Mapping[str, Any], worker: str) -> 
     for name, distribution in distributions.items():
         trial._suggest(name, distribution)
     return trial
+
+
+def title_of(one: Configuration, planner: StagePlanner) -> str:
+    """Returns all that a configuration is called by."""
+    model = one.model
+    names = (model.backbone_choice.label, model.head_choice.label, one.transfer)
+    return ", ".join((*names, planner.protocol.label, one.target))
 
 
 def setting_of(trial: FrozenTrial) -> Setting:

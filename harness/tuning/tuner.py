@@ -29,10 +29,13 @@ from harness.tuning.search import (
     find_shapes,
     quiet,
     setting_of,
+    title_of,
 )
 from harness.tuning.search_space import ConfigurationSpace, check_changes, space_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import optuna
 
     from harness.contracts import MetricSpec
@@ -77,16 +80,19 @@ class Tuner:
         store: where artefacts lie, and the folder `tuning` of the searches.
         registry: for plugins.
         tell: hears of progress.
+        join: another process has begun these searches.
 
     Attributes:
         searches: one for each configuration that has anything to search for.
         untuned: titles of the others, which stay at their defaults.
 
     Raises:
-        BenchmarkError: none has.
+        BenchmarkError: none has; or there is no such search to join.
     """
 
-    def __init__(self, plan: Plan, store: Store, registry: Registry, tell: Tell) -> None:
+    def __init__(
+        self, plan: Plan, store: Store, registry: Registry, tell: Tell, join: bool = False
+    ) -> None:
         assert plan.benchmark.tuning is not None
         self.benchmark = plan.benchmark
         self.tuning: Tuning = plan.benchmark.tuning
@@ -95,13 +101,14 @@ class Tuner:
         self._engine = Engine(plan, store, registry)
         self._folder = store.folder / "tuning"
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._join = join
         self._stages: dict[str, StageNode] = {}
         self.untuned: list[str] = []
         with FileLock(self._folder / ".lock-studies"), quiet():
             self.searches = list(self._make_searches())
         if not self.searches:
             raise BenchmarkError(
-                f"There is nothing to search for in {', '.join(self.untuned)}: no part declares a "
+                f"There is nothing to search for in {'; '.join(self.untuned)}: no part declares a "
                 "search space, or the benchmark fixes all of it. Give one in [tuning.space]."
             )
 
@@ -126,7 +133,7 @@ class Tuner:
                 if space.distributions:
                     yield self._make_search(one, planner, space)
                 else:
-                    self.untuned.append(_title(one))
+                    self.untuned.append(title_of(one, planner))
 
     def _make_search(
         self, one: Configuration, planner: StagePlanner, space: ConfigurationSpace
@@ -137,27 +144,41 @@ class Tuner:
             {name: repr(own) for name, own in sorted(space.distributions.items())},
             [[part.name, sorted(map(repr, part.fixed.items()))] for part in space.parts],
         ]
-        title = _title(one)
+        title = f"{one.model.head_choice.name} {one.transfer} {one.target}"
         shared = self.tuning.selection == "shared"
-        studies, names = {}, []
+        names, most = {}, space.most_epochs or 0
         for group in [tuple(runs)] if shared else [(run,) for run in runs]:
             members = planner.members([Assigned(run, one) for run in group])
             content = digest_of([members[0].stage.key, metric.name, *asked])
-            most = space.most_epochs or members[0].recipe.training.epochs
-            names.append(f"{title} {_named(group, shared)} {content}")
-            studies[group] = self._make_study(names[-1], metric, most)
+            most = most or members[0].recipe.training.epochs
+            names[group] = f"{title} {_named(group, shared)} {content}"
+        key = digest_of(list(names.values()))
+        self._begin(key, title_of(one, planner))
         return Search(
-            digest_of(names),
+            key,
             one,
             planner,
             space,
-            studies,
+            {group: self._make_study(name, metric, most) for group, name in names.items()},
             self.tuning,
             find_shapes(one, space, planner, self._registry),
             derive_seed(self.benchmark.seed, title, "shapes"),
             metric.name,
             metric.higher_is_better,
         )
+
+    def _begin(self, key: str, title: str) -> None:
+        """Leaves the search's lock for others to find; or finds it, where one has begun."""
+        lock = self._lock_path(key)
+        if self._join and not lock.exists():
+            raise BenchmarkError(
+                f"There is no search to join for {title} in {self._store.folder}: give the file "
+                "and the --set that it was begun with, or begin one without --join."
+            )
+        lock.touch()
+
+    def _lock_path(self, key: str) -> Path:
+        return self._folder / f".lock-{key}"
 
     def _make_study(self, name: str, metric: MetricSpec, most: int) -> optuna.Study:
         request = StudyRequest(
@@ -202,7 +223,7 @@ class Tuner:
                     time.sleep(1.0)  # other processes hold the last trials, and may yet be killed
 
     def _ask(self, search: Search, worker: Worker) -> list[Attempt]:
-        with FileLock(self._folder / f".lock-{search.key}"):
+        with FileLock(self._lock_path(search.key)):
             for study in search.studies.values():
                 worker.revive(study)
             return search.ask(self._registry, worker.name)
@@ -423,10 +444,6 @@ def _missing(members: Sequence[MemberOf], has_stage: Callable[[str], bool]) -> l
     """The stages that members go on from and that are not there yet, first to last."""
     found = {before.stage.key: before.stage for member in members for before in member.line[:-1]}
     return [stage for key, stage in found.items() if not has_stage(key)]
-
-
-def _title(one: Configuration) -> str:
-    return f"{one.model.head_choice.name} {one.transfer} {one.target}"
 
 
 def _named(runs: Sequence[int], shared: bool) -> str:

@@ -302,12 +302,16 @@ def test_heads_in_closed_form_are_searched_too(benchmark_file, tiny: Path) -> No
 def test_what_has_nothing_to_search_for_stays_at_its_defaults(benchmark_file, tiny: Path) -> None:
     path = benchmark_file(text=BENCHMARK.replace('["mlp"]', '["mlp", "nearest"]'))
     changes = ["tuning.trials=2", "tuning.ensemble=1", "runs=2"]
-    with pytest.warns(UserWarning, match="nothing to search for in nearest scratch Toy: no part"):
+    with pytest.warns(
+        UserWarning, match="search for in tiny, nearest, scratch, strict, Toy: no part"
+    ):
         board = api.run(path, plugins=[tiny], overrides=changes)
     rows = {(row["head"], row["tuning"]) for _, row in board.summary().iterrows()}
     assert rows == {("mlp", "default"), ("mlp", "tuned, 2 trials"), ("nearest", "default")}
     text = BENCHMARK.split("[tuning.space.training]")[0].replace('"mlp"', '"nearest"')
-    with pytest.raises(BenchmarkError, match=r"nothing to search for in nearest .*tuning\.space"):
+    with pytest.raises(
+        BenchmarkError, match=r"nothing to search for in tiny, nearest, .*tuning\.space"
+    ):
         api.tune(benchmark_file(text=text), plugins=[tiny])
 
 
@@ -446,6 +450,13 @@ def test_a_benchmark_that_does_not_say_how_to_tune(tuned, benchmark_file) -> Non
 def test_there_must_be_a_search_to_join(tuned) -> None:
     with pytest.raises(BenchmarkError, match="There is no search to join"):
         tuned(join=True)
+
+
+def test_a_search_is_joined_with_the_settings_that_it_was_begun_with(tuned) -> None:
+    tuned(trials=2)
+    tuned(trials=3, join=True)
+    with pytest.raises(BenchmarkError, match=r"no search to join for tiny, mlp, .*--set"):
+        tuned(join=True, overrides=["training.epochs=5"])
 
 
 def test_choices_that_are_not_complete_are_refused(
