@@ -122,6 +122,13 @@ def print_plan(planned: Plan, json: bool) -> None:
     )
     for transfer, target in planned.not_applicable:
         print(f"not applicable: {transfer} on {target}")
+    tuning = planned.benchmark.tuning
+    if tuning is not None and not planned.benchmark.chosen:
+        each = ", in every run" if tuning.selection == "per-run" else ""
+        print(
+            f"Not counted: a search before that, of {tuning.trials} trials for every configuration "
+            f"with anything to search for{each}, and the cells of what it chooses."
+        )
 
 
 def _stage_facts(planned: Plan, stage: StageNode) -> dict[str, Any]:
