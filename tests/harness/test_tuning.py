@@ -524,6 +524,8 @@ def test_a_process_that_helps_stops_between_batches_of_heads_in_closed_form(
     pytest.importorskip("sklearn")
     text = BENCHMARK.split("[tuning.space.training]")[0].replace('"mlp"', '"gp"')
     path = benchmark_file(text=text)
+    with pytest.raises(BenchmarkError, match="No trial"):
+        tuned(path, timeout=0)  # begins the search, and no trial
     told = threading.Event()
     told.set()
     request = Request(path, plugins=[tiny])
