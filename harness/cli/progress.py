@@ -88,15 +88,15 @@ class _PlainTrials:
 
 
 class _Clock:
-    """Time left, from the share of the work that was done since it began to run."""
+    """Time left, from the share of the work that was done since it was first asked."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._began = 0.0
         self._first: float | None = None
 
     def left(self, fraction: float) -> str:
-        if self._first is None:
-            self._first = fraction  # what an earlier session has done took no time here
+        if self._first is None:  # what came before, an earlier session or a search, is not counted
+            self._began, self._first = time.monotonic(), fraction
         done = fraction - self._first
         if done <= 0:
             return "unknown time"
@@ -125,10 +125,12 @@ class LiveProgress:
         self._clock = _Clock()
         self._whole: TaskID | None = None
         self._stage: TaskID | None = None
+        self._key = ""
 
     @hookimpl
     def stage_started(self, event: StageStarted) -> None:
         """Starts the stage's bar."""
+        self._key = event.key
         if self._whole is None:
             self._whole = self._progress.add_task("all stages", total=1.0, detail="")
         if self._stage is not None:
@@ -138,8 +140,8 @@ class LiveProgress:
 
     @hookimpl
     def epoch_finished(self, event: EpochFinished) -> None:
-        """Moves both bars."""
-        if self._stage is not None and self._whole is not None:
+        """Moves both bars; the trials of a search have one of their own."""
+        if event.key == self._key and self._stage is not None and self._whole is not None:
             self._progress.update(self._stage, completed=event.epoch, detail=_score_text(event))
             left = f"{self._clock.left(event.fraction)} left"
             self._progress.update(self._whole, completed=event.fraction, detail=left)
@@ -151,18 +153,23 @@ class PlainProgress:
     def __init__(self) -> None:
         self._clock = _Clock()
         self._last_line = 0.0
+        self._key = ""
 
     @hookimpl
     def stage_started(self, event: StageStarted) -> None:
         """Prints the stage's title."""
+        self._key = event.key
         how = f"{event.epochs} epochs" if event.epochs else "in closed form"
         _line(f"[{event.done + 1}/{event.total}] {event.title}: {event.members} runs, {how}")
 
     @hookimpl
     def epoch_finished(self, event: EpochFinished) -> None:
-        """Prints epoch, validation score and time left, unless a line was printed just now."""
+        """Prints epoch, validation score and time left, unless a line was printed just now.
+
+        The trials of a search have lines of their own.
+        """
         now = time.monotonic()
-        if now - self._last_line >= PLAIN_INTERVAL_SECONDS:
+        if event.key == self._key and now - self._last_line >= PLAIN_INTERVAL_SECONDS:
             self._last_line = now
             _line(f"    {_score_text(event)}, {self._clock.left(event.fraction)} left")
 

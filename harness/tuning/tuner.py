@@ -235,25 +235,26 @@ class Tuner:
             for run in attempt.runs
         ]
         groups = search.planner.by_shape([own for _, own in assigned])
-        done = 0
+        together = len(attempts[0].runs)
         for positions in groups:
-            for part in _parts(positions, len(attempts[0].runs)):
+            for part in _parts(positions, together):
                 group = [assigned[position] for position in part]
                 members = search.planner.members([own for _, own in group])
                 self._engine.train(_missing(members, self._store.has_stage))
                 trials = _Trials([attempt for attempt, _ in group])
-                before = done
-
-                def tell(share: float, before: int = before, size: int = len(part)) -> None:
-                    self._say(search, (before + share * size) / len(assigned) * len(attempts))
-
-                self._fit(members, trials, tell)
-                done += len(part)
+                self._fit(members, trials, lambda shares: self._say(search, shares / together))
         self._say(search, 0.0)
 
     def _fit(
         self, members: Sequence[MemberOf], trials: _Trials, tell: Callable[[float], None]
     ) -> None:
+        """Trains trials to their ends.
+
+        Args:
+            members: of one stage.
+            trials: told of their scores.
+            tell: hears, of the members still in training, the shares that are done, summed.
+        """
         (node,) = {member.stage.key: member.stage for member in members}.values()
         if node.closed_form:
             trials.finish(self._engine.validate(node))
@@ -277,7 +278,8 @@ class Tuner:
         while alive:
             fit.train(fit.progress.epoch + self.tuning.report_every, heard)
             keep = trials.report(fit, alive)
-            tell(fit.progress.epoch / node.epochs)
+            if keep:
+                tell(len(keep) * fit.progress.epoch / node.epochs)
             if keep and len(keep) < len(alive):
                 kept = [alive[place] for place in keep]
                 fit = fit.of_members(keep, self._engine.workshop.modules(node, kept))

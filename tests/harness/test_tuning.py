@@ -277,6 +277,14 @@ def test_brute_force_tries_every_combination_once(tuned, benchmark_file) -> None
     assert len({tuple(trial.params.values()) for trial in study.trials}) == 12
 
 
+def test_progress_counts_every_trial_once(tuned) -> None:
+    said = []
+    tuned(tell=said.append)
+    fractions = [one.fraction for one in said]
+    assert fractions == sorted(fractions)
+    assert all((one.fraction == 1.0) == (one.finished == one.wanted) for one in said)
+
+
 def test_trials_that_do_badly_are_dropped_from_the_stack(tuned, benchmark_file) -> None:
     path = benchmark_file()
     tuned(path, overrides=["tuning.trials=14", "tuning.report_every=1", "training.epochs=8"])
