@@ -23,9 +23,10 @@ test: $(READY) ## the fast tests, one process per core
 slow: $(READY) ## the slow tests: the wheel in an empty environment, and the like
 	@$(BIN)/pytest -m slow
 
-lint: $(READY) ## ruff: lint and format, changing nothing
+lint: $(READY) ## ruff: lint and format, changing nothing; who imports whom
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo
 
 format: $(READY) ## ruff: mend what it can
 	@$(BIN)/ruff check --fix .
@@ -35,7 +36,7 @@ types: $(READY) ## mypy --strict on harness and plugins
 	@$(BIN)/mypy
 
 docs: $(READY) ## write harness/docs/hooks.md again, from the source
-	@$(BIN)/python -m harness.hook_reference
+	@$(BIN)/python tools/hook_reference.py
 
 bench: $(READY) ## speed and memory, measured (takes minutes)
 	@$(BIN)/pytest tests/benchmarks -m ""

@@ -1,10 +1,24 @@
-"""The façade of the harness: all that a plugin or a notebook may import, loaded when first used.
+"""The harness in a notebook: what users call, loaded when first used.
 
-The names stand in `__init__.pyi`, once for type checkers and for the loader.
+The names stand in `__init__.pyi`, once for type checkers and for the loader. What authors of
+plugins import stands in `harness.plugin`; plugins written for version 0.1 find it here too.
 """
+
+from importlib import import_module
+from typing import Any
 
 import lazy_loader
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return _load(name)
+    except AttributeError:
+        authors = import_module("harness.plugin")
+        if name not in authors.__all__:
+            raise
+        return getattr(authors, name)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness import cli
+from harness.registry.registry import Registry
 
 TOY = """
 train_on = ["Toy"]
@@ -43,6 +45,12 @@ def tiny() -> Path:
     return Path(__file__).resolve().parent / "plugins" / "tiny.py"
 
 
+@pytest.fixture(scope="session")
+def metrics() -> Any:
+    """All metrics by name."""
+    return Registry().metrics
+
+
 @pytest.fixture(autouse=True)
 def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No network and nothing of the user's: every test process has an empty home of its own."""
@@ -56,11 +64,12 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 def toy_bundle(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of three members of `tiny`, trained on Toy for two epochs; needs that plugin."""
     from harness import api
+    from harness.apps.predict import predicting
 
     folder = tmp_path_factory.mktemp("toy")
     (folder / "benchmark.toml").write_text(TOY)
     api.run(folder, plugins=[tiny])
-    api.export(folder, "transfer=scratch", folder / "bundle", plugins=[tiny])
+    predicting.export(folder, "transfer=scratch", folder / "bundle", plugins=[tiny])
     return folder / "bundle"
 
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.api.sources import Source, load_benchmark
-from harness.blame import blaming
-from harness.locations import Locations
+from harness.api.lookup import Source, load_benchmark
 from harness.planning.benchmark import Benchmark, check_settings
 from harness.planning.plan import Plan, Scoring, optional
 from harness.planning.planner import plan
-from harness.registry import Registry
-from harness.scores import DEFAULT
-from harness.store import PLAN_FILE, Store
+from harness.plugin.cell import DEFAULT
+from harness.plugin.locations import Locations
+from harness.registry.attribution import blaming
+from harness.registry.registry import Registry
+from harness.results.store import PLAN_FILE, Store
 
 
 def prepare(

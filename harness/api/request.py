@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.api.lookup import Source, default_out, load_benchmark, path_of
 from harness.api.plans import prepare
-from harness.api.sources import Source, default_out, load_benchmark, path_of
 from harness.planning.benchmark import Benchmark
 from harness.planning.plan import Plan
-from harness.registry import Registry
+from harness.registry.registry import Registry
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api.boards import published_cells, write_tables
+from harness.api.leaderboards import published_cells, write_tables
+from harness.api.lookup import Source
 from harness.api.plans import describe
 from harness.api.request import Request
 from harness.api.searching import choose_settings
-from harness.api.sources import Source
-from harness.blame import blaming
-from harness.boards.leaderboard import Leaderboard
-from harness.registry import Registry
-from harness.store import PLAN_FILE, Store
-from harness.workers import Leash, workers
+from harness.registry.attribution import blaming
+from harness.registry.registry import Registry
+from harness.report.leaderboard import Leaderboard
+from harness.results.store import PLAN_FILE, Store
+from harness.training.workers import Leash, workers
 
 if TYPE_CHECKING:
     from harness.tuning.tuner import TuningProgress
@@ -77,7 +77,7 @@ def run(
 
 def _carry_out(asked: Request, store: Store, registry: Registry, jobs: int) -> None:
     """Trains and scores what is pending, in this process and in up to `jobs` - 1 further ones."""
-    from harness.fitting.engine import complete_metrics, execute, pending_stages
+    from harness.training.plan_executor import complete_metrics, execute, pending_stages
 
     planned = asked.plan(registry)
     store.write_json(PLAN_FILE, describe(planned))
@@ -90,7 +90,7 @@ def _carry_out(asked: Request, store: Store, registry: Registry, jobs: int) -> N
 
 def _join(asked: Request, folder: Path, leash: Leash) -> None:
     """Joins, in a process of its own, a run that another one has begun."""
-    from harness.fitting.engine import execute
+    from harness.training.plan_executor import execute
 
     registry = asked.register([leash])
     planned = asked.plan(registry)

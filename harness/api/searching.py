@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.api.lookup import Source
 from harness.api.request import Request
-from harness.api.sources import Source
-from harness.blame import blaming
 from harness.errors import BenchmarkError
 from harness.planning.benchmark import Benchmark
-from harness.registry import Registry
-from harness.store import CHOICES_FILE, TRIALS_FILE, Store
-from harness.workers import Leash, workers
+from harness.registry.attribution import blaming
+from harness.registry.registry import Registry
+from harness.results.store import CHOICES_FILE, TRIALS_FILE, Store
+from harness.training.workers import Leash, workers
 
 if TYPE_CHECKING:
     from harness.tuning.tuner import Tuner, TuningProgress
@@ -165,7 +165,7 @@ def write_choices(tuner: Tuner, store: Store) -> Benchmark:
     import pandas as pd
     import tomli_w
 
-    from harness.boards.drawing import write_figure
+    from harness.drawing.style import write_figure
     from harness.tuning.search import trial_rows
     from harness.tuning.tuning_figures import draw_searches
 

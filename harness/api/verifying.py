@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api.boards import published_cells, render_tables
+from harness.api.leaderboards import published_cells, render_tables
+from harness.api.lookup import Source, default_out, load_benchmark, results_alone
 from harness.api.plans import describe, plan_again, stored_benchmark
-from harness.api.sources import Source, default_out, load_benchmark, results_alone
-from harness.blame import blaming
-from harness.boards.leaderboard import Leaderboard
 from harness.planning.benchmark import Benchmark
 from harness.planning.plan import Plan
-from harness.registry import Registry
-from harness.store import Store
+from harness.registry.attribution import blaming
+from harness.registry.registry import Registry
+from harness.report.leaderboard import Leaderboard
+from harness.results.store import Store
 
 if TYPE_CHECKING:
-    from harness.verification import Verification
+    from harness.check.verification import Verification
 
 
 def verify(
@@ -43,7 +43,7 @@ def verify(
     Raises:
         StoreError: there are no results, or plan.json or results.jsonl is damaged.
     """
-    from harness import verification
+    from harness.check import verification
 
     registry = Registry(plugins)
     results = results_alone(source)

@@ -20,7 +20,7 @@ from harness.errors import HarnessError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.audit import Audit
+    from harness.check.audit import Audit
 
 CONFIGURATION = ["backbone", "head", "transfer", "protocol", "train_on"]
 
@@ -49,7 +49,7 @@ def audit(
     formula and structure, what pretrained weights have seen, and the test rows left to each cell.
     Writes CSV files and a heat map. Of a folder with results: the role ledger, cell by cell.
     """
-    from harness.store import PLAN_FILE
+    from harness.results.store import PLAN_FILE
 
     if (Path(benchmark) / PLAN_FILE).is_file():
         _audit_results(Path(benchmark), row, json=json)
@@ -60,8 +60,8 @@ def audit(
             f"(no {PLAN_FILE}). Give the folder that `harness run` wrote its results to."
         )
     from harness import api
-    from harness.audit import audit_benchmark
-    from harness.registry import Registry
+    from harness.check.audit import audit_benchmark
+    from harness.registry.registry import Registry
 
     planned = api.prepare(
         benchmark,
@@ -80,7 +80,7 @@ def audit(
 
 def print_audit(findings: Audit, json: bool) -> None:
     """Prints every finding as tables, or as one JSON document."""
-    from harness.audit import LEVELS, TOLERANCES
+    from harness.check.audit import LEVELS, TOLERANCES
     from harness.cli.output import print_json, print_table, records
 
     if json:
@@ -139,7 +139,7 @@ def _print_weights(findings: Audit) -> None:
 
 
 def _overlap_table(findings: Audit, level: str) -> pd.DataFrame:
-    from harness.heatmap import format_share
+    from harness.drawing.heat_map import format_share
 
     counts = findings.matrix(level).astype(str)
     table = counts + " (" + findings.matrix(level, "share").map(format_share) + ")"
@@ -162,8 +162,8 @@ def _cells_table(cells: pd.DataFrame) -> pd.DataFrame:
 
 def _audit_results(folder: Path, row: str | None, json: bool) -> None:
     from harness.cli.output import print_json, print_table, records
-    from harness.row_roles import role_counts, roles_of_row
-    from harness.store import Store
+    from harness.results.role_report import role_counts, roles_of_row
+    from harness.results.store import Store
 
     store = Store(folder)
     found = role_counts(store) if row is None else roles_of_row(store, row)

@@ -17,7 +17,7 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.bundles.bundle import BundleRecord
+    from harness.apps.predict.bundle import BundleRecord
 
 bundle = typer.Typer(help="Show trained ensembles on disk.", no_args_is_help=True)
 
@@ -47,9 +47,9 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write the trained ensemble behind a cell as a bundle, ready to predict."""
-    from harness import api
+    from harness.apps.predict import predicting
 
-    record = api.export(
+    record = predicting.export(
         leaderboard,
         cell,
         folder,
@@ -67,7 +67,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show what a bundle was trained on, how it scored, and what its interval covers."""
-    from harness.bundles.bundle import read_record
+    from harness.apps.predict.bundle import read_record
 
     print_record(read_record(folder), str(folder), json=json)
 
@@ -75,7 +75,7 @@ def show(
 def print_record(record: BundleRecord, folder: str, json: bool) -> None:
     """Prints what is known about a bundle."""
     from harness.cli.output import print_json, print_table
-    from harness.scores import DEFAULT
+    from harness.plugin.cell import DEFAULT
 
     if json:
         print_json({**record.model_dump(mode="json"), "digest": record.digest})

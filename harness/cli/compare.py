@@ -13,7 +13,7 @@ from harness.errors import BenchmarkError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.boards.comparison import Comparison
+    from harness.report.comparison import Comparison
 
 
 def compare(
@@ -49,9 +49,9 @@ def compare(
     configurations are compared: columns named there are not matched.
     """
     from harness import api
-    from harness.boards.comparison import comparison_table
     from harness.cli.output import print_json, print_table, records
-    from harness.registry import Registry
+    from harness.registry.registry import Registry
+    from harness.report.comparison import comparison_table
 
     found = api.compare(
         a,
@@ -84,7 +84,7 @@ def _one_each(texts: Sequence[str] | None) -> dict[str, str]:
 
 
 def _summary(found: Comparison) -> str:
-    from harness.statistics import SIGNIFICANT
+    from harness.scoring.statistics import SIGNIFICANT
 
     stand = int((found.cells["p_holm"] < SIGNIFICANT).sum())
     tested = int(found.cells["p"].notna().sum())

@@ -13,7 +13,7 @@ import typer
 from harness.cli.options import DataOption, JsonOption, PluginOption
 
 if TYPE_CHECKING:
-    from harness.own_data.importing import Ask, Imported, Question
+    from harness.apps.imports.importing import Ask, Imported, Question
 
 datasets = typer.Typer(help="List, show, fetch, import and remove datasets.", no_args_is_help=True)
 
@@ -43,9 +43,9 @@ TargetsOption = Annotated[
 def list_datasets(plugin: PluginOption = None, json: JsonOption = False) -> None:
     """List the datasets that plugins offer, from their cards; loads no rows."""
     from harness.cli.output import print_json, print_table
-    from harness.dataset import Card
     from harness.errors import DataError
-    from harness.registry import Registry
+    from harness.plugin.dataset import Card
+    from harness.registry.registry import Registry
 
     registry = Registry(plugin or ())
     rows = []
@@ -144,7 +144,7 @@ def import_files(
     with your key ($MP_API_KEY, or pymatgen's settings); what was fetched is kept, so an import that
     broke off goes on where it stopped.
     """
-    from harness.own_data.importing import import_dataset
+    from harness.apps.imports.importing import import_dataset
 
     facts = dict(title=title, notes=notes, url=url, licence=licence, citation=citation)
     with _conversation(asking=sys.stdin.isatty() and not json) as (ask, told):
@@ -237,6 +237,6 @@ def remove(
     name: Annotated[str, typer.Argument(help="Name of an imported dataset.", show_default=False)],
 ) -> None:
     """Remove a dataset that was imported; results that were trained on it stay."""
-    from harness.own_data.imported import remove_imported
+    from harness.apps.imports.imported import remove_imported
 
     print(f"Removed {name}, {remove_imported(name)}")

@@ -13,7 +13,7 @@ def docs(
     ] = "index",
 ) -> None:
     """Show a page of the documentation: guides, tutorials for authors, the hooks, footguns."""
+    from harness.api.docs_pages import read_page
     from harness.cli.output import print_markdown
-    from harness.pages import read_page
 
     print_markdown(read_page(page))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from harness.cli.options import DataOption, JsonOption, PluginOption, WeightsOption
 
 if TYPE_CHECKING:
-    from harness.locations import Locations
-    from harness.registry import Registry
+    from harness.plugin.locations import Locations
+    from harness.registry.registry import Registry
 
 PACKAGES = (
     "paraisite-harness torch numpy scipy pandas pymatgen pluggy optuna pydantic matgl mp-api dgl"
@@ -28,8 +28,8 @@ def doctor(
     from dataclasses import replace
 
     from harness.cli.output import print_json, print_table
-    from harness.locations import Locations
-    from harness.registry import Registry
+    from harness.plugin.locations import Locations
+    from harness.registry.registry import Registry
 
     locations = replace(Locations.of(data_dir, weights_dir), offline=True)
     registry = Registry(plugin or ())
@@ -77,7 +77,7 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def _datasets(registry: Registry, locations: Locations) -> list[dict[str, Any]]:
-    from harness.library import Library
+    from harness.data.dataset_loader import Library
 
     library = Library(registry, locations)
 

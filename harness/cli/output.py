@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from harness.boards.pivot import Entry, Pivot
-    from harness.boards.tables import Wording
+    from harness.report.pivot import Entry, Pivot
+    from harness.report.tables import Wording
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def print_pivot(table: Pivot, wording: Wording) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from harness.boards.tables import BEST, TIED, caption, legend
+    from harness.report.tables import BEST, TIED, caption, legend
 
     console = Console()
     width = console.width if console.is_terminal else None
@@ -80,7 +80,7 @@ def _rich_table(table: Pivot, wording: Wording, places: Sequence[int]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from harness.boards.tables import heads
+    from harness.report.tables import heads
 
     made = Table(box=box.SIMPLE_HEAD)
     for name in table.layout.rows:
@@ -107,7 +107,7 @@ def _column(
     """
     from rich.text import Text
 
-    from harness.boards.tables import number_text, plain_marks
+    from harness.report.tables import number_text, plain_marks
 
     entries = [line[place] for _, line in table.lines()]
     numbers = [number_text(entry, wording, table.runs) for entry in entries]

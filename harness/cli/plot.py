@@ -62,10 +62,10 @@ def plot(
     against the number of training rows. gain: gain over scratch, with intervals.
     """
     from harness import api
-    from harness.boards.drawing import write_figure
-    from harness.boards.pivot import Layout
+    from harness.drawing.style import write_figure
     from harness.files import make_folder
-    from harness.registry import Registry
+    from harness.registry.registry import Registry
+    from harness.report.pivot import Layout
 
     layout = Layout(
         columns_of(rows),

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.apps.scaffold import Kind
 from harness.cli.options import DataOption, JsonOption, PluginOption, WeightsOption
-from harness.scaffold import Kind
 
 if TYPE_CHECKING:
-    from harness.testing.runner import CaseResult
+    from harness.apps.testing.runner import CaseResult
 
 plugins = typer.Typer(help="List plugins and what they offer.", no_args_is_help=True)
 
@@ -28,7 +28,7 @@ def _group() -> None:
 def list_plugins(plugin: PluginOption = None, json: JsonOption = False) -> None:
     """List everything that plugins offer, and what of it cannot be used."""
     from harness.cli.output import print_json, print_table
-    from harness.registry import Registry
+    from harness.registry.registry import Registry
 
     registry = Registry(plugin or ())
     rows = [
@@ -69,7 +69,7 @@ def write_new_plugin(
     ] = Path("."),
 ) -> None:
     """Write a small package that works as it is: a plugin, its tests, a README, an example."""
-    from harness.scaffold.package import write_plugin
+    from harness.apps.scaffold.package import write_plugin
 
     written = write_plugin(kind, name, folder)
     print(f"Wrote a {kind}, in {written.folder}:")
@@ -102,9 +102,9 @@ def check(
     """Check that plugins keep what they promise: run the conformance cases of their kinds."""
     from rich.console import Console
 
-    from harness.locations import Locations
-    from harness.testing.runner import run_cases
-    from harness.testing.selection import select_cases
+    from harness.apps.testing.runner import run_cases
+    from harness.apps.testing.selection import select_cases
+    from harness.plugin.locations import Locations
 
     locations = Locations.of(data_dir, weights_dir)
     selected = select_cases(name, plugin or (), settings or (), locations)

@@ -13,7 +13,7 @@ from harness.cli.options import BundleOption, DeviceOption, JsonOption, LevelOpt
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.bundles.bundle import BundleRecord
+    from harness.apps.predict.bundle import BundleRecord
 
 SHOWN_ROWS = 100
 """Rows that are printed; a file has them all."""
@@ -38,10 +38,10 @@ def predict(
     json: JsonOption = False,
 ) -> None:
     """Predict κ in W/(m·K) of the structures in files, with an interval and warnings."""
-    from harness.api import predict_files
-    from harness.bundles.bundle import read_record
-    from harness.bundles.conformal import DEFAULT_LEVEL
-    from harness.bundles.prediction_table import check_writable, write_frame
+    from harness.apps.predict.bundle import read_record
+    from harness.apps.predict.conformal import DEFAULT_LEVEL
+    from harness.apps.predict.predicting import predict_files
+    from harness.apps.predict.prediction_table import check_writable, write_frame
     from harness.cli.output import print_json
 
     if output is not None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from harness.events import CellFinished, EpochFinished, StageFinished, StageStarted
-from harness.hookspecs import hookimpl
+from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
+from harness.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from harness.tuning.tuner import TuningProgress

@@ -52,7 +52,7 @@ def run(
     from harness import api
     from harness.cli.progress import observer, tuning_progress
     from harness.cli.table import print_board
-    from harness.registry import Registry
+    from harness.registry.registry import Registry
 
     options: dict[str, Any] = {
         "overrides": overrides or (),

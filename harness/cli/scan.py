@@ -20,7 +20,7 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.bundles.scanner import ScanReport
+    from harness.apps.predict.scanner import ScanReport
 
 INTERRUPTED = 130
 SHOWN_REASONS = 5
@@ -58,12 +58,12 @@ def scan(
 
     What is on disk already is not done again: after a stop, the same command goes on.
     """
-    from harness import api
+    from harness.apps.predict import predicting
     from harness.cli.run import cores
 
     try:
         with _progress(quiet or json) as progress:
-            report = api.scan(
+            report = predicting.scan(
                 source,
                 bundle,
                 output,
@@ -88,7 +88,7 @@ def _show(
     json: bool,
 ) -> None:
     """Draws a scan, and prints what was asked for: bound of κ, order, and how many."""
-    from harness.bundles.candidates import draw_scan, find_candidates
+    from harness.apps.predict.scan_ranking import draw_scan, find_candidates
     from harness.cli.output import print_json
 
     max_kappa, sort, top = wanted

@@ -31,9 +31,9 @@ def site(
     A site that lies there already is replaced as a whole. Open index.html in a browser, or put the
     folder on any web server.
     """
+    from harness.apps.site.build import write_site
+    from harness.apps.site.html_tables import counted
     from harness.cli.output import print_json
-    from harness.site.build import write_site
-    from harness.site.tables import counted
 
     written = write_site(benchmarks or (), to, plugin or ())
     if json:

@@ -41,9 +41,9 @@ def pack(
 
     Weights stay here. Every file is listed with its sha256.
     """
-    from harness import api
+    from harness.apps.submissions import exchange
 
-    made = api.pack_submission(benchmark, card, to, out)
+    made = exchange.pack_submission(benchmark, card, to, out)
     size = sum(facts.bytes for facts in made.manifest.files.values())
     print(f"Written: {to}, {len(made.manifest.files)} files, {size / 1e6:.1f} MB.")
     print(f"Try it: harness submission check {to}")
@@ -62,9 +62,9 @@ def check(
     Nothing in it is executed. Exits with status 1 and a list where anything differs. What needs
     data that are not on this machine is named as unchecked.
     """
-    from harness import api
+    from harness.apps.submissions import exchange
 
-    found = api.check_submission(
+    found = exchange.check_submission(
         folder, data_dir=data_dir, weights_dir=weights_dir, plugins=plugin or ()
     )
     report(found, json=json)
@@ -93,16 +93,16 @@ def merge(
 
     Equal configurations of several people are shown as such.
     """
-    from harness import api
+    from harness.apps.submissions import exchange
     from harness.cli.table import print_board
-    from harness.registry import Registry
+    from harness.registry.registry import Registry
 
     for folder in folders:
-        found = api.check_submission(
+        found = exchange.check_submission(
             folder, data_dir=data_dir, weights_dir=weights_dir, plugins=plugin or ()
         )
         print(f"{folder}: {found.verdict}")
         if found.differences:
             report(found, json=False)
     registry = Registry(plugin or ())
-    print_board(api.merge_submissions(folders, into, registry), registry)
+    print_board(exchange.merge_submissions(folders, into, registry), registry)

@@ -24,10 +24,10 @@ from harness.cli.options import (
 from harness.errors import BenchmarkError
 
 if TYPE_CHECKING:
-    from harness.boards.leaderboard import Leaderboard
-    from harness.boards.pivot import Layout, Pivot
-    from harness.boards.tables import Wording
-    from harness.registry import Registry
+    from harness.registry.registry import Registry
+    from harness.report.leaderboard import Leaderboard
+    from harness.report.pivot import Layout, Pivot
+    from harness.report.tables import Wording
 
 
 def table(
@@ -75,9 +75,9 @@ def table(
     `*` is the best mean of a column and `≈` what the paired test does not tell from it.
     """
     from harness.api import read_board
-    from harness.boards.pivot import Layout, pivot
-    from harness.boards.tables import Wording
-    from harness.registry import Registry
+    from harness.registry.registry import Registry
+    from harness.report.pivot import Layout, pivot
+    from harness.report.tables import Wording
 
     registry = Registry(plugin or ())
     board = read_board(benchmark, registry, out)
@@ -97,8 +97,8 @@ def table(
 
 
 def _write(made: Pivot, wording: Wording, form: str | None, to: Path | None) -> None:
-    from harness.boards.tables import SUFFIXES, render
     from harness.files import replacing
+    from harness.report.tables import SUFFIXES, render
 
     if form is None and to is not None and to.suffix not in SUFFIXES:
         raise BenchmarkError(
@@ -117,8 +117,8 @@ def _write(made: Pivot, wording: Wording, form: str | None, to: Path | None) -> 
 def _print_gains(
     board: Leaderboard, registry: Registry, metric: str, against: Sequence[str]
 ) -> None:
-    from harness.boards.markdown import gain_table
     from harness.cli.output import print_table, records
+    from harness.report.markdown import gain_table
 
     gained = board.gains(registry.metrics[metric], _named_baseline(against))
     title = f"{metric}: gain over {', '.join(against)}; positive is better, paired by run"
@@ -127,8 +127,8 @@ def _print_gains(
 
 def _print_published(benchmark: str, board: Leaderboard, metric: str) -> None:
     from harness.api import published_cells
-    from harness.boards.published import side_by_side
     from harness.cli.output import print_table, records
+    from harness.report.published import side_by_side
 
     known = published_cells(benchmark)
     if known is not None and (known["metric"] == metric).any():
@@ -155,9 +155,9 @@ def print_board(
     json: bool = False,
 ) -> None:
     """Prints a table of a leaderboard, or every number as JSON."""
-    from harness.boards.pivot import pivot
-    from harness.boards.tables import Wording
     from harness.cli.output import print_json, print_pivot
+    from harness.report.pivot import pivot
+    from harness.report.tables import Wording
 
     if json:
         summary = board.summary()

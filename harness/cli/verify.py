@@ -16,7 +16,7 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.verification import Verification
+    from harness.check.verification import Verification
 
 DIFFERENCES_FOUND = 1
 
@@ -44,7 +44,7 @@ def verify(
 
 def report(found: Verification, json: bool) -> None:
     """Prints what a verification found; ends with status 1 where anything differs."""
-    from harness.verification import as_json
+    from harness.check.verification import as_json
 
     if json:
         print(as_json(found))

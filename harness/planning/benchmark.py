@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from harness.contracts import Settings
 from harness.errors import BenchmarkError, did_you_mean
-from harness.locations import shipped
-from harness.planning.choice import Choice, Choices, OneChoice
+from harness.planning.chosen_settings import Chosen
+from harness.planning.component_ref import Choice, Choices, OneChoice
 from harness.planning.training_settings import TrainingSettings
-from harness.planning.tuning_settings import Chosen, Tuning
+from harness.plugin.locations import shipped
+from harness.plugin.settings import Settings
+from harness.plugin.study import Tuning
 
 
 def _as_names(value: Any) -> Any:
@@ -261,3 +262,14 @@ def _line_of(location: Sequence[str], text: str) -> int | None:
         elif in_table and re.match(rf"\s*[\"']?{re.escape(location[-1])}[\"']?\s*=", line):
             return number
     return None
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns settings by dotted key, as `training.epochs`."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= flatten(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found

@@ -6,21 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.blame import Breach, call
-from harness.contracts import Backbone, Layers, ProtocolRules, Stage, Target, TransferSpec
 from harness.errors import BenchmarkError, HarnessError, PluginError
-from harness.fitting.trainable import find_trainable
 from harness.planning.benchmark import Benchmark, check_settings
-from harness.planning.choice import Choice
+from harness.planning.chosen_settings import Setting
+from harness.planning.component_ref import Choice
 from harness.planning.plan import Model, Rules, optional
-from harness.planning.tuning_settings import Setting
-from harness.scores import BASELINE
+from harness.planning.trainable import find_trainable
+from harness.plugin.backbone import Backbone, Layers
+from harness.plugin.cell import BASELINE
+from harness.plugin.protocol import ProtocolRules
+from harness.plugin.transfer import Stage, Target, TransferSpec
+from harness.registry.plugin_calls import Breach, call
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.locations import Locations
-    from harness.registry import Registry
+    from harness.plugin.locations import Locations
+    from harness.registry.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,7 @@ def _skeleton(model: Model) -> nn.Module:
     import torch
     from torch import nn
 
-    from harness.modules import build_backbone, build_head
+    from harness.planning.plugin_modules import build_backbone, build_head
 
     generators = [torch.Generator()]
     head = build_head(model, generators)

@@ -18,7 +18,7 @@ from harness.planning.plan import MemberOf
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.dataset import Dataset
+    from harness.data.dataset import Dataset
     from harness.planning.plan import Plan, Rules, Scoring, StageNode
 
 ROLES = ("scaler", "gradient", "selection", "tuning", "test")

@@ -15,24 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.contracts import (
-    Backbone,
-    HeadSpec,
-    PretrainedWeights,
-    ProtocolRules,
-    Scaler,
-)
-from harness.dataset import Dataset
-from harness.fitting.recipe import Recipe
-from harness.library import Library
+from harness.data.dataset import Dataset
+from harness.data.dataset_loader import Library
 from harness.planning.benchmark import Benchmark
-from harness.planning.choice import Choice
-from harness.scores import Cell
+from harness.planning.component_ref import Choice
+from harness.planning.member_training import Recipe
+from harness.plugin.backbone import Backbone, PretrainedWeights
+from harness.plugin.cell import Cell
+from harness.plugin.head import HeadSpec
+from harness.plugin.protocol import ProtocolRules, Scaler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.locations import Locations
+    from harness.plugin.locations import Locations
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.data.dataset_loader import Library
 from harness.errors import BenchmarkError
-from harness.library import Library
 from harness.planning.benchmark import Benchmark
+from harness.planning.chosen_settings import Chosen
 from harness.planning.configurations import (
     Configuration,
     configure,
@@ -20,14 +21,13 @@ from harness.planning.configurations import (
 from harness.planning.ledger import check_plan
 from harness.planning.plan import MemberOf, Plan, Rules, Scoring, StageNode, array_digest, digest_of
 from harness.planning.stage_planner import Assigned, StagePlanner
-from harness.planning.tuning_settings import Chosen
-from harness.scores import DEFAULT, Cell
+from harness.plugin.cell import DEFAULT, Cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.locations import Locations
-    from harness.registry import Registry
+    from harness.plugin.locations import Locations
+    from harness.registry.registry import Registry
 
     Indices = NDArray[np.int64]
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.blame import Breach, call
-from harness.contracts import ProtocolRules, Scaler, Split
 from harness.errors import DataError
-from harness.seeds import derive_seed
+from harness.plugin.protocol import ProtocolRules, Scaler, Split
+from harness.plugin.seeds import derive_seed
+from harness.registry.plugin_calls import Breach, call
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.library import Library
+    from harness.data.dataset_loader import Library
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.blame import call
-from harness.contracts import PretrainedWeights, Split, Stage
-from harness.fitting.recipe import Recipe
-from harness.library import Library
+from harness.data.dataset_loader import Library
 from harness.planning.benchmark import Benchmark
 from harness.planning.configurations import Configuration
+from harness.planning.member_training import Recipe
 from harness.planning.plan import (
     AlongsideRows,
     MemberOf,
@@ -29,13 +27,17 @@ from harness.planning.plan import (
 )
 from harness.planning.splits import Splits
 from harness.planning.training_settings import TrainingSettings
-from harness.seeds import derive_seed
+from harness.plugin.backbone import PretrainedWeights
+from harness.plugin.protocol import Split
+from harness.plugin.seeds import derive_seed
+from harness.plugin.transfer import Stage
+from harness.registry.plugin_calls import call
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.contracts import Scaler
-    from harness.locations import Locations
+    from harness.plugin.locations import Locations
+    from harness.plugin.protocol import Scaler
 
     Indices = NDArray[np.int64]
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from harness.contracts import SearchSpace, Settings
+from harness.plugin.search_space import SearchSpace
+from harness.plugin.settings import Settings
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

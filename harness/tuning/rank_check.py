@@ -11,8 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.contracts import MetricSpec
-    from harness.planning.tuning_settings import Chosen
+    from harness.planning.chosen_settings import Chosen
+    from harness.plugin.metric import MetricSpec
 
 SEARCH = ("backbone", "head", "transfer", "protocol", "train_on", "run")
 """Columns of `trials.csv` that name a search and the run it is for."""

@@ -18,14 +18,15 @@ from optuna.samplers import BaseSampler, BruteForceSampler, PartialFixedSampler,
 from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from harness.planning.chosen_settings import Setting
 from harness.planning.configurations import Configuration, reconfigure
-from harness.planning.tuning_settings import Setting, Tuning
-from harness.seeds import derive_seed
+from harness.plugin.seeds import derive_seed
+from harness.plugin.study import Tuning
 from harness.tuning.search_space import ConfigurationSpace
 
 if TYPE_CHECKING:
     from harness.planning.stage_planner import StagePlanner
-    from harness.registry import Registry
+    from harness.registry.registry import Registry
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 ASKED = (*FINISHED, TrialState.RUNNING)

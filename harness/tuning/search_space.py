@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.blame import Breach, call
-from harness.contracts import SearchSpace, Settings
 from harness.errors import BenchmarkError, did_you_mean
+from harness.planning.chosen_settings import Setting
 from harness.planning.training_settings import TRAINING_SPACE, TrainingSettings
-from harness.planning.tuning_settings import Setting, SpaceChanges
+from harness.plugin.search_space import SearchSpace
+from harness.plugin.settings import Settings
+from harness.plugin.study import SpaceChanges
+from harness.registry.plugin_calls import Breach, call
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     from harness.planning.configurations import Configuration
-    from harness.registry import Registry
+    from harness.registry.registry import Registry
 
 Distributions = Mapping[str, "BaseDistribution"]
 NOTHING = SearchSpace(dict)

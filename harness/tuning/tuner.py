@@ -13,15 +13,15 @@ from filelock import FileLock
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from harness.contracts import StudyRequest
 from harness.errors import BenchmarkError, LeakError
-from harness.events import EpochFinished
-from harness.fitting.engine import Engine
+from harness.planning.chosen_settings import Chosen
 from harness.planning.configurations import configure, resolve
 from harness.planning.plan import MemberOf, Plan, StageNode, digest_of
 from harness.planning.stage_planner import Assigned, StagePlanner
-from harness.planning.tuning_settings import Chosen, Tuning
-from harness.seeds import derive_seed
+from harness.plugin.events import EpochFinished
+from harness.plugin.seeds import derive_seed
+from harness.plugin.study import StudyRequest, Tuning
+from harness.training.plan_executor import Engine
 from harness.tuning.search import (
     Attempt,
     Search,
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
     import optuna
 
-    from harness.contracts import MetricSpec
-    from harness.fitting.training import StackFit
     from harness.planning.configurations import Configuration
-    from harness.progress import EpochReport
-    from harness.registry import Registry
-    from harness.store import Store
+    from harness.plugin.metric import MetricSpec
+    from harness.registry.registry import Registry
+    from harness.results.store import Store
+    from harness.training.fit_progress import EpochReport
+    from harness.training.stack_fit import StackFit
 
 MOST_MEMBERS = 64
 """Members of one stack of trials; more are trained one stack after another."""

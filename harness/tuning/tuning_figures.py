@@ -11,7 +11,7 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.boards.drawing import COLOURS, PANELS, QUIET, panels, plain_log_axis
+from harness.drawing.style import COLOURS, PANELS, QUIET, panels, plain_log_axis
 from harness.tuning.search import FINISHED, Search, setting_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from harness import FitRows, HeadSpec, Predictor, Settings, hookimpl
+from harness.plugin import FitRows, HeadSpec, Predictor, Settings, hookimpl
 
 
 class ConstantSettings(Settings):

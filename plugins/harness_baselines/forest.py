@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import FitRows, PluginError, Predictor
+from harness.plugin import FitRows, PluginError, Predictor
 from harness_baselines.logarithm import log_kappa
 
 if TYPE_CHECKING:

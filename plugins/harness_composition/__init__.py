@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from harness import BackboneSpec, Settings, hookimpl
+from harness.plugin import BackboneSpec, Settings, hookimpl
 
 if TYPE_CHECKING:
     from harness_composition.backbone import CompositionBackbone

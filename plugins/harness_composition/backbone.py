@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import SYMBOLS, Arrays, Backbone, Crystal
+from harness.plugin import SYMBOLS, Arrays, Backbone, Crystal
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import SYMBOLS
+from harness.plugin import SYMBOLS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from harness import DatasetSpec, hookimpl, shipped
+from harness.plugin import DatasetSpec, hookimpl, shipped
 from harness_experiment.table import load_rows
 
 PARTS = {

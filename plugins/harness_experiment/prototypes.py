@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from harness import Crystal
+from harness.plugin import Crystal
 
 if TYPE_CHECKING:
     import numpy as np

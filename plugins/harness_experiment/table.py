@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import DataError, Locations, did_you_mean, shipped
+from harness.plugin import DataError, Locations, did_you_mean, shipped
 from harness_experiment.prototypes import PROTOTYPES, Prototype
 
 COLUMNS = (

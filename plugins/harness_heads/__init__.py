@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
-from harness import FitRows, HeadSpec, PluginError, Predictor, SearchSpace, Settings, hookimpl
+from harness.plugin import (
+    FitRows,
+    HeadSpec,
+    PluginError,
+    Predictor,
+    SearchSpace,
+    Settings,
+    hookimpl,
+)
 
 if TYPE_CHECKING:
     import torch

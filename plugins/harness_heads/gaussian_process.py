@@ -11,7 +11,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, Matern, WhiteKernel
 from sklearn.preprocessing import StandardScaler
 
-from harness import FitRows, Predictor, Uncertain
+from harness.plugin import FitRows, Predictor, Uncertain
 from harness_heads.logarithm import decode_finite, scale_logs
 from harness_heads.threads import one_thread
 

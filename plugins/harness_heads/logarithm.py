@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import KAPPA_FLOOR, Scaler
+from harness.plugin import KAPPA_FLOOR, Scaler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

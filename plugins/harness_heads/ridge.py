@@ -9,7 +9,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from harness import FitRows, Predictor
+from harness.plugin import FitRows, Predictor
 from harness_heads.logarithm import decode_finite, scale_logs
 from harness_heads.threads import one_thread
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness import DatasetSpec, hookimpl, imported_datasets
+from harness import imported_datasets
+from harness.plugin import DatasetSpec, hookimpl
 
 
 @hookimpl

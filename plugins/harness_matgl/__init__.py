@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from harness import BackboneSpec, SearchSpace, hookimpl
+from harness.plugin import BackboneSpec, SearchSpace, hookimpl
 from harness_matgl.settings import M3gnetSettings, TensornetSettings
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from harness import Arrays, Layers, PluginError, Settings, Stacked, find_published
+from harness.plugin import Arrays, Layers, PluginError, Settings, Stacked, find_published
 from harness_matgl.graphs import ELEMENTS, collate, encode
 from harness_matgl.settings import M3gnetSettings, TensornetSettings
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from harness import Locations, PretrainedWeights
+    from harness.plugin import Locations, PretrainedWeights
 
 MAJOR = 4
 """The major version of matgl whose networks these are."""

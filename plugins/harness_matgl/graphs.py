@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import SYMBOLS, Arrays, Crystal
+from harness.plugin import SYMBOLS, Arrays, Crystal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

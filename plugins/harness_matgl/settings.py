@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
-from harness import Settings
+from harness.plugin import Settings
 
 
 class M3gnetSettings(Settings):

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import Arrays, Crystal, PretrainedWeights, WeightsError, read_tensors
+from harness.plugin import Arrays, Crystal, PretrainedWeights, WeightsError, read_tensors
 from harness_matgl.graphs import collate
 from harness_matgl.networks import M3gnetNetwork, make_m3gnet
 from harness_matgl.settings import M3gnetSettings

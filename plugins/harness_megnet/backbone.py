@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import Backbone, CrystalGraph, build_graphs, find_published, read_tensors
+from harness.plugin import Backbone, CrystalGraph, build_graphs, find_published, read_tensors
 from harness_megnet.elements import ELEMENTS, check_elements, number_elements
 from harness_megnet.settings import MegnetSettings
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from harness import Crystal, Locations, PretrainedWeights
+    from harness.plugin import Crystal, Locations, PretrainedWeights
     from harness_megnet.pool import GraphPool
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import (
+from harness.plugin import (
     Arrays,
     Crystal,
     CrystalGraph,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from harness import Locations, Pool, PretrainedWeights
+    from harness.plugin import Locations, Pool, PretrainedWeights
 
 RELEASE = "1.1"
 """The release of DGL that this is made for: later ones load no torch but that of their time."""

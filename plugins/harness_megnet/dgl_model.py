@@ -25,7 +25,7 @@ import dgl
 from dgl.nn import Set2Set
 
 if TYPE_CHECKING:
-    from harness import Arrays
+    from harness.plugin import Arrays
     from harness_megnet.settings import NetworkSettings
 
 STATE_WIDTH = 2

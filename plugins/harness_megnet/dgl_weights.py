@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness import PretrainedWeights, WeightsError
+from harness.plugin import PretrainedWeights, WeightsError
 from harness_megnet.dgl_model import ShiftedSoftplus
 from harness_megnet.reference import ENERGY_MEAN, ENERGY_STD, TOLERANCE, Reference
 from harness_megnet.weights import CENTRES, LAST_LAYER, check_centres, check_shapes

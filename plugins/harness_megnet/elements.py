@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import SYMBOLS, Crystal, DataError
+from harness.plugin import SYMBOLS, Crystal, DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness import StackedEmbedding, StackedLinear, ragged_linear
+from harness.plugin import StackedEmbedding, StackedLinear, ragged_linear
 from harness_megnet.sparse import Sets, attend, product
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import Pool
+from harness.plugin import Pool
 from harness_megnet.sparse import Bags, Matrix, Sets
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import Crystal, WeightsError
+from harness.plugin import Crystal, WeightsError
 
 TOLERANCE = 1e-5
 """Largest deviation from a reference energy, in eV/atom, that counts as equal."""

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from harness import Settings
+from harness.plugin import Settings
 
 Convention = Literal["destination", "source"]
 """Which end of an edge its message is averaged into."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import PretrainedWeights, WeightsError
+from harness.plugin import PretrainedWeights, WeightsError
 from harness_megnet.module import Megnet, activate
 from harness_megnet.reference import ENERGY_MEAN, ENERGY_STD, TOLERANCE, Reference
 from harness_megnet.settings import Convention

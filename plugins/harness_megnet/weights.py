@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 import torch
 from torch import Tensor
 
-from harness import WeightsError
+from harness.plugin import WeightsError
 
 if TYPE_CHECKING:
     from harness_megnet.module import Megnet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness import MetricSpec, hookimpl
+from harness.plugin import MetricSpec, hookimpl
 from harness_metrics import metrics
 
 WATTS = "W/(m·K)"

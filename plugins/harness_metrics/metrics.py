@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING
 
-from harness import KAPPA_FLOOR, MAPE_FLOOR
+from harness.plugin import KAPPA_FLOOR, MAPE_FLOOR
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness import hookimpl
+from harness.plugin import hookimpl
 
 if TYPE_CHECKING:
     from optuna import Study
 
-    from harness import StudyRequest
+    from harness.plugin import StudyRequest
 
 
 @hookimpl(trylast=True)

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages import RetryHeartbeatStaleTrialCallback as Retry
 from optuna.storages.journal import JournalFileBackend
 
-from harness import BenchmarkError, StudyRequest, did_you_mean
+from harness.plugin import BenchmarkError, StudyRequest, did_you_mean
 
 JOURNAL = "journal.log"
 Maker = TypeVar("Maker")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from harness import DatasetSpec, ProtocolSpec, hookimpl, shipped
+from harness.plugin import DatasetSpec, ProtocolSpec, hookimpl, shipped
 from harness_paraisite.protocol import PublishedRules, PublishedSettings
 from harness_paraisite.sources import load_rows
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import DataError, read_pickled_structures, read_pickled_table, reduced_formula
+from harness.plugin import DataError, read_pickled_structures, read_pickled_table, reduced_formula
 
 
 def convert(name: str, targets: Path, structures: Path) -> list[dict[str, Any]]:

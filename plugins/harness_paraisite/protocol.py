@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from harness import DataError, ProtocolRules, Settings, Split
+from harness.plugin import DataError, ProtocolRules, Settings, Split
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from harness import Scaler
+    from harness.plugin import Scaler
 
 TRAIN_FRACTION = 0.8
 

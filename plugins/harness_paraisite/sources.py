@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import DataError, find_neutral, read_neutral, write_neutral
+from harness.plugin import DataError, find_neutral, read_neutral, write_neutral
 
 if TYPE_CHECKING:
-    from harness import Locations
+    from harness.plugin import Locations
 
 PUBLISHED_URL = (
     "https://raw.githubusercontent.com/liudakl/ParAIsite/"

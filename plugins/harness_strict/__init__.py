@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness import ProtocolSpec, hookimpl
+from harness.plugin import ProtocolSpec, hookimpl
 from harness_strict.rules import StrictRules, StrictSettings
 
 

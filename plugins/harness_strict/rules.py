@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from harness import DataError, ProtocolRules, Settings, Split, derive_seed
+from harness.plugin import DataError, ProtocolRules, Settings, Split, derive_seed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from harness import SearchSpace, Settings, TransferSpec, hookimpl
+from harness.plugin import SearchSpace, Settings, TransferSpec, hookimpl
 from harness_transfers import strategies as s
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from harness import ParameterGroup, Settings, Stage, Target
+from harness.plugin import ParameterGroup, Settings, Stage, Target
 
 
 class Beginning(Settings):

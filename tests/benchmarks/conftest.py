@@ -23,18 +23,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness import (
-    Dataset,
-    Registry,
-    Scaler,
-    Split,
-    TrainingSettings,
-    derive_seed,
-    export,
-    load_dataset,
-    run,
-)
-from harness.fitting.training import Recipe, StackData, fit
+from harness import Registry, export, load_dataset, run
+from harness.plugin import Dataset, Scaler, Split, TrainingSettings, derive_seed
+from harness.training.stack_fit import Recipe, StackData, fit
 
 CPU = torch.device("cpu")
 MEMBERS = 9

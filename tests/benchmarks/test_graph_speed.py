@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from harness.encodings import load_encodings
+from harness.nn.encodings import load_encodings
 
 CUTOFF = 4.0
 

@@ -29,8 +29,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness import Scaler
-from harness.manifest import THREADS
+from harness.plugin import Scaler
+from harness.training.environment import THREADS
 
 pytest.importorskip("matgl", reason="matgl is absent: pip install 'paraisite-harness[matgl]'")
 

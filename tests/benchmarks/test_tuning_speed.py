@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from harness import TrainingSettings
-from harness.fitting.training import Recipe, StackFit
+from harness.training.stack_fit import Recipe, StackFit
 
 TRIALS = [
     Recipe(

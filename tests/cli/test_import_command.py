@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import Crystal, load_dataset
-from harness.readers.neutral import read_neutral
+from harness.data.neutral import read_neutral
 
 
 class Terminal(io.StringIO):

@@ -15,7 +15,7 @@ from harness import __version__
 
 RAISING = """
 from pathlib import Path
-from harness import DatasetSpec, hookimpl
+from harness.plugin import DatasetSpec, hookimpl
 
 def load(where):
     raise ArithmeticError("no luck")
@@ -96,7 +96,7 @@ def test_a_bug_of_ours_prints_its_traceback_and_asks_for_a_report(
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError("our own")
 
-    monkeypatch.setattr("harness.library.build_dataset", fail)
+    monkeypatch.setattr("harness.data.dataset_loader.build_dataset", fail)
     status, _, err = harness("datasets", "show", "Toy", "--plugin", str(tiny))
     assert status == 1
     assert err.startswith("Traceback (most recent call last)")
@@ -121,7 +121,7 @@ def test_exit_codes_reach_the_shell(raising: str) -> None:
 
 
 BIAS = """
-    from harness import MetricSpec, hookimpl
+    from harness.plugin import MetricSpec, hookimpl
 
     @hookimpl
     def register_metrics():

@@ -9,7 +9,7 @@ import pytest
 
 METRIC = """
 import numpy as np
-from harness import MetricSpec, hookimpl
+from harness.plugin import MetricSpec, hookimpl
 
 
 def worst(target, prediction):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.scaffold import Kind
+from harness.apps.scaffold import Kind
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.cli import progress
-from harness.events import EpochFinished, StageStarted
+from harness.plugin.events import EpochFinished, StageStarted
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import harness
-from harness import hookspecs
-from harness.hook_reference import CHAPTERS, PAGE, find_users, render_reference
+from harness import plugin
+from harness.plugin import hookspecs
+from hook_reference import CHAPTERS, PAGE, find_users, render_reference
 
 TESTS = Path(__file__).resolve().parents[1]
 HOOKS = [name for name, hook in vars(hookspecs).items() if hasattr(hook, "harness_spec")]
@@ -56,7 +56,7 @@ def test_every_type_can_be_imported_from_the_facade_and_has_its_fields_explained
     path: str, page: str
 ) -> None:
     name = path.rpartition(".")[2]
-    kind = getattr(harness, name)
+    kind = getattr(plugin, name)
     text = section(page, name)
     for base in kind.__mro__:
         if base.__module__.startswith("harness.") and name != "Stacked":

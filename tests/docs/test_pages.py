@@ -12,10 +12,10 @@ from markdown_it.token import Token
 from typer.testing import CliRunner
 
 import harness
-from harness import Registry, contracts
+from harness import Registry, plugin
+from harness.api.docs_pages import page_names, read_page
 from harness.cli import app
 from harness.errors import HarnessError
-from harness.pages import page_names, read_page
 
 WRITTEN = [name for name in page_names() if name != "hooks"]  # that one is generated
 
@@ -51,7 +51,7 @@ def test_names_that_look_like_ours_exist(page: str) -> None:
         named = re.match(r"([A-Z]\w*[a-z]\w*)((?:\.\w+)*)", token.content)
         if token.type != "code_inline" or not named or named[1] in known:
             continue
-        owner = getattr(harness, named[1], None) or getattr(contracts, named[1])
+        owner = getattr(harness, named[1], None) or getattr(plugin, named[1])
         for attribute in named[2].split(".")[1:]:
             assert attribute in (*dir(owner), *owner.__annotations__), token.content
 

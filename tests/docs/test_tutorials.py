@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from harness.pages import FOLDER
+from harness.api.docs_pages import FOLDER
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from harness import Crystal, FitRows, PluginError, Predictor, Scaler
+from harness.plugin import Crystal, FitRows, PluginError, Predictor, Scaler
 from harness_baselines import constant, register_heads
 from harness_composition import CompositionSettings, register_backbones
 from harness_metrics import metrics, register_metrics

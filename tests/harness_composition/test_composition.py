@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import SYMBOLS, Crystal
+from harness.plugin import SYMBOLS, Crystal
 from harness_composition import CompositionSettings, register_backbones
 from harness_composition.properties import KNOWN, PROPERTIES, SHELLS, STATISTICS, property_table
 

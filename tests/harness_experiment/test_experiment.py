@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import Crystal, DataError, Locations, shipped
-from harness.dataset import Card, Dataset, build_dataset
+from harness.data.dataset import Dataset, build_dataset
+from harness.plugin import Crystal, DataError, Locations, shipped
+from harness.plugin.dataset import Card
 from harness_experiment import PARTS, register_datasets
 from harness_experiment.prototypes import PROTOTYPES
 from harness_experiment.table import load_rows

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import Crystal, FitRows, Predictor, Scaler, read_neutral
+from harness.plugin import Crystal, FitRows, Predictor, Scaler, read_neutral
 from harness_composition import CompositionSettings, register_backbones
 from harness_heads import register_heads
 

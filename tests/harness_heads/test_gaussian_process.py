@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 from scipy.stats import norm
 
-from harness import Uncertain
+from harness.plugin import Uncertain
 from harness_heads import GpSettings
 
 pytest.importorskip("sklearn")

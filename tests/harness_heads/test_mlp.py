@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from harness import StackedDropout
+from harness.plugin import StackedDropout
 from harness_heads import MlpSettings, register_heads
 
 SPEC = register_heads()[0]

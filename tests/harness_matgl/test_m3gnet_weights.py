@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness import Crystal, Locations, PretrainedWeights, WeightsError, read_neutral
+from harness.plugin import Crystal, Locations, PretrainedWeights, WeightsError, read_neutral
 from harness_matgl.backbone import M3gnetBackbone
 from harness_matgl.settings import M3gnetSettings
 

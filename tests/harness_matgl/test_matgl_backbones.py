@@ -13,14 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness import (
-    Arrays,
-    Backbone,
-    BackboneSpec,
-    Crystal,
-    PluginError,
-    read_neutral,
-)
+from harness.plugin import Arrays, Backbone, BackboneSpec, Crystal, PluginError, read_neutral
 from harness_matgl import backbone as backbone_module
 from harness_matgl import register_backbones
 
@@ -223,7 +216,7 @@ def test_atoms_without_any_neighbour_have_an_embedding_and_a_gradient(name: str)
 def test_encodings_survive_the_way_to_another_process_and_the_disk(
     name: str, tmp_path: Path
 ) -> None:
-    from harness.encodings import load_encodings
+    from harness.nn.encodings import load_encodings
 
     backbone = pickle.loads(pickle.dumps(make(name)))
     built = load_encodings(backbone, CRYSTALS, tmp_path, workers=1)

@@ -18,15 +18,17 @@ import torch
 from torch import Tensor, nn
 
 import harness_megnet.dgl_backbone
-from harness.contracts import BackboneSpec, MetricSpec, PretrainedWeights, Scaler
-from harness.crystal import Crystal
 from harness.errors import DataError, PluginError, WeightsError
-from harness.fitting.training import Recipe, StackData, fit
-from harness.locations import Locations
+from harness.nn.published_weights import read_tensors
 from harness.planning.training_settings import TrainingSettings
-from harness.published_weights import read_tensors
-from harness.registry import Registry
+from harness.plugin.backbone import BackboneSpec, PretrainedWeights
+from harness.plugin.crystal import Crystal
+from harness.plugin.locations import Locations
+from harness.plugin.metric import MetricSpec
+from harness.plugin.protocol import Scaler
+from harness.registry.registry import Registry
 from harness.testing import BackboneCases
+from harness.training.stack_fit import Recipe, StackData, fit
 from harness_heads.mlp import Mlp
 from harness_megnet.backbone import MegnetBackbone
 from harness_megnet.dgl_backbone import MegnetDglBackbone

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from harness.crystal import Crystal
 from harness.errors import DataError
+from harness.plugin.crystal import Crystal
 from harness_megnet.backbone import MegnetBackbone
 from harness_megnet.elements import ELEMENTS
 from harness_megnet.module import activate

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.contracts import PretrainedWeights
-from harness.crystal import Crystal
 from harness.errors import WeightsError
-from harness.locations import Locations
-from harness.published_weights import read_tensors
+from harness.nn.published_weights import read_tensors
+from harness.plugin.backbone import PretrainedWeights
+from harness.plugin.crystal import Crystal
+from harness.plugin.locations import Locations
 from harness_megnet.backbone import MegnetBackbone
 from harness_megnet.module import Megnet
 from harness_megnet.reference import read_reference

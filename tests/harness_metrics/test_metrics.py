@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from harness import KAPPA_FLOOR
+from harness.plugin import KAPPA_FLOOR
 from harness_metrics import register_metrics
 
 Floats = NDArray[np.float64]

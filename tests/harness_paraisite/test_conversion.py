@@ -57,7 +57,7 @@ def test_a_list_of_targets_gives_numbered_rows_as_for_aflow(published, tmp_path)
 
 
 def test_the_published_aflow_targets_hold_the_neutral_values(published, shared):
-    from harness.readers.pickles import read_pickle
+    from harness.data.pickles import read_pickle
 
     targets = np.sort(np.array(read_pickle(published / "TC_AFLOW.pkl")))
     kappa = np.array([row["kappa"] for row in read_neutral(shared / "data/AFLOW.jsonl.gz")])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from harness import DataError, Scaler, read_neutral
+from harness.plugin import DataError, Scaler, read_neutral
 from harness_paraisite import register_protocols
 
 (SPEC,) = register_protocols()

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 
 import pytest
 
-from harness import shipped
+from harness.plugin import shipped
 
 TRANSFERS = {"I": "scratch", "II": "pretrained", "III": "two-stage"}
 

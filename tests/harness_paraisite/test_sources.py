@@ -10,7 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from harness import DataError, Locations, read_neutral, shipped
+from harness.plugin import DataError, Locations, read_neutral, shipped
 from harness_paraisite import register_datasets, sources
 from harness_paraisite.sources import git_blob_id
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from harness import DataError, Split
+from harness.plugin import DataError, Split
 from harness_strict import register_protocols
 from harness_strict.rules import StrictRules, StrictSettings
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from pydantic import ValidationError
 
-from harness import ParameterGroup, Settings, Stage, Target
+from harness.plugin import ParameterGroup, Settings, Stage, Target
 from harness_transfers import register_transfers
 from harness_transfers.strategies import (
     Frozen,

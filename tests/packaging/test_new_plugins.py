@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.scaffold import Kind
+from harness.apps.scaffold import Kind
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from harness import (
+from harness.plugin import (
     Backbone,
     BackboneSpec,
     DatasetSpec,

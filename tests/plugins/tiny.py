@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness import (
+from harness.plugin import (
     SYMBOLS,
     Backbone,
     BackboneSpec,
@@ -124,7 +124,7 @@ class TinyBackbone(Backbone):
         return TinyPool(torch.as_tensor(np.stack([e["features"] for e in encodings])).to(device))
 
     def build(self, generators: Sequence[Any]) -> Any:
-        from harness import StackedLinear
+        from harness.plugin import StackedLinear
 
         return StackedLinear(generators, len(SYMBOLS) + 1, self.width)
 

@@ -1,0 +1,194 @@
+"""Leaderboards: read, laid out as tables, drawn, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.api.lookup import (
+    Source,
+    holds_submissions,
+    load_benchmark,
+    results_alone,
+    results_folder,
+)
+from harness.errors import BenchmarkError, did_you_mean
+from harness.planning.benchmark import Benchmark, find_benchmark
+from harness.registry.registry import Registry
+from harness.report.leaderboard import Leaderboard
+from harness.report.markdown import render_markdown
+from harness.report.merging import merge
+from harness.report.pivot import Layout, Pivot, pivot
+from harness.report.published import read_published
+from harness.report.submissions import SUBMISSIONS
+from harness.results.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from harness.report.comparison import Comparison
+
+FIGURES = ("heatmap", "parity", "loss", "heads", "learning", "gain")
+
+
+def open_board(folder: Path) -> Leaderboard:
+    """Reads the leaderboard of a results folder, or of one that holds people's submissions.
+
+    Raises:
+        StoreError: nothing was run there, or a file is damaged.
+    """
+    if holds_submissions(folder):
+        return merge(sorted(path for path in (folder / SUBMISSIONS).iterdir()), folder.name)
+    return Leaderboard.read(Store(folder))
+
+
+def read_board(
+    source: Source, registry: Registry | None = None, out: Path | None = None
+) -> Leaderboard:
+    """Reads the leaderboard of a benchmark that was run, and writes its tables again.
+
+    Args:
+        source: the benchmark, or a folder with results and no benchmark.toml.
+        registry: where metrics come from.
+        out: results folder; beside the benchmark file unless given.
+
+    Raises:
+        StoreError: nothing was run.
+    """
+    store = Store(out or results_folder(source))
+    return write_tables(store, registry or Registry(), published_cells(source))
+
+
+def published_cells(source: Source, overrides: Sequence[str] = ()) -> pd.DataFrame | None:
+    """Reads the published cells that a benchmark names, if it has a file and names any."""
+    if results_alone(source):
+        return None
+    name = load_benchmark(source, overrides).published
+    if name is None:
+        return None
+    folder = Path() if isinstance(source, Benchmark) else find_benchmark(source).parent
+    return read_published(folder / name)
+
+
+def write_tables(
+    store: Store, registry: Registry, published: pd.DataFrame | None = None
+) -> Leaderboard:
+    """Writes the files of a leaderboard, and returns it."""
+    board = open_board(store.folder)
+    for name, text in render_tables(board, registry, published).items():
+        store.write_text(name, text)
+    return board
+
+
+def render_tables(
+    board: Leaderboard, registry: Registry, published: pd.DataFrame | None = None
+) -> dict[str, str]:
+    """Renders a leaderboard's files from its result lines: name → text."""
+    return {"table.md": render_markdown(board, registry.metrics, published), **render_csv(board)}
+
+
+def render_csv(board: Leaderboard) -> dict[str, str]:
+    """Renders the files that hold every number of a leaderboard: name → text."""
+    return {
+        "table.csv": board.summary().to_csv(index=False, float_format="%.6g"),
+        "table-overlap-free.csv": board.summary("overlap-free").to_csv(
+            index=False, float_format="%.6g"
+        ),
+    }
+
+
+def table(
+    board: Leaderboard, layout: Layout | None = None, registry: Registry | None = None
+) -> Pivot:
+    """Lays out the cells of a leaderboard as a table; `render` makes text of it.
+
+    Args:
+        board: the leaderboard, as `run` and `read_board` return it.
+        layout: what stands in rows and columns, which metrics, which cells.
+        registry: where metrics come from.
+
+    Raises:
+        BenchmarkError: the layout names something that there is not.
+    """
+    return pivot(board, (registry or Registry()).metrics, layout)
+
+
+def compare(
+    a: Source,
+    b: Source,
+    *,
+    metric: str | None = None,
+    only_a: Mapping[str, str] | None = None,
+    only_b: Mapping[str, str] | None = None,
+    subset: str = "all",
+    registry: Registry | None = None,
+) -> Comparison:
+    """Compares the cells that two leaderboards have in common, paired by run.
+
+    Args:
+        a: a benchmark, or a folder with results.
+        b: another, or the same.
+        metric: to compare; a's first unless given.
+        only_a: of a only cells with these values, by column; such columns are not matched.
+        only_b: of b, likewise.
+        subset: which test rows count: `all` or `overlap-free`.
+        registry: where metrics come from.
+
+    Raises:
+        BenchmarkError: nothing can be compared.
+        StoreError: there are no results.
+    """
+    from harness.report import comparison
+
+    one = comparison.Side.read(Store(results_folder(a)), only_a)
+    other = comparison.Side.read(Store(results_folder(b)), only_b)
+    name = one.board.check_metric(metric or one.board.metrics[0])
+    return comparison.compare(one, other, (registry or Registry()).metrics[name], subset)
+
+
+def draw(
+    kind: str,
+    sources: Sequence[Source],
+    layout: Layout | None = None,
+    registry: Registry | None = None,
+    out: Path | None = None,
+) -> Figure:
+    """Draws a figure of a leaderboard; a notebook shows it.
+
+    Args:
+        kind: one of `FIGURES`.
+        sources: the benchmark; several for `learning`.
+        layout: which cells, and for some figures where.
+        registry: where metrics come from.
+        out: results folder of a single benchmark; beside its file unless given.
+
+    Raises:
+        BenchmarkError: no such kind, or there is nothing that it could show.
+        StoreError: nothing was run, or what the figure needs is missing.
+    """
+    from harness.report import figures, store_figures
+
+    if kind not in FIGURES:
+        raise BenchmarkError(f"No figure {kind!r}.{did_you_mean(kind, FIGURES)}")
+    if len(sources) != 1 and kind != "learning":
+        raise BenchmarkError(
+            f"The figure {kind!r} shows one leaderboard; {len(sources)} are given."
+        )
+    metrics = (registry or Registry()).metrics
+    wanted = layout or Layout()
+    stores = [Store(out or results_folder(source)) for source in sources]
+    boards = [open_board(store.folder) for store in stores]
+    if kind == "learning":
+        return figures.draw_learning(boards, metrics, wanted)
+    board, store = boards[0], stores[0]
+    if kind in ("parity", "loss"):
+        from_store = {"parity": store_figures.draw_parity, "loss": store_figures.draw_losses}
+        return from_store[kind](store, board, metrics, wanted)
+    from_board = {
+        "heatmap": figures.draw_cells,
+        "heads": figures.draw_heads,
+        "gain": figures.draw_gains,
+    }
+    return from_board[kind](board, metrics, wanted)

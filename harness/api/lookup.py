@@ -1,0 +1,97 @@
+"""What a name stands for: a dataset, a benchmark, the folder with its results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.data.dataset_loader import Library
+from harness.errors import BenchmarkError
+from harness.planning.benchmark import BENCHMARK_FILE, Benchmark, find_benchmark
+from harness.plugin.locations import Locations, shipped
+from harness.registry.attribution import blaming
+from harness.registry.registry import Registry
+from harness.report.submissions import SUBMISSIONS
+from harness.results.store import PLAN_FILE
+
+if TYPE_CHECKING:
+    from harness.data.dataset import Dataset
+
+Source = str | Path | Benchmark
+"""A benchmark: the path of its file, a name, or made in Python."""
+
+
+def load_dataset(
+    name: str, *, data_dir: Path | str | None = None, plugins: Sequence[Path | str] = ()
+) -> Dataset:
+    """Loads a dataset by name; `.frame()` gives its rows as a pandas frame.
+
+    Raises:
+        HarnessError: no plugin offers it, or its rows are not to be had.
+    """
+    registry = Registry([Path(plugin) for plugin in plugins])
+    with blaming(registry):
+        return Library(registry, Locations.of(path_of(data_dir)))[name]
+
+
+def load_benchmark(source: Source, overrides: Sequence[str] = ()) -> Benchmark:
+    """Reads a benchmark; one that was made in Python is returned as it is.
+
+    Raises:
+        BenchmarkError: its file cannot be used, or there are overrides and no file.
+    """
+    if not isinstance(source, Benchmark):
+        return Benchmark.load(source, overrides)
+    if overrides:
+        raise BenchmarkError(
+            "Overrides are for benchmark files; change the Benchmark itself, as by "
+            "benchmark.model_copy(update={...})."
+        )
+    return source
+
+
+def default_out(source: Source) -> Path:
+    """Returns the folder in which results of a benchmark lie: beside its `benchmark.toml`.
+
+    For a file `mine.toml`: the folder `mine` beside it. For a benchmark that is shipped inside the
+    package, or was made in Python: `leaderboards/<name>` in the current folder.
+    """
+    if isinstance(source, Benchmark):
+        return Path("leaderboards") / source.name
+    path = find_benchmark(source).resolve()
+    if path.name != BENCHMARK_FILE:
+        return path.with_suffix("")
+    inside_package = path.is_relative_to(shipped("leaderboards").resolve())
+    in_checkout = path.is_relative_to(Path.cwd() / "leaderboards")
+    if inside_package and not in_checkout:
+        return Path("leaderboards") / path.parent.name
+    return path.parent
+
+
+def results_folder(source: Source) -> Path:
+    """Returns the folder with the results of a benchmark, or the folder itself without a file."""
+    return results_alone(source) or default_out(source)
+
+
+def results_alone(source: Source) -> Path | None:
+    """Returns the folder that a source names where it holds results and no benchmark file.
+
+    Like a benchmark, it may be named as it lies below `leaderboards`.
+    """
+    if isinstance(source, Benchmark):
+        return None
+    folders = (Path(source), Path("leaderboards") / source)
+    if any((folder / BENCHMARK_FILE).is_file() for folder in folders):
+        return None
+    return next((f for f in folders if (f / PLAN_FILE).is_file() or holds_submissions(f)), None)
+
+
+def holds_submissions(folder: Path) -> bool:
+    """Whether a folder holds people's submissions, and no results of its own."""
+    return (folder / SUBMISSIONS).is_dir() and not (folder / PLAN_FILE).is_file()
+
+
+def path_of(path: Path | str | None) -> Path | None:
+    """Returns a path that may be given as text; None for none, and for empty text."""
+    return Path(path) if path else None

@@ -1,0 +1,1 @@
+"""What is built on the core: each imports the core, never another of these."""

@@ -1,0 +1,1 @@
+"""The user's own datasets, from files and from the Materials Project."""

@@ -1,0 +1,186 @@
+"""Datasets that the user has imported: a folder each, with the rows in neutral form and the card.
+
+`<imports>/<name>/` holds `card.toml`, `rows.jsonl.gz` and, where rows were left out,
+`rejected.csv`. It is filled under a hidden name and then renamed, so it is there as a whole or not
+at all; it can be copied to a colleague as it is. The plugin `imported` offers what lies there.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.data.neutral import read_neutral, write_neutral
+from harness.errors import DataError
+from harness.plugin.dataset import DatasetSpec
+from harness.plugin.locations import Locations
+from harness.registry.validation import NAME
+
+if TYPE_CHECKING:
+    from harness.plugin.dataset import Card
+
+CARD_FILE = "card.toml"
+ROWS_FILE = "rows.jsonl.gz"
+REJECTED_FILE = "rejected.csv"
+
+LEFT_SECONDS = 24 * 3600.0
+"""Age at which a half-filled folder is no import that is still going on."""
+
+_SCRATCH = ".import-"
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row of a source that was not imported.
+
+    Attributes:
+        place: where it stands, as `kappa.csv, line 7`.
+        id: what it is called, if that can be told.
+        reason: why it cannot be used.
+    """
+
+    place: str
+    id: str
+    reason: str
+
+
+def imported_datasets(locations: Locations | None = None) -> list[DatasetSpec]:
+    """Returns what lies in the user's folder of imported datasets, by name.
+
+    Nothing is read: damage is an error of the one dataset, when its card or rows are needed.
+
+    Raises:
+        OSError: there is such a folder, and it cannot be listed.
+    """
+    home = (locations or Locations()).imports
+    folders = sorted(home.iterdir()) if home.is_dir() else []
+    return [
+        DatasetSpec(folder.name, folder / CARD_FILE, load=partial(_load, folder))
+        for folder in folders
+        if NAME.fullmatch(folder.name) and folder.is_dir()
+    ]
+
+
+def _load(folder: Path, locations: Locations) -> Iterator[Mapping[str, Any]]:
+    """Rows lie where the dataset was found, whatever other folders are searched."""
+    path = folder / ROWS_FILE
+    if not path.is_file():
+        raise DataError(
+            f"The imported dataset {folder.name!r} is damaged: {path} does not exist. Import it "
+            f"again with --replace, or remove it: harness datasets remove {folder.name}."
+        )
+    return read_neutral(path)
+
+
+def write_imported(
+    name: str,
+    card: Card,
+    rows: Iterable[Mapping[str, Any]],
+    rejected: Sequence[RejectedRow],
+    locations: Locations,
+) -> Path:
+    """Writes an imported dataset, in place of one of that name, and returns its folder.
+
+    Raises:
+        DataError: the folder cannot be written; what was there before is still there.
+    """
+    target = locations.imports / name
+    with _explained(target), _scratch(locations.imports) as scratch:
+        write_neutral(scratch / ROWS_FILE, rows)
+        if rejected:
+            _write_rejected(scratch / REJECTED_FILE, rejected)
+        _write_card(scratch / CARD_FILE, card)
+        os.chmod(scratch, 0o755)  # mkdtemp makes folders that only their owner can read
+        _swap(scratch, target)
+    return target
+
+
+def remove_imported(name: str, locations: Locations | None = None) -> Path:
+    """Removes an imported dataset and returns the folder that it lay in.
+
+    Raises:
+        DataError: there is none of that name, or it cannot be removed.
+    """
+    locations = locations or Locations()
+    if name not in {spec.name for spec in imported_datasets(locations)}:
+        known = ", ".join(spec.name for spec in imported_datasets(locations)) or "(none)"
+        raise DataError(
+            f"No dataset {name!r} was imported, so it cannot be removed. Imported: {known}."
+        )
+    target = locations.imports / name
+    with _explained(target), _scratch(locations.imports) as scratch:
+        os.replace(target, scratch / name)  # gone at once; its files follow
+    return target
+
+
+@contextmanager
+def _explained(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise DataError(
+            f"{target} cannot be written: {problem.strerror or problem}. Make its folder writable, "
+            "or point $HARNESS_IMPORTS to another."
+        ) from None
+
+
+@contextmanager
+def _scratch(home: Path) -> Iterator[Path]:
+    """A hidden folder beside the datasets, removed at the end with what is left in it."""
+    home.mkdir(parents=True, exist_ok=True)
+    _tidy(home)
+    scratch = Path(tempfile.mkdtemp(dir=home, prefix=_SCRATCH))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _tidy(home: Path) -> None:
+    """Removes what killed imports have left, once it cannot be one that is still going on.
+
+    A folder in such a folder is a dataset that was about to be replaced: that is kept.
+    """
+    for left in home.glob(f"{_SCRATCH}*"):
+        with suppress(OSError):  # somebody else's, or gone already
+            old = time.time() - left.stat().st_mtime > LEFT_SECONDS
+            if old and not any(path.is_dir() for path in left.iterdir()):
+                shutil.rmtree(left)
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Puts a folder in the place of another, which comes back should that fail."""
+    if not target.exists():
+        os.rename(new, target)
+        return
+    with _scratch(target.parent) as aside:
+        old = aside / target.name
+        os.rename(target, old)
+        try:
+            os.rename(new, target)
+        except BaseException:
+            os.rename(old, target)
+            raise
+
+
+def _write_card(path: Path, card: Card) -> None:
+    import tomli_w
+
+    facts = card.model_dump(exclude_defaults=True, exclude_none=True)
+    path.write_text(tomli_w.dumps(facts, multiline_strings=True), encoding="utf-8")
+
+
+def _write_rejected(path: Path, rejected: Sequence[RejectedRow]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("place", "id", "reason"))
+        writer.writerows((row.place, row.id, row.reason) for row in rejected)

@@ -1,0 +1,450 @@
+"""From files of the user to a dataset that every benchmark can name.
+
+What the files do not say (columns, unit, temperature, method) is given, or asked for; nothing of it
+is guessed but the names of columns, and those are reported. Rows that cannot be used are left out
+by name and reason, and a dataset appears as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.apps.imports.import_sources import Entry, Source, open_source, strip_ending
+from harness.apps.imports.imported import RejectedRow, imported_datasets, write_imported
+from harness.data.dataset import Dataset, build_dataset, usable_target
+from harness.data.materials.project import Fetched, fetch_materials
+from harness.data.materials.server import Service
+from harness.data.structure_files import StructureRow
+from harness.errors import DataError
+from harness.plugin.dataset import UNITS, Card
+from harness.plugin.locations import Locations
+from harness.registry.registry import Registry
+from harness.registry.validation import NAME
+
+ID_COLUMNS = "id material_id mp_id mpid mpd_id mp-id structure_id cif_id file filename".split()
+"""Columns that are taken for the id where none is named, in this order."""
+
+TARGET_COLUMNS = (
+    "kappa tc ltc klat kappa_lattice thermal_conductivity lattice_thermal_conductivity "
+    "kappa_w_mk target".split()
+)
+"""Columns that are taken for κ where none is named, in this order."""
+
+MATERIALS_PROJECT_COLUMNS = frozenset("material_id mp_id mpid mpd_id mp-id".split())
+"""Columns whose plain numbers are ids of the Materials Project without their prefix."""
+
+UNITS_SHOWN = ("W/(m·K)", "mW/(m·K)")
+"""One spelling of each unit, as it stands in cards."""
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What the files do not say; None where it is not known yet.
+
+    Attributes:
+        id_column: names the rows; "" where the source names them by itself.
+        target_column: κ.
+        unit: of κ, one of `harness.plugin.dataset.UNITS`.
+        temperature: in K, or "unknown".
+        method: how κ was measured or computed.
+    """
+
+    id_column: str | None = None
+    target_column: str | None = None
+    unit: str | None = None
+    temperature: str | None = None
+    method: str | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something that neither the files nor the user have said.
+
+    Attributes:
+        field: of `Answers`.
+        text: for a person.
+        choices: one of which is expected; empty where anything is.
+        shown: those of the choices that are named.
+        default: offered to a person, never taken without asking.
+    """
+
+    field: str
+    text: str
+    choices: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
+    default: str | None = None
+
+    @property
+    def option(self) -> str:
+        """Of the command line."""
+        return f"--{self.field.replace('_', '-')}"
+
+    def check(self, answer: str) -> str:
+        """Returns the answer as it is kept.
+
+        Raises:
+            DataError: it is not one of the choices, or no temperature.
+        """
+        text = answer.strip()
+        if self.choices and text not in self.choices:
+            raise DataError(f"{self.option} {text!r}: expected one of {', '.join(self.shown)}.")
+        if self.field == "temperature" and text != UNKNOWN and not _is_positive(text):
+            raise DataError(f"{self.option} {text!r}: expected a number of kelvin, or {UNKNOWN}.")
+        if not text and self.field != "id_column":
+            raise DataError(f"{self.option} is empty: expected the {self.text}.")
+        return text
+
+
+@dataclass(frozen=True, eq=False)
+class Imported:
+    """What came of an import.
+
+    Attributes:
+        dataset: as every benchmark will see it.
+        folder: where it lies.
+        rejected: rows that were left out.
+        remarks: what a user should know, a line each.
+    """
+
+    dataset: Dataset
+    folder: Path
+    rejected: tuple[RejectedRow, ...]
+    remarks: tuple[str, ...]
+
+
+Ask = Callable[[Question], str]
+
+
+def import_dataset(
+    name: str,
+    source: Path | str,
+    *,
+    targets: Path | str | None = None,
+    structure_column: str | None = None,
+    id_column: str | None = None,
+    target_column: str | None = None,
+    unit: str | None = None,
+    temperature: float | str | None = None,
+    method: str | None = None,
+    facts: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    strict_data: bool = False,
+    locations: Locations | None = None,
+    plugins: Sequence[Path] = (),
+    ask: Ask | None = None,
+    told: Callable[[str], None] = lambda line: None,
+) -> Imported:
+    """Makes a dataset of files; from then on every benchmark can name it.
+
+    Args:
+        name: of the dataset; no plugin may have it already.
+        source: see `harness.apps.imports.import_sources`.
+        targets: a CSV (for pickles: a pickle) with the values, where `source` has structures alone.
+        structure_column: of a frame or CSV, where its name does not tell.
+        id_column: names the rows; recognised where its name is one of `ID_COLUMNS`.
+        target_column: κ; recognised where its name is one of `TARGET_COLUMNS`.
+        unit: of κ, one of `harness.plugin.dataset.UNITS`.
+        temperature: in K, or "unknown".
+        method: how κ was measured or computed.
+        facts: further keys of the card: title, notes, url, licence, citation.
+        overwrite: put it in the place of an imported dataset of that name.
+        strict_data: refuse the source where a row cannot be used.
+        locations: where datasets are put, and the cache of the Materials Project.
+        plugins: Python files whose datasets count too.
+        ask: is asked for what is missing; without it that is an error.
+        told: is called with what is going on, a line each time.
+
+    Raises:
+        DataError: the name is taken; a file cannot be read; something is missing that must be
+            said; no row can be used, or one cannot and `strict_data` was asked for.
+    """
+    locations = locations or Locations()
+    _check_name(name, Registry(plugins), locations, overwrite)
+    opened = open_source(Path(source), Path(targets) if targets else None, structure_column)
+    given = Answers(
+        id_column=id_column,
+        target_column=target_column,
+        unit=unit,
+        temperature=None if temperature is None else str(temperature),
+        method=method,
+    )
+    answers = _settle(given, opened, ask)
+    fetched = _fetch(opened, answers, locations, told)
+    rows, rejected = _sort(name, opened, answers, fetched)
+    if not rows or (strict_data and rejected):
+        raise DataError(_refusal(name, rows, rejected))
+    remarks = tuple(_remarks(opened, answers, given, fetched))
+    card = _card(name, opened, answers, len(rows), fetched, facts or {})
+    dataset = build_dataset(name, card, rows)
+    folder = write_imported(name, card, rows, rejected, locations)
+    return Imported(dataset, folder, tuple(rejected), remarks)
+
+
+def _check_name(name: str, registry: Registry, locations: Locations, overwrite: bool) -> None:
+    if not NAME.fullmatch(name):
+        raise DataError(
+            f"{name!r} cannot be the name of a dataset: expected letters and digits, and . + - _ "
+            "inside it."
+        )
+    mine = name in {spec.name for spec in imported_datasets(locations)}
+    if mine and not overwrite:
+        raise DataError(
+            f"A dataset {name!r} was imported already, into {locations.imports / name}. Choose "
+            "another name, or put this one in its place with --replace."
+        )
+    if not mine and (name in registry.datasets or name in registry.datasets.contested):
+        owner = registry.datasets.owner(name)
+        raise DataError(
+            f"The plugin {owner!r} already offers a dataset {name!r}: choose another name."
+        )
+
+
+# --- what the files do not say ------------------------------------------------------------------
+
+
+def _settle(given: Answers, source: Source, ask: Ask | None) -> Answers:
+    """Completes what was given from the names of columns, then by asking.
+
+    Raises:
+        DataError: something that was given is wrong, or something is missing and nobody to ask.
+    """
+    for question in _questions(source):
+        answer = getattr(given, question.field)
+        if answer is not None:
+            given = replace(given, **{question.field: question.check(answer)})
+    found = replace(
+        given,
+        id_column=given.id_column or _recognise_id(source),
+        target_column=given.target_column
+        or next(iter(_recognise(source.columns, TARGET_COLUMNS)), None),
+    )
+    if found.id_column is None and source.default_id:
+        found = replace(found, id_column="")
+    missing = [q for q in _questions(source) if getattr(found, q.field) is None]
+    if missing and ask is None:
+        wanted = "".join(
+            f"\n  {q.option}: {q.text}" + (f" ({', '.join(q.shown)})" if q.shown else "")
+            for q in missing
+        )
+        raise DataError(f"{source.files[-1]} does not say all that is needed. Give:{wanted}")
+    for question in missing:
+        assert ask is not None
+        found = replace(found, **{question.field: question.check(ask(question))})
+    return found
+
+
+def _questions(source: Source) -> Iterator[Question]:
+    columns = source.columns
+    yield Question("id_column", "column that names the rows", columns, columns)
+    yield Question("target_column", "column of κ", columns, columns)
+    yield Question("unit", "unit of κ", tuple(UNITS), UNITS_SHOWN, UNITS_SHOWN[0])
+    yield Question("temperature", f"temperature of κ in K, or {UNKNOWN}", default="300")
+    yield Question("method", "method by which κ was measured or computed, in a few words")
+
+
+def _recognise(columns: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Columns with known names, in the order of the names."""
+    by_lower = {column.lower(): column for column in reversed(columns)}
+    return [by_lower[name] for name in known if name in by_lower]
+
+
+def _recognise_id(source: Source) -> str | None:
+    """The column that names the rows: of several, the one by which most structures are found."""
+    found = _recognise(source.columns, ID_COLUMNS)
+    if source.fetched:
+        found.sort(key=lambda column: column.lower() not in MATERIALS_PROJECT_COLUMNS)
+    structures = source.structures
+    if structures is None or not found:
+        return next(iter(found), None)
+    return max(
+        found,
+        key=lambda column: sum(
+            structures.find(strip_ending(str(entry.values.get(column)))) is not None
+            for entry in source.entries
+        ),
+    )
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        number = float(text)
+    except ValueError:
+        return False
+    return math.isfinite(number) and number > 0
+
+
+# --- rows -------------------------------------------------------------------------------------
+
+
+def _fetch(
+    source: Source, answers: Answers, locations: Locations, told: Callable[[str], None]
+) -> Fetched | None:
+    if not source.fetched:
+        return None
+    ids = [_id(entry, answers) for entry in source.entries if not entry.reason]
+    meant = [name for name in ids if name and not name.isdigit()]
+    return fetch_materials(meant, locations, Service(told=told))
+
+
+def _sort(
+    name: str, source: Source, answers: Answers, fetched: Fetched | None
+) -> tuple[list[dict[str, Any]], list[RejectedRow]]:
+    """Tells usable rows, in neutral form, from those that are not."""
+    rows: list[dict[str, Any]] = []
+    rejected: list[RejectedRow] = []
+    first: dict[str, str] = {}
+    for number, entry in enumerate(source.entries, start=1):
+        row_id = _id(entry, answers) or ("" if answers.id_column else _own_id(name, number, entry))
+        try:
+            if entry.reason:
+                raise ValueError(entry.reason)
+            if not row_id:
+                raise ValueError("no id")
+            if row_id in first:
+                raise ValueError(f"duplicate id, as in {first[row_id]}")
+            rows.append(_row(row_id, entry, source, answers, fetched))
+        except (ValueError, TypeError) as problem:
+            rejected.append(RejectedRow(entry.place, row_id, str(problem)))
+        else:
+            first[row_id] = entry.place
+    return rows, rejected + list(_without_target(source, answers))
+
+
+def _row(
+    row_id: str, entry: Entry, source: Source, answers: Answers, fetched: Fetched | None
+) -> dict[str, Any]:
+    assert answers.target_column is not None
+    kappa = _target(entry.values.get(answers.target_column), answers.target_column)
+    structure = _structure(row_id, entry, source, fetched)
+    if structure.crystal is None:
+        raise ValueError(structure.reason)
+    crystal = structure.crystal
+    return {
+        "id": row_id,
+        "formula": crystal.formula,
+        "kappa": kappa,
+        "lattice": crystal.lattice.tolist(),
+        "species": list(crystal.species),
+        "frac_coords": crystal.frac_coords.tolist(),
+    }
+
+
+def _structure(row_id: str, entry: Entry, source: Source, fetched: Fetched | None) -> StructureRow:
+    if fetched is not None:
+        if row_id.isdigit():  # most likely the row's number, and mp-1 is somebody else
+            return StructureRow(row_id, None, "a number is no id of the Materials Project: mp-…")
+        crystal = fetched.found.get(row_id)
+        return StructureRow(row_id, crystal, fetched.missing.get(row_id, ""))
+    if source.structures is None:
+        return entry.structure or StructureRow(row_id, None, "no structure")
+    found = source.structures.find(row_id)
+    return found or StructureRow(row_id, None, f"no structure of that name in {source.files[0]}")
+
+
+def _without_target(source: Source, answers: Answers) -> Iterator[RejectedRow]:
+    """Structures of a folder that no row of the table asks for."""
+    if source.structures is None:
+        return
+    named = {_id(entry, answers) for entry in source.entries}
+    meant = {row.id for name in named if (row := source.structures.find(name))}
+    for name in source.structures.rows:
+        if name not in meant:
+            yield RejectedRow(str(source.files[0]), name, f"no row in {source.files[-1].name}")
+
+
+def _id(entry: Entry, answers: Answers) -> str:
+    column = answers.id_column or ""
+    value = entry.values.get(column)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a column of numbers with a gap in it
+    text = "" if value is None else str(value).strip()
+    if text.isdigit() and column.lower() in MATERIALS_PROJECT_COLUMNS:
+        return f"mp-{text}"
+    return strip_ending(text)
+
+
+def _own_id(name: str, number: int, entry: Entry) -> str:
+    """What a row is called in a source that has no ids: the place in it tells."""
+    own = entry.structure.id if entry.structure else ""
+    return f"{name}-{own or number}" if own.isdigit() or not own else own
+
+
+def _target(value: Any, column: str) -> float:
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError(f"no {column}")
+        try:
+            value = float(value)
+        except ValueError:
+            raise ValueError(f"{column} is {value!r}, not a number") from None
+    return usable_target(value, column)
+
+
+def _refusal(name: str, rows: Sequence[Any], rejected: Sequence[RejectedRow]) -> str:
+    shown = 10
+    lines = [f"  {r.place} ({r.id or 'no id'}): {r.reason}" for r in rejected[:shown]]
+    more = f"\n  … and {len(rejected) - shown} more" if len(rejected) > shown else ""
+    why = f"{len(rejected)} rows cannot be used" if rows else "no row can be used"
+    return f"Nothing was imported as {name!r}: {why}.\n" + "\n".join(lines) + more
+
+
+# --- what is told about it ----------------------------------------------------------------------
+
+
+def _remarks(
+    source: Source, answers: Answers, given: Answers, fetched: Fetched | None
+) -> Iterator[str]:
+    for field in ("id_column", "target_column"):
+        chosen = getattr(answers, field)
+        if chosen and getattr(given, field) is None:
+            yield f"{field.replace('_', ' ')}: {chosen}"
+    if fetched is None:
+        return
+    for asked, now in fetched.moved.items():
+        yield f"{asked} is called {now} now"
+    for material in sorted(fetched.deprecated):
+        yield f"{material} has been withdrawn by the Materials Project (deprecated)"
+
+
+def _card(
+    name: str,
+    source: Source,
+    answers: Answers,
+    rows: int,
+    fetched: Fetched | None,
+    facts: Mapping[str, str],
+) -> Card:
+    assert answers.unit is not None
+    assert answers.temperature is not None
+    origin = "Imported from " + " and ".join(_name_with_digest(file) for file in source.files)
+    if fetched is not None:
+        origin += f"; structures from the Materials Project, version {', '.join(fetched.versions)}"
+    content: dict[str, Any] = {
+        "title": f"{name}: {source.files[-1].name}",
+        **{key: value for key, value in facts.items() if value},
+        "notes": "\n".join(filter(None, (facts.get("notes", ""), f"{origin}."))),
+        "unit": next(unit for unit in UNITS_SHOWN if UNITS[unit] == UNITS[answers.unit]),
+        "method": answers.method,
+        "rows": rows,
+    }
+    if answers.temperature != UNKNOWN:
+        content["temperature_kelvin"] = float(answers.temperature)
+    try:
+        return Card.model_validate(content)
+    except ValidationError as problem:
+        raise DataError(f"The card of {name!r} cannot be written: {problem}") from None
+
+
+def _name_with_digest(path: Path) -> str:
+    if path.is_dir():
+        return f"{path.resolve().name}/"
+    return f"{path.name} (sha256 {sha256(path.read_bytes()).hexdigest()[:16]})"

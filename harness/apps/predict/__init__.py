@@ -1,0 +1,1 @@
+"""Trained ensembles on disk, what they say of structures, and scans of very many."""

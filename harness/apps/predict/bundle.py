@@ -1,0 +1,509 @@
+"""A trained ensemble on disk, ready to predict: `bundle.json` and `bundle.safetensors`.
+
+Loading one runs no code from it: JSON and tensors, nothing else. The model is made by the plugin
+that is named, which must be installed, in the version whose code made it. Both files are checked
+by their sha256, and the ensemble by what it must predict for a few made-up crystals.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from harness.apps.predict.conformal import DEFAULT_LEVEL, half_width
+from harness.apps.predict.prediction_table import Predictions
+from harness.data.structure_files import StructureRow, row_of
+from harness.errors import BundleError, HarnessError, PluginError
+from harness.nn.encodings import encode_together
+from harness.plugin.crystal import Crystal
+from harness.plugin.head import FitRows
+from harness.plugin.protocol import Scaler
+from harness.plugin.settings import Settings
+from harness.registry.attribution import blaming
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from harness.apps.predict.applicability import Neighbourhood
+    from harness.apps.predict.ensemble import Ensemble, Stack
+    from harness.plugin.arrays import Arrays, Floats
+    from harness.registry.registry import Registry
+
+Thing = TypeVar("Thing")
+Found = TypeVar("Found")
+
+RECORD_FILE = "bundle.json"
+TENSOR_FILE = "bundle.safetensors"
+FORMAT = 2
+PROBE_TOLERANCE = 1e-3
+"""Relative. float32 on another processor differs by 1e-5 or so, other code or weights by more."""
+
+AGAIN = "Copy it again from where it was whole, or make it again with `harness export`."
+
+
+class PartRecord(Settings):
+    """Where the backbone or the head comes from.
+
+    Attributes:
+        name: as in a benchmark file.
+        settings: all of them.
+        plugin: whose it is.
+        version: of the distribution that brings the plugin.
+        code: digest of the plugin's source; empty for built-in ones, see `Registry.code_digest`.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    plugin: str
+    version: str
+    code: str
+
+
+class StackRecord(Settings):
+    """Models of one stage: same backbone, same head, same settings of both.
+
+    Attributes:
+        stage: key of the last stage of its chain.
+        chain: titles of all its stages, first to last.
+        backbone, head: the model.
+        cutoff_angstrom: the longest bond the backbone sees.
+        runs: run numbers, one per member; one that averages several models may stand there again.
+        training: settings that each member was trained by, in the last stage; none in closed form.
+        scalers: offset, mean and std of each member; see `harness.plugin.Scaler`.
+        seeds: of heads in closed form.
+    """
+
+    stage: str
+    chain: tuple[str, ...]
+    backbone: PartRecord
+    head: PartRecord
+    cutoff_angstrom: float | None
+    runs: tuple[int, ...]
+    training: tuple[Mapping[str, Any] | None, ...]
+    scalers: tuple[tuple[float, float, float], ...]
+    seeds: tuple[int, ...]
+
+
+class CellRecord(Settings):
+    """How the ensemble scored on one test set.
+
+    Attributes:
+        cell: the columns that name it in the leaderboard.
+        rows: test rows, summed over runs.
+        metrics: by name: mean, std (ddof 1) over the runs; none where a run failed.
+        coverage: by level: share of test rows within the run's interval of that level.
+        independent: whether no test row is among the rows that the same run is calibrated on or
+            had its settings chosen by.
+    """
+
+    cell: Mapping[str, str]
+    rows: int
+    metrics: Mapping[str, tuple[float | None, float | None]]
+    coverage: Mapping[str, float | None]
+    independent: bool
+
+
+class ProbeRecord(Settings):
+    """A made-up crystal and what every run says of it, κ in W/(m·K)."""
+
+    lattice: tuple[tuple[float, float, float], ...]
+    species: tuple[str, ...]
+    frac_coords: tuple[tuple[float, float, float], ...]
+    kappa: tuple[float, ...]
+
+    @property
+    def crystal(self) -> Crystal:
+        """The crystal."""
+        return Crystal(np.array(self.lattice), self.species, np.array(self.frac_coords))
+
+
+class BundleRecord(Settings):
+    """What `bundle.json` holds.
+
+    Attributes:
+        format: of bundles.
+        harness: version that wrote it.
+        leaderboard: the benchmark it was trained by.
+        stacks: the models. Tensors of the n-th are named `n.…`, n counted from zero.
+        runs: run numbers.
+        sources: per run, the models whose mean of log10 κ it predicts: positions, counted through
+            the members of all stacks.
+        cells: the test sets it was scored on.
+        unit: of everything that is predicted.
+        datasets: by name, of every dataset trained on: its digest, and how many rows.
+        elements: those of the training rows of all members and stages.
+        formulas: reduced formulas of the training rows of all members and stages.
+        formulas_sha256: their fingerprint: of the sorted formulas, one per line.
+        calibration_rows: validation rows behind the interval, summed over runs.
+        probes: what must come out after loading.
+        tensors_sha256: of the other file.
+    """
+
+    format: int
+    harness: str
+    leaderboard: str
+    stacks: tuple[StackRecord, ...] = Field(min_length=1)
+    runs: tuple[int, ...]
+    sources: tuple[tuple[int, ...], ...]
+    cells: tuple[CellRecord, ...]
+    unit: str
+    datasets: Mapping[str, tuple[str, int]]
+    elements: tuple[str, ...]
+    formulas: tuple[str, ...]
+    formulas_sha256: str
+    calibration_rows: int
+    probes: tuple[ProbeRecord, ...]
+    tensors_sha256: str
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all of it, the digest of the tensors included: names the bundle."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        return sha256(content.encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained ensemble. `load_bundle` makes one; `predict` is what it is for.
+
+    Attributes:
+        record: what is known about it.
+        ensemble: the models, and the runs they make up.
+        neighbourhood: the training rows of each model, for the distance from them.
+        residuals: of the calibration rows, ascending, in decades; see `conformal`.
+    """
+
+    record: BundleRecord
+    ensemble: Ensemble
+    neighbourhood: Neighbourhood
+    residuals: Floats
+
+    @cached_property
+    def _formulas(self) -> frozenset[str]:
+        return frozenset(self.record.formulas)
+
+    @cached_property
+    def _elements(self) -> frozenset[str]:
+        return frozenset(self.record.elements)
+
+    def predict(self, structures: Sequence[Any], level: float = DEFAULT_LEVEL) -> pd.DataFrame:
+        """Predicts κ of structures.
+
+        Args:
+            structures: crystals of the harness, structures of pymatgen, atoms of ASE, or rows of
+                `read_structures`; may be mixed.
+            level: of the interval.
+
+        Returns:
+            One row per structure, in order, columns as in `prediction_table`.
+        """
+        rows = [row_of(thing, str(number)) for number, thing in enumerate(structures)]
+        frame: pd.DataFrame = self.table(rows, level).to_pandas()
+        return frame
+
+    def table(self, rows: Sequence[StructureRow], level: float = DEFAULT_LEVEL) -> pa.Table:
+        """Predicts κ of rows, those that could not be read included; see `predict`."""
+        return self.judge(rows).table(half_width(self.residuals, level), self._formulas)
+
+    def judge(self, rows: Sequence[StructureRow]) -> Predictions:
+        """Predicts with every run, and says where that is not to be trusted, or impossible."""
+        reasons = [row.reason for row in rows]
+        encodings = self._encode(rows, reasons)
+        kappa = np.full((len(self.record.runs), len(rows)), np.nan)
+        distance = np.full(len(rows), np.nan)
+        for numbers, (found, embeddings) in _sort_out(encodings, self.ensemble.predict, reasons):
+            kappa[:, numbers] = found
+            distance[numbers] = self.neighbourhood.distances(embeddings)
+        for number in encodings:
+            if not reasons[number] and not np.isfinite(kappa[:, number]).all():
+                bad = int((~np.isfinite(kappa[:, number])).sum())
+                reasons[number] = f"the prediction of {bad} of {len(kappa)} runs is not finite"
+        warnings = ["" for _ in rows]
+        for number, own in encodings.items():
+            crystal = rows[number].crystal
+            if crystal is not None and not reasons[number]:
+                warnings[number] = self._warn(crystal, own, distance[number])
+        return Predictions(rows, kappa, distance, warnings, reasons)
+
+    def _encode(self, rows: Sequence[StructureRow], reasons: list[str]) -> dict[int, list[Arrays]]:
+        """Encodes the crystals once for each encoder, by the number of their row."""
+        crystals = {n: row.crystal for n, row in enumerate(rows) if row.crystal is not None}
+        encodings: dict[int, list[Arrays]] = {number: [] for number in crystals}
+        for encoder in self.ensemble.encoders:
+            for number, crystal in crystals.items():
+                if unknown := set(crystal.species) - encoder.backbone.elements:
+                    name = self.record.stacks[0].backbone.name
+                    reasons[number] = f"{name} does not know {', '.join(sorted(unknown))}"
+            known = {n: crystal for n, crystal in crystals.items() if not reasons[n]}
+            encode = partial(encode_together, encoder.backbone)
+            for numbers, found in _sort_out(known, encode, reasons):
+                for number, encoding in zip(numbers, found, strict=True):
+                    encodings[number].append(encoding)
+        return {number: own for number, own in encodings.items() if not reasons[number]}
+
+    def _warn(self, crystal: Crystal, encodings: Sequence[Arrays], distance: float) -> str:
+        from harness.apps.predict.applicability import FAR
+
+        found = []
+        if unseen := sorted(set(crystal.species) - self._elements):
+            found.append(f"not in the training data: {', '.join(unseen)}")
+        isolated: dict[float | None, int] = {}
+        for encoder, encoding in zip(self.ensemble.encoders, encodings, strict=True):
+            isolated[encoder.backbone.cutoff_angstrom] = encoder.backbone.count_isolated(encoding)
+        for cutoff, lonely in isolated.items():
+            if lonely:
+                atoms = "1 atom" if lonely == 1 else f"{lonely} atoms"
+                found.append(f"{atoms} without a neighbour within {cutoff:g} Å")
+        if distance > FAR:
+            found.append(f"far from the training data: {distance:.2f}")
+        return "; ".join(found)
+
+
+def _sort_out(
+    things: Mapping[int, Thing], work: Callable[[Sequence[Thing]], Found], reasons: list[str]
+) -> Iterator[tuple[list[int], Found]]:
+    """Does some work for all rows together; where it fails, halves find the row that did it.
+
+    Whatever a structure does to a backbone costs itself only: what was raised is its reason.
+
+    Args:
+        things: what to work on, by the number of the row.
+        work: for several of them.
+        reasons: of all rows; that of a row which fails is filled in.
+
+    Yields:
+        Numbers of rows, and what the work for them came to.
+    """
+    if not things:
+        return
+    numbers = list(things)
+    try:
+        found = work(list(things.values()))
+    except Exception as problem:
+        if len(numbers) == 1:
+            reasons[numbers[0]] = _first_line(problem)
+            return
+        middle = len(numbers) // 2
+        for half in (numbers[:middle], numbers[middle:]):
+            yield from _sort_out({number: things[number] for number in half}, work, reasons)
+    else:
+        yield numbers, found
+
+
+def _first_line(problem: Exception) -> str:
+    text = str(problem).strip().partition("\n")[0]
+    return text if isinstance(problem, HarnessError) else f"{type(problem).__name__}: {text}"
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def write_bundle(folder: Path, record: BundleRecord, tensors: Mapping[str, Tensor]) -> BundleRecord:
+    """Writes a bundle: all of it or nothing.
+
+    Returns:
+        The record with the digest of the tensors.
+
+    Raises:
+        BundleError: the folder is there already, or cannot be made.
+    """
+    from safetensors.torch import save_file
+
+    refuse_existing(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as problem:
+        raise BundleError(f"Cannot write the bundle {folder}: {problem.strerror}.") from problem
+    try:
+        save_file(dict(tensors), staging / TENSOR_FILE)
+        digest = sha256((staging / TENSOR_FILE).read_bytes()).hexdigest()
+        record = record.model_copy(update={"tensors_sha256": digest})
+        content = {**record.model_dump(mode="json"), "digest": record.digest}
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        (staging / RECORD_FILE).write_text(text, encoding="utf-8")
+        staging.chmod(0o755)
+        os.replace(staging, folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return record
+
+
+def refuse_existing(folder: Path) -> None:
+    """Sees that a bundle can be written there.
+
+    Raises:
+        BundleError: something is there already.
+    """
+    if folder.exists():
+        raise BundleError(f"{folder} is there already: name another folder with -o, or remove it.")
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def read_record(folder: Path) -> BundleRecord:
+    """Reads what is known about a bundle, and checks both of its files by their digests.
+
+    Raises:
+        BundleError: it is none, was changed or damaged, or is of another format.
+    """
+    path = folder / RECORD_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        stated, found = content.pop("digest"), content["format"]
+    except FileNotFoundError:
+        raise BundleError(
+            f"{folder} is no bundle: it has no {RECORD_FILE}. `harness export` makes bundles."
+        ) from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as problem:
+        raise BundleError(f"{path} is damaged: {problem!r}. {AGAIN}") from None
+    if found != FORMAT:
+        raise BundleError(
+            f"{path} is a bundle of format {found!r}, and this harness reads format {FORMAT}: "
+            "use the version of the harness that wrote it, or make it again."
+        )
+    try:
+        record = BundleRecord.model_validate(content)
+    except ValidationError as problem:
+        where = ".".join(map(str, problem.errors()[0]["loc"]))
+        raise BundleError(f"{path} is damaged at {where!r}. {AGAIN}") from None
+    if record.digest != stated:
+        raise BundleError(f"{path} was changed since it was written. {AGAIN}")
+    try:
+        tensors = (folder / TENSOR_FILE).read_bytes()
+    except OSError as problem:
+        raise BundleError(f"{folder / TENSOR_FILE}: {problem.strerror}. {AGAIN}") from None
+    if sha256(tensors).hexdigest() != record.tensors_sha256:
+        raise BundleError(f"{folder / TENSOR_FILE} was changed since it was written. {AGAIN}")
+    return record
+
+
+def load_bundle(
+    folder: Path | str, *, device: str = "cpu", plugins: Sequence[Path | str] = ()
+) -> Bundle:
+    """Loads a bundle, and sees that it predicts what it must.
+
+    Args:
+        folder: what `harness export` wrote.
+        device: `cpu`, `cuda`, or `auto`.
+        plugins: Python files to load as plugins besides the installed ones.
+
+    Raises:
+        BundleError: see `read_record`; or it does not predict what it did when it was written.
+        PluginError: a plugin it needs is missing, or has other code.
+    """
+    from harness.registry.registry import Registry
+
+    record = read_record(Path(folder))
+    registry = Registry([Path(plugin) for plugin in plugins])
+    with blaming(registry):
+        bundle = assemble(record, _read_tensors(Path(folder)), registry, device)
+        _check_probes(bundle, Path(folder))
+    return bundle
+
+
+def assemble(
+    record: BundleRecord, tensors: Mapping[str, Tensor], registry: Registry, device: str
+) -> Bundle:
+    """Makes an ensemble of what a bundle holds, unchecked."""
+    from harness.apps.predict.applicability import Neighbourhood
+    from harness.apps.predict.ensemble import Ensemble
+    from harness.training.prediction import resolve_device
+
+    stacks, training = [], []
+    for number, one in enumerate(record.stacks):
+        prefix = f"{number}."
+        own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+        rows = [own[f"training.{member}"].numpy() for member in range(len(one.runs))]
+        stacks.append(_assemble_stack(one, own, rows, registry))
+        training += rows
+    return Bundle(
+        record,
+        Ensemble.of_stacks(stacks, record.sources, resolve_device(device)),
+        Neighbourhood.of(training),
+        tensors["residuals"].numpy(),
+    )
+
+
+def _assemble_stack(
+    record: StackRecord,
+    tensors: Mapping[str, Tensor],
+    training: Sequence[NDArray[np.float32]],
+    registry: Registry,
+) -> Stack:
+    from harness.apps.predict.ensemble import Stack
+    from harness.planning.component_ref import Choice
+    from harness.planning.configurations import resolve_model
+
+    _check_plugin(record.backbone, "backbone", registry)
+    _check_plugin(record.head, "head", registry)
+    backbone, head = (
+        Choice.model_validate({**part.settings, "name": part.name})
+        for part in (record.backbone, record.head)
+    )
+    model = resolve_model(backbone, head, registry)
+    scalers = [Scaler(*numbers) for numbers in record.scalers]
+    fits = None
+    if model.head.fit is not None:
+        fits = [
+            FitRows(rows.astype(np.float64), tensors[f"labels.{member}"].numpy(), scaler, seed)
+            for member, (rows, scaler, seed) in enumerate(
+                zip(training, scalers, record.seeds, strict=True)
+            )
+        ]
+    return Stack(model, tensors, scalers, fits)
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / TENSOR_FILE)
+
+
+def _check_plugin(part: PartRecord, kind: str, registry: Registry) -> None:
+    catalogue = registry.backbones if kind == "backbone" else registry.heads
+    needed = f"the {kind} {part.name!r} of the plugin {part.plugin!r}, version {part.version}"
+    try:
+        catalogue[part.name]
+    except PluginError as problem:
+        raise PluginError(
+            f"The bundle needs {needed}. Install it, or name its file with --plugin. {problem}"
+        ) from None
+    if registry.code_digest(catalogue.owner(part.name)) != part.code:
+        raise PluginError(
+            f"The bundle needs {needed}, and its code here is another one than that which the "
+            "bundle was trained by. Install that version, or train and export again."
+        )
+
+
+def _check_probes(bundle: Bundle, folder: Path) -> None:
+    probes = bundle.record.probes
+    found = probe(bundle, [one.crystal for one in probes])
+    wanted = np.array([one.kappa for one in probes]).T.reshape(found.shape)
+    if not np.allclose(found, wanted, rtol=PROBE_TOLERANCE, equal_nan=True):
+        raise BundleError(
+            f"The bundle {folder} does not predict what it did when it was written, by version "
+            f"{bundle.record.harness} of the harness: install that version, or export it again."
+        )
+
+
+def probe(bundle: Bundle, crystals: Sequence[Crystal]) -> Floats:
+    """Returns what every run says of crystals, κ in W/(m·K), runs × crystals."""
+    rows = [StructureRow(str(number), crystal) for number, crystal in enumerate(crystals)]
+    return bundle.judge(rows).kappa

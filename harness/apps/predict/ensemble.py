@@ -1,0 +1,208 @@
+"""The members of trained stacks, each by itself: crystals → κ of every run.
+
+While it is trained, a stack runs all members at once, each on other rows. In prediction they see
+the same rows, so a batch is put together once, as for a stack of one, and every member takes it in
+turn: less is moved through memory, and nothing is padded. So do the members of other stacks, as
+long as their backbones encode crystals alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.errors import BundleError
+from harness.nn.encodings import identity
+from harness.planning.plugin_modules import build_backbone, build_head, state_of_members
+from harness.registry.plugin_calls import using
+from harness.scoring.log_kappa import average
+from harness.training.closed_form import ask, fit_head
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.planning.plan import Model
+    from harness.plugin.arrays import Arrays, Floats
+    from harness.plugin.backbone import Backbone
+    from harness.plugin.head import FitRows
+    from harness.plugin.protocol import Scaler
+
+BATCH_CRYSTALS = 512
+"""Most crystals in one forward pass."""
+
+BATCH_BYTES = 2**18
+"""Most encoded bytes in one forward pass, but for a single crystal that is larger: what a network
+holds in memory at once goes with the size of what it is given."""
+
+Answer = Callable[[Tensor], "Floats"]
+"""Embeddings of one member, rows × width → κ in W/(m·K)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Models that share backbone, head and their settings, as they are kept.
+
+    Attributes:
+        model: backbone and head, resolved.
+        tensors: `backbone.…` and `head.…`, with a leading members axis.
+        scalers: one per member.
+        fits: of a head in closed form: what each member's is fitted to, anew.
+    """
+
+    model: Model
+    tensors: Mapping[str, Tensor]
+    scalers: Sequence[Scaler]
+    fits: Sequence[FitRows] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One model: its backbone (a stack of one), and from its embeddings to κ in W/(m·K)."""
+
+    backbone: nn.Module
+    answer: Answer
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """What encodes crystals for some of the members.
+
+    Attributes:
+        backbone: encodes, and packs.
+        members: positions in the ensemble.
+    """
+
+    backbone: Backbone
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """All members of one or more stacks, and which of them make up each run.
+
+    Attributes:
+        members: stack after stack.
+        encoders: of members that share an encoding; every crystal is encoded once for each.
+        sources: per run, positions of the members whose mean of log10 κ is what the run predicts.
+        device: where they compute.
+    """
+
+    members: tuple[Member, ...]
+    encoders: tuple[Encoder, ...]
+    sources: tuple[tuple[int, ...], ...]
+    device: torch.device
+
+    @classmethod
+    def of_stacks(
+        cls, stacks: Sequence[Stack], sources: Sequence[Sequence[int]], device: torch.device
+    ) -> Ensemble:
+        """Takes stacks apart.
+
+        Args:
+            stacks: what is kept.
+            sources: see above; positions are counted through the stacks.
+            device: where to compute.
+
+        Raises:
+            BundleError: the tensors are not those of the model.
+        """
+        members: list[Member] = []
+        found: dict[str, tuple[Backbone, list[int]]] = {}
+        for stack in stacks:
+            backbone = stack.model.backbone
+            _, own = found.setdefault(identity(backbone), (backbone, []))
+            own += range(len(members), len(members) + len(stack.scalers))
+            members += [_member(stack, number, device) for number in range(len(stack.scalers))]
+        return cls(
+            tuple(members),
+            tuple(Encoder(backbone, tuple(own)) for backbone, own in found.values()),
+            tuple(tuple(own) for own in sources),
+            device,
+        )
+
+    def predict(
+        self, encodings: Sequence[Sequence[Arrays]]
+    ) -> tuple[Floats, list[NDArray[np.float32]]]:
+        """Predicts all crystals with all members.
+
+        Args:
+            encodings: of every crystal, one per encoder.
+
+        Returns:
+            κ in W/(m·K), `runs × crystals`, which may be infinite or NaN; and each member's
+            embeddings, crystals × width.
+        """
+        kappa = np.empty((len(self.members), len(encodings)))
+        embeddings = [np.empty((len(encodings), one.width), np.float32) for one in self.members]
+        for place, encoder in enumerate(self.encoders):
+            own = [encoding[place] for encoding in encodings]
+            for rows in _batches(own):
+                with using(encoder.backbone.pool, f"packing {len(rows)} crystals"):
+                    pool = encoder.backbone.pool([own[i] for i in rows], self.device)
+                    batch = pool.batch(np.arange(len(rows))[None])
+                for number in encoder.members:
+                    member = self.members[number]
+                    with torch.inference_mode():
+                        embedding = member.backbone(batch)
+                        kappa[number, rows] = member.answer(embedding)
+                    embeddings[number][rows] = embedding[0].cpu().numpy()
+        return np.stack([average([kappa[m] for m in own]) for own in self.sources]), embeddings
+
+
+def _member(stack: Stack, number: int, device: torch.device) -> Member:
+    model = stack.model
+    backbone = _fill(build_backbone(model, [torch.Generator()]), stack, number, "backbone")
+    if stack.fits is None:
+        head = _fill(build_head(model, [torch.Generator()]), stack, number, "head")
+        answer = _by_network(head.to(device).eval(), stack.scalers[number])
+    else:
+        answer = _by_fit(model, stack.fits[number])
+    return Member(backbone.to(device).eval(), answer, model.backbone.width)
+
+
+def _fill(module: nn.Module, stack: Stack, member: int, part: str) -> nn.Module:
+    """Fills a stack of one with what belongs to a member."""
+    try:
+        module.load_state_dict(state_of_members(module, stack.tensors, part, [member]))
+    except RuntimeError as problem:
+        raise BundleError(
+            f"The tensors are not those of the {part} that is named: {problem}"
+        ) from None
+    return module
+
+
+def _by_network(head: nn.Module, scaler: Scaler) -> Answer:
+    def answer(embedding: Tensor) -> Floats:
+        return scaler.decode(head(embedding)[0].cpu().numpy().astype(np.float64))
+
+    return answer
+
+
+def _by_fit(model: Model, rows: FitRows) -> Answer:
+    predictor = fit_head(model, rows)
+
+    def answer(embedding: Tensor) -> Floats:
+        return ask(model, predictor, embedding[0].cpu().numpy().astype(np.float64))[0]
+
+    return answer
+
+
+def _batches(encodings: Sequence[Arrays]) -> Iterator[list[int]]:
+    """Cuts positions into batches, in order, by number and by size."""
+    batch: list[int] = []
+    size = 0
+    for position, encoding in enumerate(encodings):
+        own = sum(array.nbytes for array in encoding.values())
+        if batch and (len(batch) == BATCH_CRYSTALS or size + own > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(position)
+        size += own
+    if batch:
+        yield batch

@@ -1,0 +1,449 @@
+"""From a cell of a leaderboard to a bundle: its weights, what they saw, and how sure they are."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from importlib.metadata import entry_points, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from harness import __version__
+from harness.apps.predict.bundle import (
+    FORMAT,
+    BundleRecord,
+    CellRecord,
+    PartRecord,
+    ProbeRecord,
+    StackRecord,
+    assemble,
+    probe,
+    refuse_existing,
+    write_bundle,
+)
+from harness.apps.predict.conformal import LEVELS, coverage, half_width, log_residuals
+from harness.errors import BundleError, did_you_mean
+from harness.nn.encodings import identity, load_encodings
+from harness.planning.plugin_modules import build_backbone, build_head, state_of_members
+from harness.plugin.cell import CELL, DEFAULT
+from harness.plugin.crystal import Crystal
+from harness.registry.registry import DISTRIBUTION, ENTRY_POINT_GROUP
+from harness.training.prediction import embed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.apps.predict.bundle import Bundle
+    from harness.apps.predict.ensemble import Ensemble
+    from harness.data.dataset import Dataset
+    from harness.planning.plan import MemberOf, Plan, Scoring
+    from harness.plugin.arrays import Arrays, Floats, Indices
+    from harness.plugin.backbone import Backbone
+    from harness.registry.registry import Registry
+    from harness.results.store import Store
+
+UNIT = "W/(m·K)"
+IDENTITY = tuple(column for column in CELL if column != "test_on")
+"""What tells the ensembles of a leaderboard apart: cells that differ in the test set share one."""
+
+STORED_TOLERANCE = 1e-3
+"""Relative; see `bundle.PROBE_TOLERANCE`."""
+
+NEXT_COLUMN = re.compile(r"\s*[\w-]+\s*=")
+
+PROBES = 8
+PROBE_LATTICE = ((0.0, 2.75, 2.75), (2.75, 0.0, 2.75), (2.75, 2.75, 0.0))
+"""Rock salt with a = 5.5 Å."""
+
+
+def parse_cell(text: str) -> dict[str, str]:
+    """Reads conditions such as `transfer=pretrained,train_on=Dataset1`.
+
+    Raises:
+        BundleError: one is not column=value, or names a column that cells do not have.
+    """
+    conditions: dict[str, str] = {}
+    for part in _conditions(text):
+        column, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not value:
+            raise BundleError(
+                f"CELL {part!r}: expected column=value, as transfer=pretrained,train_on=Dataset1."
+            )
+        if column not in CELL:
+            raise BundleError(f"CELL: there is no column {column!r}.{did_you_mean(column, CELL)}")
+        conditions[column] = value
+    return conditions
+
+
+def _conditions(text: str) -> list[str]:
+    """Cuts at commas that a column follows, outside brackets: labels have commas of their own."""
+    parts, depth = [""], 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0 and NEXT_COLUMN.match(text, place + 1):
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def find_ensemble(
+    cells: Sequence[Mapping[str, Any]], conditions: Mapping[str, str]
+) -> list[Mapping[str, Any]]:
+    """Returns the cells that rest on the one ensemble that meets the conditions.
+
+    A label is met by itself, or by the name it begins with where that leaves no doubt.
+
+    Raises:
+        BundleError: no ensemble meets them, or several do; they are listed.
+    """
+    ensembles: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        ensembles.setdefault(tuple(cell[column] for column in IDENTITY), []).append(cell)
+
+    def matching(shortened: bool) -> list[list[Mapping[str, Any]]]:
+        return [
+            own
+            for own in ensembles.values()
+            if any(
+                all(
+                    wanted in _names(cell[column], shortened)
+                    for column, wanted in conditions.items()
+                )
+                for cell in own
+            )
+        ]
+
+    found = matching(shortened=False) or matching(shortened=True)
+    if len(found) == 1:
+        return found[0]
+    shown = found or list(ensembles.values())
+    told = ", ".join(f"{column}={value}" for column, value in conditions.items()) or "nothing"
+    count = f"{len(found)} trained ensembles meet" if found else "No trained ensemble meets"
+    raise BundleError(
+        f"{count} {told}: expected exactly one. {'They' if found else 'There'} are:\n"
+        + "\n".join(f"  {line}" for line in _told_apart([own[0] for own in shown]))
+    )
+
+
+def _names(label: str, shortened: bool) -> tuple[str, ...]:
+    """What a label may be called: itself, or also without its settings, view or trials."""
+    return (label, re.split(r"\(| \[|, ", label)[0]) if shortened else (label,)
+
+
+def _told_apart(cells: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """One line of conditions per cell, of the columns that differ."""
+    varying = [c for c in IDENTITY if len({cell[c] for cell in cells}) > 1] or ["train_on"]
+    return (",".join(f"{column}={cell[column]}" for column in varying) for cell in cells)
+
+
+def export(
+    planned: Plan,
+    store: Store,
+    cells: Sequence[Mapping[str, Any]],
+    registry: Registry,
+    folder: Path,
+    again: str,
+) -> BundleRecord:
+    """Writes the ensemble behind some cells as a bundle.
+
+    Args:
+        planned: the plan of the benchmark, laid out again.
+        store: its results.
+        cells: of `plan.json`; see `find_ensemble`.
+        registry: whose plugins the model comes from.
+        folder: to write.
+        again: the command that trains the ensemble again, for the error.
+
+    Raises:
+        BundleError: the weights are missing, or what was planned or predicted does not agree with
+            what is stored.
+    """
+    refuse_existing(folder)
+    scorings = _scorings(planned, cells)
+    sources, stacks = scorings[0].sources, _stacks(scorings[0])
+    for stage in (stack[0].stage for stack in stacks):
+        if not store.has_stage(stage.key):
+            raise BundleError(
+                f"The weights of the stage {stage.key} ({stage.title}) are not in {store.folder}: "
+                f"results are passed on without. They are made again by\n  {again}"
+            )
+    target = scorings[0].target
+    encodings = _Encodings(planned)
+    tensors = {
+        f"{number}.{name}": tensor
+        for number, stack in enumerate(stacks)
+        for name, tensor in _tensors(store, stack, encodings).items()
+    }
+    record = _describe(planned, sources, stacks, registry)
+    bundle = assemble(record, {**tensors, "residuals": torch.zeros(1)}, registry, "cpu")
+    kappa = {
+        data.digest: bundle.ensemble.predict(encodings.of_ensemble(bundle.ensemble, data))[0]
+        for data in {one.digest: one for one in (target, *(s.dataset for s in scorings))}.values()
+    }
+    residuals = np.sort(
+        np.concatenate(
+            [
+                _residuals(target, kappa[target.digest][number], members[0].rows.validation)
+                for number, members in enumerate(sources)
+            ]
+        )
+    )
+    tensors["residuals"] = torch.from_numpy(residuals)
+    found = tuple(_score(store, one, kappa[one.dataset.digest], residuals) for one in scorings)
+    update = {"cells": found, "calibration_rows": len(residuals), "probes": _probes(bundle)}
+    return write_bundle(folder, record.model_copy(update=update), tensors)
+
+
+def _stacks(scoring: Scoring) -> list[list[MemberOf]]:
+    """The members that a cell is made of, each once: by stage, in the order of the stage."""
+    stacks: dict[str, dict[int, MemberOf]] = {}
+    for member in (own for members in scoring.sources for own in members):
+        stacks.setdefault(member.stage.key, {})[member.index] = member
+    return [[own[index] for index in sorted(own)] for own in stacks.values()]
+
+
+def _scorings(planned: Plan, cells: Sequence[Mapping[str, Any]]) -> list[Scoring]:
+    by_key = {scoring.key: scoring for scoring in planned.scorings}
+    missing = [cell for cell in cells if cell["key"] not in by_key]
+    if missing:
+        raise BundleError(
+            f"The cell {missing[0]['key']} cannot be laid out again from the data, settings and "
+            "plugins found here: `harness verify` says what differs."
+        )
+    return [by_key[cell["key"]] for cell in cells]
+
+
+class _Encodings:
+    """Encoded datasets, each loaded once for every way in which backbones encode it."""
+
+    def __init__(self, planned: Plan) -> None:
+        self._folder = planned.locations.cache / "encodings"
+        self._codes = {
+            identity(stage.model.backbone): stage.model.backbone_code for stage in planned.stages
+        }
+        self._loaded: dict[tuple[str, str], list[dict[str, Any]]] = {}
+
+    def of(self, backbone: Backbone, dataset: Dataset) -> Sequence[Arrays]:
+        """The encodings of all rows."""
+        name = identity(backbone)
+        key = (name, dataset.digest)
+        if key not in self._loaded:
+            folder = self._folder / self._codes[name]
+            self._loaded[key] = load_encodings(backbone, dataset.crystals, folder)
+        return self._loaded[key]
+
+    def of_ensemble(self, ensemble: Ensemble, dataset: Dataset) -> list[tuple[Arrays, ...]]:
+        """For every row, one encoding per encoder of the ensemble."""
+        own = [self.of(encoder.backbone, dataset) for encoder in ensemble.encoders]
+        return list(zip(*own, strict=True))
+
+
+def _tensors(store: Store, stack: Sequence[MemberOf], encodings: _Encodings) -> dict[str, Tensor]:
+    """Tensors of members of a stage, and what each was trained on: embeddings, and labels."""
+    stage = stack[0].stage
+    weights = store.weights_path(stage.key)
+    stored, record = store.read_stage(stage.key)
+    if sha256(weights.read_bytes()).hexdigest() != record["artefact_sha256"]:
+        raise BundleError(f"{weights} is not the file that was trained: remove it and train again.")
+    modules = {"backbone": build_backbone(stage.model, [torch.Generator() for _ in stack])}
+    if not stage.closed_form:
+        modules["head"] = build_head(stage.model, [torch.Generator() for _ in stack])
+    tensors: dict[str, Tensor] = {}
+    for part, module in modules.items():
+        state = state_of_members(module, stored, part, [member.index for member in stack])
+        module.load_state_dict(state)
+        tensors |= {f"{part}.{name}": tensor for name, tensor in state.items()}
+    cpu = torch.device("cpu")
+    pool = stage.model.backbone.pool(encodings.of(stage.model.backbone, stage.dataset), cpu)
+    rows = [member.rows.train for member in stack]
+    for number, embeddings in enumerate(embed(modules["backbone"], pool, rows, device=cpu)):
+        tensors[f"training.{number}"] = torch.from_numpy(embeddings.astype(np.float32))
+        if stage.closed_form:
+            labels = stack[number].rows.labels[rows[number]]
+            tensors[f"labels.{number}"] = torch.from_numpy(labels)
+    return tensors
+
+
+def _residuals(dataset: Dataset, kappa: Floats, rows: Any) -> Floats:
+    return log_residuals(kappa[rows], dataset.kappa[rows])
+
+
+def _score(store: Store, scoring: Scoring, kappa: Floats, residuals: Floats) -> CellRecord:
+    """How the runs did on their test rows; they must predict what is stored."""
+    data = scoring.dataset
+    stored = store.read_predictions(scoring.key)
+    predicted = np.concatenate([own[rows] for own, rows in zip(kappa, scoring.rows, strict=True)])
+    known = stored["prediction"].to_numpy(dtype=np.float64)
+    if predicted.shape != known.shape or not np.allclose(
+        predicted, known, rtol=STORED_TOLERANCE, equal_nan=True
+    ):
+        weights = " and ".join(str(store.weights_path(stage.key)) for stage in scoring.stages)
+        raise BundleError(
+            f"What is in {weights} does not predict what is stored in "
+            f"{store.predictions_path(scoring.key)}: weights and results are of different runs. "
+            "Train into a folder of its own (`harness run … --out`) and export from there."
+        )
+    own = zip(kappa, scoring.rows, strict=True)
+    tested = np.concatenate([_residuals(data, run, rows) for run, rows in own])
+    shared = data is scoring.target and any(
+        np.intersect1d(rows, seen).size
+        for rows, seen in zip(scoring.rows, _looked_at(scoring), strict=True)
+    )
+    lines = [line["scores"]["all"] for line in store.read_results() if line["key"] == scoring.key]
+    metrics = {
+        name: _mean_and_std([line[name] for line in lines])
+        for name in lines[0]
+        if name not in ("n", "failed")
+    }
+    return CellRecord(
+        cell=vars(scoring.cell),
+        rows=len(tested),
+        metrics=metrics,
+        coverage={f"{c:g}": _number(coverage(tested, half_width(residuals, c))) for c in LEVELS},
+        independent=not shared,
+    )
+
+
+def _looked_at(scoring: Scoring) -> list[Indices]:
+    """Per run, the rows of the target that chose epochs or settings, and that calibrate."""
+    tuning = scoring.tuning or [np.array([], dtype=np.int64)] * len(scoring.sources)
+    pairs = zip(scoring.sources, tuning, strict=True)
+    return [np.union1d(members[0].rows.validation, own) for members, own in pairs]
+
+
+def _mean_and_std(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    numbers = np.array([math.nan if value is None else value for value in values])
+    std = float(numbers.std(ddof=1)) if len(numbers) > 1 else math.nan
+    return _number(float(numbers.mean())), _number(std)
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _describe(
+    planned: Plan,
+    sources: Sequence[Sequence[MemberOf]],
+    stacks: Sequence[Sequence[MemberOf]],
+    registry: Registry,
+) -> BundleRecord:
+    """The record of a bundle, but for what only its predictions tell."""
+    models = [member for stack in stacks for member in stack]
+    places = {(own.stage.key, own.index): place for place, own in enumerate(models)}
+    formulas = sorted(set().union(*(member.trained_groups() for member in models)))
+    elements = {
+        symbol
+        for last in models
+        for member in last.line
+        for data, rows in member.fitted()
+        for row in rows.train
+        for symbol in data.crystals[row].species
+    }
+    return BundleRecord(
+        format=FORMAT,
+        harness=__version__,
+        leaderboard=planned.benchmark.name,
+        stacks=tuple(_describe_stack(stack, registry) for stack in stacks),
+        runs=tuple(members[0].rows.run for members in sources),
+        sources=tuple(
+            tuple(places[own.stage.key, own.index] for own in members) for members in sources
+        ),
+        cells=(),
+        unit=UNIT,
+        datasets={
+            data.name: (data.digest, len(data))
+            for stack in stacks
+            for node in stack[0].stage.chain
+            for data in node.datasets
+        },
+        elements=tuple(sorted(elements)),
+        formulas=tuple(formulas),
+        formulas_sha256=sha256("".join(f"{name}\n" for name in formulas).encode()).hexdigest(),
+        calibration_rows=0,
+        probes=(),
+        tensors_sha256="",
+    )
+
+
+def _describe_stack(stack: Sequence[MemberOf], registry: Registry) -> StackRecord:
+    stage = stack[0].stage
+    settings, scalers = stage.model.settings, [member.rows.scaler for member in stack]
+    return StackRecord(
+        stage=stage.key,
+        chain=tuple(node.title for node in stage.chain),
+        backbone=_part(registry, "backbone", settings["backbone"]),
+        head=_part(registry, "head", settings["head"]),
+        cutoff_angstrom=stage.model.backbone.cutoff_angstrom,
+        runs=tuple(member.rows.run for member in stack),
+        training=tuple(
+            None if stage.closed_form else member.recipe.training.model_dump(mode="json")
+            for member in stack
+        ),
+        scalers=tuple((own.offset, own.mean, own.std) for own in scalers),
+        seeds=tuple(member.rows.init_seed for member in stack),
+    )
+
+
+def _part(registry: Registry, kind: str, chosen: tuple[str, Mapping[str, Any]]) -> PartRecord:
+    name, settings = chosen
+    catalogue = registry.backbones if kind == "backbone" else registry.heads
+    plugin = catalogue.owner(name)
+    return PartRecord(
+        name=name,
+        settings=settings,
+        plugin=plugin,
+        version=_version(registry, plugin),
+        code=registry.code_digest(plugin),
+    )
+
+
+def _version(registry: Registry, plugin: str) -> str:
+    """Name and version of the distribution that brings a plugin; of a file, that it is one."""
+    if plugin in registry.built_in:
+        return f"{DISTRIBUTION} {version(DISTRIBUTION)}"
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        if plugin in (entry.name, f"{entry.name} ({entry.dist.name})" if entry.dist else ""):
+            return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
+    return f"file {Path(plugin).name}"
+
+
+def _probes(bundle: Bundle) -> tuple[ProbeRecord, ...]:
+    """Rock salts of the elements trained on, and what every run says of them."""
+    known = bundle.record.elements
+    pairs = [(known[i], known[-1 - i]) for i in range(min(PROBES, len(known)))]
+    sites = ((0.0, 0.0, 0.0), (0.5, 0.5, 0.5))
+    crystals = [Crystal(np.array(PROBE_LATTICE), pair, np.array(sites)) for pair in pairs]
+    kappa = probe(bundle, crystals)
+    return tuple(
+        ProbeRecord(
+            lattice=PROBE_LATTICE,
+            species=pair,
+            frac_coords=sites,
+            kappa=tuple(kappa[:, n].tolist()),
+        )
+        for n, pair in enumerate(pairs)
+    )
+
+
+def command_again(cells: Sequence[Mapping[str, Any]], source: str, chosen: Path) -> str:
+    """The command that trains the ensemble of some cells again, in a folder of its own.
+
+    Args:
+        cells: those of the ensemble.
+        source: the benchmark.
+        chosen: the file in which a search has left what it chose, if it is there.
+    """
+    out = f"weights/{Path(source).name}"
+    if cells[0]["tuning"] == DEFAULT:
+        train_on = json.dumps([cells[0]["train_on"]], ensure_ascii=False)
+        command = f"harness run {source} --out {out} --set 'train_on={train_on}'"
+    else:  # what was chosen must all be in the benchmark
+        command = f"harness run {chosen if chosen.is_file() else source} --out {out}"
+    return f"{command}\nand exported with --out {out} added to the command."

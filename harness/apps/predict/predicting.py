@@ -1,0 +1,133 @@
+"""Trained ensembles, written as bundles and asked about structures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.api.lookup import default_out, path_of, results_alone
+from harness.api.plans import plan_again
+from harness.plugin.locations import Locations
+from harness.registry.attribution import blaming
+from harness.registry.registry import Registry
+from harness.results.store import CHOICES_FILE, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.apps.predict.bundle import BundleRecord
+    from harness.apps.predict.scanner import ScanReport
+
+
+def export(
+    source: str | Path,
+    cell: str,
+    folder: Path | str,
+    *,
+    out: Path | str | None = None,
+    data_dir: Path | str | None = None,
+    weights_dir: Path | str | None = None,
+    plugins: Sequence[Path | str] = (),
+) -> BundleRecord:
+    """Writes the trained ensemble behind a cell of a leaderboard as a bundle.
+
+    Args:
+        source: a benchmark that was run, or a folder with its results.
+        cell: conditions such as `transfer=pretrained,train_on=Dataset1`; exactly one ensemble must
+            meet them. Cells that differ in the test set only share one.
+        folder: to write; must not be there.
+        out: results folder; beside the benchmark file unless given.
+        data_dir: folder with datasets, looked in first.
+        weights_dir: folder with published weights, looked in first.
+        plugins: Python files to load as plugins besides the installed ones.
+
+    Raises:
+        BundleError: no cell or several meet the conditions; the weights are not there; or they do
+            not predict what is stored.
+    """
+    from harness.apps.predict.exporter import command_again, export, find_ensemble, parse_cell
+
+    conditions = parse_cell(cell)
+    registry = Registry([Path(plugin) for plugin in plugins])
+    store = Store(path_of(out) or results_alone(source) or default_out(source))
+    cells = find_ensemble(store.read_plan()["cells"], conditions)
+    planned = plan_again(store, registry, path_of(data_dir), path_of(weights_dir))
+    with blaming(registry):
+        again = command_again(cells, str(source), store.folder / CHOICES_FILE)
+        return export(planned, store, cells, registry, Path(folder), again)
+
+
+def predict_files(
+    files: Sequence[Path | str],
+    bundle: Path | str,
+    *,
+    level: float | None = None,
+    device: str = "cpu",
+    plugins: Sequence[Path | str] = (),
+) -> pd.DataFrame:
+    """Predicts κ of the structures in files, or in all files below folders.
+
+    Args:
+        files: see `structure_files`.
+        bundle: what `export` wrote.
+        level: of the interval; 0.9 unless given.
+        device: `cpu`, `cuda` or `auto`.
+        plugins: Python files to load as plugins besides the installed ones.
+
+    Returns:
+        One row per structure, columns as in `prediction_table`.
+
+    Raises:
+        DataError: a file is missing, or of no known kind.
+        BundleError, PluginError: see `load_bundle`.
+    """
+    from harness.apps.predict.bundle import load_bundle
+    from harness.apps.predict.conformal import DEFAULT_LEVEL
+    from harness.data.structure_files import read_structures
+
+    loaded = load_bundle(bundle, device=device, plugins=plugins)
+    rows = [row for file in files for row in read_structures(Path(file))]
+    return loaded.predict(rows, DEFAULT_LEVEL if level is None else level)
+
+
+def scan(
+    source: str | Path,
+    bundle: Path | str,
+    table: Path | str,
+    *,
+    level: float | None = None,
+    jobs: int = 1,
+    device: str = "cpu",
+    data_dir: Path | str | None = None,
+    plugins: Sequence[Path | str] = (),
+    progress: Callable[[ScanReport], None] = lambda report: None,
+) -> ScanReport:
+    """Predicts every structure of a source into a Parquet file; goes on where it was stopped.
+
+    Args:
+        source: a dataset; a file or folder; or `mp:` and a query of the Materials Project.
+        bundle: what `export` wrote.
+        table: to write; columns as in `prediction_table`.
+        level: of the interval; 0.9 unless given.
+        jobs: processes that share the work. More than one needs the usual
+            `if __name__ == "__main__"` in a script.
+        device: `cpu`, `cuda` or `auto`.
+        data_dir: folder with datasets, looked in first.
+        plugins: Python files to load as plugins besides the installed ones.
+        progress: called when a chunk is done.
+
+    Raises:
+        HarnessError: see `scanner.scan`; what was done before stays.
+    """
+    from harness.apps.predict.conformal import DEFAULT_LEVEL, check_level
+    from harness.apps.predict.scan_sources import find_source
+    from harness.apps.predict.scanner import ScanSettings
+    from harness.apps.predict.scanner import scan as carry_out
+
+    files = tuple(Path(plugin) for plugin in plugins)
+    level = DEFAULT_LEVEL if level is None else level
+    check_level(level)
+    settings = ScanSettings(Path(bundle), level, device, files)
+    found = find_source(str(source), Registry(files), Locations.of(path_of(data_dir)))
+    return carry_out(found, settings, Path(table), jobs=jobs, progress=progress)

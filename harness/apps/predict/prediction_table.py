@@ -1,0 +1,176 @@
+"""The table of predictions: one row per structure, whether it could be predicted or not.
+
+Columns. κ is in W/(m·K), at the temperature of the training data.
+
+    id, formula, sites    of the structure; formula and sites are empty where it could not be read
+    kappa_mean            mean over the runs of the ensemble, of κ itself, as published; a run is
+                          one model or, where it averages several, their mean of log10 κ
+    kappa_std             standard deviation over the runs (ddof 1); how far they disagree
+    std_over_mean         kappa_std / kappa_mean
+    kappa_max             the largest prediction of a run
+    max_std_over_mean     kappa_max · kappa_std / kappa_mean, the published score of a candidate
+    kappa_geometric       mean over the runs of log10 κ, as κ: what the interval is put around
+    low, high             interval for κ, see `conformal`; 0 and infinity where it is unbounded
+    distance              from the training data, see `applicability`
+    in_training           whether a training row has the same reduced formula
+    applicable            whether nothing stands in `warnings`
+    warnings              why the prediction is not to be trusted
+    reason                why there is none; then all numbers are empty
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import DataError
+from harness.scoring.log_kappa import geometric_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from harness.data.structure_files import StructureRow
+    from harness.plugin.arrays import Floats
+
+TEXT = ("id", "formula", "warnings", "reason")
+NUMBERS = (
+    "kappa_mean",
+    "kappa_std",
+    "std_over_mean",
+    "kappa_max",
+    "max_std_over_mean",
+    "kappa_geometric",
+    "low",
+    "high",
+    "distance",
+)
+COLUMNS = ("id", "formula", "sites", *NUMBERS, "in_training", "applicable", "warnings", "reason")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What an ensemble says of structures, row by row.
+
+    Attributes:
+        rows: as they were read.
+        kappa: runs × rows, W/(m·K); NaN where there is no prediction.
+        distance: from the training data, one per row; NaN likewise.
+        warnings: why a prediction is not to be trusted, one text per row.
+        reasons: why there is none, one text per row.
+    """
+
+    rows: Sequence[StructureRow]
+    kappa: Floats
+    distance: Floats
+    warnings: Sequence[str]
+    reasons: Sequence[str]
+
+    def table(self, half_width: float, known: Collection[str]) -> pa.Table:
+        """Returns the table, columns as `COLUMNS`.
+
+        Args:
+            half_width: of the interval, in decades.
+            known: reduced formulas of the training rows.
+        """
+        import pyarrow as pa
+
+        failed = np.array([bool(reason) for reason in self.reasons], dtype=bool)
+        numbers = {**summarise(self.kappa, half_width), "distance": self.distance}
+        formulas = [row.crystal.formula if row.crystal else None for row in self.rows]
+        columns: dict[str, Any] = {
+            "id": [row.id for row in self.rows],
+            "formula": formulas,
+            "sites": [len(row.crystal.species) if row.crystal else None for row in self.rows],
+            **{
+                name: pa.array(numbers[name], mask=_empty(numbers[name], failed))
+                for name in NUMBERS
+            },
+            "in_training": pa.array([formula in known for formula in formulas], mask=failed),
+            "applicable": pa.array([not text for text in self.warnings], mask=failed),
+            "warnings": list(self.warnings),
+            "reason": list(self.reasons),
+        }
+        return pa.table(columns, schema=schema())
+
+
+def schema() -> pa.Schema:
+    """The types of the columns."""
+    import pyarrow as pa
+
+    types: dict[str, Any] = {"sites": pa.int32(), "in_training": pa.bool_()}
+    types |= {"applicable": pa.bool_(), **dict.fromkeys(TEXT, pa.string())}
+    return pa.schema([(name, types.get(name, pa.float64())) for name in COLUMNS])
+
+
+def summarise(kappa: Floats, half_width: float) -> dict[str, Floats]:
+    """What the runs say together; see the columns above.
+
+    Args:
+        kappa: runs × rows, W/(m·K).
+        half_width: of the interval, in decades; may be infinite.
+    """
+    with np.errstate(all="ignore"):
+        mean, largest = kappa.mean(axis=0), kappa.max(axis=0)
+        std = kappa.std(axis=0, ddof=1) if len(kappa) > 1 else np.full(kappa.shape[1], np.nan)
+        middle = geometric_mean(kappa)
+        low, high = (middle * 10 ** (sign * half_width) for sign in (-1.0, 1.0))
+        return {
+            "kappa_mean": mean,
+            "kappa_std": std,
+            "std_over_mean": std / mean,
+            "kappa_max": largest,
+            "max_std_over_mean": largest * std / mean,
+            "kappa_geometric": middle,
+            "low": low,
+            "high": np.where(np.isfinite(middle), high, math.nan),
+        }
+
+
+def _empty(values: Floats, failed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return np.asarray(failed | np.isnan(values))
+
+
+# --- files ------------------------------------------------------------------------------------
+
+SUFFIXES = (".csv", ".json", ".parquet")
+
+
+def check_writable(path: Path) -> None:
+    """Sees, before anything is predicted, that a table can be written there.
+
+    Raises:
+        DataError: its suffix is none of `SUFFIXES`, or its folder is not there.
+    """
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"{path}: a table is written as one of {', '.join(SUFFIXES)}.")
+    if not path.parent.is_dir():
+        raise DataError(f"The folder {path.parent} does not exist: make it, or write elsewhere.")
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Writes a table, whole or not at all, as its suffix says.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        if path.suffix == ".csv":
+            frame.to_csv(unfinished, index=False)
+        elif path.suffix == ".json":
+            text = frame.to_json(orient="records", indent=1, force_ascii=False, double_precision=15)
+            unfinished.write_text(text + "\n", encoding="utf-8")
+        else:
+            frame.to_parquet(unfinished, index=False)
+        unfinished.replace(path)
+    except OSError as problem:
+        raise DataError(f"Cannot write {path}: {problem.strerror}.") from problem
+    finally:
+        unfinished.unlink(missing_ok=True)

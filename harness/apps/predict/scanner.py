@@ -1,0 +1,392 @@
+"""A scan: every structure of a source through a bundle, in chunks, by all cores, into one table.
+
+A chunk is some hundred structures in the order of the source. Each becomes a part, a file that is
+written beside its place and renamed into it, in `<table>.parts/`, with the digest of what went in:
+the structures, the bundle and the level. After a stop, of whatever kind, the source is gone through
+again, which costs little, since nothing is read or predicted for a chunk whose part is there and
+has its digest. So no row is lost or there twice, even where the source was changed meanwhile. The
+table is put together at the end, part by part; nothing grows with the number of structures.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import islice
+from multiprocessing import connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from harness.apps.predict.bundle import Bundle, load_bundle, read_record
+from harness.apps.predict.prediction_table import schema
+from harness.apps.predict.scan_sources import Item, Source, digest_item, read_item
+from harness.errors import HarnessError, StoreError
+from harness.training.environment import threads_wanted, use_threads
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHUNK_STRUCTURES = 512
+"""Structures per part: what a killed process has to do again."""
+
+WAITING_CHUNKS = 2
+"""Chunks per process that are read ahead."""
+
+DIGEST_KEY = b"harness.chunk"
+SCAN_KEY = b"harness.scan"
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """What determines a scan besides its source.
+
+    Attributes:
+        bundle: its folder.
+        level: of the interval.
+        device: to predict on; see `prediction.resolve_device`.
+        plugins: Python files to load as plugins besides the installed ones.
+    """
+
+    bundle: Path
+    level: float
+    device: str = "cpu"
+    plugins: tuple[Path, ...] = ()
+
+
+@dataclass
+class ScanReport:
+    """What a scan has done.
+
+    Attributes:
+        rows: in the table, or, under way, gone through.
+        kept: of these, how many were there from an earlier attempt.
+        failed: how many could not be predicted.
+        applicable: how many predictions nothing speaks against.
+        seconds: since it began.
+        reasons: why rows could not be predicted, and how many.
+    """
+
+    rows: int = 0
+    kept: int = 0
+    failed: int = 0
+    applicable: int = 0
+    seconds: float = 0.0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+def scan(
+    source: Source,
+    settings: ScanSettings,
+    table: Path,
+    *,
+    jobs: int = 1,
+    progress: Callable[[ScanReport], None] = lambda report: None,
+) -> ScanReport:
+    """Predicts every structure of a source; goes on where an earlier call stopped.
+
+    Args:
+        source: see `find_source`.
+        settings: bundle and level.
+        table: Parquet file to write; columns as in `prediction_table`.
+        jobs: processes.
+        progress: called when a chunk is done.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        DataError: the source cannot be gone through; what was done before stays.
+        StoreError: the table is there already and of something else; the folder cannot be written
+            to, or another scan writes to it; a process died.
+    """
+    if table.suffix != ".parquet":
+        raise StoreError(f"{table}: a scan writes a Parquet file. Name one, as scan.parquet.")
+    identity = {"bundle": read_record(settings.bundle).digest, "level": settings.level}
+    if table.exists():
+        return _already_there(source, table, identity)
+    parts = table.with_name(table.name + ".parts")
+    with _own(parts, {**identity, "source": source.name}):
+        begun = time.perf_counter()
+        chunks = _Chunks(source, parts, identity)
+        report = ScanReport()
+        for chunk in _carried_out(chunks, settings, jobs):
+            report.rows += chunk.rows
+            report.kept += chunk.rows if chunk.kept else 0
+            report.seconds = time.perf_counter() - begun
+            progress(report)
+        _assemble(chunks, table, identity)
+        report = _count(table, report.kept)
+        report.seconds = time.perf_counter() - begun
+    shutil.rmtree(parts, ignore_errors=True)
+    return report
+
+
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """Some items of a source, by their place in it; without the items once its part is written."""
+
+    number: int
+    digest: str
+    path: Path
+    rows: int
+    kept: bool
+    items: Sequence[Item] = ()
+
+
+class _Chunks:
+    """The chunks of a source, and where their parts lie.
+
+    Attributes:
+        digest: of all of them, once they were gone through.
+        count: how many there were.
+    """
+
+    def __init__(self, source: Source, parts: Path | None, identity: dict[str, Any]) -> None:
+        self._source, self._parts = source, parts
+        self._identity = json.dumps(identity, sort_keys=True).encode()
+        self.digest = ""
+        self.count = 0
+
+    def __iter__(self) -> Iterator[_Chunk]:
+        whole = sha256(self._identity)
+        items = self._source.items()
+        self.count = 0
+        while own := list(islice(items, CHUNK_STRUCTURES)):
+            digest = sha256(self._identity + b"".join(map(digest_item, own))).hexdigest()
+            whole.update(digest.encode())
+            path = self.path(self.count)
+            kept = self._parts is not None and _digest_of(path, DIGEST_KEY) == digest
+            yield _Chunk(self.count, digest, path, len(own), kept, () if kept else own)
+            self.count += 1
+        self.digest = whole.hexdigest()
+
+    def path(self, number: int) -> Path:
+        """Where the part of a chunk lies."""
+        return (self._parts or Path()) / f"{number:08d}.parquet"
+
+
+# --- carrying out -----------------------------------------------------------------------------
+
+
+def _carried_out(chunks: _Chunks, settings: ScanSettings, jobs: int) -> Iterator[_Chunk]:
+    """Yields every chunk when its part is there; few are under way at a time."""
+    if jobs == 1:
+        worker = _Worker(settings)
+        for chunk in chunks:
+            if not chunk.kept:
+                worker.write(chunk)
+            yield chunk
+        return
+    with _pool(settings, jobs) as pool:
+        under_way: dict[Future[None], _Chunk] = {}
+        for chunk in chunks:
+            if chunk.kept:
+                yield chunk
+                continue
+            under_way[pool.submit(_write, chunk)] = chunk
+            if len(under_way) >= jobs * WAITING_CHUNKS:
+                yield from _finished(under_way)
+        while under_way:
+            yield from _finished(under_way)
+
+
+def _finished(under_way: dict[Future[None], _Chunk]) -> Iterator[_Chunk]:
+    done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+    for future in done:
+        chunk = under_way.pop(future)
+        future.result()
+        yield chunk
+
+
+@contextmanager
+def _pool(settings: ScanSettings, jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that share nothing with this one, and end when it ends, even if it is killed."""
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_start_worker, initargs=(settings,)
+    )
+    try:
+        yield pool
+    except BrokenProcessPool:
+        raise StoreError(
+            "A process of the scan died, for want of memory perhaps. What is done is kept: run the "
+            "same again, with fewer --jobs if it happens again."
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Worker:
+    """A loaded bundle, and what to do with it."""
+
+    def __init__(self, settings: ScanSettings) -> None:
+        use_threads(threads_wanted())
+        self.bundle: Bundle = load_bundle(
+            settings.bundle, device=settings.device, plugins=settings.plugins
+        )
+        self.level = settings.level
+
+    def write(self, chunk: _Chunk) -> None:
+        """Reads and predicts the items of a chunk, and writes its part."""
+        found = self.bundle.table([read_item(item) for item in chunk.items], self.level)
+        _write_table(found.replace_schema_metadata({DIGEST_KEY: chunk.digest}), chunk.path)
+
+
+_worker: _Worker | HarnessError | None = None
+"""Of this process, where it is one that `_pool` has started; or why there is none."""
+
+
+def _start_worker(settings: ScanSettings) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and stops this one
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        _worker = _Worker(settings)
+    except HarnessError as problem:  # a pool would only say that it is broken
+        _worker = problem
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _write(chunk: _Chunk) -> None:
+    if not isinstance(_worker, _Worker):
+        raise _worker or RuntimeError("not a process of a scan")
+    _worker.write(chunk)
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _own(parts: Path, identity: dict[str, Any]) -> Iterator[None]:
+    """Takes the folder of parts for this scan; leftovers of writers that were killed go away."""
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(parts / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StoreError(f"Another scan is writing to {parts}: wait for it, or stop it.") from None
+    except OSError as problem:
+        raise StoreError(
+            f"Cannot write to {parts}: {problem.strerror}. Name another file with -o."
+        ) from None
+    try:
+        for leftover in parts.glob("*.unfinished"):
+            leftover.unlink(missing_ok=True)
+        record = parts / "scan.json"
+        if record.is_file() and json.loads(record.read_text()) != identity:
+            raise StoreError(
+                f"{parts} holds the beginning of another scan (of {record.read_text().strip()}): "
+                "name another file with -o, or remove that folder."
+            )
+        _replace(record, lambda path: path.write_text(json.dumps(identity) + "\n"))
+        yield
+    finally:
+        lock.release()
+
+
+def _assemble(chunks: _Chunks, table: Path, identity: dict[str, Any]) -> None:
+    """Writes the table, part after part."""
+    import pyarrow.parquet as pq
+
+    about = json.dumps({**identity, "source": chunks.digest})
+    columns = schema().with_metadata({SCAN_KEY: about})
+
+    def write(path: Path) -> None:
+        with pq.ParquetWriter(path, columns, compression="zstd") as writer:
+            for number in range(chunks.count):
+                part = pq.read_table(chunks.path(number))
+                writer.write_table(part.replace_schema_metadata(columns.metadata))
+
+    _replace(table, write)
+
+
+def _already_there(source: Source, table: Path, identity: dict[str, Any]) -> ScanReport:
+    """Reports a table that is complete.
+
+    Raises:
+        StoreError: it is of another source, bundle or level, or no scan's at all.
+    """
+    chunks = _Chunks(source, None, identity)
+    for _ in chunks:
+        pass
+    stated = _digest_of(table, SCAN_KEY)
+    if stated != json.dumps({**identity, "source": chunks.digest}):
+        raise StoreError(
+            f"{table} is there already, and not the table of this source, bundle and level: name "
+            "another file with -o, or remove it."
+        )
+    report = _count(table, 0)
+    report.kept = report.rows
+    return report
+
+
+def _count(table: Path, kept: int) -> ScanReport:
+    """Goes through a table and counts."""
+    report = ScanReport(kept=kept)
+    for batch in read_batches(table, ["applicable", "reason"]):
+        report.rows += len(batch)
+        report.applicable += batch["applicable"].to_pylist().count(True)
+        for reason in filter(None, batch["reason"].to_pylist()):
+            report.failed += 1
+            if reason in report.reasons or len(report.reasons) < 1000:
+                report.reasons[reason] = report.reasons.get(reason, 0) + 1
+    return report
+
+
+def read_batches(table: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of a table, some at a time."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(table) as file:
+        yield from file.iter_batches(columns=list(columns))
+
+
+def _digest_of(path: Path, key: bytes) -> str | None:
+    """What a Parquet file says of itself; None where it is none, or says nothing."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        stated = (pq.read_schema(path).metadata or {}).get(key)
+    except (OSError, pa.ArrowException):
+        return None
+    return stated.decode() if stated is not None else None
+
+
+def _write_table(found: pa.Table, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    _replace(path, lambda unfinished: pq.write_table(found, unfinished, compression="zstd"))
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes a file beside its place and renames it into it, so that it is whole or not there."""
+    unfinished = path.with_name(f"{path.name}.{uuid4().hex}.unfinished")
+    try:
+        write(unfinished)
+        os.replace(unfinished, path)
+    except OSError as problem:
+        raise StoreError(f"Cannot write {path}: {problem.strerror or problem}.") from problem
+    finally:
+        unfinished.unlink(missing_ok=True)

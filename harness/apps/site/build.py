@@ -1,0 +1,241 @@
+"""The site: every page rendered, then put in the place of the site that was there before."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from harness import __version__
+from harness.api import render_csv
+from harness.apps.site import leaderboard_pages as board_pages
+from harness.apps.site import plots
+from harness.apps.site.cell_pages import CellPages
+from harness.apps.site.comparisons import VERDICTS, Comparisons, Pair
+from harness.apps.site.html_tables import SHADES, metric_title
+from harness.apps.site.results import Results, check_names, find_sources, read_results
+from harness.errors import StoreError
+from harness.plugin.cell import BASELINE
+from harness.registry.attribution import blaming
+from harness.registry.registry import Registry
+from harness.scoring.scores import SUBSETS
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+HERE = Path(__file__).resolve().parent
+ASSETS = "_assets"
+"""Folder of style and scripts: no leaderboard can be called so."""
+
+MARKER = ".harness-site"
+"""File by which a folder is known as a site, to be replaced as a whole."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What was written.
+
+    Attributes:
+        folder: where it lies.
+        boards: names of its leaderboards.
+        pages: how many there are.
+        size: of all files, in bytes.
+    """
+
+    folder: Path
+    boards: tuple[str, ...]
+    pages: int
+    size: int
+
+
+def write_site(
+    sources: Sequence[str | Path] = (),
+    out: str | Path = "site",
+    plugins: Sequence[str | Path] = (),
+) -> Site:
+    """Writes leaderboards as a folder of pages that works from a file system, without a server.
+
+    The same results give the same bytes.
+
+    Args:
+        sources: benchmarks that were run, or folders with results; all in `leaderboards/` unless
+            given.
+        out: the folder; a site that lies there is replaced as a whole, once the new one is
+            complete.
+        plugins: Python files to load as plugins besides the installed ones.
+
+    Raises:
+        HarnessError: there are no results, or they are damaged; or `out` holds something else or
+            cannot be written. What was there then stays.
+    """
+    folder = Path(out)
+    _check_free(folder)
+    registry = Registry([Path(plugin) for plugin in plugins])
+    with blaming(registry):
+        results = [read_results(source, registry) for source in sources or find_sources()]
+        check_names(results)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            # beside its place, since a folder can be renamed within a file system only
+            with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as staging:
+                draft = Path(staging) / "new"
+                for path, text in _render(results):
+                    (draft / path).parent.mkdir(parents=True, exist_ok=True)
+                    (draft / path).write_text(text, encoding="utf-8", newline="\n")
+                _replace(folder, draft, Path(staging) / "old")
+        except OSError as problem:
+            raise StoreError(
+                f"Cannot write the site to {folder}: {problem.strerror}. "
+                "Choose another folder with --to, or change its permissions."
+            ) from problem
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return Site(
+        folder,
+        tuple(result.board.name for result in results),
+        sum(path.suffix == ".html" for path in files),
+        sum(path.stat().st_size for path in files),
+    )
+
+
+def _check_free(folder: Path) -> None:
+    """Sees that nothing but a site would be lost."""
+    if folder.is_dir() and ((folder / MARKER).is_file() or not any(folder.iterdir())):
+        return
+    if folder.exists() or folder.is_symlink():
+        raise StoreError(
+            f"{folder} holds something else than a site (it has no {MARKER}) and is left alone: "
+            "choose another folder with --to, or move it away."
+        )
+
+
+def _replace(folder: Path, draft: Path, old: Path) -> None:
+    draft.chmod(0o755)
+    if folder.exists():
+        folder.rename(old)
+    draft.rename(folder)
+
+
+# --- pages ------------------------------------------------------------------------------------
+
+
+def _render(results: Sequence[Results]) -> Iterator[tuple[str, str]]:
+    """Yields path and text of every file."""
+    environment = _environment()
+    yield MARKER, "Written by `harness site`, which replaces this folder as a whole.\n"
+    for asset in sorted((HERE / "assets").iterdir()):
+        yield f"{ASSETS}/{asset.name}", asset.read_text(encoding="utf-8")
+    boards = []
+    for result in results:
+        page = board_pages.make_board_page(result)
+        boards.append((page, result))
+        yield from _render_board(environment, result, page)
+    template = environment.get_template("site.html.j2")
+    yield "index.html", template.render(root="", boards=boards)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"prose": _prose, "breakable": _breakable}
+    environment.globals |= {
+        "assets": ASSETS,
+        "version": __version__,
+        "plots": plots,
+        "shades": SHADES,
+        "verdicts": VERDICTS,
+    }
+    return environment
+
+
+def _prose(text: str) -> Markup:
+    """Marks up text that people wrote for Markdown: of all that, only `code` is used."""
+    from markupsafe import Markup, escape
+
+    parts = re.split(r"`([^`]+)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    )
+
+
+def _breakable(text: str) -> Markup:
+    """Lets the label of a configuration break before its settings."""
+    from markupsafe import Markup, escape
+
+    return Markup(str(escape(text)).replace("(", "<wbr>("))
+
+
+def _render_board(
+    environment: Environment, results: Results, page: board_pages.BoardPage
+) -> Iterator[tuple[str, str]]:
+    name = results.board.name
+    published = board_pages.make_published_pages(results)
+    compared = Comparisons(results)
+    pairs = {metric: list(compared.pairs(metric)) for metric in results.metrics}
+    comparable = any(pairs.values())
+    shared = {
+        "root": "../",
+        "page": page,
+        "has_published": bool(published),
+        "has_pairs": comparable,
+    }
+
+    def render(template: str, **values: Any) -> str:
+        return environment.get_template(template).render(**{**shared, **values})
+
+    yield f"{name}/index.html", render("board.html.j2")
+    tables = {subset: board_pages.make_cells_table(results, subset) for subset in SUBSETS}
+    yield f"{name}/cells.html", render("cells.html.j2", tables=tables)
+    yield from ((f"{name}/{file}", text) for file, text in render_csv(results.board).items())
+    if published:
+        yield f"{name}/published.html", render("published.html.j2", studies=published)
+    if comparable:
+        labels = [results.label(configuration) for configuration in results.configurations]
+        first = _first_pair(results, next(filter(None, pairs.values())))
+        yield f"{name}/compare.html", render("compare.html.j2", labels=labels, first=first)
+        for metric, found in pairs.items():
+            yield f"{name}/compare/{metric}.js", _pairs_script(results, metric, found)
+    makers = CellPages(results)
+    for cell in results.cells:
+        made = makers.make(cell)
+        text = render("cell.html.j2", root="../../", cell=made)
+        yield f"{name}/cells/{made.page}.html", text
+        if made.rows is not None:
+            yield f"{name}/cells/{made.page}.js", _script("harnessRows", made.rows)
+
+
+def _first_pair(results: Results, pairs: Sequence[Pair]) -> tuple[int, int]:
+    """The pair that is shown first: of two that were trained, where there are two."""
+    transfer = results.model.index("transfer")
+    for pair in pairs:
+        both = (results.configurations[place] for place in (pair.first, pair.second))
+        if all(configuration[transfer] != BASELINE for configuration in both):
+            return pair.first, pair.second
+    return pairs[0].first, pairs[0].second
+
+
+def _pairs_script(results: Results, metric: str, pairs: Sequence[Pair]) -> str:
+    content = {
+        "metric": metric,
+        "title": metric_title(results.metrics[metric]),
+        "pairs": {f"{pair.first}-{pair.second}": pair.rows for pair in pairs},
+    }
+    return _script("harnessPairs", content)
+
+
+def _script(function: str, content: Mapping[str, Any]) -> str:
+    """A script that hands data to a page: from a file system, pages may load nothing else."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return f"{function}({text});\n"

@@ -1,0 +1,285 @@
+"""What the page of a cell shows: scores, runs, predictions, curves, settings, ledger, overlap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.apps.site.html_tables import (
+    Column,
+    Entry,
+    Table,
+    count,
+    metric_title,
+    number,
+    title_of,
+)
+from harness.apps.site.plots import Plot, draw_strip
+from harness.apps.site.predictions import draw_parity, pack_rows, worst_materials
+from harness.apps.site.results import BoardCell, Results
+from harness.apps.site.stages import StagePart, read_stage
+from harness.planning.ledger import ROLES
+from harness.report.tables import Wording, number_text
+from harness.results.role_report import conflicts
+from harness.scoring.scores import SUBSETS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.report.pivot import Entry as Score
+    from harness.results.store import Store
+
+
+@dataclass(frozen=True, eq=False)
+class CellPage:
+    """The page of a cell.
+
+    Attributes:
+        page: its name.
+        key: of its scoring.
+        identity: its columns, by title.
+        label: what tells its configuration apart.
+        place: (train-on, test-on).
+        headline: metric and `mean (std)` of the first metric.
+        done: whether any run of it has been scored.
+        leak_free: whether its protocol promises that no test row has another role.
+        weights: name of the weights it starts from and what they have seen.
+        test_rows: per run on average: all of them, and those whose formula was trained on.
+        scores: one row per metric.
+        runs: one row per run.
+        strip: the runs of the first metric.
+        parity: predictions against targets.
+        worst: the worst predicted materials.
+        sources: where settings were searched for, by run: members of stages that predict.
+        stages: of its chain.
+        ledger: what its rows were used for, per run.
+        both: test rows that have another role, by role, summed over runs.
+        missing: files of it that are not there.
+        rows: for the script: all predictions.
+    """
+
+    page: str
+    key: str
+    identity: Mapping[str, str]
+    label: str
+    place: tuple[str, str]
+    headline: tuple[str, str]
+    done: bool
+    leak_free: bool
+    weights: tuple[str, str] | None
+    test_rows: tuple[str, str]
+    scores: Table
+    runs: Table
+    strip: Plot | None
+    parity: Plot | None
+    worst: Table | None
+    sources: Mapping[int, Sequence[str]]
+    stages: Sequence[StagePart]
+    ledger: Table | None
+    both: Mapping[str, int]
+    missing: Sequence[str]
+    rows: Mapping[str, Any] | None
+
+
+class CellPages:
+    """Makes the pages of the cells of one leaderboard; what cells share is read once."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self._stages: dict[tuple[Path, str], StagePart] = {}
+
+    def make(self, cell: BoardCell) -> CellPage:
+        """Gathers the page of one cell."""
+        results, metric = self.results, self.results.board.metrics[0]
+        whole, free = (
+            {shown: results.entries[shown, subset][cell.name] for shown in results.metrics}
+            for subset in SUBSETS
+        )
+        done = bool(whole[metric].runs)
+        runs, free_runs = (
+            results.board.runs_of(cell.name, subset) if done else None for subset in SUBSETS
+        )
+        tested = None if runs is None else self._tested(cell, runs["run"])
+        ledger, both = self._use_of_rows(cell, tested)
+        lost = done and tested is None
+        planned = results.board.settings["runs"]
+        return CellPage(
+            page=cell.page,
+            key=cell.key,
+            identity={title_of(name): value for name, value in cell.columns.items() if value},
+            label=results.label(results.model_of(cell)),
+            place=cell.place,
+            headline=(
+                metric_title(results.metrics[metric]),
+                number_text(whole[metric], Wording(), planned),
+            ),
+            done=done,
+            leak_free=cell.leak_free,
+            weights=cell.weights,
+            test_rows=(count(whole[metric].n).text, count(whole[metric].n - free[metric].n).text),
+            scores=_score_table(results, whole, free),
+            runs=_run_table(results, runs, free_runs),
+            strip=_strip(results, whole[metric], runs),
+            parity=None if tested is None else draw_parity(tested),
+            worst=None if tested is None else worst_materials(tested),
+            sources=_sources(cell),
+            stages=[self._stage(cell.store, stage) for stage in cell.chain] if done else [],
+            ledger=ledger,
+            both=both,
+            missing=[f"predictions/{cell.key}.parquet"] if lost else [],
+            rows=None if tested is None else pack_rows(tested),
+        )
+
+    def _stage(self, store: Store, key: str) -> StagePart:
+        place = (store.folder, key)
+        if place not in self._stages:
+            self._stages[place] = read_stage(store, key)
+        return self._stages[place]
+
+    def _tested(self, cell: BoardCell, runs: pd.Series[int]) -> pd.DataFrame | None:
+        """The predictions of scored runs, where they are, with the formulas that ledgers give."""
+        if not cell.store.has_predictions(cell.key):
+            return None
+        tested = cell.store.read_predictions(cell.key)
+        tested = tested[tested["run"].isin(runs)]
+        pairs = zip(tested["part"], tested["id"], strict=True)
+        return tested.assign(formula=[self._formulas.get(pair, "") for pair in pairs])
+
+    @cached_property
+    def _ledgers(self) -> Mapping[tuple[Path, str], pd.DataFrame]:
+        """The ledgers of all stages that have one, by folder and key."""
+        stages = {(c.store.folder, key): c.store for c in self.results.cells for key in c.chain}
+        return {
+            (folder, key): store.read_ledger(key)
+            for (folder, key), store in stages.items()
+            if (store.stage_folder(key) / "ledger.parquet").is_file()
+        }
+
+    @cached_property
+    def _formulas(self) -> Mapping[tuple[str, str], str]:
+        """Reduced formulas by (part, id): of every row that any run has used."""
+        known: dict[tuple[str, str], str] = {}
+        for ledger in self._ledgers.values():
+            rows = ledger[["part", "id", "group"]].drop_duplicates(["part", "id"])
+            known |= {(part, row): group for part, row, group in rows.itertuples(index=False)}
+        return known
+
+    def _use_of_rows(
+        self, cell: BoardCell, tested: pd.DataFrame | None
+    ) -> tuple[Table | None, dict[str, int]]:
+        """What rows were used for, per run; and how many test rows had another role too."""
+        import pandas as pd
+
+        used = {key: self._ledgers.get((cell.store.folder, key)) for key in cell.chain}
+        ledgers = [ledger for ledger in used.values() if ledger is not None]
+        if tested is None or len(ledgers) < len(used):
+            return None, {}
+        what = [f"{self._stage(cell.store, key).title}, {key[:6]}" for key in used]
+        if cell.sources:
+            ledgers.append(cell.store.read_tuning_ledger(cell.key))
+            what.append("choice of settings")
+        rows = [
+            (Entry(title), Entry(part), Entry(role), count(size))
+            for title, ledger in zip(
+                [*what, "scoring"], [*ledgers, tested.assign(role="test")], strict=True
+            )
+            for part, role, size in _sizes(ledger)
+        ]
+        both = conflicts(pd.concat(ledgers), tested)["role"].value_counts()
+        columns = (
+            Column("stage", "name"),
+            Column("dataset", "name"),
+            Column("role", "name"),
+            Column("rows per run", "number"),
+        )
+        return (
+            Table("ledger", "", columns, tuple(rows)),
+            {role: int(both.get(role, 0)) for role in ROLES[:-1] if both.get(role, 0)},
+        )
+
+
+def _sizes(ledger: pd.DataFrame) -> Iterator[tuple[str, str, float]]:
+    """How many rows of each part had which role, per run that is in the ledger."""
+    once = ledger.drop_duplicates(["run", "part", "id", "role"])
+    runs = ledger["run"].nunique()
+    for line in (
+        once.groupby(["part", "role"], sort=False, as_index=False).size().to_dict("records")
+    ):
+        yield str(line["part"]), str(line["role"]), line["size"] / runs
+
+
+def _sources(cell: BoardCell) -> dict[int, list[str]]:
+    """By run, the members that predict, with their stages."""
+    return {
+        run: [f"member {n} of {stage[:6]}" for stage, n in members]
+        for run, members in enumerate(cell.sources, start=1)
+    }
+
+
+def _score_table(results: Results, whole: Mapping[str, Score], free: Mapping[str, Score]) -> Table:
+    """Every metric; of overlap-free rows too, where these are not all."""
+    first = next(iter(results.metrics))
+    same = whole[first].n == free[first].n
+    subsets = [whole] if same else [whole, free]
+    titles = ["mean (std)", "95 % interval"]
+    columns = [Column("metric", "name"), *(Column(title, "number") for title in titles)]
+    if not same:
+        columns += [Column(f"overlap-free {title}", "number") for title in titles]
+    runs = results.board.settings["runs"]
+    rows = [
+        (
+            Entry(metric_title(spec)),
+            *(
+                entry
+                for scores in subsets
+                for entry in (
+                    number(scores[name].mean, text=number_text(scores[name], Wording(3), runs)),
+                    number(scores[name].low, text=interval(scores[name])),
+                )
+            ),
+        )
+        for name, spec in results.metrics.items()
+    ]
+    sizes = [entry for scores in subsets for entry in (count(scores[first].n), Entry(""))]
+    return Table("scores", "", tuple(columns), (*rows, (Entry("test rows per run"), *sizes)))
+
+
+def interval(score: Score, digits: int = 3) -> str:
+    """Returns the interval of a mean as text."""
+    if not score.low <= score.high:
+        return "—"
+    return f"{score.low:.{digits}f} … {score.high:.{digits}f}"
+
+
+def _run_table(results: Results, whole: pd.DataFrame | None, free: pd.DataFrame | None) -> Table:
+    columns = [
+        Column("run", "name"),
+        *(Column(spec.title, "number") for spec in results.metrics.values()),
+        *(Column(title, "number") for title in ("test rows", "overlap-free", "failed")),
+        Column("updates left out", "number"),
+    ]
+    if whole is None or free is None:
+        return Table("runs", "", tuple(columns), ())
+    left = dict(zip(free["run"], free["n"], strict=True))
+    rows = tuple(
+        (
+            count(row["run"]),
+            *(number(row[metric], 3) for metric in results.metrics),
+            *(count(n) for n in (row["n"], left[row["run"]], row["failed"], row["skipped"])),
+        )
+        for row in whole.to_dict("records")
+    )
+    return Table("runs", "", tuple(columns), rows)
+
+
+def _strip(results: Results, score: Score, runs: pd.DataFrame | None) -> Plot | None:
+    values = [] if runs is None else [float(value) for value in runs[score.metric]]
+    values = [value for value in values if math.isfinite(value)]
+    if not values:
+        return None
+    spec = results.metrics[score.metric]
+    return draw_strip("strip", spec.title, spec.unit, values, score.low, score.high, score.mean)

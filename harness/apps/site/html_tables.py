@@ -1,0 +1,214 @@
+"""Tables of the pages as plain data: columns, entries, and the shade that a number is given."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.plugin.metric import MetricSpec
+
+Kind = Literal["name", "number", "text"]
+
+SHADES = 9
+"""Steps of the colour scale, as many as the style sheet has: one hue, so that the order is the same
+with every kind of colour vision."""
+
+P_SHOWN = 0.001
+"""A p-value below this is only said to be that."""
+
+TITLES = {"train_on": "trained on", "test_on": "tested on", "n_min": "fewest rows"}
+"""Headings of columns that are not called by their own name."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        title: its heading.
+        kind: a `name` tells rows apart and can be filtered by, a `number` is aligned on the right,
+            a `text` is neither.
+    """
+
+    title: str
+    kind: Kind = "text"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in one place of a table.
+
+    Attributes:
+        text: what is read.
+        value: what a column of numbers is sorted by; None where there is no number, which comes
+            last in either direction.
+        href: the page that it leads to.
+        shade: 0 (worst) to `SHADES` − 1 (best); None without colour.
+        key: the cell whose score it is, where another metric can take its place.
+        marks: what stands out about it, as letters (see `tables.legend`).
+    """
+
+    text: str
+    value: float | None = None
+    href: str = ""
+    shade: int | None = None
+    key: str = ""
+    marks: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: unique on its page, and the element's id.
+        caption: what it shows.
+        columns: names first.
+        rows: as long as `columns`.
+    """
+
+    name: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Colours for the values of one metric: each shade is given to equally many of them.
+
+    By rank, not by size: one model that fails would otherwise leave a single colour to all others.
+
+    Attributes:
+        bounds: values between one shade and the next, increasing.
+        higher_is_better: the direction of the metric.
+        ranges: the least and the greatest value of every shade that a value has.
+    """
+
+    bounds: tuple[float, ...]
+    higher_is_better: bool
+    ranges: Mapping[int, tuple[float, float]]
+
+    @classmethod
+    def of(cls, values: Iterable[float], higher_is_better: bool) -> Scale:
+        """Makes the scale of some values; those that are not finite do not count."""
+        finite = sorted(value for value in values if math.isfinite(value))
+        if not finite:
+            return cls((), higher_is_better, {})
+        bounds = tuple(np.quantile(finite, np.arange(1, SHADES) / SHADES).tolist())
+        bare = cls(bounds, higher_is_better, {})
+        found: dict[int, list[float]] = {}
+        for value in finite:
+            shade = bare.shade(value)
+            if shade is not None:
+                found.setdefault(shade, []).append(value)
+        return replace(bare, ranges={n: (held[0], held[-1]) for n, held in found.items()})
+
+    def shade(self, value: float) -> int | None:
+        """Returns 0 (worst) to `SHADES` − 1 (best), or None for what is not finite."""
+        if not math.isfinite(value):
+            return None
+        rank = bisect_left(self.bounds, value)
+        return rank if self.higher_is_better else SHADES - 1 - rank
+
+    def legend(self) -> tuple[Entry, ...]:
+        """Returns one entry per shade that a value has, best first, with the values it holds."""
+        return tuple(
+            Entry(f"{low:.2f} – {high:.2f}" if low < high else f"{low:.2f}", shade=shade)
+            for shade, (low, high) in sorted(self.ranges.items(), reverse=True)
+        )
+
+
+def title_of(column: str) -> str:
+    """Returns the heading of a column."""
+    return TITLES.get(column, column.replace("_", " "))
+
+
+def metric_title(spec: MetricSpec) -> str:
+    """Returns title, unit and direction of a metric, as headings have them."""
+    unit = f" in {spec.unit}" if spec.unit else ""
+    return f"{spec.title}{unit}, {'higher' if spec.higher_is_better else 'lower'} is better"
+
+
+def number(value: Any, digits: int = 2, text: str | None = None) -> Entry:
+    """Makes an entry of a number; one that is missing or not finite reads `—`."""
+    if value is None or not math.isfinite(value):
+        return Entry(text or "—")
+    return Entry(text or f"{value:.{digits}f}", float(value))
+
+
+def significant(value: Any, digits: int = 3) -> Entry:
+    """Makes an entry of a number whose size may be anything, as κ."""
+    if value is None or not math.isfinite(value):
+        return Entry("—" if value is None or math.isnan(value) else "∞")
+    rounded = float(f"{value:.{digits}g}")
+    return Entry(f"{rounded:.{max(digits, 6)}g}", float(value))
+
+
+def count(value: Any) -> Entry:
+    """Makes an entry of a whole number, or of a mean of such."""
+    return number(value, 0 if value is None or float(value).is_integer() else 1)
+
+
+def counted(number_of: int, what: str) -> str:
+    """Returns a number of things in words: `1 run`, `2 runs`."""
+    return f"{number_of} {what}" if number_of == 1 else f"{number_of} {what}s"
+
+
+def p_value(value: float) -> Entry:
+    """Makes an entry of a p-value; a small one is not shown as nothing."""
+    return number(value, 3, "< 0.001" if value < P_SHOWN else None)
+
+
+def of_frame(name: str, caption: str, frame: pd.DataFrame, names: Sequence[str]) -> Table:
+    """Makes a table of a frame of text, `names` being its columns of names.
+
+    What reads as a number, or begins with one as `mean (std)` does, is sorted by it.
+    """
+    columns = tuple(
+        Column(title_of(str(column)), "name" if column in names else "number") for column in frame
+    )
+    rows = tuple(
+        tuple(
+            Entry(str(value)) if column.kind == "name" else Entry(str(value), leading(str(value)))
+            for column, value in zip(columns, row, strict=True)
+        )
+        for row in frame.itertuples(index=False)
+    )
+    return Table(name, caption, columns, rows)
+
+
+def leading(text: str) -> float | None:
+    """Returns the number that a text begins with, if it does."""
+    try:
+        value = float(text.split(" ")[0])
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Returns nested settings as text by dotted key; what is empty or None is left out."""
+    found: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        elif value is not None and value != [] and value != "":
+            found[f"{prefix}{key}"] = _plain(value)
+    return found
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {text}" for key, text in flat(value).items())
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,340 @@
+"""What the pages of a leaderboard show: matrix, heat maps, all cells, gains, published cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from harness.apps.site.html_tables import (
+    Column,
+    Entry,
+    Scale,
+    Table,
+    count,
+    counted,
+    metric_title,
+    number,
+    of_frame,
+    title_of,
+)
+from harness.apps.site.results import PLACE, BoardCell, Configuration, Results
+from harness.errors import StoreError
+from harness.report.markdown import gain_table, settings_lines
+from harness.report.published import side_by_side
+from harness.report.tables import ABSENT, BEST, TIED, Wording, legend, number_text, plain_marks
+from harness.scoring.scores import SUBSETS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VIEWS = {"published": "published table", "published, per run": "published per-run files"}
+"""What the published numbers come from; the further views are our protocols."""
+
+
+@dataclass(frozen=True, eq=False)
+class BoardPage:
+    """The first page of a leaderboard.
+
+    Attributes:
+        name, title: of the leaderboard.
+        lines: what must be known before the numbers; an empty one ends a paragraph.
+        constants: columns that are the same everywhere, with their value.
+        counts: what there is, by what it is.
+        troubles: what a reader should be warned of.
+        metrics: name → title, for the choice.
+        matrix: configurations and training sets × test sets.
+        marks: what the marks in it mean.
+        heats: train-on × test-on, one per configuration.
+        legend: of the heats' colours.
+        gains: over scratch; None where there is no such thing, and `no_gains` may say why.
+        scores: for the script: by metric, its legend and the scores of all cells.
+    """
+
+    name: str
+    title: str
+    lines: Sequence[str]
+    constants: Mapping[str, str]
+    counts: Mapping[str, str]
+    troubles: Sequence[str]
+    metrics: Mapping[str, str]
+    matrix: Table
+    marks: Sequence[str]
+    heats: Sequence[Table]
+    legend: Sequence[Entry]
+    gains: Table | None
+    no_gains: str
+    scores: Mapping[str, Any]
+
+
+def make_board_page(results: Results) -> BoardPage:
+    """Gathers the first page of a leaderboard."""
+    board = results.board
+    shown = board.metrics[0]
+    gains, no_gains = _gains(results)
+    return BoardPage(
+        name=board.name,
+        title=board.title or board.name,
+        lines=settings_lines(board),
+        constants={
+            title_of(column): cell.columns[column]
+            for cell in results.cells[:1]
+            for column in results.model
+            if column not in results.varied and cell.columns[column]
+        },
+        counts=_counts(results),
+        troubles=_troubles(results),
+        metrics={name: metric_title(spec) for name, spec in results.metrics.items()},
+        matrix=_matrix(results, shown),
+        marks=_marks(results, shown, "all"),
+        heats=_heats(results, shown),
+        legend=results.scales[shown].legend(),
+        gains=gains,
+        no_gains=no_gains,
+        scores={name: _scores(results, name) for name in board.metrics},
+    )
+
+
+def make_score(results: Results, cell: BoardCell, metric: str, subset: str = "all") -> Entry:
+    """Makes the entry of a cell's score; it leads to the page of the cell."""
+    score = results.entries[metric, subset][cell.name]
+    text = number_text(score, Wording(), results.board.settings["runs"])
+    return replace(
+        number(score.mean, text=text),
+        href=f"cells/{cell.page}.html",
+        shade=results.scales[metric].shade(score.mean),
+        key=cell.page,
+        marks=plain_marks(score),
+    )
+
+
+def _by_place(results: Results, metric: str) -> dict[Configuration, dict[tuple[str, str], Entry]]:
+    """The scores of all cells, by configuration and (train-on, test-on)."""
+    return {
+        configuration: {place: make_score(results, cell, metric) for place, cell in cells.items()}
+        for configuration, cells in results.matrices.items()
+    }
+
+
+def _tests(results: Results) -> list[str]:
+    return list(dict.fromkeys(cell.place[1] for cell in results.cells))
+
+
+def _matrix(results: Results, metric: str) -> Table:
+    tests = _tests(results)
+    rows = []
+    for configuration, cells in _by_place(results, metric).items():
+        named = dict(zip(results.model, configuration, strict=True))
+        for train in dict.fromkeys(place[0] for place in cells):
+            names = [Entry(named[column]) for column in results.varied]
+            entries = [cells.get((train, test), Entry(ABSENT)) for test in tests]
+            rows.append((*names, Entry(train), *entries))
+    columns = (
+        *(Column(title_of(column), "name") for column in (*results.varied, "train_on")),
+        *(Column(test, "number") for test in tests),
+    )
+    return Table("matrix", "", columns, tuple(rows))
+
+
+def _marks(results: Results, metric: str, subset: str) -> list[str]:
+    return list(legend(results.pivots[metric, subset], BEST, TIED))
+
+
+def _heats(results: Results, metric: str) -> list[Table]:
+    tests = _tests(results)
+    return [
+        make_heat(f"heat-{position}", results.label(configuration), cells, tests)
+        for position, (configuration, cells) in enumerate(_by_place(results, metric).items())
+    ]
+
+
+def make_heat(
+    name: str, caption: str, cells: Mapping[tuple[str, str], Entry], tests: Sequence[str]
+) -> Table:
+    """Makes a train-on × test-on matrix of coloured numbers.
+
+    Args:
+        name: of the table.
+        caption: what it shows.
+        cells: by (train-on, test-on).
+        tests: its columns.
+    """
+    rows = tuple(
+        (
+            Entry(train),
+            *(replace(cells.get((train, test), Entry(ABSENT)), marks="") for test in tests),
+        )
+        for train in dict.fromkeys(place[0] for place in cells)
+    )
+    columns = (Column("trained on", "name"), *(Column(test, "number") for test in tests))
+    return Table(name, caption, columns, rows)
+
+
+def _scores(results: Results, metric: str) -> dict[str, Any]:
+    """What the script puts in the places of another metric's scores."""
+    return {
+        "legend": [[entry.text, entry.shade] for entry in results.scales[metric].legend()],
+        "marks": {subset: _marks(results, metric, subset) for subset in SUBSETS},
+        "cells": {
+            subset: {
+                cell.page: [entry.text, entry.value, entry.shade, entry.marks]
+                for cell in results.cells
+                for entry in (make_score(results, cell, metric, subset),)
+            }
+            for subset in SUBSETS
+        },
+    }
+
+
+def _counts(results: Results) -> dict[str, str]:
+    summary = results.board.summary()
+    done = int((summary["runs"] > 0).sum())
+    return {
+        "configurations": str(len(results.configurations)),
+        "cells": f"{done} of {len(summary)}" if done < len(summary) else str(done),
+        "runs per cell": str(results.board.settings["runs"]),
+        "trained on": ", ".join(dict.fromkeys(cell.place[0] for cell in results.cells)),
+        "tested on": ", ".join(_tests(results)),
+    }
+
+
+def _troubles(results: Results) -> list[str]:
+    summary = results.board.summary()
+    found = list(results.board.notes)
+    if missing := int((summary["runs"] == 0).sum()):
+        found.append(f"{_cells(missing)} not been run yet.")
+    partial = (summary["runs"] > 0) & (summary["runs"] < results.board.settings["runs"])
+    if partial.any():
+        found.append(f"{_cells(int(partial.sum()))} been run in part only.")
+    failed = summary[summary["failed"] > 0]
+    if len(failed):
+        found.append(
+            f"{_cells(len(failed))} failed predictions: {int(failed['failed'].sum())} rows, summed "
+            "over runs. Such a cell has no score."
+        )
+    return found
+
+
+def _cells(number_of: int) -> str:
+    return f"{counted(number_of, 'cell')} {'has' if number_of == 1 else 'have'}"
+
+
+def _gains(results: Results) -> tuple[Table | None, str]:
+    """The gains over scratch, or why there are none."""
+    board = results.board
+    if not (board.runs["transfer"] == "scratch").any():
+        return None, ""
+    spec = results.metrics[board.metrics[0]]
+    try:
+        gained = board.gains(spec)
+    except StoreError as problem:  # a partner that was not run, or not wholly
+        return None, f"Cannot be told: {problem}"
+    if gained.empty:
+        return None, ""
+    text = gain_table(gained)
+    names = [column for column in text.columns if column in board.identity]
+    table = of_frame("gains", metric_title(spec), text, names)
+    return replace(table, columns=(*table.columns[:-1], Column("verdict"))), ""
+
+
+# --- all cells --------------------------------------------------------------------------------
+
+
+def make_cells_table(results: Results, subset: str) -> Table:
+    """Every cell and every metric, as the CSV file has them."""
+    board = results.board
+    names = (*results.varied, *PLACE)
+    columns = (
+        *(Column(title_of(column), "name") for column in names),
+        *(Column(title, "number") for title in ("runs", "rows per run", "failed")),
+        *(Column(results.metrics[metric].title, "number") for metric in board.metrics),
+    )
+    rows = []
+    for cell in results.cells:
+        first = results.entries[board.metrics[0], subset][cell.name]
+        entries = [make_score(results, cell, metric, subset) for metric in board.metrics]
+        rows.append(
+            (
+                *(Entry(cell.columns[column]) for column in names),
+                *(count(value) for value in (first.runs, first.n, first.failed)),
+                *(replace(entry, key="", marks="") for entry in entries),
+            )
+        )
+    return Table(f"cells-{subset}", subset, columns, tuple(rows))
+
+
+# --- the published study ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PublishedPage:
+    """The published study beside ours, for one metric.
+
+    Attributes:
+        metric: its title.
+        table: one row per published cell that we have.
+        strategies: by strategy, the same as one matrix per view.
+        legend: of the matrices' colours.
+        left_out: published cells that the leaderboard has not.
+    """
+
+    metric: str
+    table: Table
+    strategies: Mapping[str, Sequence[Table]]
+    legend: Sequence[Entry]
+    left_out: int
+
+
+def make_published_pages(results: Results) -> list[PublishedPage]:
+    """Gathers the published study, metric by metric."""
+    if results.published is None:
+        return []
+    found = []
+    for metric in results.board.metrics:
+        known = results.published[results.published["metric"] == metric]
+        beside = side_by_side(results.board, results.published, metric)
+        if not beside.empty:
+            found.append(_published_page(results, metric, beside, len(known)))
+    return found
+
+
+def _published_page(
+    results: Results, metric: str, beside: pd.DataFrame, known: int
+) -> PublishedPage:
+    names = ["transfer", *PLACE]
+    views = [str(column) for column in beside if column not in names]
+    titles = {view: VIEWS.get(view, f"ours, {view}") for view in views}
+    plain = of_frame(f"published-{metric}", metric, beside.rename(columns=titles), names)
+    start = len(names)
+    scale = Scale.of(
+        [entry.value for row in plain.rows for entry in row[start:] if entry.value is not None],
+        results.metrics[metric].higher_is_better,
+    )
+    rows = tuple(
+        (*row[:start], *(_shaded(entry, scale) for entry in row[start:])) for row in plain.rows
+    )
+    table = replace(plain, rows=rows)
+    return PublishedPage(
+        metric_title(results.metrics[metric]),
+        table,
+        _strategies(table, start),
+        scale.legend(),
+        known - len(rows),
+    )
+
+
+def _shaded(entry: Entry, scale: Scale) -> Entry:
+    return replace(entry, shade=None if entry.value is None else scale.shade(entry.value))
+
+
+def _strategies(table: Table, start: int) -> dict[str, list[Table]]:
+    """By strategy, one matrix per column of the table from `start` on."""
+    tests = list(dict.fromkeys(row[2].text for row in table.rows))
+    found: dict[str, list[Table]] = {}
+    for transfer in dict.fromkeys(row[0].text for row in table.rows):
+        rows = [row for row in table.rows if row[0].text == transfer]
+        for place, column in enumerate(table.columns[start:], start=start):
+            cells = {(row[1].text, row[2].text): row[place] for row in rows}
+            name = f"{table.name}-{place}-{transfer}"
+            found.setdefault(transfer, []).append(make_heat(name, column.title, cells, tests))
+    return found

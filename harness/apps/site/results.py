@@ -1,0 +1,237 @@
+"""A leaderboard with all that its pages are made of: results, metrics, published cells, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.api import open_board, published_cells, results_folder
+from harness.apps.site.html_tables import Scale
+from harness.errors import HarnessError, StoreError
+from harness.planning.benchmark import BENCHMARK_FILE
+from harness.plugin.cell import SUBMISSION
+from harness.report.leaderboard import Leaderboard
+from harness.report.pivot import Entry, Layout, Pivot, pivot
+from harness.report.submissions import SUBMISSIONS
+from harness.results.store import PLAN_FILE, Store
+from harness.scoring.scores import SUBSETS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.plugin.metric import MetricSpec
+    from harness.registry.registry import Registry
+
+PLACE = ("train_on", "test_on")
+"""Columns of a cell's identity that say where it stands in the matrix of its configuration."""
+
+Configuration = tuple[str, ...]
+"""Values of `Results.model`."""
+
+
+@dataclass(frozen=True, eq=False)
+class BoardCell:
+    """A cell of a leaderboard, and where its results lie.
+
+    Attributes:
+        name: what tells it apart, as `Leaderboard.identity`.
+        columns: what tables show of it, by the same columns.
+        page: name of its page.
+        store: its results folder.
+        key: of its scoring there.
+        chain: keys of its stages.
+        sources: per run, (stage, member) of what predicts; none where settings were not searched
+            for, and member r of the last stage predicts run r.
+        leak_free: whether its protocol promises that no test row has another role.
+        weights: name of the weights it starts from and what these have seen, if there are any.
+    """
+
+    name: tuple[str, ...]
+    columns: Mapping[str, str]
+    page: str
+    store: Store
+    key: str
+    chain: tuple[str, ...]
+    sources: tuple[tuple[tuple[str, int], ...], ...]
+    leak_free: bool
+    weights: tuple[str, str] | None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Where it stands in the matrix of its configuration: (train-on, test-on)."""
+        return self.columns["train_on"], self.columns["test_on"]
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """One leaderboard, read.
+
+    Attributes:
+        folder: where it lies.
+        board: its tables.
+        metrics: specs of those it scores, by name, in the order of the benchmark.
+        published: published cells to show beside it, if there are any.
+        cells: all that tables show, in their order.
+    """
+
+    folder: Path
+    board: Leaderboard
+    metrics: Mapping[str, MetricSpec]
+    published: pd.DataFrame | None
+    cells: Sequence[BoardCell]
+
+    @cached_property
+    def model(self) -> tuple[str, ...]:
+        """Columns of a cell's identity that make its configuration."""
+        return tuple(column for column in self.board.identity if column not in PLACE)
+
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
+        """Columns that tell its configurations apart."""
+        return tuple(
+            column
+            for column in self.model
+            if column == "transfer" or len({cell.columns[column] for cell in self.cells}) > 1
+        )
+
+    @cached_property
+    def configurations(self) -> tuple[Configuration, ...]:
+        """All of them, in table order."""
+        return tuple(dict.fromkeys(self.model_of(cell) for cell in self.cells))
+
+    def model_of(self, cell: BoardCell) -> Configuration:
+        """Returns the configuration of a cell."""
+        return tuple(cell.columns[column] for column in self.model)
+
+    @cached_property
+    def matrices(self) -> Mapping[Configuration, Mapping[tuple[str, str], BoardCell]]:
+        """The cells of every configuration by their place, in table order."""
+        found: dict[Configuration, dict[tuple[str, str], BoardCell]] = {}
+        for cell in self.cells:
+            found.setdefault(self.model_of(cell), {})[cell.place] = cell
+        return found
+
+    @cached_property
+    def pivots(self) -> Mapping[tuple[str, str], Pivot]:
+        """All cells with what stands out among them, by metric and subset."""
+        return {
+            (metric, subset): pivot(
+                self.board, self.metrics, Layout(metrics=(metric,), subset=subset)
+            )
+            for metric in self.metrics
+            for subset in SUBSETS
+        }
+
+    @cached_property
+    def entries(self) -> Mapping[tuple[str, str], Mapping[tuple[str, ...], Entry]]:
+        """By metric and subset, then by what tells a cell apart: its score."""
+        return {
+            shown: {entry.name: entry for entry in made.entries.values()}
+            for shown, made in self.pivots.items()
+        }
+
+    def label(self, configuration: Configuration) -> str:
+        """Names a configuration by what tells it apart."""
+        named = dict(zip(self.model, configuration, strict=True))
+        return " · ".join(named[column] for column in self.varied if named[column])
+
+    @cached_property
+    def scales(self) -> Mapping[str, Scale]:
+        """The colours of every metric, the same on all pages."""
+        return {
+            name: Scale.of(
+                [value for subset in SUBSETS for value in self.board.summary(subset)[name]],
+                spec.higher_is_better,
+            )
+            for name, spec in self.metrics.items()
+        }
+
+
+def read_results(source: str | Path, registry: Registry) -> Results:
+    """Reads the results of a benchmark.
+
+    Args:
+        source: a benchmark file, its folder or name; or a folder with results alone.
+        registry: knows its metrics.
+
+    Raises:
+        HarnessError: there is no such benchmark, it was not run, or a metric is not registered.
+    """
+    folder = results_folder(source)
+    board = open_board(folder)
+    alone = not Path(source).is_file() and not (folder / BENCHMARK_FILE).is_file()
+    return Results(
+        folder,
+        board,
+        {name: registry.metrics[name] for name in board.metrics},
+        None if alone else published_cells(source),
+        tuple(_cells(board, folder)),
+    )
+
+
+def _cells(board: Leaderboard, folder: Path) -> Iterator[BoardCell]:
+    """Finds the cells of a leaderboard in the results folders that it was read from.
+
+    Of a leaderboard of submissions, each has its own; cells that are shown as one are the first's.
+    """
+    merged = SUBMISSION in board.identity
+    names = [tuple(cell[column] for column in board.identity) for cell in board.cells]
+    parts = dict.fromkeys(cell[SUBMISSION] for cell in board.cells) if merged else {"": None}
+    stores = {part: Store(folder / SUBMISSIONS / part if part else folder) for part in parts}
+    planned = [(part, cell) for part in parts for cell in stores[part].read_plan()["cells"]]
+    seen = set()
+    for name, (part, cell) in zip(names, planned, strict=True):
+        own = dict(zip(board.identity, name, strict=True))
+        shown = own | dict(board.shown_as.get(name, {}))
+        if tuple(shown.values()) not in seen:
+            seen.add(tuple(shown.values()))
+            yield BoardCell(
+                name=name,
+                columns=shown,
+                page=f"{part}-{cell['key']}" if part else cell["key"],
+                store=stores[part],
+                key=cell["key"],
+                chain=tuple(cell["chain"]),
+                sources=tuple(
+                    tuple((stage, member) for stage, member in run)
+                    for run in cell.get("sources", ())
+                ),
+                leak_free=cell["leak_free"],
+                weights=tuple(cell["weights"]) if cell.get("weights") else None,
+            )
+
+
+def find_sources(folder: Path = Path("leaderboards")) -> list[Path]:
+    """Returns all folders with results in `leaderboards/`, by name.
+
+    Raises:
+        HarnessError: there are none.
+    """
+    plans = [path.parent for path in folder.glob(f"*/{PLAN_FILE}")]
+    found = sorted({*plans, *(path.parent for path in folder.glob(f"*/{SUBMISSIONS}"))})
+    if not found:
+        raise HarnessError(
+            f"No results in {folder.resolve()}/*/. Run a benchmark first (`harness run "
+            "quickstart`), or name one: `harness site path/to/benchmark.toml`."
+        )
+    return found
+
+
+def check_names(results: Sequence[Results]) -> None:
+    """Sees that every leaderboard can have a folder of its own.
+
+    Raises:
+        StoreError: two have one name.
+    """
+    known: dict[str, Results] = {}
+    for result in results:
+        other = known.setdefault(result.board.name.lower(), result)
+        if other is not result:
+            raise StoreError(
+                f"{other.folder} and {result.folder} are both called "
+                f"{result.board.name!r}: give one another `name` in its benchmark.toml, or write "
+                "two sites."
+            )

@@ -1,0 +1,1 @@
+"""Results that people pass on: packed, checked, merged."""

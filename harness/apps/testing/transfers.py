@@ -1,0 +1,218 @@
+"""Cases of transfer strategies: stages that the core can carry out, whatever the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.apps.testing.cases import SettingsCases
+from harness.apps.testing.prefixes import under
+from harness.apps.testing.promises import broken, promise, skip
+from harness.planning.training_settings import TrainingSettings
+from harness.plugin.backbone import Layers
+from harness.plugin.transfer import Stage, Target, TransferSpec
+
+SOURCE = "SourceData"
+"""Stands for the dataset that a strategy starts from, where its settings have a `source`."""
+
+TARGETS = ("TargetData", "OtherData")
+
+LAYOUTS: tuple[Layers, ...] = (
+    (("backbone",), ("head",)),
+    (("backbone.embedding", "backbone.encoder"), ("backbone.block1",), ("head",)),
+    (
+        *((f"backbone.layer{number}",) for number in range(6)),
+        ("backbone.readout", "backbone.projection"),
+        ("head",),
+    ),
+)
+"""Layers of models: one that declares none, one with a few, one with many."""
+
+
+class TransferCases(SettingsCases):
+    """What a transfer strategy promises.
+
+    Where the settings have a `source`, a dataset is made up for it; only its name is needed.
+    """
+
+    spec_type = TransferSpec
+
+    def given(self, spec: TransferSpec) -> dict[str, Any]:
+        """Returns the settings to try, with a source where one is required."""
+        source = spec.settings.model_fields.get("source")
+        made_up = {"source": SOURCE} if source is not None and source.is_required() else {}
+        return {**made_up, **self.settings}
+
+    def test_last_stage_fits_the_target(self, spec: TransferSpec) -> None:
+        """There are stages, and the last one fits the target."""
+        for _, target, stages in self._plans(spec):
+            fitted = [stage.dataset for stage in stages]
+            promise(
+                fitted[-1:] == [target.dataset],
+                f"the last stage fits the target, {target.dataset!r}",
+                f"stages on {fitted or 'nothing'}",
+                "end with Stage(target.dataset, …); no stages only for the strategy's own source",
+            )
+
+    def test_first_stage_starts_from_nothing_before_it(self, spec: TransferSpec) -> None:
+        """The first stage starts from random or pretrained weights."""
+        for _, _, stages in self._plans(spec):
+            promise(
+                stages[0].start != "previous",
+                "the first stage starts from 'random' or 'pretrained'",
+                "it starts from 'previous', and there is none before it",
+                "give the first Stage another start",
+            )
+
+    def test_training_settings_are_valid(self, spec: TransferSpec) -> None:
+        """What a stage changes of the training exists and has valid values."""
+        for _, _, stages in self._plans(spec):
+            for stage in stages:
+                try:
+                    TrainingSettings.model_validate(dict(stage.training))
+                except ValidationError as problem:
+                    first = problem.errors()[0]
+                    broken(
+                        "`training` of a stage holds training settings",
+                        f"{'.'.join(map(str, first['loc']))}: {first['msg']} in {stage.training}",
+                        f"known: {', '.join(TrainingSettings.model_fields)}",
+                    )
+
+    def test_prefixes_name_layers(self, spec: TransferSpec) -> None:
+        """What is frozen or grouped exists in the model, whatever its layers."""
+        for _, target, stages in self._plans(spec):
+            known = [name for layer in target.layers for name in layer]
+            for stage in stages:
+                grouped = [prefix for group in stage.groups for prefix in group.prefixes]
+                for prefix in (*stage.freeze, *grouped):
+                    promise(
+                        any(under(name, [prefix]) for name in known),
+                        "`freeze` and `groups` name layers of the model, 'backbone' or 'head'",
+                        f"{prefix!r} for the layers {target.layers}",
+                        "take prefixes from `target.layers`",
+                    )
+
+    def test_something_is_left_to_train(self, spec: TransferSpec) -> None:
+        """No stage freezes everything, and none freezes what it puts into a group."""
+        for _, target, stages in self._plans(spec):
+            known = [name for layer in target.layers for name in layer]
+            for stage in stages:
+                free = [name for name in known if not under(name, stage.freeze)]
+                promise(
+                    bool(free),
+                    "every stage trains something",
+                    f"freeze = {stage.freeze} leaves nothing of {target.layers}",
+                    "freeze less",
+                )
+                for group in stage.groups:
+                    promise(
+                        any(under(name, group.prefixes) for name in free),
+                        "groups hold parameters that are trained",
+                        f"all of {group.prefixes} is frozen by freeze = {stage.freeze}",
+                        "leave the group out, or freeze less",
+                    )
+
+    def test_groups_do_not_overlap(self, spec: TransferSpec) -> None:
+        """No parameter is in two groups."""
+        for _, _, stages in self._plans(spec):
+            for stage in stages:
+                for one, other in combinations(stage.groups, 2):
+                    clash = [
+                        (a, b)
+                        for a in one.prefixes
+                        for b in other.prefixes
+                        if under(a, [b]) or under(b, [a])
+                    ]
+                    promise(
+                        not clash,
+                        "no parameter is in two groups of a stage",
+                        f"{clash[:1]} are in two",
+                        "give every layer to one group",
+                    )
+
+    def test_datasets_alongside_are_others(self, spec: TransferSpec) -> None:
+        """Datasets fitted at the same time are others than the stage's own, with real weights."""
+        for _, _, stages in self._plans(spec):
+            for stage in stages:
+                promise(
+                    stage.dataset not in stage.alongside,
+                    "`alongside` holds other datasets than the stage's own",
+                    f"{stage.dataset!r} stands in its own `alongside`",
+                    "return no stages where target and source are the same",
+                )
+                promise(
+                    all(0 < weight < math.inf for weight in stage.alongside.values()),
+                    "weights of datasets alongside are positive and finite",
+                    str(dict(stage.alongside)),
+                    "validate the weight in the settings",
+                )
+
+    def test_own_source_has_no_stages(self, spec: TransferSpec) -> None:
+        """Nothing is transferred from a dataset to itself."""
+        if "source" not in spec.settings.model_fields:
+            skip("the settings have no `source`")
+        for settings in self._variants(spec):
+            if settings.source is None:
+                continue
+            for layers in LAYOUTS:
+                stages = tuple(spec.stages(settings, Target(settings.source, layers)))
+                promise(
+                    stages == (),
+                    "no stages for a target that is the strategy's own source",
+                    f"{len(stages)} stages on {[stage.dataset for stage in stages]}",
+                    "return () where target.dataset == settings.source",
+                )
+
+    def test_stages_depend_on_their_arguments_alone(self, spec: TransferSpec) -> None:
+        """Asked twice, the strategy returns the same stages."""
+        for settings, target, stages in self._plans(spec):
+            again = _stages(spec, settings, replace(target))
+            promise(
+                again == stages,
+                "the same settings and target give the same stages",
+                f"{stages}, then {again}",
+                "keep no state between calls, and draw no random numbers",
+            )
+
+    def _variants(self, spec: TransferSpec) -> Iterator[Any]:
+        """Settings as given; and with a source, where the settings have an optional one."""
+        settings = self.made_settings(spec)
+        yield settings
+        if "source" in spec.settings.model_fields and settings.source is None:
+            yield self._validated(
+                spec,
+                {**self.given(spec), "source": SOURCE},
+                "let `source` be any name of a dataset",
+            )
+
+    def _plans(self, spec: TransferSpec) -> Iterator[tuple[Any, Target, tuple[Stage, ...]]]:
+        """Yields (settings, target, stages) for targets other than the source."""
+        for settings in self._variants(spec):
+            for name in TARGETS:
+                if name == getattr(settings, "source", None):
+                    continue
+                for layers in LAYOUTS:
+                    target = Target(name, layers)
+                    yield settings, target, _stages(spec, settings, target)
+
+
+def _stages(spec: TransferSpec, settings: Any, target: Target) -> tuple[Stage, ...]:
+    returned: Any = spec.stages(settings, target)
+    promise(
+        isinstance(returned, Sequence) and all(isinstance(stage, Stage) for stage in returned),
+        "a sequence of Stage",
+        f"{returned!r}",
+        "return a tuple of Stage",
+    )
+    promise(
+        len(returned) > 0,
+        f"stages for the target {target.dataset!r}, which is not the strategy's source",
+        "none",
+        "return no stages only where the strategy makes no sense for the target",
+    )
+    return tuple(returned)

@@ -1,0 +1,1 @@
+"""What may be doubted, looked up again: stored results, and datasets."""

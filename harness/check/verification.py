@@ -1,0 +1,463 @@
+"""Verification of a leaderboard: every number again, from the rows; every digest; the ledger."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from harness.errors import HarnessError, StoreError
+from harness.planning.benchmark import flatten
+from harness.planning.ledger import COLUMNS, stage_ledger, test_rows
+from harness.planning.plan import facts_of_run, one_or_all
+from harness.plugin.cell import CELL, DEFAULT
+from harness.results.role_report import conflicts
+from harness.results.store import TRIALS_FILE
+from harness.scoring.scores import SUBSETS, score_stored
+from harness.tuning.rank_check import check_ranks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.planning.benchmark import Benchmark
+    from harness.planning.chosen_settings import Chosen
+    from harness.planning.plan import Plan, Scoring, StageNode
+    from harness.plugin.metric import MetricSpec
+    from harness.results.store import Store
+
+RELATIVE_TOLERANCE = 1e-12
+"""Scores are recomputed by the same code from the same rows: they agree to rounding."""
+
+Content = TypeVar("Content")
+
+ROW = ["run", "part", "id"]
+WITH_PUBLISHED_CELLS = "table.md"
+ABSENT = "nothing"
+"""Stands, in a difference, for a field that is not there."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found.
+
+    Attributes:
+        checked: how many of each thing were checked.
+        differences: one line each; empty where everything agrees.
+        unchecked: what could not be checked here, and why.
+        not_kept: what results are passed on without, so that there was nothing to check.
+    """
+
+    checked: Mapping[str, int]
+    differences: tuple[str, ...]
+    unchecked: tuple[str, ...]
+    not_kept: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The findings in one sentence."""
+        if self.differences:
+            number = len(self.differences)
+            return "1 difference." if number == 1 else f"{number} differences."
+        if self.unchecked:
+            number = len(self.unchecked) + len(self.not_kept)
+            things = "1 thing was" if number == 1 else f"{number} things were"
+            return f"What could be checked agrees; {things} not."
+        return "Everything that is kept agrees." if self.not_kept else "Everything agrees."
+
+
+def verify(
+    store: Store,
+    metrics: Mapping[str, MetricSpec],
+    render: Callable[[], Mapping[str, str]],
+    replan: Callable[[], tuple[Plan, Mapping[str, Any]]],
+    benchmark: Benchmark,
+    declared: Benchmark | None,
+) -> Verification:
+    """Recomputes a leaderboard and compares.
+
+    Args:
+        store: the results.
+        metrics: by name, as registered.
+        render: makes the table files anew from the result lines: name → text.
+        replan: lays out the stored benchmark again from the data found here, and says what
+            `plan.json` holds of it; an error of it means that data or weights are missing, and what
+            depends on them stays unchecked.
+        benchmark: as it was run.
+        declared: what its file says; none where there is no file.
+
+    Raises:
+        StoreError: there are no results, or `plan.json` or `results.jsonl` is damaged.
+    """
+    check = _Check(store, metrics)
+    check.benchmark(benchmark, declared)
+    check.choices(benchmark.chosen)
+    check.tables(render, declared)
+    planned = None
+    try:
+        planned, expected = replan()
+    except HarnessError as problem:
+        check.unchecked.append(f"data, settings and splits: {str(problem).splitlines()[0]}")
+    else:
+        check.plan(expected)
+        check.rows(planned)
+    check.results(planned)
+    check.scores()
+    check.stages(planned)
+    check.ledgers()
+    return Verification(
+        check.checked, tuple(check.differences), tuple(check.unchecked), tuple(check.not_kept)
+    )
+
+
+class _Check:
+    def __init__(self, store: Store, metrics: Mapping[str, MetricSpec]) -> None:
+        self.store = store
+        self.metrics = metrics
+        self.stored = store.read_plan()
+        self.cells = {cell["key"]: cell for cell in self.stored["cells"]}
+        self.lines = [line for line in store.read_results() if line["key"] in self.cells]
+        self.checked: dict[str, int] = {}
+        self.differences: list[str] = []
+        self.unchecked: list[str] = []
+        self.not_kept: list[str] = []
+        self.predictions = cache(self._reader(store.read_predictions))
+        self.ledger = cache(self._reader(store.read_ledger))
+        self.tuning_ledger = cache(self._reader(store.read_tuning_ledger))
+        self.record = cache(self._reader(store.stage_record))
+
+    def _reader(self, read: Callable[[str], Content]) -> Callable[[str], Content | None]:
+        """Reads one file of the results; one that is missing or damaged is a difference, once."""
+
+        def go(key: str) -> Content | None:
+            try:
+                return read(key)
+            except StoreError as problem:
+                self.differences.append(str(problem))
+                return None
+
+        return go
+
+    def _count(self, what: str, by: int = 1) -> None:
+        self.checked[what] = self.checked.get(what, 0) + by
+
+    def _compare(
+        self, where: str, found: Mapping[str, Any], expected: Mapping[str, Any], source: str
+    ) -> None:
+        for name, value in expected.items():
+            here = found.get(name, ABSENT)
+            if here != value:
+                self.differences.append(f"{where}: {name} is {here!r}, {source} {value!r}")
+
+    # --- plan.json and the tables -------------------------------------------------------------
+
+    def benchmark(self, benchmark: Benchmark, declared: Benchmark | None) -> None:
+        """Compares the benchmark as it was run with its file, key by key."""
+        if declared is None:
+            self.unchecked.append("benchmark.toml: the results lie here without it")
+            return
+        run, file = (flatten(one.model_dump(mode="json")) for one in (benchmark, declared))
+        if declared.tuning is not None:  # what it chose is no part of the file
+            file["chosen"] = run["chosen"]
+        for name in dict.fromkeys((*file, *run)):
+            self._count("settings")
+            here, there = file.get(name, ABSENT), run.get(name, ABSENT)
+            if here != there:
+                self.differences.append(
+                    f"benchmark.toml: {name} is {here!r}, the results were made with {there!r}"
+                )
+
+    def choices(self, chosen: Sequence[Chosen]) -> None:
+        """Compares what a search has chosen with the trials that it is said to be the best of."""
+        import pandas as pd
+
+        path = self.store.folder / TRIALS_FILE
+        if chosen and not path.is_file():
+            self.not_kept.append("trials of the search: not kept here")
+        elif chosen:
+            self._count("choices", len(chosen))
+            try:
+                self.differences += check_ranks(chosen, pd.read_csv(path), self.metrics)
+            except (LookupError, TypeError, ValueError) as problem:
+                self.differences.append(f"{path.name} is no table of trials: {problem!r}")
+
+    def tables(self, render: Callable[[], Mapping[str, str]], declared: Benchmark | None) -> None:
+        """Compares each table file with one rendered from the result lines."""
+        try:
+            tables = render()
+        except HarnessError as problem:  # the file of published cells is not here
+            self.unchecked.append(f"tables: {str(problem).splitlines()[0]}")
+            return
+        except (LookupError, TypeError, ValueError, ArithmeticError) as problem:
+            # a field of some line is not what it should be; `results` says which
+            self.differences.append(f"the results do not make a table: {problem!r}")
+            return
+        for name, text in tables.items():
+            if name == WITH_PUBLISHED_CELLS and not declared and self._names_published_cells():
+                self.unchecked.append(f"{name}: it shows published cells, named in benchmark.toml")
+                continue
+            path = self.store.folder / name
+            found = path.read_text(encoding="utf-8") if path.is_file() else None
+            self._count("tables")
+            if found is None:
+                self.differences.append(f"{name} is missing")
+            elif found != text:
+                self.differences.append(f"{name}: {_first_difference(found, text)}")
+
+    def _names_published_cells(self) -> bool:
+        return self.stored["benchmark"].get("published") is not None
+
+    def plan(self, expected: Mapping[str, Any]) -> None:
+        """Compares the datasets and cells of `plan.json` with those that follow from the data."""
+        expected = json.loads(json.dumps(expected))
+        self._datasets(expected["datasets"])
+        self._cells({cell["key"]: cell for cell in expected["cells"]})
+        left_out = {"not_applicable": expected["not_applicable"]}
+        self._compare("plan.json", self.stored, left_out, "the settings give")
+        rows = {name: data["rows"] for name, data in expected["datasets"].items()}
+        self._compare("plan.json", self.stored["benchmark"], {"rows": rows}, "the data give")
+
+    def _datasets(self, expected: Mapping[str, Any]) -> None:
+        for name in dict.fromkeys((*self.stored["datasets"], *expected)):
+            self._count("datasets")
+            known, data = self.stored["datasets"].get(name), expected.get(name)
+            if data is None:
+                self.differences.append(f"dataset {name}: no longer in the benchmark")
+            elif known is None:
+                self.differences.append(f"dataset {name}: missing in plan.json")
+            elif data["digest"] != known["digest"]:
+                self.differences.append(
+                    f"dataset {name}: {data['rows']} rows with digest {data['digest'][:16]} here, "
+                    f"{known['rows']} rows with digest {known['digest'][:16]} in the results"
+                )
+            else:
+                self._compare(f"dataset {name}", known, data, "the data give")
+
+    def _cells(self, expected: Mapping[str, Mapping[str, Any]]) -> None:
+        for key in dict.fromkeys((*self.cells, *expected)):
+            self._count("cells")
+            cell, planned = self.cells.get(key), expected.get(key)
+            if planned is None:
+                title = _title(self.cells[key])
+                self.differences.append(
+                    f"{title}: its key {key} does not follow from data and settings"
+                )
+            elif cell is None:
+                self.differences.append(f"{_title(planned)}: this cell is missing in plan.json")
+            else:
+                given = {name: value for name, value in planned.items() if name in cell}
+                self._compare(_title(planned), cell, given, "the settings give")
+
+    # --- result lines and predictions ---------------------------------------------------------
+
+    def results(self, planned: Plan | None) -> None:
+        """Compares what every result line says besides its scores; finds missing and extra runs."""
+        scorings = {scoring.key: scoring for scoring in planned.scorings} if planned else {}
+        runs = list(range(1, self.stored["benchmark"]["runs"] + 1))
+        for key, cell in self.cells.items():
+            lines = [line for line in self.lines if line["key"] == key]
+            have = sorted(line["run"] for line in lines)
+            if have != runs:
+                what = f"runs {have} where {runs} are expected"
+                self.differences.append(f"{_title(cell)}: {what}")
+            for line in lines:
+                where = f"results.jsonl: {_title(cell)}, run {line['run']}"
+                self._count("results")
+                rest = self._planned_of(line, scorings.get(key)) or self._stored_of(line, cell)
+                self._compare(where, line, self._known_of(line, cell) | rest, "expected")
+
+    def _known_of(self, line: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
+        """What the cell and the records of its stages say of a line."""
+        sources = self._sources_of(line, cell)
+        known = {column: cell[column] for column in CELL}
+        known["stage"] = one_or_all([stage for stage, _ in sources])
+        records = [self.record(stage) for stage, _ in sources]
+        if all(record is not None for record in records):
+            for field in ("best_epoch", "skipped_updates"):
+                known[field] = one_or_all(
+                    [
+                        _of_member(record, field, index)
+                        for record, (_, index) in zip(records, sources, strict=True)
+                    ]
+                )
+        return known
+
+    def _sources_of(
+        self, line: Mapping[str, Any], cell: Mapping[str, Any]
+    ) -> Sequence[tuple[str, int]]:
+        """(stage, member) of what predicts a run; by default the last stage, run by run."""
+        number = line["run"] - 1
+        own: Sequence[Sequence[tuple[str, int]]] = cell.get("sources", ())
+        return own[number] if number < len(own) else [(cell["chain"][-1], number)]
+
+    def _planned_of(self, line: Mapping[str, Any], scoring: Scoring | None) -> dict[str, Any]:
+        if scoring is None or line["run"] not in scoring.runs:
+            return {}
+        return facts_of_run(scoring.sources[scoring.runs.index(line["run"])], scoring.dataset)
+
+    def _stored_of(self, line: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
+        """What stands in place of the plan where data are missing: other files of the results."""
+        known = self.stored["datasets"]
+        names = dict.fromkeys((*line.get("datasets", ()), cell["train_on"], cell["test_on"]))
+        expected: dict[str, Any] = {
+            "datasets": {
+                name: {field: known.get(name, {}).get(field) for field in ("digest", "rows")}
+                for name in names
+            }
+        }
+        (stage, index), *_ = self._sources_of(line, cell)
+        if (record := self.record(stage)) is not None:
+            expected["train_rows"] = _of_member(record, "train_rows", index)
+        return expected
+
+    def scores(self) -> None:
+        """Recomputes every score from the rows."""
+        metrics = {name: self.metrics[name] for name in self.stored["benchmark"]["metrics"]}
+        for line in self.lines:
+            rows = self.predictions(line["key"])
+            if rows is None:
+                continue
+            where = f"{_title(self.cells[line['key']])}, run {line['run']}"
+            again = score_stored(metrics, rows, line["run"])
+            self.differences += [f"{where}: {text}" for text in _unequal(line.get("scores"), again)]
+            self._count("scores", len(metrics) * len(SUBSETS))
+
+    def rows(self, planned: Plan) -> None:
+        """Compares which rows were predicted, their labels and overlaps, with the splits."""
+        have = {line["key"] for line in self.lines}
+        for scoring in planned.scorings:
+            if scoring.key in have and (rows := self.predictions(scoring.key)) is not None:
+                self.differences += _other_rows(scoring, rows)
+
+    # --- stages -------------------------------------------------------------------------------
+
+    def stages(self, planned: Plan | None) -> None:
+        """Compares weights, where they are here, with their digest; records and ledgers."""
+        nodes = {node.key: node for node in planned.stages} if planned else {}
+        absent = 0
+        for stage in self._chain_keys():
+            record = self.record(stage)
+            absent += not self.store.has_stage(stage)
+            if record is None:
+                continue
+            self._count("stages")
+            if self.store.has_stage(stage):
+                self._weights(stage, record)
+            if stage in nodes and planned:
+                self._stage(nodes[stage], record)
+            else:
+                self._stage_data(stage, record)
+        if absent:
+            self.not_kept.append(f"weights of {absent} stages: not kept here")
+
+    def _chain_keys(self) -> Sequence[str]:
+        return list(dict.fromkeys(key for cell in self.cells.values() for key in cell["chain"]))
+
+    def _weights(self, stage: str, record: Mapping[str, Any]) -> None:
+        digest = sha256(self.store.weights_path(stage).read_bytes()).hexdigest()
+        self._count("artefacts")
+        if digest != record.get("artefact_sha256"):
+            self.differences.append(f"stage {stage}: its weights have another digest")
+
+    def _stage(self, node: StageNode, record: Mapping[str, Any]) -> None:
+        where = f"stage {node.key} ({node.title})"
+        facts = json.loads(json.dumps(node.facts()))  # as JSON gives them back
+        self._compare(where, record, facts, "the plan gives")
+        ledger = self.ledger(node.key)
+        if ledger is not None and not _same_rows(stage_ledger(node), ledger):
+            self.differences.append(f"stage {node.key}: its ledger is not the plan's")
+
+    def _stage_data(self, stage: str, record: Mapping[str, Any]) -> None:
+        """Compares a record with the datasets of `plan.json`, where there is no plan to ask."""
+        known = self.stored["datasets"].get(record.get("dataset"), {})
+        expected = {f"dataset_{field}": known.get(field) for field in ("digest", "rows")}
+        self._compare(f"stage {stage}", record, expected, "plan.json has")
+
+    def ledgers(self) -> None:
+        """Looks for test rows with another role where the protocol promises that there are none."""
+        for key in dict.fromkeys(line["key"] for line in self.lines):
+            cell, rows = self.cells[key], self.predictions(key)
+            if rows is None or not cell["leak_free"]:
+                continue
+            ledgers = [self.ledger(stage) for stage in cell["chain"]]
+            if cell["tuning"] != DEFAULT:
+                ledgers.append(self.tuning_ledger(key))
+            for ledger in ledgers:
+                if ledger is None:
+                    continue
+                self._count("ledgers")
+                for _, found in conflicts(ledger, rows).iterrows():
+                    self.differences.append(
+                        f"{_title(cell)}, run {found['run']}: the test row {found['id']!r} of "
+                        f"{found['part']} also has the role {found['role']!r}"
+                    )
+
+
+def _other_rows(scoring: Scoring, rows: pd.DataFrame) -> Iterator[str]:
+    both = test_rows(scoring).merge(
+        rows, on=ROW, how="outer", suffixes=("", "_stored"), indicator=True
+    )
+    what = {"left_only": "has no prediction", "right_only": "is no test row of this run"}
+    changed = (both["target"] != both["target_stored"]) | (
+        both["overlap"] != both["overlap_stored"]
+    )
+    for _, row in both[changed].iterrows():
+        found = what.get(row["_merge"], "has another target or overlap than the data")
+        title = _title(vars(scoring.cell))
+        yield f"{title}, run {row['run']}: the row {row['id']!r} of {row['part']} {found}"
+
+
+def _of_member(record: Any, field: str, index: int) -> Any:
+    """Returns what a record says of one member; None where it says nothing."""
+    values = record.get(field)
+    return values[index] if isinstance(values, list) and index < len(values) else None
+
+
+def _title(cell: Mapping[str, Any]) -> str:
+    *model, train_on, test_on = (cell[column] for column in CELL)
+    shown = ", ".join(part for part in model if part != DEFAULT)
+    return f"{shown}, {train_on} → {test_on}"
+
+
+def _first_difference(found: str, expected: str) -> str:
+    pairs = zip(found.splitlines(), expected.splitlines(), strict=False)
+    for number, (here, there) in enumerate(pairs, start=1):
+        if here != there:
+            return f"line {number} is {here!r}, the results give {there!r}"
+    return f"{len(found.splitlines())} lines, the results give {len(expected.splitlines())}"
+
+
+def _unequal(stored: Any, again: Mapping[str, Any]) -> Iterator[str]:
+    known = flatten(stored) if isinstance(stored, Mapping) else {}
+    for subset in SUBSETS:
+        for name, value in again[subset].items():
+            here = known.get(f"{subset}.{name}", ABSENT)
+            if not _same_number(here, value):
+                yield f"{name} ({subset} rows) is {here!r}, the predictions give {value!r}"
+
+
+def _same_number(stored: Any, again: float) -> bool:
+    """Whether a stored score is the one computed again; JSON has null for what is not finite."""
+    if stored is None:
+        return not math.isfinite(again)
+    if not isinstance(stored, int | float):
+        return False
+    return math.isclose(stored, again, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-300)
+
+
+def _same_rows(expected: pd.DataFrame, stored: pd.DataFrame) -> bool:
+    left, right = (
+        frame[list(COLUMNS)].astype(str).sort_values(list(COLUMNS)).to_numpy()
+        for frame in (expected, stored)
+    )
+    return left.shape == right.shape and bool(np.all(left == right))
+
+
+def as_json(found: Verification) -> str:
+    """Returns the findings as a JSON document."""
+    return json.dumps(asdict(found), indent=1, ensure_ascii=False)

@@ -1,0 +1,232 @@
+"""A dataset: its card, its usable rows, the rows that could not be used and why, and its digest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.plugin.crystal import SYMBOLS, Crystal
+from harness.plugin.dataset import UNITS, Card
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+_KNOWN_SYMBOLS = frozenset(SYMBOLS)
+
+
+@dataclass(frozen=True)
+class RowProblem:
+    """A row that could not be used.
+
+    Attributes:
+        row: its number, from 1, among the rows the plugin returned.
+        id: its id where it has one.
+        reason: why it cannot be used.
+    """
+
+    row: int
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Usable rows in file order.
+
+    Attributes:
+        name: as registered.
+        card: what is known about it.
+        ids: one per row.
+        parts: the dataset each row comes from; its own name unless it is composite.
+        numbers: of the rows, from 1, among those that the plugin returned (for its part).
+        kappa: targets in W/(m·K).
+        crystals: one per row.
+        problems: rows left out, with reasons.
+    """
+
+    name: str
+    card: Card
+    ids: tuple[str, ...]
+    parts: tuple[str, ...]
+    numbers: tuple[int, ...]
+    kappa: NDArray[np.float64]
+    crystals: tuple[Crystal, ...]
+    problems: tuple[RowProblem, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def formulas(self) -> tuple[str, ...]:
+        """Reduced formula of each row: its group."""
+        return tuple(crystal.formula for crystal in self.crystals)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over ids, targets and crystals of the usable rows, in order."""
+        content = sha256()
+        for part, row_id, kappa, crystal in zip(
+            self.parts, self.ids, self.kappa, self.crystals, strict=True
+        ):
+            content.update(f"{part}\x1f{row_id}\x1f{float(kappa)!r}\x1f{crystal.digest}\n".encode())
+        return content.hexdigest()
+
+    def positions_of(self, part: str) -> NDArray[np.int64]:
+        """Row positions that come from one part."""
+        return np.flatnonzero(np.array(self.parts, dtype=object) == part).astype(np.int64)
+
+    def take(self, positions: Sequence[int] | NDArray[np.int64]) -> Dataset:
+        """Returns the dataset with these rows only."""
+        keep = [int(i) for i in positions]
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in keep),
+            parts=tuple(self.parts[i] for i in keep),
+            numbers=tuple(self.numbers[i] for i in keep),
+            kappa=self.kappa[keep],
+            crystals=tuple(self.crystals[i] for i in keep),
+        )
+
+    def limited(self, rows: int) -> Dataset:
+        """Returns at most `rows` rows, spread evenly over the dataset, for a dry run."""
+        if rows >= len(self):
+            return self
+        return self.take(np.unique(np.linspace(0, len(self) - 1, rows).round().astype(np.int64)))
+
+    def knowing_only(self, elements: frozenset[str], who: str) -> Dataset:
+        """Leaves out rows with an element that `who` does not know, as row problems."""
+        unknown = {i: sorted(set(c.species) - elements) for i, c in enumerate(self.crystals)}
+        bad = {i: symbols for i, symbols in unknown.items() if symbols}
+        if not bad:
+            return self
+        problems = tuple(
+            RowProblem(self.numbers[i], self.ids[i], f"{who} does not know {', '.join(symbols)}")
+            for i, symbols in bad.items()
+        )
+        kept = self.take([i for i in range(len(self)) if i not in bad])
+        return replace(kept, problems=self.problems + problems)
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a pandas frame: id, part, formula, kappa (W/(m·K)), sites."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "id": self.ids,
+                "part": self.parts,
+                "formula": self.formulas,
+                "kappa": self.kappa,
+                "sites": [len(crystal.species) for crystal in self.crystals],
+            }
+        )
+
+
+def build_dataset(name: str, card: Card, raw_rows: Iterable[Mapping[str, Any]]) -> Dataset:
+    """Checks raw rows one by one and keeps the usable ones.
+
+    Args:
+        name: the dataset's name, which also becomes each row's part.
+        card: gives the target's key and unit.
+        raw_rows: see `DatasetSpec.load`.
+    """
+    factor = UNITS[card.unit]
+    ids: list[str] = []
+    numbers: list[int] = []
+    kappa: list[float] = []
+    crystals: list[Crystal] = []
+    problems: list[RowProblem] = []
+    seen: set[str] = set()
+    for number, raw in enumerate(raw_rows, start=1):
+        row_id = str(raw.get("id", ""))
+        try:
+            if not row_id:
+                raise ValueError("no id")
+            if row_id in seen:
+                raise ValueError("duplicate id")
+            target = usable_target(raw.get(card.target), card.target)
+            crystal = usable_crystal(raw)
+        except (ValueError, TypeError, KeyError) as problem:
+            problems.append(RowProblem(number, row_id, _reason(problem)))
+            continue
+        seen.add(row_id)
+        ids.append(row_id)
+        numbers.append(number)
+        kappa.append(target * factor)
+        crystals.append(crystal)
+    return Dataset(
+        name,
+        card,
+        tuple(ids),
+        (name,) * len(ids),
+        tuple(numbers),
+        np.array(kappa, dtype=np.float64),
+        tuple(crystals),
+        tuple(problems),
+    )
+
+
+def join_datasets(name: str, card: Card, parts: Sequence[Dataset]) -> Dataset:
+    """Concatenates datasets into a composite one; each row keeps the name of its part."""
+    return Dataset(
+        name,
+        card,
+        tuple(row_id for part in parts for row_id in part.ids),
+        tuple(origin for part in parts for origin in part.parts),
+        tuple(number for part in parts for number in part.numbers),
+        np.concatenate([part.kappa for part in parts]),
+        tuple(crystal for part in parts for crystal in part.crystals),
+        tuple(problem for part in parts for problem in part.problems),
+    )
+
+
+def _reason(problem: Exception) -> str:
+    return f"no {problem.args[0]}" if isinstance(problem, KeyError) else str(problem)
+
+
+def usable_target(value: Any, key: str) -> float:
+    """Makes a number of a target.
+
+    Raises:
+        ValueError, TypeError: it is none, or not positive; the message is a reason for people.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise ValueError(f"no {key}")
+    number = float(value)
+    if not math.isfinite(number) or number <= 0:
+        raise ValueError(f"{key} is {number:g}, not a positive number")
+    return number
+
+
+def usable_crystal(raw: Mapping[str, Any]) -> Crystal:
+    """Makes a crystal of `lattice` (3 × 3, Å), `species` and `frac_coords`.
+
+    Raises:
+        ValueError, TypeError, KeyError: they make none; the message is a reason for people.
+    """
+    species = raw["species"]
+    if not species:
+        raise ValueError("no sites")
+    for symbol in species:
+        if not isinstance(symbol, str):
+            raise ValueError("disordered: a site has partial or mixed occupancy")
+        if symbol not in _KNOWN_SYMBOLS:
+            raise ValueError(f"unknown element {symbol!r}")
+    lattice = np.asarray(raw["lattice"], dtype=np.float64)
+    coords = np.asarray(raw["frac_coords"], dtype=np.float64)
+    if lattice.shape != (3, 3) or coords.shape != (len(species), 3):
+        raise ValueError(
+            f"shapes: lattice {lattice.shape}, frac_coords {coords.shape}, {len(species)} species"
+        )
+    if not (np.isfinite(lattice).all() and np.isfinite(coords).all()):
+        raise ValueError("a coordinate is not a finite number")
+    crystal = Crystal(lattice, tuple(species), coords)
+    if crystal.volume < 1e-6:
+        raise ValueError("the lattice vectors span no volume")
+    return crystal

@@ -1,0 +1,1 @@
+"""The Materials Project: its client, and a cache of what it sent."""

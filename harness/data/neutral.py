@@ -1,0 +1,95 @@
+"""Datasets in neutral form: one JSON object per line in `<name>.jsonl.gz` (or plain `.jsonl`).
+
+A row holds `id`, the target, `lattice` (3 × 3, Å), `species` and `frac_coords`; see
+`harness.plugin.DatasetSpec`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import DataError
+
+if TYPE_CHECKING:
+    from harness.plugin.locations import Locations
+
+_SUFFIXES = (".jsonl.gz", ".jsonl")
+
+
+def find_neutral(name: str, locations: Locations) -> Path | None:
+    """Returns the first file of the dataset `name` in neutral form, or None.
+
+    The user's folders come first, in their order, then `datasets` in the cache.
+    """
+    folders = (*locations.data, locations.cache / "datasets")
+    candidates = (folder / (name + suffix) for folder in folders for suffix in _SUFFIXES)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_neutral(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a neutral file, in order; blank lines are passed over.
+
+    Raises:
+        DataError: the file cannot be read or decompressed, or a line is not a JSON object.
+    """
+    number = 0
+    try:
+        with _open_text(path) as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _parse_row(line, path, number)
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as problem:
+        raise DataError(
+            f"{path} cannot be read beyond line {number}: {problem}. Expected JSON lines, "
+            "gzipped if the name ends in .gz; is the file complete?"
+        ) from None
+
+
+def write_neutral(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes rows so that equal rows give equal bytes; the file appears whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be made or written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    content = gzip.compress(text, mtime=0) if path.suffix == ".gz" else text
+    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that only their owner can read; a shared cache wants the usual mode
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def _open_text(path: Path) -> io.TextIOBase:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    return path.open(encoding="utf-8")
+
+
+def _parse_row(line: str, path: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as problem:
+        raise DataError(f"{path}, line {number}: not JSON ({problem}).") from None
+    if not isinstance(row, dict):
+        raise DataError(
+            f"{path}, line {number}: expected an object with id, lattice, species, … "
+            f"but found {type(row).__name__}."
+        )
+    return row

@@ -1,0 +1,372 @@
+"""Files with structures: CIF, POSCAR, JSON lines, extended XYZ, ASE databases, folders of them.
+
+What is found in a file is cut into records first, which is cheap, and read afterwards: a long file
+never lies in memory as a whole, records can be passed over without being read, and be sent to other
+processes to be read there. A record that cannot be read costs that structure only, with a reason.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import re
+import sqlite3
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from harness.data.dataset import usable_crystal
+from harness.errors import DataError
+from harness.plugin.crystal import Crystal
+
+ID_KEYS = ("id", "material_id")
+"""Where a row of a file or database says what it is called, in this order."""
+
+CRYSTAL_KEYS = frozenset(("structure", "lattice", "species", "frac_coords"))
+"""Of a JSON line: what the crystal is made of. The other keys are its properties."""
+
+SHOWN = (
+    "*.cif, POSCAR*, CONTCAR*, *.vasp, *.jsonl, *.extxyz, *.xyz (all of them also as *.gz), *.db"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class StructureRow:
+    """A structure that was read, or why it could not be.
+
+    Attributes:
+        id: what the file calls it; else its file and its place in it.
+        crystal: the structure; none where it cannot be used.
+        reason: why it cannot be used; empty otherwise.
+        properties: whatever else the file says of it.
+    """
+
+    id: str
+    crystal: Crystal | None
+    reason: str = ""
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A structure as it stands in a file, found but not read.
+
+    Attributes:
+        id: what it is called unless it says so itself.
+        form: how it is written; a key of `FORMS`.
+        content: text, or a mapping, as the form has it.
+    """
+
+    id: str
+    form: str
+    content: Any
+
+    def read(self) -> StructureRow:
+        """Reads it; what goes wrong is the row's reason, whatever it is."""
+        name, form = self.id, FORMS[self.form]
+        properties: Mapping[str, Any] = {}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # hints of parsers; what matters is checked below
+                properties, found = form.read(self.content)
+                name = next((str(properties[k]) for k in ID_KEYS if k in properties), name)
+                crystal = usable_crystal(form.settle(found))
+            return StructureRow(name, crystal, "", properties)
+        except Exception as problem:  # parsers of others, on files of others
+            return StructureRow(name, None, _reason(problem), properties)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A way to write structures.
+
+    Attributes:
+        pattern: of the names of such files.
+        cut: file → the name within it, if any, and the content of every record.
+        read: content → what it says besides the structure, and the structure in some form.
+        settle: that form → `lattice`, `species` and `frac_coords`, unchecked.
+        module: what must be installed.
+    """
+
+    pattern: str
+    cut: Callable[[Path], Iterator[tuple[str, Any]]]
+    read: Callable[[Any], tuple[Mapping[str, Any], Any]]
+    settle: Callable[[Any], Mapping[str, Any]]
+    module: str = "pymatgen"
+
+
+def read_structures(path: Path) -> Iterator[StructureRow]:
+    """Yields the structures of a file, or of all files below a folder, in a settled order.
+
+    Raises:
+        DataError: see `find_records`.
+    """
+    return (record.read() for record in find_records(path))
+
+
+def row_of(thing: Any, name: str) -> StructureRow:
+    """Makes a row of a structure in memory, of whatever library.
+
+    Args:
+        thing: a row (it stays as it is), a `Crystal`, a structure of pymatgen or atoms of ASE.
+        name: its id.
+
+    Raises:
+        DataError: it is none of these.
+    """
+    if isinstance(thing, StructureRow):
+        return thing
+    if isinstance(thing, Crystal):
+        return StructureRow(name, thing)
+    if hasattr(thing, "get_scaled_positions"):
+        settle: Callable[[Any], Mapping[str, Any]] = _from_atoms
+    elif hasattr(thing, "is_ordered"):
+        settle = _from_pymatgen
+    else:
+        raise DataError(
+            f"Structure {name} is {type(thing).__name__}: expected a Crystal, a pymatgen "
+            "Structure, ASE Atoms, or a row of read_structures()."
+        )
+    try:
+        return StructureRow(name, usable_crystal(settle(thing)))
+    except (ValueError, TypeError, KeyError) as problem:
+        return StructureRow(name, None, _reason(problem))
+
+
+def find_records(path: Path) -> Iterator[Record]:
+    """Yields what is in a file, or in all files below a folder, without reading the structures.
+
+    Args:
+        path: a file of one of the known kinds, plain or gzipped, or a folder.
+
+    Raises:
+        DataError: there is no such file, its kind is unknown, what reads it is not installed, or
+            it cannot be read to its end.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist: expected a file with structures, or a folder.")
+    if path.is_file():
+        yield from _records_of(path, _stem(path.name))
+        return
+    empty = True
+    for folder, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            file = Path(folder, name)
+            if _form_of(file) is not None:
+                empty = False
+                yield from _records_of(file, _stem(file.relative_to(path).as_posix()))
+    if empty:
+        raise DataError(f"The folder {path} holds no file with structures. Known: {SHOWN}.")
+
+
+def _records_of(path: Path, stem: str) -> Iterator[Record]:
+    form = _form_of(path)
+    if form is None:
+        raise DataError(f"{path}: not a known kind of file with structures. Known: {SHOWN}.")
+    module = FORMS[form].module
+    if find_spec(module) is None:
+        raise DataError(
+            f"Reading {path} needs the module {module!r}: pip install 'paraisite-harness[{module}]'"
+        )
+    number = 0
+    try:
+        for name, content in FORMS[form].cut(path):
+            number += 1
+            yield Record(f"{stem}:{name}" if name else stem, form, content)
+    except (OSError, EOFError, zlib.error, sqlite3.Error) as problem:
+        raise DataError(
+            f"{path} cannot be read beyond structure {number}: {problem}. Is the file complete?"
+        ) from None
+
+
+def _form_of(path: Path) -> str | None:
+    name = path.name
+    matches = (f for f, form in FORMS.items() if re.fullmatch(form.pattern, name, re.IGNORECASE))
+    return None if name.startswith(".") else next(matches, None)
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"(\.(cif|vasp|poscar|jsonl|extxyz|xyz|db))?(\.gz)?$", "", name, flags=re.I)
+
+
+def _reason(problem: Exception) -> str:
+    text = str(problem).strip().partition("\n")[0]
+    if isinstance(problem, KeyError):
+        return f"no {problem.args[0]}"
+    return text if text and isinstance(problem, ValueError) else f"{type(problem).__name__}: {text}"
+
+
+def _open(path: Path) -> io.TextIOBase:
+    # A letter that is not UTF-8 stands in a comment or an author's name; it must not cost the file.
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", errors="replace")
+    return path.open(encoding="utf-8", errors="replace")
+
+
+# --- CIF --------------------------------------------------------------------------------------
+
+
+def _cut_cif(path: Path) -> Iterator[tuple[str, str]]:
+    """Cuts at `data_…`; a block without atoms (a journal's header, say) is no structure."""
+    blocks = [block for block in _cif_blocks(path) if "_atom_site" in block[1].lower()]
+    if len(blocks) == 1:
+        yield "", blocks[0][1]
+    elif blocks:
+        yield from blocks
+    else:
+        yield "", ""
+
+
+def _cif_blocks(path: Path) -> Iterator[tuple[str, str]]:
+    name, quoted = "", False
+    lines: list[str] = []
+    with _open(path) as text:
+        for line in text:
+            if line.startswith(";"):  # text over several lines, which may hold anything
+                quoted = not quoted
+            if not quoted and line[:5].lower() == "data_":
+                yield name, "".join(lines)
+                name, lines = line[5:].strip(), []
+            lines.append(line)
+    yield name, "".join(lines)
+
+
+def _read_cif(text: str) -> tuple[Mapping[str, Any], Any]:
+    from pymatgen.io.cif import CifParser
+
+    if not text:
+        raise ValueError("no atoms: the file has no _atom_site")
+    (structure,) = CifParser.from_str(text).parse_structures(primitive=False, on_error="raise")
+    return {}, structure
+
+
+# --- POSCAR -----------------------------------------------------------------------------------
+
+
+def _cut_whole(path: Path) -> Iterator[tuple[str, str]]:
+    with _open(path) as text:
+        yield "", text.read()
+
+
+def _read_poscar(text: str) -> tuple[Mapping[str, Any], Any]:
+    from pymatgen.io.vasp.inputs import Poscar
+
+    lines = text.splitlines()
+    if len(lines) > 5 and not re.search("[A-Za-z]", lines[5]) and not re.search("[A-Z]", lines[0]):
+        raise ValueError("no elements: write their symbols above the numbers of atoms (line 6)")
+    poscar = Poscar.from_str(text, read_velocities=False)
+    return {"comment": poscar.comment}, poscar.structure
+
+
+def _from_pymatgen(structure: Any) -> Mapping[str, Any]:
+    if not structure.is_ordered:
+        raise ValueError("disordered: a site has partial or mixed occupancy")
+    return {
+        "lattice": structure.lattice.matrix,
+        "species": [site.specie.symbol for site in structure],
+        "frac_coords": structure.frac_coords,
+    }
+
+
+# --- JSON lines -------------------------------------------------------------------------------
+
+
+def _cut_lines(path: Path) -> Iterator[tuple[str, str]]:
+    with _open(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield str(number), line
+
+
+def _read_line(line: str) -> tuple[Mapping[str, Any], Any]:
+    """Takes the neutral form (see `neutral`), or a pymatgen dict, in `structure` or by itself."""
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object, found {type(row).__name__}")
+    properties = {key: value for key, value in row.items() if key not in CRYSTAL_KEYS}
+    return ({} if "sites" in row else properties), row.get("structure", row)
+
+
+def _from_dict(structure: Any) -> Mapping[str, Any]:
+    """Reads the neutral form, or what pymatgen's `Structure.as_dict` writes.
+
+    pymatgen itself would import whatever module such a dict names.
+    """
+    if not isinstance(structure, dict):
+        raise ValueError(f"structure: expected an object, found {type(structure).__name__}")
+    if "sites" not in structure:
+        return structure
+    occupants = [site["species"] for site in structure["sites"]]
+    if any(len(found) != 1 or abs(found[0].get("occu", 1) - 1) > 1e-8 for found in occupants):
+        raise ValueError("disordered: a site has partial or mixed occupancy")
+    return {
+        "lattice": structure["lattice"]["matrix"],
+        "species": [found[0]["element"] for found in occupants],
+        "frac_coords": [site["abc"] for site in structure["sites"]],
+    }
+
+
+# --- extended XYZ and ASE databases -----------------------------------------------------------
+
+
+def _cut_frames(path: Path) -> Iterator[tuple[str, str]]:
+    with _open(path) as lines:
+        number = 0
+        for first in lines:
+            if not first.strip():
+                continue
+            number += 1
+            if not first.strip().isdigit():
+                raise OSError(f"expected a number of atoms, found {first.strip()[:40]!r}")
+            frame = [first, *(next(lines, "") for _ in range(int(first) + 1))]
+            yield str(number), "".join(frame)
+
+
+def _read_frame(text: str) -> tuple[Mapping[str, Any], Any]:
+    from ase.io.extxyz import read_xyz
+
+    (atoms,) = read_xyz(io.StringIO(text), index=slice(None))
+    results = atoms.calc.results if atoms.calc is not None else {}
+    return {**results, **atoms.info}, atoms
+
+
+def _cut_database(path: Path) -> Iterator[tuple[str, Any]]:
+    from ase.db import connect
+
+    database = connect(str(path), type="db")  # type: ignore[no-untyped-call]
+    for row in database.select(sort="id"):
+        properties = {**row.key_value_pairs, **row.data}
+        yield str(row.id), {"atoms": row.toatoms(), "properties": properties}
+
+
+def _read_database_row(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
+    return content["properties"], content["atoms"]
+
+
+def _from_atoms(atoms: Any) -> Mapping[str, Any]:
+    if not all(atoms.pbc):
+        raise ValueError("not a crystal: it is not periodic in all three directions")
+    return {
+        "lattice": atoms.cell.array,
+        "species": atoms.get_chemical_symbols(),
+        "frac_coords": atoms.get_scaled_positions(wrap=False),
+    }
+
+
+FORMS: Mapping[str, _Form] = {
+    "cif": _Form(r".*\.cif(\.gz)?", _cut_cif, _read_cif, _from_pymatgen),
+    "jsonl": _Form(r".*\.jsonl(\.gz)?", _cut_lines, _read_line, _from_dict),
+    "extxyz": _Form(r".*\.(ext)?xyz(\.gz)?", _cut_frames, _read_frame, _from_atoms, "ase"),
+    "ase": _Form(r".*\.db", _cut_database, _read_database_row, _from_atoms, "ase"),
+    "poscar": _Form(
+        r"(poscar|contcar).*|.*\.(vasp|poscar)(\.gz)?", _cut_whole, _read_poscar, _from_pymatgen
+    ),
+}
+"""The known kinds of files, by name; the first whose pattern fits a file's name is taken."""

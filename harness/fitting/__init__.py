@@ -1,1 +1,0 @@
-"""The one training loop, and what puts stages together and carries a plan out."""

@@ -1,1 +1,0 @@
-"""Structures from the Materials Project."""

@@ -1,0 +1,325 @@
+"""Encodings of crystals, kept on disk by content: what was built once is read ever after.
+
+One folder per backbone (its class and its `encoding`), named by the hash of both; in it shards,
+safetensors files named by the hash of their bytes. A shard is written beside its place and renamed
+into it, and read only if name and bytes agree. So there is nothing to lock: two processes that
+build at once write two good shards, a killed one leaves the finished ones, and damage is seen.
+
+Within a shard the arrays of one name lie end to end: thousands of crystals are a dozen tensors,
+which load 40 times faster than one tensor per array and take a third of the space.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from harness.plugin.backbone import Backbone
+from harness.registry.plugin_calls import Breach, call
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.plugin.crystal import Crystal
+
+    Encoding = dict[str, NDArray[Any]]
+
+LAYOUT = "1"
+"""Changes whenever shards are laid out in another way: old ones are then left alone."""
+
+SHARD_CRYSTALS = 1024
+"""Crystals per shard: all that a killed process has to build again."""
+
+CHUNK_CRYSTALS = 32
+"""Crystals encoded together; the first so many here, and timed, before others are sent away."""
+
+SECONDS_PER_WORKER = 1.0
+"""Work that a further process must take over to be worth its start (0.2 s of imports at best)."""
+
+STORABLE = frozenset(
+    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+)
+
+
+def load_encodings(
+    backbone: Backbone,
+    crystals: Sequence[Crystal],
+    cache_dir: Path,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Encoding]:
+    """Returns what `backbone.encode` gives for every crystal, building only what is not on disk.
+
+    A cache that cannot be written, or a damaged shard, costs a warning and time, never the result.
+
+    Args:
+        backbone: its `encoding` and `encode` are used. Must be picklable and importable to be sent
+            to other processes; is used in this one otherwise.
+        crystals: equal ones (by digest) are encoded once and share one entry.
+        cache_dir: folder of the cache; made when there is something to write.
+        workers: number of processes; `None` for as many as pay, judged by timing the first
+            crystals. Other processes import the main script: where it is not guarded by
+            `if __name__ == "__main__":` they stop, with a warning, and this one goes on alone.
+        progress: called with (built, to build) after each crystal that was not on disk.
+
+    Raises:
+        PluginError: the backbone returned something else than a dict of arrays of numbers.
+        RuntimeError: called by a main script that a process at its start is only importing.
+    """
+    _refuse_rerun()
+    folder = cache_dir / sha256(f"{LAYOUT}\0{identity(backbone)}".encode()).hexdigest()[:32]
+    wanted = {crystal.digest: crystal for crystal in crystals}
+    known = _read_shards(folder, wanted.keys())
+    missing = [crystal for digest, crystal in wanted.items() if digest not in known]
+    fresh: dict[str, Encoding] = {}
+    try:
+        for built, encoding in enumerate(_encode_all(backbone, missing, workers), start=1):
+            crystal = missing[built - 1]
+            _check(backbone, crystal, encoding)
+            fresh[crystal.digest] = known[crystal.digest] = encoding
+            if progress:
+                progress(built, len(missing))
+            if len(fresh) == SHARD_CRYSTALS:
+                _write_shard(folder, fresh)
+                fresh = {}
+    finally:
+        if fresh:
+            _write_shard(folder, fresh)
+    return [known[crystal.digest] for crystal in crystals]
+
+
+def identity(backbone: Backbone) -> str:
+    """Names everything that determines what `encode` gives: the class, and its `encoding`.
+
+    The class because two backbones of different authors may both call their encoding `v1`.
+    """
+    kind = type(backbone)
+    return f"{kind.__module__}.{kind.__qualname__} {backbone.encoding}"
+
+
+def encode_together(backbone: Backbone, crystals: Sequence[Crystal]) -> list[Encoding]:
+    """Returns what `backbone.encode_all` gives, held to its contract; see there.
+
+    Args:
+        backbone: whatever it raises passes.
+        crystals: one or more.
+    """
+    if type(backbone).encode_all is Backbone.encode_all:
+        return [_encode(backbone, crystal) for crystal in crystals]
+    action = f"encoding {len(crystals)} crystals by {_class(backbone)}"
+    found: list[Encoding] = call(backbone.encode_all, crystals, action=action, returns=list)
+    if len(found) != len(crystals) or not all(isinstance(one, Mapping) for one in found):
+        kinds = ", ".join(sorted({type(one).__name__ for one in found}))
+        raise Breach(
+            backbone.encode_all,
+            f"{_class(backbone)}.encode_all must return a dict of arrays for each of "
+            f"{len(crystals)} crystals, but returned {len(found)} of type {kinds or 'none'}.",
+        )
+    return found
+
+
+def _encode(backbone: Backbone, crystal: Crystal) -> Encoding:
+    action = f"encoding the crystal {crystal.formula!r} by {_class(backbone)}"
+    encoding: Encoding = call(backbone.encode, crystal, action=action, returns=Mapping)
+    return encoding
+
+
+def _class(backbone: Backbone) -> str:
+    return type(backbone).__qualname__
+
+
+def _check(backbone: Backbone, crystal: Crystal, encoding: Encoding) -> None:
+    """Refuses what a shard cannot hold, at the first crystal and not when the shard is full."""
+    for name, array in encoding.items():
+        if not isinstance(array, np.ndarray) or array.dtype.name not in STORABLE:
+            kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise Breach(
+                backbone.encode,
+                f"{_class(backbone)}.encode gave {name!r} as {kind} for crystal "
+                f"{crystal.formula!r}; expected a numpy array of one of "
+                f"{', '.join(sorted(STORABLE))}.",
+            )
+
+
+# --- shards -----------------------------------------------------------------------------------
+
+
+def _read_shards(folder: Path, wanted: Collection[str]) -> dict[str, Encoding]:
+    """Reads the wanted encodings from all shards of a folder; removes damaged ones."""
+    known: dict[str, Encoding] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            warnings.warn(f"Cached encodings not readable, building anew: {error}", stacklevel=3)
+            continue
+        if _name(content) == path.name:
+            encodings = _unpack(content)
+            known.update((d, encodings[d]) for d in encodings.keys() & wanted)
+        else:
+            warnings.warn(f"Cached encodings damaged, building anew: {path}", stacklevel=3)
+            with suppress(OSError):
+                path.unlink()
+    return known
+
+
+def _write_shard(folder: Path, encodings: Mapping[str, Encoding]) -> None:
+    """Writes one shard so that it is there whole or not at all."""
+    content = _pack(encodings)
+    # No two writers share this name, whatever process, thread or machine they are on.
+    unfinished = folder / f"{uuid4().hex}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(content)
+        unfinished.replace(folder / _name(content))
+    except OSError as error:
+        warnings.warn(
+            f"Encodings not cached, they will be built again next time: {error}", stacklevel=3
+        )
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+def _name(content: bytes) -> str:
+    return f"{sha256(content).hexdigest()[:32]}.safetensors"
+
+
+def _pack(encodings: Mapping[str, Encoding]) -> bytes:
+    """Lays encodings (by crystal digest) out as columns, one per name, dtype and rank of arrays.
+
+    Column k named `x` is `values/k/x` (all arrays, flattened, end to end) with `shapes/k`
+    (arrays × rank) and `rows/k` (arrays; which crystal each belongs to).
+    """
+    columns: dict[tuple[str, str, int], list[tuple[int, NDArray[Any]]]] = {}
+    for row, encoding in enumerate(encodings.values()):
+        for name, array in encoding.items():
+            columns.setdefault((name, array.dtype.name, array.ndim), []).append((row, array))
+    digests = np.frombuffer(bytes.fromhex("".join(encodings)), dtype=np.uint8)
+    tensors: dict[str, NDArray[Any]] = {"digests": digests}
+    for number, ((name, _, rank), cells) in enumerate(columns.items()):
+        tensors[f"values/{number}/{name}"] = np.concatenate([a.ravel() for _, a in cells])
+        shapes = np.array([a.shape for _, a in cells], dtype=np.int32)
+        tensors[f"shapes/{number}"] = shapes.reshape(len(cells), rank)
+        tensors[f"rows/{number}"] = np.array([row for row, _ in cells], dtype=np.int32)
+    return save(tensors)
+
+
+def _unpack(content: bytes) -> dict[str, Encoding]:
+    """The inverse of `_pack`; arrays are views into their column."""
+    tensors = load(content)
+    digests = tensors["digests"].tobytes().hex()
+    encodings: list[Encoding] = [{} for _ in range(len(digests) // 64)]
+    for key in tensors:
+        if not key.startswith("values/"):
+            continue
+        _, number, name = key.split("/", 2)
+        shapes, rows = tensors[f"shapes/{number}"], tensors[f"rows/{number}"]
+        ends = np.cumsum(shapes.prod(axis=1, dtype=np.int64))
+        pieces = np.split(tensors[key], ends[:-1])
+        for row, piece, shape in zip(rows.tolist(), pieces, shapes.tolist(), strict=True):
+            encodings[row][name] = piece.reshape(shape)
+    return {digests[64 * row : 64 * row + 64]: e for row, e in enumerate(encodings)}
+
+
+# --- building ---------------------------------------------------------------------------------
+
+
+def _encode_all(
+    backbone: Backbone, crystals: Sequence[Crystal], workers: int | None
+) -> Iterator[Encoding]:
+    """Encodes in order, in other processes where asked to or where it pays."""
+    done = 0
+    if workers is None:
+        for crystal in crystals[:1]:  # pays for imports
+            yield _encode(backbone, crystal)
+        start = perf_counter()
+        timed = list(_encode_chunk(backbone, crystals[1:CHUNK_CRYSTALS]))
+        per_crystal = (perf_counter() - start) / max(len(timed), 1)
+        yield from timed
+        done = min(CHUNK_CRYSTALS, len(crystals))
+        left = (len(crystals) - done) * per_crystal
+        workers = min(_count_cores(), int(left / SECONDS_PER_WORKER))
+    if workers > 1 and done < len(crystals):
+        try:
+            for encoding in _encode_in_processes(backbone, crystals[done:], workers):
+                done += 1
+                yield encoding
+        except Exception as error:
+            # Unpicklable, not importable there, killed, or an honest error of this crystal:
+            # here it either works or fails with a traceback that says where.
+            warnings.warn(
+                f"Encoding in {workers} processes failed, going on in this one: {error!r}",
+                stacklevel=3,
+            )
+    for chunk in _chunks(crystals[done:]):
+        yield from _encode_chunk(backbone, chunk)
+
+
+def _chunks(crystals: Sequence[Crystal]) -> Iterator[Sequence[Crystal]]:
+    return (crystals[i : i + CHUNK_CRYSTALS] for i in range(0, len(crystals), CHUNK_CRYSTALS))
+
+
+def _encode_chunk(backbone: Backbone, crystals: Sequence[Crystal]) -> Iterator[Encoding]:
+    """Encodes together; where that fails, one by one, up to the crystal that did it."""
+    try:
+        together = encode_together(backbone, crystals)
+    except Breach:
+        raise
+    except Exception:
+        for crystal in crystals:
+            yield _encode(backbone, crystal)
+    else:
+        yield from together
+
+
+def _encode_in_processes(
+    backbone: Backbone, crystals: Sequence[Crystal], workers: int
+) -> Iterator[Encoding]:
+    """Encodes in order in processes that share nothing with this one.
+
+    Plain fork is out: it copies the locks of torch's threads, but not the threads.
+    """
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts) as pool:
+        for together in pool.map(partial(encode_together, backbone), _chunks(crystals)):
+            yield from together
+
+
+def _refuse_rerun() -> None:
+    """Stops an unguarded main script from doing all its work again in every process it starts.
+
+    The mark is the one that `multiprocessing.spawn` checks to the same end, but only where yet
+    another process would be started.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            "The main script runs again in a process that it started to encode crystals. "
+            'Put what it does under `if __name__ == "__main__":`, or set workers to 1.'
+        )
+
+
+def _ignore_interrupts() -> None:
+    """Leaves Ctrl-C to the process that waits for this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _count_cores() -> int:
+    """Number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

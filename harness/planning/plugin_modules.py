@@ -1,0 +1,88 @@
+"""Makes the modules of a model, and holds what they put out to the shapes of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from harness.registry.plugin_calls import Breach, call
+
+if TYPE_CHECKING:
+    from harness.planning.plan import Model
+
+
+def build_backbone(model: Model, generators: Sequence[torch.Generator]) -> nn.Module:
+    """Makes the stacked backbone, one member per generator.
+
+    Raises:
+        PluginError: what the backbone returned is no module. So does its `forward`, where it does
+            not return `members × batch × width`.
+    """
+    action = f"building the backbone {model.backbone_choice.name!r}"
+    module: nn.Module = call(model.backbone.build, generators, action=action, returns=nn.Module)
+    members, width = len(generators), model.backbone.width
+
+    def check(module: nn.Module, batch: Any, output: Any) -> None:
+        shape = _shape(output)
+        if len(shape) != 3 or (shape[0], shape[2]) != (members, width):
+            _refuse(module, output, f"embeddings, {members} members × batch × width {width}")
+
+    module.register_forward_hook(check)
+    return module
+
+
+def build_head(model: Model, generators: Sequence[torch.Generator]) -> nn.Module:
+    """Makes a stacked head that is trained by gradient, one member per generator.
+
+    Raises:
+        PluginError: what the head returned is no module. So does its `forward`, where it does not
+            return `members × batch`.
+    """
+    assert model.head.make is not None
+    module: nn.Module = call(
+        model.head.make,
+        model.head_settings,
+        model.backbone.width,
+        generators,
+        action=f"making the head {model.head_choice.name!r}",
+        returns=nn.Module,
+    )
+
+    def check(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+        members, batch, _ = inputs[0].shape
+        if _shape(output) != (members, batch):
+            _refuse(module, output, f"scaled targets, {members} members × batch {batch}")
+
+    module.register_forward_hook(check)
+    return module
+
+
+def state_of_members(
+    module: nn.Module, tensors: Mapping[str, torch.Tensor], part: str, members: Sequence[int]
+) -> dict[str, torch.Tensor]:
+    """Returns what belongs to some members of a stack, for a module of so many.
+
+    Args:
+        module: of as many members; its parameters are those with a members axis, while its buffers
+            belong to all members.
+        tensors: of the whole stack.
+        part: `backbone` or `head`, with which the names of the part's tensors begin.
+        members: positions in the stack.
+    """
+    prefix = f"{part}."
+    own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+    stacked = {name for name, _ in module.named_parameters()}
+    return {k: t[list(members)] if k in stacked else t for k, t in own.items()}
+
+
+def _shape(output: Any) -> tuple[int, ...]:
+    return tuple(output.shape) if isinstance(output, torch.Tensor) else ()
+
+
+def _refuse(module: nn.Module, output: Any, expected: str) -> None:
+    name = type(module).__name__
+    given = f"shape {_shape(output)}" if _shape(output) else type(output).__name__
+    raise Breach(module.forward, f"{name}.forward must return {expected}, but returned {given}.")

@@ -1,0 +1,75 @@
+"""Which parameters of a model a stage trains, and which of them differently from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.errors import BenchmarkError, did_you_mean
+from harness.plugin.transfer import ParameterGroup
+
+if TYPE_CHECKING:
+    from torch import nn
+
+EVERYTHING_ELSE = ParameterGroup(())
+"""How parameters that are in no group of a stage are trained."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trainable:
+    """Parameters that are trained alike."""
+
+    group: ParameterGroup
+    parameters: dict[str, nn.Parameter]
+
+
+def find_trainable(
+    model: nn.Module, freeze: Sequence[str], groups: Sequence[ParameterGroup]
+) -> list[Trainable]:
+    """Sorts the parameters that a stage trains by how it trains them.
+
+    Args:
+        model: with the parts `backbone`, `head` and, for datasets fitted alongside, `alongside`.
+        freeze: prefixes of names that stay.
+        groups: parameters that are trained differently.
+
+    Returns:
+        One entry per group with parameters left to train, those in no group first.
+
+    Raises:
+        BenchmarkError: a prefix matches nothing, all is frozen, or a parameter is in two groups.
+    """
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    asked = {"freeze": freeze, **{str(group): group.prefixes for group in groups}}
+    for who, prefixes in asked.items():
+        for prefix in prefixes:
+            if not any(_under(name, prefix) for name in named):
+                parts = {name.rpartition(".")[0] for name in named} | {"backbone", "head"}
+                raise BenchmarkError(
+                    f"{who}: {prefix!r} matches no trainable parameter."
+                    f"{did_you_mean(prefix, parts)}"
+                )
+    kept = {name: p for name, p in named.items() if not _under_any(name, freeze)}
+    if not kept:
+        raise BenchmarkError(
+            f"freeze = {list(freeze)} leaves no parameter to train: freeze less in this stage."
+        )
+    found: dict[ParameterGroup, dict[str, nn.Parameter]] = {EVERYTHING_ELSE: {}}
+    for name, parameter in kept.items():
+        own = [group for group in groups if _under_any(name, group.prefixes)]
+        if len(own) > 1:
+            raise BenchmarkError(
+                f"The parameter {name!r} is in two groups of a stage: {own[0]} and {own[1]}. "
+                "Groups must not overlap."
+            )
+        found.setdefault(own[0] if own else EVERYTHING_ELSE, {})[name] = parameter
+    return [Trainable(group, parameters) for group, parameters in found.items() if parameters]
+
+
+def _under_any(name: str, prefixes: Sequence[str]) -> bool:
+    return any(_under(name, prefix) for prefix in prefixes)
+
+
+def _under(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")

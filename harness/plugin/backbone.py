@@ -1,0 +1,168 @@
+"""Backbones, structure → embedding: what a plugin hands over."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+
+from harness.errors import WeightsError
+from harness.plugin.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from harness.plugin.arrays import Arrays, Indices
+    from harness.plugin.crystal import Crystal
+    from harness.plugin.locations import Locations
+    from harness.plugin.search_space import SearchSpace
+
+
+class Pool(Protocol):
+    """The encodings of many crystals, packed for fast assembly of stacked batches."""
+
+    def __len__(self) -> int:
+        """Number of crystals in the pool."""
+
+    def batch(self, rows: Indices) -> Any:
+        """Assembles one stacked batch.
+
+        Args:
+            rows: `members × batch` positions in the pool; −1 marks an empty place, for which the
+                module may return any finite embedding.
+        """
+
+
+@dataclass(frozen=True)
+class PretrainedWeights:
+    """Weights found on disk, not loaded yet.
+
+    Attributes:
+        name: the published name of the weights.
+        path: the folder or file they lie in.
+        digest: sha256 of what determines them.
+        seen: name of the data they were trained on, for the overlap report.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    seen: str
+
+
+Layers = tuple[tuple[str, ...], ...]
+"""Prefixes of parameter names by layer, from the input to the output of a model."""
+
+
+Invariance = Literal["permutation", "supercell", "motion"]
+"""What may be done to a crystal without changing its embedding: sites in another order, several
+cells written as one, a rotation together with a shift of the origin."""
+
+
+class Backbone(ABC):
+    """Structure → embedding. Made by `BackboneSpec.make`, holds no parameters itself."""
+
+    width: int
+    """Length of the embedding."""
+
+    elements: frozenset[str]
+    """Element symbols the backbone knows; rows with others cannot be used."""
+
+    encoding: str
+    """Names everything that determines the outcome of `encode`: part of the cache key."""
+
+    layers: Layers = ()
+    """Prefixes of the names of the module's parameters, layer by layer from crystal to embedding,
+    for strategies that treat layers differently. Empty: all of it is one layer."""
+
+    invariances: frozenset[Invariance] = frozenset(get_args(Invariance))
+    """What leaves an embedding as it is; the conformance cases hold the backbone to it."""
+
+    cutoff_angstrom: float | None = None
+    """The longest bond it sees, in Å; none where it sees no bonds."""
+
+    @property
+    def offers_weights(self) -> bool:
+        """Whether there are pretrained weights to look for at all."""
+        return type(self).find_pretrained is not Backbone.find_pretrained
+
+    @abstractmethod
+    def encode(self, crystal: Crystal) -> dict[str, NDArray[Any]]:
+        """Turns one crystal into arrays. Cached on disk by content; may run in another process."""
+
+    def encode_all(self, crystals: Sequence[Crystal]) -> list[dict[str, NDArray[Any]]]:
+        """Turns several crystals into what `encode` makes of each.
+
+        Worth overriding where most of the time goes into calling small things often. It may raise
+        for any one crystal: all are then encoded one by one.
+        """
+        return [self.encode(crystal) for crystal in crystals]
+
+    def count_isolated(self, encoding: Arrays) -> int:
+        """Number of atoms of a crystal that have no neighbour within the cutoff.
+
+        What a backbone says of a crystal that has such atoms is not to be trusted: predictions
+        say so. Zero where the backbone sees no bonds.
+        """
+        return 0
+
+    @abstractmethod
+    def pool(self, encodings: Sequence[Arrays], device: torch.device) -> Pool:
+        """Packs encodings so that stacked batches are assembled quickly."""
+
+    @abstractmethod
+    def build(self, generators: Sequence[torch.Generator]) -> nn.Module:
+        """Makes the stacked module, one member per generator, initialised from it alone.
+
+        Its `forward(batch)` returns embeddings, `members × batch × width`. Every parameter has a
+        leading members axis, and no member depends on another.
+        """
+
+    def find_pretrained(self, locations: Locations) -> PretrainedWeights:
+        """Finds pretrained weights without loading them.
+
+        Raises:
+            WeightsError: this backbone has none, or they are not where they were looked for.
+        """
+        raise WeightsError(
+            f"{type(self).__name__} has no pretrained weights: "
+            "use a transfer strategy that starts from 'random'."
+        )
+
+    def load_pretrained(self, module: nn.Module, weights: PretrainedWeights) -> Mapping[str, Any]:
+        """Copies pretrained weights into every member and verifies them.
+
+        Returns:
+            What the record of the stage should say: `tensors`, how many were transferred, and
+            whatever the verification found, as JSON-like values.
+
+        Raises:
+            WeightsError: a key or shape does not match, or the verification failed.
+        """
+        raise AssertionError("find_pretrained raises first")
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A backbone by name.
+
+    Attributes:
+        name: as it is written in a benchmark file.
+        summary: one line for `harness plugins list`.
+        settings: typed settings; a benchmark file may set exactly its fields.
+        make: settings → backbone. Heavy imports belong here.
+        rows_per_second: training rows per second, summed over members, on one CPU core; for the
+            estimate of `--plan` only.
+        space: what a search may vary.
+    """
+
+    name: str
+    summary: str
+    settings: type[Settings]
+    make: Callable[[Any], Backbone]
+    rows_per_second: float = 1000.0
+    space: SearchSpace | None = None

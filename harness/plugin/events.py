@@ -1,0 +1,83 @@
+"""What observers hear of: plain data about stages, epochs and cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.plugin.cell import Cell
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """A stage begins.
+
+    Attributes:
+        key: of the stage: the hash of what determines its outcome.
+        title: what it fits and where it starts, as `Dataset1 (after AFLOW)`.
+        members: runs that are trained side by side.
+        epochs: it will make; 0 where the head is fitted in closed form.
+        done: stages that are finished, of this run of the command.
+        total: stages that this run of the command has to do.
+    """
+
+    key: str
+    title: str
+    members: int
+    epochs: int
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class EpochFinished:
+    """One epoch of a stage is done.
+
+    Attributes:
+        key: of the stage.
+        title: of the stage.
+        epoch: from 1.
+        epochs: of the stage.
+        metric: name of the metric that chooses the epoch.
+        score: each member's validation score by that metric.
+        skipped: each member's updates left out so far because its loss was not finite.
+        fraction: share of the training work of the whole run that is done, 0 … 1.
+    """
+
+    key: str
+    title: str
+    epoch: int
+    epochs: int
+    metric: str
+    score: tuple[float, ...]
+    skipped: tuple[int, ...]
+    fraction: float
+
+
+@dataclass(frozen=True)
+class StageFinished:
+    """A stage's artefact is on disk.
+
+    Attributes:
+        key: of the stage.
+        title: of the stage.
+        seconds: it took to train.
+        done: stages that are finished, this one included.
+        total: stages that this run of the command has to do.
+    """
+
+    key: str
+    title: str
+    seconds: float
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class CellFinished(Cell):
+    """The results of one cell, named by the labels that stand in tables, are on disk.
+
+    Attributes:
+        runs: number of its runs.
+    """
+
+    runs: int

@@ -1,0 +1,84 @@
+"""Heads, embedding → target: what a plugin hands over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import PluginError
+from harness.plugin.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from harness.plugin.arrays import Floats
+    from harness.plugin.protocol import Scaler
+    from harness.plugin.search_space import SearchSpace
+
+
+@dataclass(frozen=True, eq=False)
+class FitRows:
+    """What one member's closed-form head is fitted to.
+
+    Attributes:
+        embeddings: training rows × width.
+        kappa: labels in W/(m·K), one per row.
+        scaler: for heads that work on the scaled target.
+        seed: for heads that draw random numbers.
+    """
+
+    embeddings: Floats
+    kappa: Floats
+    scaler: Scaler
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Uncertain:
+    """Predictions that say how sure they are.
+
+    Attributes:
+        kappa: κ in W/(m·K), one per row; the median of what is thought possible.
+        std_log: standard deviation of log10 κ, in decades, one per row.
+    """
+
+    kappa: Floats
+    std_log: Floats
+
+
+Predictor = Callable[["Floats"], "Floats | Uncertain"]
+"""Embeddings, rows × width → κ in W/(m·K), one per row, with or without its uncertainty."""
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """A head by name: trained by gradient together with the backbone, or fitted in closed form.
+
+    Attributes:
+        name: as it is written in a benchmark file.
+        summary: one line for `harness plugins list`.
+        settings: typed settings; a benchmark file may set exactly its fields.
+        make: (settings, width, generators) → stacked module whose `forward` takes embeddings
+            `members × batch × width` to scaled targets `members × batch`.
+        fit: instead of `make`: (settings, rows of one member) → predictor. The backbone then stays
+            as it starts, and the fit is made anew from its rows whenever it is needed, so it must
+            be cheap and depend on nothing else.
+        space: what a search may vary.
+    """
+
+    name: str
+    summary: str
+    settings: type[Settings]
+    make: Callable[[Any, int, Sequence[torch.Generator]], nn.Module] | None = None
+    fit: Callable[[Any, FitRows], Predictor] | None = None
+    space: SearchSpace | None = None
+
+    def __post_init__(self) -> None:
+        if (self.make is None) == (self.fit is None):
+            given = "neither" if self.make is None else "both"
+            raise PluginError(
+                f"The head {self.name!r} gives {given} of `make` (trained by gradient) and `fit` "
+                "(closed form): give exactly one."
+            )

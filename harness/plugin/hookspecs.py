@@ -1,0 +1,83 @@
+"""Every hook of the harness. Offers are `register_<plural>`, events `<noun>_finished`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pluggy import HookimplMarker, HookspecMarker
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+    from harness.plugin.backbone import BackboneSpec
+    from harness.plugin.dataset import DatasetSpec
+    from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
+    from harness.plugin.head import HeadSpec
+    from harness.plugin.metric import MetricSpec
+    from harness.plugin.protocol import ProtocolSpec
+    from harness.plugin.study import StudyRequest
+    from harness.plugin.transfer import TransferSpec
+
+hookspec = HookspecMarker("harness")
+hookimpl = HookimplMarker("harness")
+
+
+@hookspec
+def register_datasets() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
+    """Offers datasets. Called once at start-up; rows are loaded only when they are needed."""
+
+
+@hookspec
+def register_backbones() -> Iterable[BackboneSpec]:  # type: ignore[empty-body]
+    """Offers backbones (structure → embedding). Called once at start-up."""
+
+
+@hookspec
+def register_heads() -> Iterable[HeadSpec]:  # type: ignore[empty-body]
+    """Offers heads (embedding → target). Called once at start-up."""
+
+
+@hookspec
+def register_transfers() -> Iterable[TransferSpec]:  # type: ignore[empty-body]
+    """Offers transfer strategies (lists of stages). Called once at start-up."""
+
+
+@hookspec
+def register_protocols() -> Iterable[ProtocolSpec]:  # type: ignore[empty-body]
+    """Offers protocols (split, scale, select, score). Called once at start-up."""
+
+
+@hookspec
+def register_metrics() -> Iterable[MetricSpec]:  # type: ignore[empty-body]
+    """Offers metrics. Called once at start-up."""
+
+
+@hookspec(firstresult=True)
+def make_study(request: StudyRequest) -> Study | None:
+    """Makes the Optuna study of a search, or opens it where it is there already.
+
+    Called by one process at a time, for every run of every configuration that is tuned. The first
+    result that is not None is used: a plugin answers requests for the sampler, pruner or storage
+    that it brings, and leaves the others alone.
+    """
+
+
+@hookspec
+def stage_started(event: StageStarted) -> None:
+    """Called when a stage begins to train (not when its artefact is already there)."""
+
+
+@hookspec
+def epoch_finished(event: EpochFinished) -> None:
+    """Called after every epoch of a stage, a trial's too, with each member's validation score."""
+
+
+@hookspec
+def stage_finished(event: StageFinished) -> None:
+    """Called when a stage's artefact is on disk."""
+
+
+@hookspec
+def cell_finished(event: CellFinished) -> None:
+    """Called when the results of a cell, all its runs, are on disk."""

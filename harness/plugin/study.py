@@ -1,0 +1,89 @@
+"""How settings are searched for, and what the plugin that makes a study is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from harness.plugin.settings import Settings
+
+Narrowing = Mapping[str, Any]
+"""By parameter: `{ low = …, high = …, log = true, step = … }`, a list of choices, or one value,
+which is then not searched for."""
+
+
+class SpaceChanges(Settings):
+    """What a benchmark changes in the declared search spaces; `false` searches for nothing there.
+
+    Attributes:
+        training: parameters of the last stage's training settings.
+        backbones, heads, transfers: by name, then by parameter.
+    """
+
+    training: Narrowing | Literal[False] = Field(default_factory=dict)
+    backbones: Mapping[str, Narrowing | Literal[False]] = {}
+    heads: Mapping[str, Narrowing | Literal[False]] = {}
+    transfers: Mapping[str, Narrowing | Literal[False]] = {}
+
+
+class Tuning(Settings):
+    """How settings are searched for, the same way for every configuration of a benchmark.
+
+    Attributes:
+        trials: settings tried for every configuration, in every run of it.
+        selection: `per-run`: run r chooses by its own validation rows alone. `shared`: one setting
+            for all runs, by the mean over their validation rows; these hold test rows of other
+            runs, so protocols that promise to be leak-free refuse it.
+        ensemble: also average the predictions of so many of the best settings; 0: do not.
+        batch: trials asked for at once of every search, to be trained side by side.
+        shapes: `shared`: what decides whether trials can be trained side by side (the widths of
+            layers, the batch size) is drawn at random once for every batch, and the sampler
+            proposes the rest; `free`: the sampler proposes everything.
+        sampler: `tpe`, `random`, `qmc`, `brute-force` (every combination once, shapes too; all
+            parameters need steps or choices), or what a plugin's `make_study` understands.
+        pruner: `median`, `hyperband` or `none`; or what a plugin's `make_study` understands.
+        report_every: epochs between two looks at the trials in training, to report and to prune.
+        storage: URL of a database as `sqlite:///trials.db` or `postgresql://…`; the file
+            `tuning/journal.log` beside the results where it is absent.
+        heartbeat_seconds: in a database, a trial that has not been heard of for three times as
+            long is tried again.
+        space: what is changed in the search spaces that plugins declare.
+    """
+
+    trials: PositiveInt = 60
+    selection: Literal["per-run", "shared"] = "per-run"
+    ensemble: NonNegativeInt = 5
+    batch: PositiveInt = 6
+    shapes: Literal["shared", "free"] = "shared"
+    sampler: str = "tpe"
+    pruner: str = "median"
+    report_every: PositiveInt = 10
+    storage: str | None = None
+    heartbeat_seconds: PositiveFloat = 60.0
+    space: SpaceChanges = SpaceChanges()
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """What is to be searched for.
+
+    Attributes:
+        name: of the study; says which configuration and run, and ends with the digest of all that
+            a trial depends on.
+        direction: `minimize` or `maximize`.
+        seed: for the sampler.
+        epochs: most that a trial can report, for pruners that want to know.
+        tuning: as the benchmark has it.
+        folder: where files of the search may lie.
+    """
+
+    name: str
+    direction: Literal["minimize", "maximize"]
+    seed: int
+    epochs: int
+    tuning: Tuning
+    folder: Path

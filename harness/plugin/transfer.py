@@ -1,0 +1,106 @@
+"""Transfers, how a model is carried over: what a plugin hands over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from harness.errors import PluginError
+from harness.plugin.settings import Settings
+
+if TYPE_CHECKING:
+    from harness.plugin.backbone import Layers
+    from harness.plugin.search_space import SearchSpace
+
+Start = Literal["random", "pretrained", "previous"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a transfer strategy is asked for.
+
+    Attributes:
+        dataset: name of the dataset that the last stage must fit.
+        layers: of the model, from input to output, as prefixes of parameter names such as
+            `backbone.block1`; the last one is `("head",)`.
+    """
+
+    dataset: str
+    layers: Layers
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that a stage trains differently from the others.
+
+    Attributes:
+        prefixes: of parameter names, as in `Target.layers`.
+        lr_factor: their learning rate, relative to the stage's.
+        asleep_for: share of the stage's epochs, from the first, during which they stay.
+        pull: strength α of the penalty α/2·|w − w₀|² towards the weights w₀ that the stage starts
+            from (L2-SP; Li et al., arXiv 1802.01483), added to the gradient as `weight_decay` is.
+    """
+
+    prefixes: tuple[str, ...]
+    lr_factor: float = 1.0
+    asleep_for: float = 0.0
+    pull: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.lr_factor > 0 and 0 <= self.asleep_for < 1 and self.pull >= 0):
+            raise PluginError(
+                f"{self}: expected lr_factor > 0, 0 ≤ asleep_for < 1 and pull ≥ 0. "
+                "Parameters that never move belong in `freeze`."
+            )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One fit of a transfer strategy.
+
+    Attributes:
+        dataset: the dataset to fit.
+        start: where the backbone's weights come from: `random`, `pretrained`, or `previous` (then
+            the head continues too).
+        training: training settings that differ from the benchmark's in this stage.
+        freeze: prefixes of parameter names (`backbone`, `head`, `backbone.block1`, …) that stay.
+        groups: parameters that are trained differently from the others; none in two groups.
+        alongside: datasets that are fitted at the same time, each with a head of its own, and the
+            weight of their loss beside that of `dataset`. Every step takes as many rows of each as
+            of `dataset`; an epoch is one pass over `dataset`.
+    """
+
+    dataset: str
+    start: Start
+    training: Mapping[str, Any] = field(default_factory=dict)
+    freeze: tuple[str, ...] = ()
+    groups: tuple[ParameterGroup, ...] = ()
+    alongside: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.start not in get_args(Start):
+            raise PluginError(
+                f"The stage on {self.dataset!r} starts from {self.start!r}. "
+                f"Known: {', '.join(get_args(Start))}."
+            )
+
+
+@dataclass(frozen=True)
+class TransferSpec:
+    """A transfer strategy by name: it returns its stages and owns no training loop.
+
+    Attributes:
+        name: as it is written in a benchmark file.
+        summary: one line for `harness plugins list`.
+        settings: typed settings; a benchmark file may set exactly its fields.
+        stages: (settings, target) → stages, the last of which fits the target's dataset; an empty
+            sequence where the strategy makes no sense for that target (its own source, say).
+        space: what a search may vary.
+    """
+
+    name: str
+    summary: str
+    settings: type[Settings]
+    stages: Callable[[Any, Target], Sequence[Stage]]
+    space: SearchSpace | None = None

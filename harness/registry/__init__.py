@@ -1,0 +1,1 @@
+"""Finding plugins, holding them to the contract, and telling whose error it is."""

@@ -1,0 +1,211 @@
+"""Finds plugins, holds them to the contract, and resolves the names of what they offer."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from hashlib import sha256
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from harness.errors import PluginError
+from harness.plugin import hookspecs
+from harness.plugin.backbone import BackboneSpec
+from harness.plugin.dataset import DatasetSpec
+from harness.plugin.head import HeadSpec
+from harness.plugin.metric import MetricSpec
+from harness.plugin.protocol import ProtocolSpec
+from harness.plugin.transfer import TransferSpec
+from harness.registry.catalog import BrokenPlugin, Catalogue
+from harness.registry.plugin_calls import describe, root_of
+from harness.registry.validation import Refused, ask, check_hooks
+
+ENTRY_POINT_GROUP = "harness"
+
+DISTRIBUTION = "paraisite-harness"
+"""Whose plugins are the built-in ones."""
+
+OBSERVER_HOOKS = ("stage_started", "epoch_finished", "stage_finished", "cell_finished")
+
+
+class Registry:
+    """All loaded plugins and what they offer.
+
+    Attributes:
+        datasets, backbones, heads, transfers, protocols, metrics: catalogues by name; looking up
+            an unknown name raises `PluginError` with a suggestion.
+        plugins: the modules or objects that were loaded as plugins, by name.
+        built_in: names of those among them that come with the harness.
+        broken: installed plugins that failed to load. They cost nothing unless their things are
+            asked for.
+    """
+
+    def __init__(self, plugin_files: Sequence[Path] = ()) -> None:
+        """Loads the installed plugins, then the files.
+
+        Raises:
+            PluginError: a file cannot be used, or offers a name that is taken. (An installed
+                plugin that cannot be used is in `broken`; a name that two of them offer is in
+                `contested` of its catalogue.)
+        """
+        self.plugins: dict[str, object] = {}
+        self.built_in: set[str] = set()
+        self.broken: list[BrokenPlugin] = []
+        self.manager = pluggy.PluginManager("harness")
+        self.manager.add_hookspecs(hookspecs)
+        self.datasets: Catalogue[DatasetSpec] = Catalogue("dataset", self.broken)
+        self.backbones: Catalogue[BackboneSpec] = Catalogue("backbone", self.broken)
+        self.heads: Catalogue[HeadSpec] = Catalogue("head", self.broken)
+        self.transfers: Catalogue[TransferSpec] = Catalogue("transfer", self.broken)
+        self.protocols: Catalogue[ProtocolSpec] = Catalogue("protocol", self.broken)
+        self.metrics: Catalogue[MetricSpec] = Catalogue("metric", self.broken)
+        for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=_order):
+            self._load_entry_point(entry)
+        for path in plugin_files:
+            plugin, name = _import_file(path), str(path)
+            self._register(plugin, name)
+            self.plugins[name] = plugin
+
+    def catalogues(self) -> tuple[Catalogue[Any], ...]:
+        """All catalogues, in the order in which a benchmark file names them."""
+        return tuple(catalogue for _, _, catalogue in self._offer_hooks())
+
+    def code_digest(self, plugin: str) -> str:
+        """Names the source of a plugin, so that a stage trained by other code is another stage.
+
+        Returns:
+            16 hexadecimal digits that depend on every Python file of the plugin (of its top-level
+            package, or the one file); empty for built-in plugins, which have the harness's version.
+        """
+        root = None if plugin in self.built_in else root_of(self.plugins[plugin])
+        if root is None:
+            return ""
+        digest = sha256()
+        for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+            if path != root:
+                digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+            digest.update(path.read_bytes())
+        return digest.hexdigest()[:16]
+
+    def add_observer(self, observer: object) -> None:
+        """Adds an object with observer hooks, checked like a plugin.
+
+        Raises:
+            PluginError: it has no hook, or one that is misspelt, unmarked or takes other arguments.
+        """
+        kind = getattr(observer, "__name__", type(observer).__name__)
+        number = len(self.manager.get_plugins()) + 1  # two may be of one class
+        self._register(observer, f"{kind} (observer {number})")
+        if not self.manager.get_hookcallers(observer):
+            raise PluginError(
+                f"The observer {observer!r} has no hook. Observers are objects with methods marked "
+                f"@hookimpl: {', '.join(OBSERVER_HOOKS)}."
+            )
+
+    def _load_entry_point(self, entry: EntryPoint) -> None:
+        """Loads an installed plugin; whatever it does (it may even exit), the harness goes on."""
+        name = entry.name
+        if name in self.plugins and entry.dist:  # two authors may well choose one name
+            name = f"{name} ({entry.dist.name})"
+        try:
+            plugin = entry.load()
+            self._register(plugin, name, contest=True)
+        except Refused as refusal:
+            self.broken.append(BrokenPlugin(name, str(refusal)))
+        except (Exception, SystemExit) as problem:
+            self.broken.append(BrokenPlugin(name, describe(problem, _place(entry))))
+        else:
+            self.plugins[name] = plugin
+            if _is_built_in(entry):
+                self.built_in.add(name)
+
+    def _register(self, plugin: object, name: str, contest: bool = False) -> None:
+        """Takes in all that a plugin offers, or nothing of it.
+
+        Args:
+            plugin: module or object with hooks.
+            name: of the plugin.
+            contest: names that are taken become nobody's; they are an error otherwise.
+
+        Raises:
+            PluginError: the plugin breaks the contract, or a name is taken.
+        """
+        check_hooks(plugin, name)
+        root = root_of(plugin)
+        offers = [
+            (catalogue, spec)
+            for hook, spec_type, catalogue in self._offer_hooks()
+            for spec in ask(plugin, name, hook, spec_type, root)
+        ]
+        if not contest:
+            for catalogue, spec in offers:
+                catalogue.refuse_taken(spec.name, name)
+        self._tell_pluggy(plugin, name)
+        for catalogue, spec in offers:
+            catalogue.add(spec, name)
+
+    def _tell_pluggy(self, plugin: object, name: str) -> None:
+        other = self.manager.get_name(plugin)
+        if other is not None or self.manager.has_plugin(name):
+            raise Refused(f"Plugin {name!r} is registered already, as {other or name!r}.")
+        try:
+            self.manager.register(plugin, name)
+            self.manager.check_pending()
+        except pluggy.PluginValidationError as problem:
+            if self.manager.has_plugin(name):
+                self.manager.unregister(name=name)
+            raise Refused(f"Plugin {name!r}: {problem}") from problem
+
+    def _offer_hooks(self) -> list[tuple[str, type[Any], Catalogue[Any]]]:
+        return [
+            ("register_datasets", DatasetSpec, self.datasets),
+            ("register_backbones", BackboneSpec, self.backbones),
+            ("register_heads", HeadSpec, self.heads),
+            ("register_transfers", TransferSpec, self.transfers),
+            ("register_protocols", ProtocolSpec, self.protocols),
+            ("register_metrics", MetricSpec, self.metrics),
+        ]
+
+
+def _order(entry: EntryPoint) -> tuple[bool, str]:
+    """The built-in plugins first, so that they have the names that the README calls them by."""
+    return not _is_built_in(entry), entry.name
+
+
+def _is_built_in(entry: EntryPoint) -> bool:
+    return entry.dist is not None and entry.dist.name == DISTRIBUTION
+
+
+def _place(entry: EntryPoint) -> Path | None:
+    """Folder or file of an installed plugin that cannot be imported, where that can be known."""
+    try:
+        found = importlib.util.find_spec(entry.module.partition(".")[0])
+    except (ImportError, ValueError, AttributeError):
+        return None
+    if found is None or not found.origin:
+        return None
+    path = Path(found.origin).resolve()
+    return path.parent if found.submodule_search_locations else path
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise PluginError(f"The plugin file {path} does not exist.")
+    module_name = f"harness_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"The plugin file {path} is not a Python file (.py).")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as problem:
+        del sys.modules[module_name]
+        what = describe(problem, path.resolve())
+        raise PluginError(f"The plugin file {path} failed: {what}") from problem
+    return module

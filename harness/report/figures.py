@@ -1,0 +1,441 @@
+"""Figures of a leaderboard, from its pivot: heat map, gains, heads, learning curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.drawing.style import (
+    LOSS,
+    NOTHING,
+    QUIET,
+    in_rows,
+    panels,
+    plain_log_axis,
+    series_style,
+)
+from harness.errors import BenchmarkError
+from harness.plugin.cell import DEFAULT
+from harness.report.pivot import Entry, Key, Layout, Pivot, is_baseline, pivot
+from harness.report.tables import Wording, column_levels, heads, number_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+    from harness.plugin.metric import MetricSpec
+    from harness.report.leaderboard import Leaderboard
+
+Metrics = Mapping[str, "MetricSpec"]
+
+CELL_INCHES = (1.05, 0.30)
+LOG_FROM = 8
+"""A heat map whose largest number is so many times its smallest has a logarithmic scale."""
+
+DODGE = 0.7
+"""Share of the room of a category over which its series are spread."""
+
+
+def metric_label(spec: MetricSpec) -> str:
+    """Returns the label of an axis that shows a metric."""
+    return f"{spec.title} ({spec.unit})" if spec.unit else spec.title
+
+
+def _direction(spec: MetricSpec) -> str:
+    return "higher is better" if spec.higher_is_better else "lower is better"
+
+
+def _scored(table: Pivot) -> list[Entry]:
+    return [entry for entry in table.entries.values() if entry.state == "scored"]
+
+
+def _one_metric(table: Pivot) -> MetricSpec:
+    if len(table.metrics) > 1:
+        raise BenchmarkError("A figure shows one metric: give --metric once.")
+    return next(iter(table.metrics.values()))
+
+
+def names_apart(entries: Sequence[Entry], without: Sequence[str]) -> list[str]:
+    """Returns for each entry what tells its configuration apart from the others, strategy first.
+
+    Args:
+        entries: the entries.
+        without: columns of cells that the figure shows in another way.
+    """
+    columns = sorted(entries[0].cell if entries else (), key=lambda c: c != "transfer")
+    columns = [column for column in columns if column not in without]
+    varying = [c for c in columns if len({entry.cell[c] for entry in entries}) > 1]
+    words = ([e.cell[c] for c in varying if e.cell[c] != DEFAULT] for e in entries)
+    return [", ".join(said) or (DEFAULT if varying else "") for said in words]
+
+
+# --- heat map ---------------------------------------------------------------------------------
+
+
+def draw_cells(board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+    """Draws a table as a heat map: colour for the mean, the numbers written into the cells."""
+    from matplotlib.figure import Figure
+
+    table = pivot(board, metrics, layout)
+    spec = _one_metric(table)
+    means = np.array(
+        [[entry.mean if entry else math.nan for entry in row] for _, row in table.lines()]
+    )
+    size = [len(table.column_keys) * CELL_INCHES[0], len(table.row_keys) * CELL_INCHES[1]]
+    # The cells fill it; names, title and bar lie outside, where they are not cut off when written.
+    figure = Figure(figsize=(max(size[0], 2.0), max(size[1], 0.6)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    norm, colours = _scale(means, spec)
+    image = axes.imshow(means, cmap=colours, norm=norm, aspect="auto")
+    for row, (_, entries) in enumerate(table.lines()):
+        for column, entry in enumerate(entries):
+            _write_cell(axes, table, entry, (row, column), image)
+    _name_cells(axes, table)
+    room = 8 + 24 * (len(table.layout.columns) - 1)
+    levels = f"; columns: {column_levels(table)}" if column_levels(table) else ""
+    axes.set_title(f"{table.title}\n{_direction(spec)}{levels}", fontsize=9, loc="left", pad=room)
+    bar = figure.add_axes((1 + 0.15 / max(size[0], 2.0), 0, 0.14 / max(size[0], 2.0), 1))
+    figure.colorbar(image, cax=bar).set_label(metric_label(spec), fontsize=8)
+    bar.tick_params(labelsize=8)
+    if norm is not None:
+        plain_log_axis(bar, "y")
+    return figure
+
+
+def _scale(means: np.ndarray, spec: MetricSpec) -> tuple[Normalize | None, str]:
+    """Dark is better. Cividis reads the same with every kind of colour vision, and in print."""
+    from matplotlib.colors import LogNorm
+
+    known = means[np.isfinite(means)]
+    if not len(known):
+        raise BenchmarkError(f"Nothing to draw: {NOTHING}.")
+    low, high = float(known.min()), float(known.max())
+    norm = LogNorm(low, high) if low > 0 and high / low > LOG_FROM else None
+    return norm, "cividis_r" if spec.higher_is_better else "cividis"
+
+
+def _write_cell(
+    axes: Axes, table: Pivot, entry: Entry | None, place: tuple[int, int], image: AxesImage
+) -> None:
+    row, column = place
+    text, colour = number_text(entry, Wording(), table.runs), QUIET
+    if entry is not None and entry.state == "scored":
+        red, green, blue, _ = image.to_rgba(np.array(entry.mean))
+        colour = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else "black"
+    axes.text(
+        column,
+        row,
+        text,
+        ha="center",
+        va="center",
+        fontsize=7,
+        color=colour,
+        weight="bold" if entry is not None and entry.best else "normal",
+    )
+
+
+def _name_cells(axes: Axes, table: Pivot) -> None:
+    axes.set_xticks(range(len(table.column_keys)), [key[-1] for key in table.column_keys])
+    axes.xaxis.tick_top()
+    _name_groups(axes, table)
+    axes.set_yticks(
+        range(len(table.row_keys)), [", ".join(filter(None, key)) for key in table.row_keys]
+    )
+    axes.tick_params(length=0, labelsize=8)
+    axes.spines[:].set_visible(False)
+    for row, head in enumerate(heads(table.row_keys)):
+        if row and head[0]:
+            axes.axhline(row - 0.5, color="white", linewidth=3)
+
+
+def _name_groups(axes: Axes, table: Pivot) -> None:
+    """Writes the outer column heads once, over the columns that share them."""
+    levels = len(table.layout.columns)
+    for level in range(levels - 1):
+        groups: dict[Key, list[int]] = {}
+        for place, key in enumerate(table.column_keys):
+            groups.setdefault(key[: level + 1], []).append(place)
+        height = 20 + 14 * (levels - 2 - level)
+        for key, places in groups.items():
+            axes.annotate(
+                key[-1],
+                ((places[0] + places[-1]) / 2, 1),
+                (0, height),
+                xycoords=axes.get_xaxis_transform(),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
+            if places[0]:
+                axes.axvline(places[0] - 0.5, color="white", linewidth=3)
+
+
+# --- gains ------------------------------------------------------------------------------------
+
+
+def draw_gains(board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+    """Draws the gain over scratch of every strategy, with its interval, a panel per datasets."""
+    table = pivot(board, metrics, layout)
+    spec = _one_metric(table)
+    entries = [entry for entry in _scored(table) if entry.gain is not None]
+    groups = _by_datasets(entries)
+    longest = max((len(group) for group in groups.values()), default=0)
+    rows, columns = in_rows(len(groups), 3)
+    names = dict(
+        zip((e.name for e in entries), names_apart(entries, ("train_on", "test_on")), strict=True)
+    )
+    nothing = "no chosen cell has one of `scratch`, with the same runs, to be compared with"
+    figure, grid = panels(rows, columns, 3.2, 0.9 + 0.24 * longest, nothing)
+    order = list(dict.fromkeys(names.values()))
+    flat = [axes for row in grid for axes in row]
+    for axes, ((train_on, test_on), group) in zip(flat, groups.items(), strict=False):
+        for entry in group:
+            _draw_gain(axes, entry, order.index(names[entry.name]))
+        axes.axvline(0, color=QUIET, linewidth=1)
+        axes.set_yticks(range(len(order)), order)
+        axes.set_ylim(len(order) - 0.5, -0.5)
+        axes.set_title(f"{train_on} → {test_on}", fontsize=9)
+    _share_axes(grid, len(groups))
+    figure.suptitle(
+        f"{table.title}\ngain over scratch, positive is better; 95 % interval of the paired "
+        "difference\n▽ negative transfer; filled: stands after Holm's correction",
+        fontsize=9,
+    )
+    figure.supxlabel(f"gain in {metric_label(spec)}", fontsize=9)
+    return figure
+
+
+def _draw_gain(axes: Axes, entry: Entry, place: int) -> None:
+    gain = entry.gain
+    if gain is None:
+        return
+    colour = LOSS if gain.negative else "#0072B2" if gain.low > 0 else "0.35"
+    axes.plot([gain.low, gain.high], [place, place], color=colour, linewidth=1.5)
+    axes.plot(
+        gain.mean,
+        place,
+        marker="v" if gain.negative else "o",
+        markersize=6,
+        color=colour,
+        markerfacecolor=colour if entry.stands else "white",
+    )
+
+
+def _by_datasets(entries: Sequence[Entry]) -> dict[tuple[str, str], list[Entry]]:
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault((entry.cell["train_on"], entry.cell["test_on"]), []).append(entry)
+    return groups
+
+
+def _share_axes(grid: Sequence[Sequence[Axes]], used: int) -> None:
+    """Keeps names at the left panels only, and hides the panels that are left over."""
+    columns = len(grid[0])
+    for place, axes in enumerate(axes for row in grid for axes in row):
+        if place >= used:
+            axes.set_visible(False)
+        elif place % columns:
+            axes.set_yticklabels([])
+
+
+# --- heads ------------------------------------------------------------------------------------
+
+
+def draw_heads(board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+    """Draws a metric per architecture of the head: mean, interval and every run.
+
+    A panel per pair of datasets; series are the strategies.
+    """
+    table = pivot(board, metrics, layout)
+    spec = _one_metric(table)
+    entries = [entry for entry in _scored(table) if not is_baseline(entry)]
+    groups = _by_datasets(entries)
+    categories = list(dict.fromkeys(entry.cell["head"] for entry in entries))
+    apart = names_apart(entries, ("head", "train_on", "test_on"))
+    names = dict(zip((entry.name for entry in entries), apart, strict=True))
+    series = list(dict.fromkeys(apart))
+    rows, columns = in_rows(len(groups), 2)
+    width = 1.0 + len(categories) * max(0.9, 0.13 * len(series))
+    figure, grid = panels(
+        rows, columns, width, 2.8, "no chosen cell is of a strategy with a result"
+    )
+    flat = [axes for row in grid for axes in row]
+    for axes, ((train_on, test_on), group) in zip(flat, groups.items(), strict=False):
+        for entry in group:
+            number = series.index(names[entry.name])
+            place = categories.index(entry.cell["head"]) + _dodge(number, len(series))
+            _draw_runs(axes, board, entry, place, number, layout.subset)
+        axes.set_xticks(range(len(categories)), [_wrapped(name) for name in categories])
+        axes.set_xlim(-0.6, len(categories) - 0.4)
+        axes.set_title(f"{train_on} → {test_on}", fontsize=9)
+        _log_where_wide(axes)
+    for axes in flat[len(groups) :]:
+        axes.set_visible(False)
+    _legend(figure, series)
+    figure.supylabel(metric_label(spec), fontsize=9)
+    figure.suptitle(
+        f"{table.title}\nmean and 95 % interval over runs, every run; {_direction(spec)}",
+        fontsize=9,
+    )
+    return figure
+
+
+def _log_where_wide(axes: Axes) -> None:
+    heights = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.get_lines()])
+    if heights.min() > 0 and heights.max() / heights.min() > LOG_FROM:
+        plain_log_axis(axes, "y")
+
+
+def _dodge(number: int, of: int) -> float:
+    return 0.0 if of == 1 else DODGE * (number / (of - 1) - 0.5)
+
+
+def _draw_runs(
+    axes: Axes, board: Leaderboard, entry: Entry, place: float, number: int, subset: str
+) -> None:
+    runs = board.runs_of(entry.name, subset)[entry.metric]
+    style = series_style(number)
+    axes.plot([place] * len(runs), runs, ".", color=style["color"], markersize=3, alpha=0.45)
+    if not math.isnan(entry.low):
+        axes.plot([place, place], [entry.low, entry.high], color=style["color"], linewidth=1.5)
+    axes.plot(place, entry.mean, markersize=6, linestyle="", **style)
+
+
+def _wrapped(name: str) -> str:
+    return name.replace("(", "\n(", 1)
+
+
+def _legend(figure: Figure, series: Sequence[str]) -> None:
+    """Says below the panels which series is which; nothing where there is only one."""
+    from matplotlib.lines import Line2D
+
+    if len(series) < 2:
+        return
+    handles = [
+        Line2D([], [], linestyle="", label=name, **series_style(number))
+        for number, name in enumerate(series)
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(3, len(series)), fontsize=8
+    )
+
+
+# --- learning curves --------------------------------------------------------------------------
+
+
+Points = list[tuple[float, Entry]]
+
+
+def draw_learning(boards: Sequence[Leaderboard], metrics: Metrics, layout: Layout) -> Figure:
+    """Draws a metric against the number of training rows, a panel per test set.
+
+    A line joins the cells of one configuration that were trained on parts of one dataset (those of
+    several leaderboards, or of one protocol with several settings, as `keep` of `strict`) and
+    tested on the same one. Where there are none, a dotted line joins
+    those of several training sets, whose sizes are not all that tells them apart.
+
+    Raises:
+        BenchmarkError: no configuration has cells of two sizes.
+    """
+    spec = metrics[(layout.metrics or boards[0].metrics[:1])[0]]
+    found = _sized(boards, metrics, layout)
+    lines = _lines(found, across=False) or _lines(found, across=True)
+    if not lines:
+        raise BenchmarkError(
+            "No learning curve: no configuration was trained on sets of two sizes. Give "
+            "leaderboards that were, as of a benchmark with protocols = ['strict', { name = "
+            "'strict', keep = 0.5 }], or the dry runs of one with several --limit."
+        )
+    tests = list(dict.fromkeys(test_on for test_on, _ in lines))
+    series = list(dict.fromkeys(name for _, name in lines))
+    rows, columns = in_rows(len(tests), 3)
+    figure, grid = panels(rows, columns, 3.6, 3.0)
+    flat = [axes for row in grid for axes in row]
+    for (test_on, name), points in lines.items():
+        _draw_line(flat[tests.index(test_on)], points, series.index(name))
+    for axes, test_on in zip(flat, tests, strict=False):
+        axes.set_title(f"tested on {test_on}", fontsize=9)
+        plain_log_axis(axes, "x")
+        _log_where_wide(axes)
+        _name_sizes(axes, [line for (test, _), line in lines.items() if test == test_on])
+    for axes in flat[len(tests) :]:
+        axes.set_visible(False)
+    _legend(figure, series)
+    figure.supylabel(metric_label(spec), fontsize=9)
+    figure.suptitle(
+        f"{boards[0].title or boards[0].name}\n"
+        f"{_direction(spec)}; mean and 95 % interval over runs{_cut_rows(lines)}",
+        fontsize=9,
+    )
+    return figure
+
+
+def _sized(
+    boards: Sequence[Leaderboard], metrics: Metrics, layout: Layout
+) -> list[tuple[float, Entry]]:
+    """All scored entries with their training rows, mean over runs."""
+    whole = replace(layout, rows=(), columns=("test_on",))
+    return [
+        (float(board.runs_of(entry.name, layout.subset)["train_rows"].mean()), entry)
+        for board in boards
+        for entry in _scored(pivot(board, metrics, whole))
+    ]
+
+
+def _lines(found: Points, across: bool) -> dict[tuple[str, str], Points]:
+    """Points of two sizes and more by test set and configuration, the training set part of it."""
+    hidden = ["test_on", *(["train_on"] if across else [])]
+    if len({entry.cell["protocol"].partition("(")[0] for _, entry in found}) == 1:
+        hidden.append("protocol")  # its settings say how much is kept
+    names = names_apart([entry for _, entry in found], hidden)
+    lines: dict[tuple[str, str], Points] = {}
+    for (size, entry), name in zip(found, names, strict=True):
+        lines.setdefault((entry.cell["test_on"], name), []).append((size, entry))
+    return {
+        key: sorted(points, key=lambda point: point[0])
+        for key, points in lines.items()
+        if len({size for size, _ in points}) > 1
+    }
+
+
+def _draw_line(axes: Axes, points: Points, number: int) -> None:
+    style = series_style(number)
+    sizes, entries = zip(*points, strict=True)
+    across = len({entry.cell["train_on"] for entry in entries}) > 1
+    axes.plot(
+        sizes,
+        [entry.mean for entry in entries],
+        markersize=5,
+        linewidth=1,
+        linestyle=":" if across else "-",
+        **style,
+    )
+    for size, entry in points:
+        if not math.isnan(entry.low):
+            axes.plot([size, size], [entry.low, entry.high], color=style["color"], linewidth=1)
+
+
+def _name_sizes(axes: Axes, lines: Sequence[Points]) -> None:
+    """Puts a tick at every size, with its training set where a line joins several."""
+    sizes: dict[str, str] = {}
+    for size, entry in (point for line in lines for point in line):
+        sizes.setdefault(f"{size:.0f}", entry.cell["train_on"])
+    several = any(len({entry.cell["train_on"] for _, entry in line}) > 1 for line in lines)
+    axes.set_xticks(
+        [float(size) for size in sizes],
+        [f"{size}\n{train_on}" if several else size for size, train_on in sizes.items()],
+    )
+    axes.minorticks_off()
+    axes.set_xlabel("training rows", fontsize=8)
+
+
+def _cut_rows(lines: Mapping[tuple[str, str], Points]) -> str:
+    """Says where test rows were cut along with the training rows, as dry runs do."""
+    sizes = ({round(entry.n) for _, entry in points} for points in lines.values())
+    return "\ntest rows per run differ along a line" if any(len(n) > 1 for n in sizes) else ""

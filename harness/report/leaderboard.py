@@ -1,0 +1,215 @@
+"""Tables made from result lines, and from nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import BenchmarkError, did_you_mean
+from harness.plugin.cell import CELL
+from harness.plugin.seeds import derive_seed
+from harness.scoring.scores import SUBSETS
+from harness.scoring.statistics import gains, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.plugin.metric import MetricSpec
+    from harness.results.store import Store
+
+MIN_ROWS = 3
+"""A cell with fewer test rows per run says so in place of a number."""
+
+
+@dataclass(frozen=True, eq=False)
+class Leaderboard:
+    """The results of one benchmark.
+
+    Attributes:
+        name, title: of the benchmark.
+        settings: the benchmark as it was run.
+        metrics: names, the first being the one shown by default.
+        unusable: rows that could not be used, by dataset; only where there are any.
+        pretraining: (weights, what they were trained on) → the strategies that start from them.
+        cells: every cell of the plan in table order, as mappings over `CELL`.
+        runs: one row per cell, run and subset: the cell's columns, `run`, `train_rows` (trained on
+            by the last stage), `train_share` (of all rows in the dataset), `test_share` (rows
+            tested on, overlap or not, of all in the dataset), `skipped` (updates left out),
+            `subset`, `n`, `failed`, and one column per metric (NaN where it could not be computed).
+        identity: the columns that tell cells apart: those of `CELL`, and where people's results are
+            shown together, `submission`.
+        shown_as: what tables show in place of a cell's own columns, by its identity: the names of
+            all who submitted the same configuration with the same result.
+        notes: what must be said below every table.
+    """
+
+    name: str
+    title: str
+    settings: Mapping[str, Any]
+    metrics: tuple[str, ...]
+    unusable: Mapping[str, int]
+    pretraining: Mapping[tuple[str, str], tuple[str, ...]]
+    cells: tuple[Mapping[str, str], ...]
+    runs: pd.DataFrame
+    identity: tuple[str, ...] = CELL
+    shown_as: Mapping[tuple[str, ...], Mapping[str, str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, store: Store) -> Leaderboard:
+        """Reads the results of the plan that was last run in this folder.
+
+        Raises:
+            StoreError: nothing was run there.
+        """
+        import pandas as pd
+
+        plan = store.read_plan()
+        keys = {cell["key"] for cell in plan["cells"]}
+        rows = [
+            {
+                **{column: line[column] for column in CELL},
+                "run": line["run"],
+                "train_rows": line["train_rows"],
+                "train_share": line["train_rows"] / line["datasets"][line["train_on"]]["rows"],
+                "test_share": line["scores"]["all"]["n"]
+                / line["datasets"][line["test_on"]]["rows"],
+                "skipped": _total(line["skipped_updates"]),
+                "subset": subset,
+                **{k: math.nan if v is None else v for k, v in line["scores"][subset].items()},
+            }
+            for line in store.read_results()
+            if line["key"] in keys
+            for subset in SUBSETS
+        ]
+        metrics = tuple(plan["benchmark"]["metrics"])
+        columns = [
+            *CELL,
+            "run",
+            "train_rows",
+            "train_share",
+            "test_share",
+            "skipped",
+            "subset",
+            "n",
+            "failed",
+            *metrics,
+        ]
+        return cls(
+            plan["benchmark"]["name"],
+            plan["benchmark"]["title"],
+            plan["benchmark"],
+            metrics,
+            {n: len(d["problems"]) for n, d in plan["datasets"].items() if d["problems"]},
+            _pretraining(plan["cells"]),
+            tuple({column: cell[column] for column in CELL} for cell in plan["cells"]),
+            pd.DataFrame(rows, columns=columns),
+        )
+
+    def check_metric(self, metric: str) -> str:
+        """Returns the metric's name.
+
+        Raises:
+            BenchmarkError: the benchmark does not score it.
+        """
+        if metric not in self.metrics:
+            raise BenchmarkError(
+                f"The leaderboard {self.name!r} has no metric {metric!r}."
+                f"{did_you_mean(metric, self.metrics)}"
+            )
+        return metric
+
+    @cached_property
+    def _summaries(self) -> dict[str, pd.DataFrame]:
+        return {subset: self._summarise(subset) for subset in SUBSETS}
+
+    def summary(self, subset: str = "all") -> pd.DataFrame:
+        """One row per cell of the plan, in table order.
+
+        Columns: those of `CELL`, `runs`, `n` (test rows per run, mean), `n_min`, `failed` (rows,
+        summed over runs), and for every metric `<metric>` (mean), `<metric>_std` (ddof 1),
+        `<metric>_low` and `<metric>_high` (95 % bootstrap interval of the mean over runs). A cell
+        that has not been run has zero runs and NaN scores; one with fewer than `MIN_ROWS` test
+        rows per run, or none in some run, has NaN scores.
+        """
+        return self._summaries[subset]
+
+    def _summarise(self, subset: str) -> pd.DataFrame:
+        import pandas as pd
+
+        runs = self.runs[self.runs["subset"] == subset]
+        grouped = dict(list(runs.groupby(list(self.identity), sort=False)))
+        rows = []
+        for cell in self.cells:
+            name = tuple(cell[column] for column in self.identity)
+            group = grouped.get(name, runs.iloc[:0])
+            row: dict[str, Any] = {
+                **cell,
+                "runs": len(group),
+                "n": float(group["n"].mean()) if len(group) else 0.0,
+                "n_min": int(group["n"].min()) if len(group) else 0,
+                "failed": int(group["failed"].sum()),
+            }
+            enough = row["n"] >= MIN_ROWS and row["n_min"] > 0
+            for metric in self.metrics:
+                seed = derive_seed(self.settings["seed"], "interval", metric, subset, *name)
+                made = summarise(group[metric].astype(float) if enough else [math.nan], seed)
+                row |= {metric: made.mean, f"{metric}_std": made.std}
+                row |= {f"{metric}_low": made.low, f"{metric}_high": made.high}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def runs_of(self, name: tuple[str, ...], subset: str = "all") -> pd.DataFrame:
+        """The rows of `runs` of one cell, by its identity, in the order of runs."""
+        return self._runs_by_cell[subset][name]
+
+    @cached_property
+    def _runs_by_cell(self) -> dict[str, dict[Any, pd.DataFrame]]:
+        ordered = self.runs.sort_values("run", kind="stable")
+        return {
+            subset: dict(
+                list(ordered[ordered["subset"] == subset].groupby(list(self.identity), sort=False))
+            )
+            for subset in SUBSETS
+        }
+
+    @property
+    def skipped(self) -> pd.DataFrame:
+        """Cells with updates that were left out, the loss not being finite: `CELL`, `skipped`."""
+        whole = self.runs[self.runs["subset"] == "all"]
+        totals = whole.groupby(list(self.identity), sort=False)["skipped"].sum().reset_index()
+        return totals[totals["skipped"] > 0]
+
+    def gains(
+        self,
+        metric: MetricSpec,
+        baseline: Mapping[str, str] | None = None,
+        subset: str = "all",
+    ) -> pd.DataFrame:
+        """The gain of every cell over its baseline, paired by run; see `statistics.gains`."""
+        return gains(
+            self.runs,
+            metric.name,
+            metric.higher_is_better,
+            baseline,
+            subset=subset,
+            identity=self.identity,
+        )
+
+
+def _total(skipped: int | Sequence[int | None] | None) -> int:
+    """Updates left out by all members that predict; none where the head is in closed form."""
+    counts = skipped if isinstance(skipped, Sequence) else [skipped]
+    return sum(count or 0 for count in counts)
+
+
+def _pretraining(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[str, ...]]:
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for cell in cells:
+        if cell.get("weights"):
+            name, seen = cell["weights"]
+            found.setdefault((name, seen), {})[cell["transfer"]] = None
+    return {weights: tuple(transfers) for weights, transfers in found.items()}

@@ -1,0 +1,182 @@
+"""The page `table.md`: settings in plain sight, a matrix per metric, gains, published cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from harness.errors import StoreError
+from harness.report.leaderboard import Leaderboard
+from harness.report.pivot import Layout, pivot
+from harness.report.published import side_by_side
+from harness.report.tables import Wording, as_markdown, legend, markdown
+from harness.scoring.statistics import SIGNIFICANT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.plugin.metric import MetricSpec
+
+
+def render_markdown(
+    board: Leaderboard, metrics: Mapping[str, MetricSpec], published: pd.DataFrame | None
+) -> str:
+    """Renders the page of a leaderboard."""
+    tables = {name: pivot(board, metrics, Layout(metrics=(name,))) for name in board.metrics}
+    lines = [f"# {board.title or board.name}", "", *settings_lines(board), ""]
+    marks = (line for table in tables.values() for line in legend(table, "**bold**", "_slanted_"))
+    for line in dict.fromkeys(marks):
+        lines += [f"{line}.", ""]
+    for name in board.metrics:
+        spec = metrics[name]
+        unit = f", {spec.unit}" if spec.unit else ""
+        arrow = "higher is better" if spec.higher_is_better else "lower is better"
+        lines += [f"## {spec.title} (`{name}`{unit}; {arrow})", ""]
+        lines += [markdown(tables[name]), ""]
+        if published is not None:
+            lines += _published_section(board, published, name)
+        if name == board.metrics[0]:
+            lines += [*_overlap_section(board, spec), *_gain_section(board, spec)]
+    return "\n".join(lines)
+
+
+def _published_section(board: Leaderboard, published: pd.DataFrame, metric: str) -> list[str]:
+    table = side_by_side(board, published, metric)
+    if table.empty:
+        return []
+    return [
+        "### Beside the published study",
+        "",
+        "`published` is the table of the paper's repository, `published, per run` what its per-run "
+        "files give (≠ where the two disagree); then ours, with the published label view where it "
+        "was run and with true labels.",
+        "",
+        as_markdown(table),
+        "",
+    ]
+
+
+def _overlap_section(board: Leaderboard, metric: MetricSpec) -> list[str]:
+    whole, free = board.summary(), board.summary("overlap-free")
+    sizes = whole.groupby("test_on", sort=False)["n"].first()
+    lines = [
+        "Test rows per run: " + ", ".join(f"{name} {n:.1f}" for name, n in sizes.items()) + ".",
+        "",
+    ]
+    for (weights, seen), transfers in board.pretraining.items():
+        lines += [
+            f"The weights `{weights}` ({', '.join(transfers)}) were trained on "
+            f"{seen or 'undeclared data'}: the same materials, with other labels, may be among the "
+            "test rows; that is not known row by row and not counted as overlap.",
+            "",
+        ]
+    if (whole["n"] == free["n"]).all():
+        return [*lines, "No test row has a formula of a training set: all is overlap-free.", ""]
+    layout = Layout(metrics=(metric.name,), subset="overlap-free")
+    table = pivot(board, {metric.name: metric}, layout)
+    return [
+        *lines,
+        "### Overlap-free rows only",
+        "",
+        "Without the test rows whose formula is in a training set of the chain; n is what is left "
+        "per run, on average. Other metrics: `table-overlap-free.csv`.",
+        "",
+        markdown(table, Wording(with_n=True)),
+        "",
+        *(f"{line}.\n" for line in legend(table, "**bold**", "_slanted_")),
+    ]
+
+
+def _gain_section(board: Leaderboard, metric: MetricSpec) -> list[str]:
+    if not (board.runs["transfer"] == "scratch").any():
+        return []
+    try:
+        gained = board.gains(metric)
+    except StoreError as problem:  # a partner that was not run, or not wholly
+        return ["### Gain over scratch", "", f"Cannot be told: {problem}", ""]
+    if gained.empty:
+        return []
+    return [
+        "### Gain over scratch",
+        "",
+        "Paired by run; positive is better. Interval and p by the corrected resampled t-test "
+        "(Nadeau & Bengio 2003), p also Holm-corrected within this table.",
+        "",
+        as_markdown(gain_table(gained)),
+        "",
+    ]
+
+
+def gain_table(
+    gained: pd.DataFrame, worse: str = "negative transfer", digits: int = 3
+) -> pd.DataFrame:
+    """Turns the frame of `Leaderboard.gains` into text; constant columns are left out.
+
+    Args:
+        gained: the frame.
+        worse: what to call a loss: over `scratch`, `negative transfer`.
+        digits: after the decimal point.
+    """
+    import pandas as pd
+
+    columns = list(gained.columns)
+    identity = columns[: columns.index("runs")]
+    places = ("transfer", "train_on", "test_on")
+    varied = [c for c in identity if c not in places and gained[c].nunique() > 1]
+    shown = gained[["transfer", *varied, "train_on", "test_on"]].copy()
+    shown["gain"] = [_number(x, digits) for x in gained["gain"]]
+    shown["95 % interval"] = [
+        "—" if math.isnan(low) else f"{low:.{digits}f} … {high:.{digits}f}"
+        for low, high in zip(gained["low"], gained["high"], strict=True)
+    ]
+    shown["p"] = [_number(x, 3) for x in gained["p"]]
+    shown["p, Holm"] = [_number(x, 3) for x in gained["p_holm"]]
+    shown["verdict"] = [
+        _verdict(row["low"], row["high"], row["p_holm"], worse) for _, row in gained.iterrows()
+    ]
+    return pd.DataFrame(shown)
+
+
+def _verdict(low: float, high: float, p_holm: float, worse: str) -> str:
+    """Marks an interval that lies wholly on one side, and whether it stands after Holm."""
+    if math.isnan(low):
+        return "cannot be told"
+    if not (low > 0 or high < 0):
+        return "no difference seen"
+    what = "gain" if low > 0 else worse
+    return what if p_holm < SIGNIFICANT else f"{what}, but not after Holm"
+
+
+def _number(value: float, digits: int) -> str:
+    return "—" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def settings_lines(board: Leaderboard) -> Sequence[str]:
+    """What a reader must know before the numbers: the settings they were made with."""
+    settings = board.settings
+    lines = [settings["summary"], ""] if settings["summary"] else []
+    runs = settings["runs"]
+    over = f"mean (standard deviation, ddof 1) over {runs} runs" if runs > 1 else "one run"
+    how = ""
+    if training := settings["training"]:  # several people's results have no common one
+        how = (
+            f"; epochs {training['epochs']}; batch {training['batch_size']}; loss "
+            f"{training['loss']}; learning rate {training['lr']:g}, {training['schedule']}"
+        )
+    lines += [f"{over}; root seed {settings['seed']}{how}."]
+    for dataset, changes in settings["training_on"].items():
+        shown = ", ".join(f"{key} {value}" for key, value in changes.items())
+        lines += [f"Stages that fit {dataset}: {shown}."]
+    rows = ", ".join(f"{name} {n}" for name, n in settings["rows"].items())
+    lines += ["", f"Rows: {rows}."]
+    if board.unusable:
+        counts = ", ".join(f"{name} {n}" for name, n in board.unusable.items())
+        lines += ["", f"Rows that could not be used, and why, are in `plan.json`: {counts}."]
+    if len(skipped := board.skipped):
+        cells = ", ".join(
+            f"{row['transfer']} {row['train_on']} {row['skipped']}"
+            for _, row in skipped.drop_duplicates(["transfer", "train_on", "protocol"]).iterrows()
+        )
+        lines += ["", f"Updates left out because the loss was not finite: {cells}."]
+    return lines

@@ -1,0 +1,427 @@
+"""The cells of a leaderboard laid out in rows and columns, with what stands out among them.
+
+Plain data: every form of a table (`tables.py`), figures and pages are made from a `Pivot`. Nothing
+is averaged or left out on the way: a column of the cells that varies and that nobody named becomes
+one more column of the row head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import BenchmarkError, did_you_mean
+from harness.plugin.cell import BASELINE
+from harness.report.leaderboard import MIN_ROWS, Leaderboard
+from harness.scoring.scores import SUBSETS
+from harness.scoring.statistics import SIGNIFICANT, Gain, gains, not_worse
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.plugin.metric import MetricSpec
+
+METRIC = "metric"
+"""Stands among the columns of cells where a table shows several metrics."""
+
+ALWAYS_SHOWN = ("transfer", "train_on")
+"""First and last of the row head unless rows are named, whether or not they vary."""
+
+State = Literal["scored", "not run", "too few rows", "failed", "undefined"]
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a table shows, and where.
+
+    Attributes:
+        rows: columns of cells (`Leaderboard.identity`, or `METRIC`) that make the row head; none:
+            the strategy, whatever else varies, the training set.
+        columns: those that make the column heads.
+        metrics: by name; none: the leaderboard's first.
+        only: the values to keep, by column of cells.
+        subset: one of `SUBSETS`.
+    """
+
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ("test_on",)
+    metrics: tuple[str, ...] = ()
+    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    subset: str = "all"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One metric of one cell.
+
+    Attributes:
+        name: what tells the cell apart in the leaderboard, as `Leaderboard.identity`.
+        cell: what tables show of it, by the same columns.
+        metric: name.
+        state: `scored`, or why there is no number.
+        runs: how many there are.
+        n: test rows per run, mean.
+        failed: rows without a finite prediction, summed over runs.
+        mean, std, low, high: over runs, as in `statistics.Summary`; NaN unless `scored`.
+        best: the best mean of those it can be compared with in its column of the table.
+        tied: not told apart from the best by the paired test, Holm-corrected within the column.
+        gain: over scratch, paired; None where there is nothing to compare with.
+        stands: the gain's difference from 0 stands after Holm's correction.
+    """
+
+    name: Key
+    cell: Mapping[str, str]
+    metric: str
+    state: State
+    runs: int
+    n: float
+    failed: int
+    mean: float
+    std: float
+    low: float
+    high: float
+    best: bool = False
+    tied: bool = False
+    gain: Gain | None = None
+    stands: bool = False
+
+    @property
+    def negative(self) -> bool:
+        """Whether it is negative transfer: the interval of the gain lies wholly below 0."""
+        return self.gain is not None and self.gain.negative
+
+
+@dataclass(frozen=True, eq=False)
+class Pivot:
+    """A table as data.
+
+    Attributes:
+        title: of the leaderboard.
+        identity: the columns that tell its cells apart.
+        layout: as asked for, with all that was left open filled in.
+        metrics: the specs of those shown, by name.
+        same: columns of cells that are the same in all entries and not shown, with their value.
+        runs: planned per cell.
+        row_keys, column_keys: values of the layout's rows and columns, in the order shown; equal
+            values of the first row column stand together.
+        entries: by row key and column key; places without a cell are absent.
+        incomparable: test sets whose cells rest on different rows, so that none is called best.
+        overlap: share of the test rows whose formula is in a training set of the chain, by training
+            and test set; of the cells shown, the largest. None where these rows are left out.
+        notes: what the leaderboard has to say below every table.
+    """
+
+    title: str
+    identity: Key
+    layout: Layout
+    metrics: Mapping[str, MetricSpec]
+    same: Mapping[str, str]
+    runs: int
+    row_keys: tuple[Key, ...]
+    column_keys: tuple[Key, ...]
+    entries: Mapping[tuple[Key, Key], Entry]
+    incomparable: tuple[str, ...] = ()
+    overlap: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[tuple[Key, list[Entry | None]]]:
+        """Yields every row: its key, and its entries by column."""
+        for row in self.row_keys:
+            yield row, [self.entries.get((row, column)) for column in self.column_keys]
+
+    def frame(self) -> pd.DataFrame:
+        """One row per entry: the columns of its cell, then the fields of `Entry` and of its gain.
+
+        Columns: those of `Leaderboard.identity`, `metric`, `state`, `runs`, `n`, `failed`, `mean`,
+        `std`, `low`, `high`, `best`, `tied`, `gain`, `gain_low`, `gain_high`, `gain_p`, `stands`,
+        `negative`.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([_record(entry) for _, row in self.lines() for entry in row if entry])
+
+    def matrix(self, value: str = "mean") -> pd.DataFrame:
+        """One number per place: a field of `Entry`, or `gain`; NaN where there is none.
+
+        Index and columns have a level per row and column of the layout.
+        """
+        return self.map(lambda entry: _record(entry)[value] if entry else math.nan)
+
+    def map(self, function: Callable[[Entry | None], Any]) -> pd.DataFrame:
+        """Makes something of every place; index and columns as in `matrix`.
+
+        Args:
+            function: gets the entry of a place, or None where there is no such cell.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            [[function(entry) for entry in entries] for _, entries in self.lines()],
+            index=_index(self.row_keys, self.layout.rows),
+            columns=_index(self.column_keys, self.layout.columns),
+        )
+
+
+def _index(keys: Sequence[Key], names: Key) -> pd.Index[Any]:
+    import pandas as pd
+
+    if len(names) == 1:
+        return pd.Index([part for (part,) in keys], name=names[0])
+    return pd.MultiIndex.from_tuples(keys, names=names)
+
+
+def pivot(
+    board: Leaderboard, metrics: Mapping[str, MetricSpec], layout: Layout | None = None
+) -> Pivot:
+    """Lays the cells of a leaderboard out in rows and columns.
+
+    Args:
+        board: the leaderboard.
+        metrics: specs by name, as registered.
+        layout: what to show, and where.
+
+    Raises:
+        BenchmarkError: the layout names a metric, column, subset or value that there is not, or
+            no cell has all the values asked for.
+    """
+    asked = layout or Layout()
+    _check(board, asked)
+    asked = replace(asked, metrics=asked.metrics or board.metrics[:1])
+    specs = {name: metrics[name] for name in asked.metrics}
+    found = [entry for spec in specs.values() for entry in _entries(board, spec, asked)]
+    if not found:
+        wanted = ", ".join(f"{c}={' or '.join(values)}" for c, values in asked.only.items())
+        raise BenchmarkError(f"No cell of {board.name!r} has all of {wanted}.")
+    filled = _fill(asked, found, board.identity)
+    marked, incomparable = _mark_best(board, specs, filled, found)
+    rows, columns = (_keys(marked, names) for names in (filled.rows, filled.columns))
+    shown = {*filled.rows, *filled.columns}
+    return Pivot(
+        title=board.title or board.name,
+        identity=board.identity,
+        layout=filled,
+        metrics=specs,
+        same={c: v for c, v in _same(found, board.identity).items() if c not in shown},
+        runs=board.settings["runs"],
+        row_keys=rows,
+        column_keys=columns,
+        entries={(_key(e, filled.rows), _key(e, filled.columns)): e for e in marked},
+        incomparable=incomparable,
+        overlap=_overlap(board, found) if filled.subset == "all" else {},
+        notes=board.notes,
+    )
+
+
+# --- what was asked for -----------------------------------------------------------------------
+
+
+def _check(board: Leaderboard, layout: Layout) -> None:
+    known = (*board.identity, METRIC)
+    for column in (*layout.rows, *layout.columns):
+        if column not in known:
+            raise BenchmarkError(f"Cells have no column {column!r}.{did_you_mean(column, known)}")
+    named = (*layout.rows, *layout.columns)
+    if twice := {column for column in named if named.count(column) > 1}:
+        raise BenchmarkError(f"Named twice among rows and columns: {', '.join(sorted(twice))}.")
+    if not layout.columns:
+        raise BenchmarkError("A table needs at least one column, as test_on.")
+    if layout.subset not in SUBSETS:
+        raise BenchmarkError(f"No subset {layout.subset!r}.{did_you_mean(layout.subset, SUBSETS)}")
+    for metric in layout.metrics:
+        board.check_metric(metric)
+    for column, values in layout.only.items():
+        if column not in board.identity:
+            raise BenchmarkError(
+                f"Cells have no column {column!r}.{did_you_mean(column, board.identity)}"
+            )
+        have = {cell[column] for cell in board.cells}
+        for value in values:
+            if value not in have:
+                raise BenchmarkError(f"No cell has {column} {value!r}.{did_you_mean(value, have)}")
+
+
+def _fill(layout: Layout, found: Sequence[Entry], identity: Key) -> Layout:
+    """Names whatever tells entries apart; without rows given, the usual ones."""
+    columns = layout.columns
+    if len(layout.metrics) > 1 and METRIC not in (*layout.rows, *columns):
+        columns = (METRIC, *columns)
+    constant = _same(found, identity)
+    varying = [c for c in identity if c not in constant and c not in (*layout.rows, *columns)]
+    if layout.rows:
+        return replace(layout, rows=(*layout.rows, *varying), columns=columns)
+    first, last = ALWAYS_SHOWN
+    rows = (first, *(c for c in varying if c not in ALWAYS_SHOWN), last)
+    rows = tuple(c for c in rows if c not in columns)
+    spare = next((c for c in (*identity, METRIC) if c not in columns), METRIC)
+    return replace(layout, rows=rows or (spare,), columns=columns)
+
+
+def _same(found: Sequence[Entry], identity: Key) -> dict[str, str]:
+    values = {column: {entry.cell[column] for entry in found} for column in identity}
+    return {column: next(iter(have)) for column, have in values.items() if len(have) == 1}
+
+
+def _key(entry: Entry, names: Key) -> Key:
+    return tuple(entry.metric if name == METRIC else entry.cell[name] for name in names)
+
+
+def _keys(found: Sequence[Entry], names: Key) -> tuple[Key, ...]:
+    """All keys, in the order of their parts' first appearance, so that equal parts are together."""
+    keys = dict.fromkeys(_key(entry, names) for entry in found)
+    ranks = [
+        {value: rank for rank, value in enumerate(dict.fromkeys(key[level] for key in keys))}
+        for level in range(len(names))
+    ]
+    return tuple(
+        sorted(keys, key=lambda key: [rank[part] for rank, part in zip(ranks, key, strict=True)])
+    )
+
+
+# --- entries ----------------------------------------------------------------------------------
+
+
+def _entries(board: Leaderboard, spec: MetricSpec, layout: Layout) -> list[Entry]:
+    """One entry per cell to keep; of equal cells that are shown as one, the first."""
+    gained = {
+        tuple(row[column] for column in board.identity): row
+        for _, row in gains(
+            board.runs,
+            spec.name,
+            spec.higher_is_better,
+            subset=layout.subset,
+            identity=board.identity,
+            lenient=True,
+        ).iterrows()
+    }
+    made: dict[Key, Entry] = {}
+    for _, row in board.summary(layout.subset).iterrows():
+        if any(row[column] not in values for column, values in layout.only.items()):
+            continue
+        name = tuple(row[column] for column in board.identity)
+        shown = {**dict(zip(board.identity, name, strict=True)), **board.shown_as.get(name, {})}
+        entry = read_entry(row, spec.name, board.identity, shown)
+        made.setdefault(tuple(shown.values()), _with_gain(entry, gained.get(name)))
+    return list(made.values())
+
+
+def _overlap(board: Leaderboard, found: Sequence[Entry]) -> dict[tuple[str, str], float]:
+    """The shares that `Pivot.overlap` holds, of entries of all test rows."""
+    rest = board.summary("overlap-free").set_index(list(board.identity))["n"].to_dict()
+    shares: dict[tuple[str, str], float] = {}
+    for entry in found:
+        if entry.n > rest[entry.name]:
+            place = entry.cell["train_on"], entry.cell["test_on"]
+            shares[place] = max(shares.get(place, 0.0), 1 - rest[entry.name] / entry.n)
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def read_entry(
+    row: Any, metric: str, identity: Key, shown: Mapping[str, str] | None = None
+) -> Entry:
+    """Makes an entry, without marks, of a row of `Leaderboard.summary`.
+
+    Args:
+        row: the row.
+        metric: name.
+        identity: `Leaderboard.identity`.
+        shown: what tables show of the cell; its own columns unless given.
+    """
+    own = {column: row[column] for column in identity}
+    return Entry(
+        name=tuple(own.values()),
+        cell=shown or own,
+        metric=metric,
+        state=_state(row, metric),
+        runs=int(row["runs"]),
+        n=float(row["n"]),
+        failed=int(row["failed"]),
+        mean=float(row[metric]),
+        std=float(row[f"{metric}_std"]),
+        low=float(row[f"{metric}_low"]),
+        high=float(row[f"{metric}_high"]),
+    )
+
+
+def _with_gain(entry: Entry, gained: Any) -> Entry:
+    if gained is None or entry.state != "scored" or math.isnan(gained["gain"]):
+        return entry
+    gain = Gain(
+        n=int(gained["runs"]),
+        mean=float(gained["gain"]),
+        low=float(gained["low"]),
+        high=float(gained["high"]),
+        p=float(gained["p"]),
+        negative=bool(gained["negative"]),
+    )
+    return replace(entry, gain=gain, stands=bool(gained["p_holm"] < SIGNIFICANT))
+
+
+def _state(row: Any, metric: str) -> State:
+    if not row["runs"]:
+        return "not run"
+    if row["n"] < MIN_ROWS or not row["n_min"]:
+        return "too few rows"
+    if math.isnan(row[metric]):
+        return "failed" if row["failed"] else "undefined"
+    return "scored"
+
+
+def _record(entry: Entry) -> dict[str, Any]:
+    gain = entry.gain
+    nothing = math.nan
+    return {
+        **entry.cell,
+        **{
+            name: getattr(entry, name)
+            for name in "metric state runs n failed mean std low high best tied".split()
+        },
+        "gain": gain.mean if gain else nothing,
+        "gain_low": gain.low if gain else nothing,
+        "gain_high": gain.high if gain else nothing,
+        "gain_p": gain.p if gain else nothing,
+        "stands": entry.stands,
+        "negative": entry.negative,
+    }
+
+
+# --- the best ---------------------------------------------------------------------------------
+
+
+def _mark_best(
+    board: Leaderboard, specs: Mapping[str, MetricSpec], layout: Layout, found: Sequence[Entry]
+) -> tuple[list[Entry], tuple[str, ...]]:
+    """Marks the best of every family, and those that the paired test does not tell from it.
+
+    A family is what can be compared: a metric on the test rows of one dataset, by one protocol
+    (another one shows other labels or rows), within one column of the table. Cells that lack runs
+    take no part.
+
+    Returns:
+        The entries, marked; and the test sets of families whose cells rest on different rows.
+    """
+    families: dict[Key, list[int]] = {}
+    for place, entry in enumerate(found):
+        if entry.state == "scored":
+            own = (entry.metric, entry.cell["protocol"], entry.cell["test_on"])
+            families.setdefault((*_key(entry, layout.columns), *own), []).append(place)
+    marked, incomparable = list(found), dict[str, None]()
+    for family in families.values():
+        most = max(found[place].runs for place in family)
+        rivals = [place for place in family if found[place].runs == most]
+        lines = [board.runs_of(found[place].name, layout.subset) for place in rivals]
+        spec = specs[found[rivals[0]].metric]
+        if len({tuple(frame[["run", "n"]].to_numpy().ravel()) for frame in lines}) > 1:
+            incomparable[found[rivals[0]].cell["test_on"]] = None
+        elif len(rivals) > 1:
+            verdicts = not_worse(lines, spec.name, spec.higher_is_better)
+            for place, (best, tied) in zip(rivals, verdicts, strict=True):
+                marked[place] = replace(found[place], best=best, tied=tied)
+    return marked, tuple(incomparable)
+
+
+def is_baseline(entry: Entry) -> bool:
+    """Whether an entry is one of the benchmark's baselines, not a strategy."""
+    return entry.cell["transfer"] == BASELINE

@@ -1,0 +1,214 @@
+"""Figures from what a run leaves beside its results: losses of stages, predictions of rows."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.drawing.style import COLOURS, QUIET, in_rows, panels, plain_log_axis
+from harness.plugin.metric import KAPPA_FLOOR
+from harness.report.figures import names_apart
+from harness.report.pivot import Layout, pivot
+from harness.report.tables import Wording, number_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from harness.plugin.metric import MetricSpec
+    from harness.report.leaderboard import Leaderboard
+    from harness.report.pivot import Entry, Pivot
+    from harness.results.store import Store
+
+    Floats = NDArray[np.float64]
+    Metrics = Mapping[str, MetricSpec]
+
+VECTOR_ROWS = 2000
+"""A panel with more rows is a picture, in vector formats too: they would be slow to open."""
+
+TITLE_LETTERS = 38
+"""A longer line of a title would run into the next panel's."""
+
+UNTRAINED = "none of the chosen cells was trained by gradient"
+TRAINING, VALIDATION = COLOURS[0], COLOURS[5]
+
+
+# --- losses -----------------------------------------------------------------------------------
+
+
+def draw_losses(store: Store, board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+    """Draws loss and validation score of every run, their mean and its band, for all stages.
+
+    A panel per stage, those that a chain starts from included. Bands are ± one standard deviation
+    over runs, of the logarithm.
+
+    Raises:
+        BenchmarkError: none of the chosen cells was trained by gradient.
+    """
+    stages = _stages(store, pivot(board, metrics, layout))
+    rows, columns = in_rows(len(stages), 4)
+    figure, grid = panels(rows, columns, 3.0, 2.3, UNTRAINED)
+    flat = [axes for row in grid for axes in row]
+    for axes, (title, record) in zip(flat, stages, strict=False):
+        _draw_history(axes, record)
+        head = textwrap.fill(title, TITLE_LETTERS, break_on_hyphens=False)
+        axes.set_title(f"{head}\n{record['title']}" if head else record["title"], fontsize=7)
+    for axes in flat[len(stages) :]:
+        axes.set_visible(False)
+    losses = dict.fromkeys(loss for _, record in stages for loss in _losses(record))
+    _loss_legend(figure, board, ", ".join(losses))
+    return figure
+
+
+def _losses(record: Mapping[str, Any]) -> list[str]:
+    """Names of the losses of a stage's members, which may be trained differently."""
+    training = record["training"]
+    return [own["loss"] for own in (training if isinstance(training, list) else [training])]
+
+
+def _stages(store: Store, table: Pivot) -> list[tuple[str, dict[str, Any]]]:
+    """The stages behind the entries that were trained by gradient: configuration and record."""
+    chains = {
+        tuple(cell[column] for column in table.identity): cell["chain"]
+        for cell in store.read_plan()["cells"]
+    }
+    found: dict[str, tuple[Entry, dict[str, Any]]] = {}
+    for entry in table.entries.values():
+        for key in chains[entry.name]:
+            if key not in found and (record := store.stage_record(key))["history"]:
+                found[key] = entry, record
+    names = names_apart([entry for entry, _ in found.values()], ("train_on", "test_on"))
+    return [(name, record) for name, (_, record) in zip(names, found.values(), strict=True)]
+
+
+def _draw_history(axes: Axes, record: Mapping[str, Any]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    history = record["history"]
+    for name, colour in (("train_loss", TRAINING), ("score", VALIDATION)):
+        values = _numbers(history[name])
+        epochs = np.arange(1, len(values) + 1)
+        axes.plot(epochs, values, color=colour, linewidth=0.4, alpha=0.35)
+        logs = np.log10(np.where(values > 0, values, np.nan))
+        mean, std = _over_runs(logs)
+        axes.fill_between(
+            epochs, 10 ** (mean - std), 10 ** (mean + std), color=colour, alpha=0.2, linewidth=0
+        )
+        axes.plot(epochs, 10**mean, color=colour, linewidth=1.5)
+    best = [epoch for epoch in record["best_epoch"] if epoch]
+    axes.plot(best, [0.03] * len(best), "|", color="black", transform=axes.get_xaxis_transform())
+    axes.set_xlabel("epoch", fontsize=7)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    plain_log_axis(axes, "y")
+
+
+def _numbers(rows: Sequence[Sequence[float | None]]) -> Floats:
+    """Epochs × members; JSON's null is NaN."""
+    return np.array(
+        [[np.nan if value is None else value for value in row] for row in rows], dtype=np.float64
+    )
+
+
+def _over_runs(values: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation over runs; NaN where no run has a number, 0 where one has."""
+    known = np.isfinite(values)
+    count = known.sum(axis=1)
+    filled = np.where(known, values, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = filled.sum(axis=1) / np.where(count, count, np.nan)
+        square = np.where(known, (values - mean[:, None]) ** 2, 0.0).sum(axis=1)
+    return mean, np.sqrt(square / np.maximum(count - 1, 1))
+
+
+def _loss_legend(figure: Figure, board: Leaderboard, losses: str) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=TRAINING, label=f"training loss ({losses})"),
+        Line2D([], [], color=VALIDATION, label="validation score, which chooses the epoch"),
+        Line2D([], [], color="black", marker="|", linestyle="", label="epoch kept, per run"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
+    figure.suptitle(
+        f"{board.title or board.name}\nevery run, their mean and ± 1 std (of the logarithm)",
+        fontsize=9,
+    )
+
+
+# --- parity -----------------------------------------------------------------------------------
+
+
+def draw_parity(store: Store, board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+    """Draws predicted against true κ, a panel per cell, every test row of every run.
+
+    Lines: equality, and a factor of two either way. A row whose prediction is no number, or out of
+    the range of targets, is a cross at the edge, and counted.
+    """
+    table = pivot(board, metrics, layout)
+    keys = {
+        tuple(cell[column] for column in table.identity): cell["key"]
+        for cell in store.read_plan()["cells"]
+    }
+    places = list(_scored_places(table))
+    wanted = len(table.row_keys) if places else 0
+    figure, grid = panels(wanted, len(table.column_keys), 2.6, 2.6)
+    rows = {(r, c): store.read_predictions(keys[entry.name]) for r, c, entry in places}
+    limits = _limits([frame["target"].to_numpy() for frame in rows.values()])
+    for row in range(len(table.row_keys)):
+        for column in range(len(table.column_keys)):
+            if (row, column) not in rows:
+                grid[row][column].set_visible(False)
+    for row, column, entry in places:
+        axes = grid[row][column]
+        _draw_rows(axes, rows[row, column], limits)
+        head = textwrap.fill(
+            ", ".join(filter(None, table.row_keys[row])), TITLE_LETTERS, break_on_hyphens=False
+        )
+        axes.set_title(f"{head}\n→ {', '.join(table.column_keys[column])}", fontsize=7)
+        score = f"{entry.metric} {number_text(entry, Wording(), table.runs)}"
+        axes.text(0.04, 0.96, score, transform=axes.transAxes, fontsize=7, va="top")
+    figure.supxlabel("true κ, W/(m·K)", fontsize=9)
+    figure.supylabel("predicted κ, W/(m·K)", fontsize=9)
+    figure.suptitle(
+        f"{board.title or board.name}\ntest rows of all runs; dashed: a factor of two", fontsize=9
+    )
+    return figure
+
+
+def _scored_places(table: Pivot) -> Iterator[tuple[int, int, Entry]]:
+    for row, (_, entries) in enumerate(table.lines()):
+        for column, entry in enumerate(entries):
+            if entry is not None and entry.runs:
+                yield row, column, entry
+
+
+def _limits(targets: Sequence[Floats]) -> tuple[float, float]:
+    known = np.concatenate(targets)
+    known = known[known > 0]
+    return max(float(known.min()) / 2, KAPPA_FLOOR), float(known.max()) * 2
+
+
+def _draw_rows(axes: Axes, rows: Any, limits: tuple[float, float]) -> None:
+    low, high = limits
+    truth, predicted = rows["target"].to_numpy(), rows["prediction"].to_numpy()
+    outside = ~np.isfinite(predicted) | (predicted < low) | (predicted > high)
+    shown = np.clip(np.where(np.isfinite(predicted), predicted, low), low, high)
+    axes.plot([low, high], [low, high], color=QUIET, linewidth=1)
+    for factor in (0.5, 2):
+        axes.plot([low, high], [low * factor, high * factor], "--", color=QUIET, linewidth=0.6)
+    look: dict[str, Any] = {"markersize": 3, "alpha": 0.4, "rasterized": len(truth) > VECTOR_ROWS}
+    axes.plot(truth[~outside], shown[~outside], "o", color=COLOURS[0], markeredgewidth=0, **look)
+    if outside.any():
+        edge: dict[str, Any] = {"color": COLOURS[5], "clip_on": False, "markeredgewidth": 0.8}
+        axes.plot(truth[outside], shown[outside], "x", **edge, **look)
+        text = f"{outside.sum()} outside"
+        axes.text(
+            0.96, 0.05, text, transform=axes.transAxes, fontsize=7, ha="right", color=COLOURS[5]
+        )
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    for which in ("x", "y"):
+        plain_log_axis(axes, which)

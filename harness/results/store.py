@@ -1,0 +1,326 @@
+"""What a run leaves on disk: stage artefacts, per-row predictions, result lines. All atomic.
+
+<out>/plan.json               the benchmark as it was run, and the cells that belong to it
+<out>/results.jsonl           one line per (cell, run)
+<out>/predictions/<key>.parquet   rows (run, part, id, role, target, prediction, overlap)
+<out>/stages/<key>/           weights.safetensors + stage.json + ledger.parquet; remade when missing
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from harness.errors import StoreError
+from harness.files import replacing, unwritable
+from harness.planning.ledger import COLUMNS
+from harness.plugin.cell import CELL, DEFAULT
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+PLAN_FILE = "plan.json"
+CHOICES_FILE = "best.toml"
+"""The benchmark with the settings that a search has chosen."""
+TRIALS_FILE = "trials.csv"
+"""All trials of a search."""
+
+PREDICTION_COLUMNS = ("run", "part", "id", "target", "prediction", "overlap")
+RESTORE = "Restore the file, or remove what was made of it and run `harness run` again."
+
+
+class Store:
+    """A results folder. Opening it reads and writes nothing; `create` makes one to write to.
+
+    Whatever is read raises StoreError, naming the file, where it is missing or damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def create(cls, folder: Path) -> Store:
+        """Makes a results folder, where there is none yet, and sees that it can be written.
+
+        Raises:
+            StoreError: it cannot.
+        """
+        try:
+            for sub in ("stages", "predictions"):
+                (folder / sub).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as problem:
+            raise unwritable(folder, problem) from problem
+        return cls(folder)
+
+    @property
+    def results_path(self) -> Path:
+        """The file with one line per (cell, run)."""
+        return self.folder / "results.jsonl"
+
+    # --- stages -----------------------------------------------------------------------------
+
+    def stage_folder(self, key: str) -> Path:
+        """Where a stage's artefact lies, or will lie."""
+        return self.folder / "stages" / key
+
+    def weights_path(self, key: str) -> Path:
+        """Where a stage's tensors lie; results that are passed on go without them."""
+        return self.stage_folder(key) / "weights.safetensors"
+
+    def has_stage(self, key: str) -> bool:
+        """Whether a stage's artefact is complete."""
+        return self.weights_path(key).is_file()
+
+    def checkpoint_path(self, key: str) -> Path:
+        """Where a stage in training keeps its checkpoint."""
+        return self.folder / "stages" / f"{key}.checkpoint"
+
+    @contextmanager
+    def try_stage(self, key: str) -> Iterator[bool]:
+        """Takes a stage for this process; yields False where another process has it.
+
+        The lock is the operating system's: it vanishes with the process that holds it.
+        """
+        lock = FileLock(self.folder / "stages" / f"{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def write_stage(
+        self,
+        key: str,
+        tensors: Mapping[str, torch.Tensor],
+        record: Mapping[str, Any],
+        ledger: pd.DataFrame,
+    ) -> None:
+        """Writes a stage's artefact: all of it or nothing; then drops its checkpoint."""
+        from safetensors.torch import save_file
+
+        for leftover in (self.folder / "stages").glob(f".{key}.*"):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=self.folder / "stages"))
+        try:
+            weights = staging / "weights.safetensors"
+            save_file(dict(tensors), weights)
+            record = {**record, "artefact_sha256": sha256(weights.read_bytes()).hexdigest()}
+            (staging / "stage.json").write_text(json.dumps(record) + "\n")
+            ledger.to_parquet(staging / "ledger.parquet", index=False, compression="zstd")
+            staging.chmod(0o755)
+            target = self.stage_folder(key)
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(staging, target)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        self.checkpoint_path(key).unlink(missing_ok=True)
+
+    def read_stage(self, key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Reads a stage's tensors (on the CPU) and record."""
+        from safetensors.torch import load_file
+
+        return load_file(self.weights_path(key)), self.stage_record(key)
+
+    def read_ledger(self, key: str) -> pd.DataFrame:
+        """Reads what a stage used each row for; columns as `ledger.COLUMNS`."""
+        return _read_rows(self.stage_folder(key) / "ledger.parquet", COLUMNS)
+
+    def stage_record(self, key: str) -> dict[str, Any]:
+        """Reads a stage's record: history, best epochs, skipped updates, seconds."""
+        return _read_object(self.stage_folder(key) / "stage.json")
+
+    # --- predictions and results --------------------------------------------------------------
+
+    def predictions_path(self, key: str) -> Path:
+        """Where the rows of a scoring lie."""
+        return self.folder / "predictions" / f"{key}.parquet"
+
+    def write_predictions(self, key: str, frame: pd.DataFrame) -> None:
+        """Writes the rows of a scoring atomically."""
+        path = self.predictions_path(key)
+        with replacing(path) as staging:
+            frame.to_parquet(staging, index=False, compression="zstd")
+
+    def has_predictions(self, key: str) -> bool:
+        """Whether the rows of a scoring are there."""
+        return self.predictions_path(key).is_file()
+
+    def read_predictions(self, key: str) -> pd.DataFrame:
+        """Reads the rows of a scoring."""
+        return _read_rows(self.predictions_path(key), PREDICTION_COLUMNS)
+
+    def write_tuning_ledger(self, key: str, frame: pd.DataFrame) -> None:
+        """Writes the rows that the settings of a scoring were chosen by, atomically."""
+        path = self._tuning_ledger_path(key)
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as staging:
+            frame.to_parquet(staging, index=False, compression="zstd")
+
+    def read_tuning_ledger(self, key: str) -> pd.DataFrame:
+        """Reads the rows that the settings of a scoring were chosen by."""
+        return _read_rows(self._tuning_ledger_path(key), COLUMNS)
+
+    def _tuning_ledger_path(self, key: str) -> Path:
+        return self.folder / "tuning" / f"{key}.parquet"
+
+    def append_results(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Appends result lines in one write; a line torn by an earlier kill is cut off first.
+
+        A (scoring, run) that is there already, from another process or an earlier attempt, is
+        not written again.
+        """
+        with FileLock(self.folder / ".lock-results"):
+            have = {(line["key"], line["run"]) for line in self.read_results()}
+            fresh = [line for line in lines if (line["key"], line["run"]) not in have]
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in fresh)
+            self._cut_torn_line()
+            with self.results_path.open("ab") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+
+    def replace_results(self, lines: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
+        """Puts new result lines in the place of those of the same (scoring, run)."""
+        with FileLock(self.folder / ".lock-results"):
+            kept = [lines.get((old["key"], old["run"]), old) for old in self.read_results()]
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
+            self.write_text(self.results_path.name, text)
+
+    def read_results(self) -> list[dict[str, Any]]:
+        """Reads all complete result lines.
+
+        Raises:
+            StoreError: names the file and the line that is damaged.
+        """
+        if not self.results_path.is_file():
+            return []
+        with _reading(self.results_path):
+            complete = self.results_path.read_bytes().rpartition(b"\n")[0].decode()
+        numbered = enumerate(complete.split("\n"), start=1)
+        return [self._parse_line(number, text) for number, text in numbered if text.strip()]
+
+    def _parse_line(self, number: int, text: str) -> dict[str, Any]:
+        with _reading(self.results_path, f", line {number}"):
+            line = json.loads(text)
+            _require(line, ("key", "run"), "the line")
+            line.setdefault("tuning", DEFAULT)  # results from before there was tuning
+            if not isinstance(line["run"], int):
+                raise ValueError(f"run is {line['run']!r}, not a number")
+        return dict(line)
+
+    def scored(self) -> dict[str, set[int]]:
+        """Runs that have a result line, by scoring key."""
+        runs: dict[str, set[int]] = {}
+        for line in self.read_results():
+            runs.setdefault(line["key"], set()).add(line["run"])
+        return runs
+
+    def _cut_torn_line(self) -> None:
+        if not self.results_path.is_file():
+            return
+        content = self.results_path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            with self.results_path.open("r+b") as file:
+                file.truncate(content.rfind(b"\n") + 1)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Writes a JSON file of the results folder atomically."""
+        self.write_text(name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a text file of the results folder atomically."""
+        with replacing(self.folder / name) as staging:
+            staging.write_text(text, encoding="utf-8")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Reads a JSON file of the results folder.
+
+        Raises:
+            StoreError: it does not exist, or is damaged.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            raise StoreError(
+                f"{path} does not exist: {self.folder} holds no results yet. "
+                f"Run `harness run` first.{self._other_folders(name)}"
+            )
+        return _read_object(path)
+
+    def _other_folders(self, name: str) -> str:
+        """Names the dry runs or submissions below this folder; empty where there are none."""
+        dry, sent = (
+            " or ".join(str(path.parent) for path in sorted(self.folder.glob(f"{below}/{name}")))
+            for below in ("limit-*", "submissions/*")
+        )
+        if sent:
+            return f" Did you mean one of its submissions, {sent}?"
+        return f" Did you mean --out {dry}?" if dry else ""
+
+    def read_plan(self) -> dict[str, Any]:
+        """Reads the benchmark as it was run, its datasets and cells; see `api.describe`.
+
+        Raises:
+            StoreError: there is none, it is damaged, or a field is missing.
+        """
+        plan = self.read_json(PLAN_FILE)
+        with _reading(self.folder / PLAN_FILE):
+            _require(plan, ("benchmark", "datasets", "cells"), "the plan")
+            for name, data in plan["datasets"].items():
+                _require(data, ("digest", "rows"), f"the dataset {name}")
+            for number, cell in enumerate(plan["cells"], start=1):
+                cell.setdefault("tuning", DEFAULT)
+                _require(cell, ("key", *CELL, "leak_free", "chain"), f"cell {number}")
+        return plan
+
+
+def _require(found: Any, fields: Iterable[str], what: str) -> None:
+    missing = [field for field in fields if not isinstance(found, dict) or field not in found]
+    if missing:
+        raise ValueError(f"{what} lacks {', '.join(missing)}")
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    with _reading(path):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("expected a JSON object")
+    return found
+
+
+def _read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    with _reading(path):
+        frame = pd.read_parquet(path)
+        _require(dict.fromkeys(frame.columns), columns, "the table")
+    return frame
+
+
+@contextmanager
+def _reading(path: Path, place: str = "") -> Iterator[None]:
+    """Turns whatever a missing or damaged file leads to into an error that names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing. {RESTORE}") from None
+    except (OSError, ValueError, AttributeError, TypeError) as problem:
+        what = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise StoreError(f"{path}{place} is damaged: {what}. {RESTORE}") from None

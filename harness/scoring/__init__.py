@@ -1,0 +1,1 @@
+"""From predicted rows to scores, and from scores of runs to statistics."""

@@ -1,0 +1,69 @@
+"""From predicted rows to the scores of one run: every metric, on all rows and overlap-free."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.registry.plugin_calls import call
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from harness.plugin.metric import MetricSpec
+
+
+SUBSETS = ("all", "overlap-free")
+"""All test rows of a run; and those whose group (reduced formula) is in no training set of the
+chain that the predictions come from."""
+
+
+def score_run(
+    metrics: Mapping[str, MetricSpec],
+    target: NDArray[np.float64],
+    prediction: NDArray[np.float64],
+    overlap: NDArray[np.bool_],
+) -> dict[str, dict[str, Any]]:
+    """Scores the rows of one run.
+
+    Args:
+        metrics: by name.
+        target: κ in W/(m·K), one per row.
+        prediction: likewise.
+        overlap: whether the row's group was trained on.
+
+    Returns:
+        For each of `SUBSETS`: `n` rows, `failed` rows (prediction not finite) and every metric. A
+        metric is NaN where a row failed (it is never dropped) or where no row is left.
+    """
+    scores = {}
+    for subset, rows in zip(SUBSETS, (np.ones(len(target), bool), ~overlap), strict=True):
+        failed = int((~np.isfinite(prediction[rows])).sum())
+        values: dict[str, Any] = {"n": int(rows.sum()), "failed": failed}
+        for name, metric in metrics.items():
+            usable = values["n"] > 0 and not failed
+            values[name] = _value(metric, target[rows], prediction[rows]) if usable else math.nan
+        scores[subset] = values
+    return scores
+
+
+def _value(
+    metric: MetricSpec, target: NDArray[np.float64], prediction: NDArray[np.float64]
+) -> float:
+    action = f"computing the metric {metric.name!r}"
+    value: float = call(metric.function, target, prediction, action=action, returns=Real)
+    return value
+
+
+def score_stored(
+    metrics: Mapping[str, MetricSpec], rows: pd.DataFrame, run: int
+) -> dict[str, dict[str, Any]]:
+    """Scores one run of a scoring from its stored rows; see `score_run` and `Store`."""
+    mine = rows[rows["run"] == run]
+    arrays = (mine[column].to_numpy() for column in ("target", "prediction", "overlap"))
+    return score_run(metrics, *arrays)

@@ -1,0 +1,323 @@
+"""Carries out a plan: trains what is missing, scores what is not scored, and tells observers."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.planning.ledger import stage_ledger, test_rows, tuning_ledger
+from harness.planning.plan import facts_of_run, one_or_all
+from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
+from harness.plugin.head import FitRows
+from harness.scoring.log_kappa import average
+from harness.scoring.scores import SUBSETS, score_run, score_stored
+from harness.training.checkpoint import CheckpointFile
+from harness.training.closed_form import ask, fit_head
+from harness.training.environment import environment, peak_memory_mb, threads_wanted, use_threads
+from harness.training.fit_progress import EpochReport, FitResult
+from harness.training.prediction import embed, predict, resolve_device
+from harness.training.stage_builder import Workshop, tensors_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harness.data.dataset import Dataset
+    from harness.planning.plan import MemberOf, Plan, Scoring, StageNode
+    from harness.plugin.arrays import Floats, Indices
+    from harness.registry.registry import Registry
+    from harness.results.store import Store
+
+Predicted = tuple["Floats", "Floats | None"]
+"""κ in W/(m·K) of one member's rows, and the std of log10 κ where the head gives it."""
+
+CHECKPOINT_SECONDS = 30.0
+"""Shortest time between two checkpoints of a stage: what a kill costs at most, and an epoch."""
+
+
+def execute(plan: Plan, store: Store, registry: Registry) -> None:
+    """Runs every stage and scoring of a plan that is not on disk yet.
+
+    May be called by several processes at once: each stage is taken by one of them.
+
+    Raises:
+        HarnessError: weights that fail their verification, no write permission, ….
+    """
+    Engine(plan, store, registry).execute()
+
+
+def pending_stages(plan: Plan, store: Store) -> list[StageNode]:
+    """Returns the stages with an unscored cell, and those that they start from, in order."""
+    scored = store.scored()
+    needed: set[str] = set()
+    for scoring in plan.scorings:
+        if not set(scoring.runs) <= scored.get(scoring.key, set()):
+            needed |= {stage.key for stage in scoring.chain}
+    return [stage for stage in plan.stages if stage.key in needed]
+
+
+def complete_metrics(plan: Plan, store: Store, registry: Registry) -> None:
+    """Scores stored rows by metrics that the benchmark has gained since they were predicted."""
+    metrics = {name: registry.metrics[name] for name in plan.benchmark.metrics}
+    keys = {scoring.key for scoring in plan.scorings}
+    mended = {}
+    for line in store.read_results():
+        if line["key"] in keys and not metrics.keys() <= line["scores"]["all"].keys():
+            scores = score_stored(metrics, store.read_predictions(line["key"]), line["run"])
+            mended[line["key"], line["run"]] = {**line, "scores": _jsonable(scores)}
+    if mended:
+        store.replace_results(mended)
+
+
+class Engine:
+    """Carries out stages and scorings of one plan, one after another.
+
+    Args:
+        plan: what is to be done.
+        store: where artefacts and results go.
+        registry: for metrics and observers.
+    """
+
+    def __init__(self, plan: Plan, store: Store, registry: Registry) -> None:
+        self.plan = plan
+        self.store = store
+        self.registry = registry
+        use_threads(threads_wanted())
+        device = resolve_device(plan.benchmark.device)
+        self.workshop = Workshop(plan.locations, store, registry, device)
+        self.metrics = {name: registry.metrics[name] for name in plan.benchmark.metrics}
+        self._work_done = 0
+        self._work_total = 0
+
+    def execute(self) -> None:
+        """Runs what is not on disk yet; takes stages that no other process has."""
+        self.train(pending_stages(self.plan, self.store))
+        for scoring in self.plan.scorings:
+            if len(scoring.stages) > 1:
+                with self.store.try_stage(scoring.key) as mine:
+                    if mine:
+                        self._score(scoring)
+
+    def train(self, stages: Sequence[StageNode]) -> None:
+        """Trains stages, each after those it goes on from, and scores what then can be."""
+        pending = list(stages)
+        total = len(pending)
+        self._work_done, self._work_total = 0, sum(node.work for node in pending)
+        while pending:
+            node = self._take_one(pending, total)
+            if node is None:
+                time.sleep(0.2)  # other processes hold all stages that could be trained now
+            else:
+                pending.remove(node)
+                self._work_done += node.work
+
+    def _take_one(self, pending: list[StageNode], total: int) -> StageNode | None:
+        done = total - len(pending)
+        for node in pending:
+            if node.parent and not self.store.has_stage(node.parent.key):
+                continue
+            with self.store.try_stage(node.key) as mine:
+                if mine:
+                    if not self.store.has_stage(node.key):
+                        self._train(node, done, total)
+                    for scoring in self.plan.scorings:
+                        if scoring.stages == (node,):
+                            self._score(scoring)
+                    return node
+        return None
+
+    # --- training -----------------------------------------------------------------------------
+
+    def _train(self, node: StageNode, done: int, total: int) -> None:
+        started = time.perf_counter()
+        self.tell(
+            "stage_started",
+            StageStarted(node.key, node.title, len(node.members), node.epochs, done, total),
+        )
+        model = self.workshop.modules(node)
+        transferred = self.workshop.start_weights(node, model)
+        result = None if node.closed_form else self._fit(node, model)
+        seconds = time.perf_counter() - started
+        if result is not None:
+            seconds = result.seconds  # of earlier sessions too, where the fit was resumed
+        record = self._record(node, result, transferred, seconds)
+        self.store.write_stage(node.key, tensors_of(model), record, stage_ledger(node))
+        self.tell("stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total))
+
+    def _fit(self, node: StageNode, model: nn.ModuleDict) -> FitResult:
+        epochs = node.epochs
+
+        def tell(epoch: EpochReport) -> None:
+            event = EpochFinished(
+                node.key,
+                node.title,
+                epoch.epoch,
+                epochs,
+                node.protocol.rules.selection,
+                epoch.score,
+                epoch.skipped,
+                (self._work_done + node.work * epoch.epoch / epochs) / self._work_total,
+            )
+            self.tell("epoch_finished", event)
+
+        fit = self.workshop.stack_fit(node, model)
+        path = self.store.checkpoint_path(node.key)
+        return fit.run(CheckpointFile(path, fit.digest(node.key), CHECKPOINT_SECONDS), tell)
+
+    def _record(
+        self,
+        node: StageNode,
+        result: FitResult | None,
+        transferred: Mapping[str, Any],
+        seconds: float,
+    ) -> dict[str, Any]:
+        return {
+            **node.facts(),
+            "transferred": dict(transferred),
+            "best_epoch": list(result.best_epoch) if result else None,
+            "skipped_updates": list(result.skipped) if result else None,
+            "history": _jsonable(result.history) if result else None,
+            "member_epochs": result.member_epochs if result else 0,
+            "seconds": seconds,
+            "peak_memory_mb": peak_memory_mb(),
+            "environment": environment(self.workshop.device),
+        }
+
+    # --- scoring ------------------------------------------------------------------------------
+
+    def _score(self, scoring: Scoring) -> None:
+        """Scores a cell whose stages are there, unless it is scored already."""
+        if set(scoring.runs) <= self.store.scored().get(scoring.key, set()):
+            return
+        by_stage = {node.key: self._predict(node, scoring) for node in scoring.stages}
+        predictions, spreads = [], []
+        for sources in scoring.sources:
+            own = [by_stage[source.stage.key][source.index] for source in sources]
+            predictions.append(average([kappa for kappa, _ in own]))
+            spreads += [own[0][1]] if len(own) == 1 and own[0][1] is not None else []
+        rows = test_rows(scoring).assign(prediction=np.concatenate(predictions))
+        if spreads:
+            rows["std_log"] = np.concatenate(spreads)
+        self.store.write_predictions(scoring.key, rows)
+        if scoring.tuning:
+            self.store.write_tuning_ledger(scoring.key, tuning_ledger(scoring))
+        self.store.append_results(self._result_lines(scoring, predictions))
+        cell = CellFinished(**vars(scoring.cell), runs=len(scoring.runs))
+        self.tell("cell_finished", cell)
+
+    def _predict(self, node: StageNode, scoring: Scoring) -> dict[int, Predicted]:
+        """Returns what members predict for the test rows of their run, by position in a stage."""
+        wanted = {
+            source.index: rows
+            for sources, rows in zip(scoring.sources, scoring.rows, strict=True)
+            for source in sources
+            if source.stage is node
+        }
+        none = np.array([], dtype=np.int64)
+        asked = [wanted.get(index, none) for index in range(len(node.members))]
+        model = self.workshop.modules(node)
+        tensors, _ = self.store.read_stage(node.key)
+        model.load_state_dict(tensors)
+        found = self._predict_rows(node, model, scoring.dataset, asked)
+        return {index: found[index] for index in wanted}
+
+    def _predict_rows(
+        self, node: StageNode, model: nn.ModuleDict, dataset: Dataset, asked: Sequence[Indices]
+    ) -> list[Predicted]:
+        """Returns what every member predicts for the rows it is asked for; nothing if for none."""
+        pool, device = self.workshop.pool(dataset, node.model), self.workshop.device
+        if node.model.head.fit is None:
+            scalers = [member.scaler for member in node.members]
+            found = predict(model["backbone"], model["head"], pool, asked, scalers, device=device)
+            return [(kappa, None) for kappa in found]
+        own = self.workshop.pool(node.dataset, node.model)
+        rows = [member.train for member in node.members]
+        trained = embed(model["backbone"], own, rows, device=device)
+        tested = embed(model["backbone"], pool, asked, device=device)
+        return [
+            self._predict_in_closed_form(node, index, *pair)
+            if len(asked[index])
+            else (pair[1], None)
+            for index, pair in enumerate(zip(trained, tested, strict=True))
+        ]
+
+    def validate(self, node: StageNode) -> list[float]:
+        """Returns every member's score on its validation rows; for heads in closed form."""
+        model = self.workshop.modules(node)
+        self.workshop.start_weights(node, model)
+        asked = [member.validation for member in node.members]
+        metric = self.registry.metrics[node.protocol.rules.selection]
+        found = self._predict_rows(node, model, node.dataset, asked)
+        return [
+            float(metric.function(member.labels[member.validation], kappa))
+            if np.isfinite(kappa).all()
+            else math.nan
+            for member, (kappa, _) in zip(node.members, found, strict=True)
+        ]
+
+    def _predict_in_closed_form(
+        self, node: StageNode, index: int, trained: Floats, asked: Floats
+    ) -> Predicted:
+        member = node.members[index]
+        labels = member.labels[member.train]
+        rows = FitRows(trained, labels, member.scaler, member.init_seed)
+        return ask(node.model, fit_head(node.model, rows), asked)
+
+    def _result_lines(
+        self, scoring: Scoring, predictions: Sequence[Floats]
+    ) -> list[dict[str, Any]]:
+        records = {stage.key: self.store.stage_record(stage.key) for stage in scoring.stages}
+        lines = []
+        for number, sources in enumerate(scoring.sources):
+            scores = score_run(
+                self.metrics, scoring.labels[number], predictions[number], scoring.overlap[number]
+            )
+            lines.append(
+                {
+                    "key": scoring.key,
+                    **vars(scoring.cell),
+                    "run": scoring.runs[number],
+                    "scores": _jsonable({subset: scores[subset] for subset in SUBSETS}),
+                    **facts_of_run(sources, scoring.dataset),
+                    **{
+                        field: one_or_all([_of_member(records, s, field) for s in sources])
+                        for field in ("best_epoch", "skipped_updates")
+                    },
+                }
+            )
+        return lines
+
+    def tell(self, hook: str, event: object) -> None:
+        """Tells every observer; one that raises is reported and costs nothing."""
+        for implementation in getattr(self.registry.manager.hook, hook).get_hookimpls():
+            try:
+                implementation.function(event)
+            except Exception as problem:  # an observer is somebody else's code
+                warnings.warn(
+                    f"The observer {implementation.plugin_name!r} failed in {hook}: "
+                    f"{type(problem).__name__}: {problem}",
+                    stacklevel=2,
+                )
+
+
+def _of_member(records: Mapping[str, Any], source: MemberOf, field: str) -> Any:
+    """What the record of a stage says of one member; none where the head is in closed form."""
+    values = records[source.stage.key][field]
+    return values and values[source.index]
+
+
+def _jsonable(value: Any) -> Any:
+    """Numbers that JSON does not have (NaN, ±inf) become null; arrays become lists."""
+    if isinstance(value, Mapping):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return value

@@ -1,0 +1,374 @@
+"""The trainer: fits all members of one stack at once, and predicts with them."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, astuple
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.nn.stack import StackedDropout
+from harness.planning.member_training import Recipe, batch_size_of
+from harness.planning.trainable import find_trainable
+from harness.training.checkpoint import CheckpointFile
+from harness.training.fit_data import Alongside, Feed, StackData, TaskData
+from harness.training.fit_progress import EpochReport, FitResult, Progress
+from harness.training.flat_parameters import FlatParameters, Segment, StackedAdam
+from harness.training.losses import Targets, member_losses
+from harness.training.prediction import predict, resolve_device
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.plugin.arrays import Floats
+    from harness.plugin.metric import MetricSpec
+    from harness.plugin.transfer import ParameterGroup
+
+    Bools = NDArray[np.bool_]
+
+__all__ = [
+    "Alongside",
+    "EpochReport",
+    "FitResult",
+    "Recipe",
+    "StackData",
+    "StackFit",
+    "TaskData",
+    "fit",
+    "predict",
+    "resolve_device",
+]
+
+Parts = list[tuple[Any, Targets]]
+"""What one step is made of: a batch and its targets for every dataset that is fitted."""
+
+
+def fit(
+    backbone: nn.Module,
+    head: nn.Module,
+    data: StackData,
+    recipe: Recipe,
+    *,
+    selection: MetricSpec,
+    device: torch.device,
+    freeze: Sequence[str] = (),
+    alongside: Sequence[Alongside] = (),
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 30.0,
+    identity: str = "",
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> FitResult:
+    """Fits a stack whose members are all trained alike; see `StackFit`."""
+    model = nn.ModuleDict({"backbone": backbone, "head": head})
+    if alongside:
+        model["alongside"] = nn.ModuleList([task.head for task in alongside])
+    stack = StackFit(
+        model,
+        data,
+        [recipe] * len(data.seeds),
+        selection=selection,
+        device=device,
+        freeze=freeze,
+        alongside=[task.data for task in alongside],
+    )
+    file = CheckpointFile(checkpoint, stack.digest(identity), checkpoint_seconds)
+    return stack.run(file, on_epoch)
+
+
+class StackFit:
+    """The training of one stack.
+
+    Members do not depend on one another: not in the order of their rows, not in their moments,
+    and not when the loss of one is not finite (its update is then left out and counted).
+
+    Args:
+        model: its part `backbone` takes a batch of the pool to embeddings, `members × batch ×
+            width`; `head` takes these to scaled targets, `members × batch`; `alongside` holds a
+            head for every dataset that is fitted at the same time.
+        data: rows, labels, scalers and seeds.
+        recipes: how each member is trained.
+        selection: the metric on validation rows that chooses each member's epoch.
+        device: where to train.
+        freeze: prefixes of parameter names (`backbone`, `head.layers.0`, …) that stay.
+        alongside: datasets that are fitted at the same time.
+
+    Attributes:
+        progress: how far it has come.
+
+    Raises:
+        BenchmarkError: `freeze` or a group matches no parameter, or groups overlap, or all is
+            frozen.
+        PluginError: a parameter does not begin with the members axis.
+    """
+
+    def __init__(
+        self,
+        model: nn.ModuleDict,
+        data: StackData,
+        recipes: Sequence[Recipe],
+        *,
+        selection: MetricSpec,
+        device: torch.device,
+        freeze: Sequence[str] = (),
+        alongside: Sequence[TaskData] = (),
+    ) -> None:
+        self.progress = Progress.start(len(data.seeds))
+        self._model = model.to(device)
+        self._data, self._alongside, self._recipes = data, alongside, list(recipes)
+        self._selection, self._device, self._freeze = selection, device, freeze
+        self._settings = [recipe.training for recipe in recipes]
+        self._batch_size = batch_size_of(recipes)
+        self._trainable = find_trainable(model, freeze, recipes[0].groups)
+        moving = {name: p for part in self._trainable for name, p in part.parameters.items()}
+        self._frozen = [
+            p for n, p in model.named_parameters() if p.requires_grad and n not in moving
+        ]
+        for parameter in self._frozen:
+            parameter.requires_grad_(False)
+        self._flat = FlatParameters(moving, len(recipes))
+        self._adam = StackedAdam(
+            self._flat,
+            [own.weight_decay for own in self._settings],
+            [
+                Segment(self._flat.columns(part.parameters), self._groups_like(part.group))
+                for part in self._trainable
+            ],
+        )
+        self._best = self._flat.values.clone()
+        others = model["alongside"].children() if alongside else iter(())
+        self._heads = [model["head"], *others]
+        self._weights = [
+            torch.tensor(own, dtype=torch.float32, device=device)
+            for own in zip(*(recipe.alongside for recipe in recipes), strict=True)
+        ]
+        self._feeds = [Feed(task, self._batch_size, device) for task in (data, *alongside)]
+
+    def _groups_like(self, group: ParameterGroup) -> list[ParameterGroup]:
+        """Every member's group of the same parameters."""
+        first = self._recipes[0].groups
+        if group not in first:
+            return [group] * len(self._recipes)
+        return [recipe.groups[first.index(group)] for recipe in self._recipes]
+
+    def digest(self, identity: str = "") -> str:
+        """Names a fit: what a checkpoint must have been made by to be of use to it.
+
+        Args:
+            identity: names what the outcome depends on besides what this object knows.
+        """
+        shapes = [
+            {name: list(parameter.shape) for name, parameter in part.parameters.items()}
+            for part in self._trainable
+        ]
+        recipes = [
+            [own.training.model_dump(), [asdict(group) for group in own.groups], own.alongside]
+            for own in self._recipes
+        ]
+        tasks = (self._data, *self._alongside)
+        scalers = [[astuple(scaler) for scaler in task.scalers] for task in tasks]
+        settled = [identity, recipes, self._selection.name, list(self._data.seeds), scalers, shapes]
+        named = sha256(json.dumps(settled).encode())
+        for task in tasks:
+            for array in task.arrays():
+                named.update(np.ascontiguousarray(array).tobytes())
+        return named.hexdigest()
+
+    def run(
+        self, file: CheckpointFile, on_epoch: Callable[[EpochReport], None] | None = None
+    ) -> FitResult:
+        """Trains to the end, and leaves each member's best weights in the modules.
+
+        Args:
+            file: from which to go on, and to write to at the end of epochs. It stays when the fit
+                has ended: the caller drops it once the weights are safe.
+            on_epoch: called after every epoch.
+        """
+        saved = file.read()
+        if saved is not None:
+            for name, tensor in self._state().items():
+                tensor.copy_(saved.tensors[name])
+            self.progress = Progress(**saved.progress)
+
+        def end_epoch(report: EpochReport) -> None:
+            file.offer(self._state(), vars(self.progress))
+            if on_epoch is not None:
+                on_epoch(report)
+
+        try:
+            self.train(on_epoch=end_epoch)
+            self._flat.values.copy_(self._best)
+        except KeyboardInterrupt:
+            file.flush()
+            raise
+        finally:
+            self._flat.release()
+            for parameter in self._frozen:
+                parameter.requires_grad_(True)
+        return self.progress.result()
+
+    def train(
+        self, until: int | None = None, on_epoch: Callable[[EpochReport], None] | None = None
+    ) -> bool:
+        """Trains all members that are not at their end.
+
+        Args:
+            until: number of finished epochs at which to pause.
+            on_epoch: called after every epoch.
+
+        Returns:
+            Whether a member is left that is not at its end.
+        """
+        started = time.perf_counter() - self.progress.seconds
+        while training := self._training():
+            if until is not None and self.progress.epoch >= until:
+                return True
+            self._train_epoch(training)
+            self._select()
+            self.progress.seconds = time.perf_counter() - started
+            if on_epoch is not None:
+                on_epoch(self.progress.report())
+        return False
+
+    @property
+    def training(self) -> set[int]:
+        """Members that are not at their end."""
+        return set(self._training())
+
+    def of_members(self, members: Sequence[int], model: nn.ModuleDict) -> StackFit:
+        """Goes on with some of the members: a smaller stack, in which they do as they would have.
+
+        Args:
+            members: their positions in this stack.
+            model: a model of so many members, as it is made; takes over their weights.
+        """
+        chosen = list(members)
+        old = dict(self._model.named_parameters())
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(old[name][chosen])
+        smaller = StackFit(
+            model,
+            self._data.of_members(chosen),
+            [self._recipes[member] for member in chosen],
+            selection=self._selection,
+            device=self._device,
+            freeze=self._freeze,
+            alongside=[task.of_members(chosen) for task in self._alongside],
+        )
+        smaller._adam.start.copy_(self._adam.start[chosen])
+        for name, tensor in smaller._state().items():
+            tensor.copy_(self._state()[name][chosen])
+        smaller.progress = self.progress.of_members(chosen)
+        return smaller
+
+    def _state(self) -> dict[str, Tensor]:
+        return {
+            "values": self._flat.values,
+            "best": self._best,
+            "adam.first": self._adam.first,
+            "adam.second": self._adam.second,
+            "adam.clocks": self._adam.clocks,
+        }
+
+    def _training(self) -> list[int]:
+        """Members that are not at their last epoch and have not run out of patience."""
+        done, best = self.progress.epoch, self.progress.best_epoch
+        return [
+            member
+            for member, own in enumerate(self._settings)
+            if done < own.epochs and (own.patience is None or done - best[member] < own.patience)
+        ]
+
+    def _train_epoch(self, training: Sequence[int]) -> None:
+        progress = self.progress
+        self._model.train()
+        for module in self._model.modules():
+            if isinstance(module, StackedDropout):
+                module.begin_epoch(progress.epoch)
+        members = len(self._recipes)
+        losses, rows = np.zeros(members), np.zeros(members, dtype=np.int64)
+        for parts, sizes in self._steps(training):
+            loss, finite = self._step(parts, sizes > 0)
+            losses += np.where(finite, loss * sizes, 0.0)
+            rows += np.where(finite, sizes, 0)
+            for member in np.flatnonzero((sizes > 0) & ~finite):
+                progress.skipped[member] += 1
+        with np.errstate(invalid="ignore"):
+            progress.history["train_loss"].append((losses / rows).tolist())
+        progress.member_epochs += len(training)
+        progress.epoch += 1
+
+    def _steps(self, training: Sequence[int]) -> Iterator[tuple[Parts, NDArray[np.int64]]]:
+        """Yields the parts of each step of an epoch, and the number of rows per member."""
+        epoch, size = self.progress.epoch, self._batch_size
+        own, *others = self._feeds
+        rows = own.one_pass(epoch, training)
+        steps = [-(-len(train) // size) for train in self._data.train]
+        streams = [own.batches(rows)]
+        streams += [feed.batches(feed.beside(rows, epoch, steps)) for feed in others]
+        counts = (rows >= 0).reshape(len(steps), -1, size).sum(axis=2).T
+        for *parts, sizes in zip(*streams, counts, strict=True):
+            yield parts, sizes
+
+    def _step(self, parts: Parts, present: Bools) -> tuple[Floats, Bools]:
+        """Makes one update; returns each member's loss, and whether it was updated.
+
+        The loss is that of the stage's own dataset; the update follows the weighted sum of all.
+        """
+        own, total = self._losses(parts)
+        self._flat.differentiate(total.sum())  # members share no weight: gradients do not mix
+        epoch = self.progress.epoch
+        done = [epoch / own.epochs for own in self._settings]
+        self._adam.rest(done)
+        norms = torch.linalg.vector_norm(self._flat.gradients, dim=1)
+        if any(own.clip_norm is not None for own in self._settings):
+            longest = [own.clip_norm or math.inf for own in self._settings]
+            shorten = (torch.tensor(longest, device=norms.device) / norms).clamp(max=1.0)
+            self._flat.gradients.mul_(shorten.unsqueeze(1))
+        # One transfer per step. A norm that overflows would leave infinity in Adam's moments.
+        loss, whole, norm = torch.stack([own, total, norms]).detach().cpu().double().numpy()
+        moving = present & np.isfinite(whole) & np.isfinite(norm)
+        self._adam.step(moving.tolist(), [own.lr_at(epoch) for own in self._settings], done)
+        return loss, moving
+
+    def _losses(self, parts: Parts) -> tuple[Tensor, Tensor]:
+        """Returns each member's loss on the stage's own dataset, and the weighted sum of all."""
+        kinds = [own.loss for own in self._settings]
+        losses = []
+        for head, feed, (batch, targets) in zip(self._heads, self._feeds, parts, strict=True):
+            output = head(self._model["backbone"](batch))
+            losses.append(member_losses(kinds, output, targets, feed.decoder))
+        total = losses[0]
+        for weights, loss in zip(self._weights, losses[1:], strict=True):
+            total = total + weights * loss
+        return losses[0], total
+
+    def _select(self) -> None:
+        """Scores the validation rows and keeps the weights of members that have improved."""
+        progress, selection, data = self.progress, self._selection, self._data
+        parts = self._model["backbone"], self._model["head"]
+        predictions = predict(*parts, data.pool, data.validation, data.scalers, device=self._device)
+        scores = []
+        improved = []
+        for member, prediction in enumerate(predictions):
+            labels = data.labels[member, data.validation[member]]
+            finite = bool(np.isfinite(prediction).all())
+            score = float(selection.function(labels, prediction)) if finite else math.nan
+            best = progress.best_score[member]
+            better = score > best if selection.higher_is_better else score < best
+            if better or (math.isnan(best) and not math.isnan(score)):
+                progress.best_score[member] = score
+                progress.best_epoch[member] = progress.epoch
+                improved.append(member)
+            scores.append(score)
+        progress.history["score"].append(scores)
+        if improved:
+            self._best[improved] = self._flat.values[improved]

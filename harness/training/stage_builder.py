@@ -1,0 +1,129 @@
+"""Makes the modules and data of a stage, puts its starting weights in place, and trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness.nn.encodings import identity, load_encodings
+from harness.planning.plugin_modules import build_backbone, build_head
+from harness.registry.plugin_calls import call, using
+from harness.training.stack_fit import StackData, StackFit, TaskData
+
+if TYPE_CHECKING:
+    from harness.data.dataset import Dataset
+    from harness.planning.plan import MemberRows, Model, StageNode
+    from harness.plugin.backbone import Pool
+    from harness.plugin.locations import Locations
+    from harness.registry.registry import Registry
+    from harness.results.store import Store
+
+
+class Workshop:
+    """Where stages are put together: keeps packed crystals and published weights at hand.
+
+    Args:
+        locations: where caches lie.
+        store: with the artefacts of earlier stages.
+        registry: for the metric that chooses epochs.
+        device: where to train.
+    """
+
+    def __init__(
+        self, locations: Locations, store: Store, registry: Registry, device: torch.device
+    ) -> None:
+        self.device = device
+        self._locations, self._store, self._registry = locations, store, registry
+        self._pools: dict[tuple[str, str], Pool] = {}
+
+    def modules(self, node: StageNode, members: Sequence[int] | None = None) -> nn.ModuleDict:
+        """Makes the stacked backbone and, unless it is fitted in closed form, the heads.
+
+        Args:
+            node: the stage.
+            members: positions of those to make; all unless given.
+        """
+        chosen = node.members if members is None else [node.members[m] for m in members]
+        generators = [torch.Generator().manual_seed(member.init_seed) for member in chosen]
+        parts = {"backbone": build_backbone(node.model, generators)}
+        if node.model.head.make is not None:
+            heads = [build_head(node.model, generators) for _ in node.datasets]
+            parts["head"] = heads[0]
+            if node.alongside:
+                parts["alongside"] = nn.ModuleList(heads[1:])
+        return nn.ModuleDict(parts).to(self.device)
+
+    def start_weights(self, node: StageNode, model: nn.ModuleDict) -> Mapping[str, Any]:
+        """Puts the starting weights in place; returns what the record says of them."""
+        if node.parent is not None:
+            tensors, _ = self._store.read_stage(node.parent.key)
+            chosen = [member.index for member in node.parents]
+            own = {name: tensors[name] for name in tensors if not name.startswith("alongside.")}
+            everyone = chosen == list(range(len(node.parent.members)))
+            for part in ("backbone", "head"):  # heads of other datasets do not go on
+                state = model[part].state_dict()
+                stacked = {name for name, _ in model[part].named_parameters()}
+                for name in state:
+                    given = own[f"{part}.{name}"]
+                    state[name] = given[chosen] if name in stacked and not everyone else given
+                model[part].load_state_dict(state)
+            return {"tensors": len(own)}
+        if node.weights is not None:
+            function = node.model.backbone.load_pretrained
+            action = f"loading the weights {node.weights.name!r}"
+            record: Mapping[str, Any] = call(
+                function, model["backbone"], node.weights, action=action, returns=Mapping
+            )
+            return record
+        return {"tensors": 0}
+
+    def stack_fit(self, node: StageNode, model: nn.ModuleDict) -> StackFit:
+        """Returns the training of a stage, which begins with the weights that are in the model."""
+        return StackFit(
+            model,
+            StackData(
+                **self._task(node.dataset, node.model, node.members),
+                validation=[member.validation for member in node.members],
+            ),
+            node.recipes,
+            selection=self._registry.metrics[node.protocol.rules.selection],
+            device=self.device,
+            freeze=node.freeze,
+            alongside=[
+                TaskData(**self._task(other.dataset, node.model, other.members))
+                for other in node.alongside
+            ],
+        )
+
+    def _task(
+        self, dataset: Dataset, model: Model, members: Sequence[MemberRows]
+    ) -> dict[str, Any]:
+        """What `TaskData` wants to know of a dataset."""
+        return {
+            "pool": self.pool(dataset, model),
+            "train": [member.train for member in members],
+            "labels": np.stack([member.labels for member in members]),
+            "scalers": [member.scaler for member in members],
+            "seeds": [member.shuffle_seed for member in members],
+        }
+
+    def pool(self, dataset: Dataset, model: Model) -> Pool:
+        """Returns the packed crystals of a dataset."""
+        key = (dataset.digest, f"{identity(model.backbone)} {model.backbone_code}")
+        if key not in self._pools:
+            # Encodings of other code, of this plugin or of another that also says `v1`, lie apart.
+            folder = self._locations.cache / "encodings" / model.backbone_code
+            encodings = load_encodings(model.backbone, dataset.crystals, folder)
+            with using(model.backbone.pool, f"packing the crystals of {dataset.name!r}"):
+                self._pools[key] = model.backbone.pool(encodings, self.device)
+        return self._pools[key]
+
+
+def tensors_of(model: nn.ModuleDict) -> dict[str, torch.Tensor]:
+    """Returns all tensors of a model, on the CPU."""
+    state = model.state_dict()
+    return {key: tensor.detach().cpu().clone().contiguous() for key, tensor in state.items()}

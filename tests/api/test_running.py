@@ -1,0 +1,390 @@
+"""A whole run: stops, kills and company change nothing about the table in the end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import tomllib
+import warnings
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import api
+from harness.errors import BenchmarkError, HarnessError, PluginError, WeightsError
+from harness.planning.benchmark import Benchmark
+from harness.plugin.hookspecs import hookimpl
+from harness.report.leaderboard import Leaderboard
+from harness.results.store import Store
+
+BENCHMARK = """
+train_on = ["Toy", "Twins"]
+test_on = ["Toy", "Twins"]
+backbones = ["tiny"]
+baselines = []
+heads = [{ name = "mlp", hidden = [16] }]
+transfers = ["scratch", { name = "two-stage", source = "Source", source_start = "random" }]
+runs = 2
+metrics = ["mae-log", "mape"]
+
+[training]
+epochs = 3
+loss = "mae-log"
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    (folder / "benchmark.toml").write_text(BENCHMARK)
+    return folder
+
+
+@pytest.fixture
+def run(toy: Path, tiny: Path):
+    def go(out: Path | None = None, **options: Any) -> Leaderboard:
+        return api.run(toy, out=out, plugins=[tiny], **options)
+
+    return go
+
+
+class Diary:
+    """An observer that writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @hookimpl
+    def stage_started(self, event: Any) -> None:
+        self.lines.append(f"start {event.title}")
+
+    @hookimpl
+    def epoch_finished(self, event: Any) -> None:
+        self.lines.append(f"epoch {event.epoch} of {event.title}, {event.fraction:.2f} of all")
+
+    @hookimpl
+    def stage_finished(self, event: Any) -> None:
+        self.lines.append(f"end {event.title}")
+
+    @hookimpl
+    def cell_finished(self, event: Any) -> None:
+        self.lines.append(f"cell {event.train_on} {event.test_on}")
+
+
+def table_of(folder: Path) -> str:
+    return (folder / "table.csv").read_text()
+
+
+def test_a_run_fills_every_cell_and_tells_observers(run, toy: Path) -> None:
+    diary = Diary()
+    board = run(observers=[diary])
+    assert len(board.summary()) == 8
+    assert (board.summary()["runs"] == 2).all()
+    assert diary.lines.count("end Source (random)") == 1
+    assert "epoch 3 of Twins (after Source), 1.00 of all" in diary.lines
+    assert sum(line.startswith("cell") for line in diary.lines) == 8
+    assert (toy / "table.md").read_text().startswith("# toy")
+
+
+def test_the_same_run_twice_is_bit_identical(run, tmp_path: Path) -> None:
+    run(tmp_path / "one")
+    run(tmp_path / "two")
+    lines = [
+        sorted((tmp_path / x / "results.jsonl").read_text().splitlines()) for x in ("one", "two")
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_what_is_on_disk_is_not_done_again(run) -> None:
+    run()
+    diary = Diary()
+    run(observers=[diary])
+    assert diary.lines == []
+
+
+def test_scores_alone_are_enough_when_artefacts_are_gone(run, toy: Path) -> None:
+    """As in a checkout, where results are committed and artefacts are not."""
+    run()
+    before = table_of(toy)
+    for path in sorted((toy / "stages").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    diary = Diary()
+    run(observers=[diary])
+    assert diary.lines == []
+    assert table_of(toy) == before
+
+
+def test_every_result_names_its_datasets(run, toy: Path) -> None:
+    run()
+    (source_line, *_) = [
+        line for line in Store(toy).read_results() if line["transfer"].startswith("two-stage")
+    ]
+    assert source_line["datasets"]["Source"]["rows"] == 192
+    assert len(source_line["datasets"]["Source"]["digest"]) == 64
+
+
+def test_other_settings_do_not_mix_with_earlier_results(run) -> None:
+    first = run()
+    second = run(overrides=["training.epochs=2"])
+    assert len(second.runs) == len(first.runs)
+    assert not second.runs.equals(first.runs)
+
+
+def test_a_metric_that_is_added_later_is_scored_from_the_stored_rows(run) -> None:
+    run()
+    diary = Diary()
+    board = run(overrides=['metrics=["mae-log", "spearman"]'], observers=[diary])
+    assert diary.lines == [], "nothing is trained or predicted again"
+    assert board.summary()["spearman"].notna().all()
+
+
+def test_a_benchmark_made_in_python_runs(tiny: Path, tmp_path: Path) -> None:
+    benchmark = Benchmark.model_validate(tomllib.loads(BENCHMARK) | {"name": "mine"})
+    board = api.run(benchmark, out=tmp_path, plugins=[tiny])
+    assert (board.summary()["runs"] == 2).all()
+
+
+def test_a_file_of_another_name_has_results_of_its_own(run, toy: Path) -> None:
+    other = toy / "short.toml"
+    other.write_text(BENCHMARK.replace("epochs = 3", "epochs = 1"))
+    assert api.default_out(other) == toy / "short"
+    assert api.default_out(toy) == toy
+
+
+def test_published_cells_that_are_missing_are_named_before_training(run) -> None:
+    diary = Diary()
+    with pytest.raises(BenchmarkError, match=r"nope.csv, are missing"):
+        run(overrides=['published="nope.csv"'], observers=[diary])
+    assert diary.lines == []
+
+
+def test_a_dry_run_keeps_to_a_folder_of_its_own(run, toy: Path) -> None:
+    run(limit=30)
+    assert (toy / "limit-30" / "table.csv").is_file()
+    assert not (toy / "table.csv").exists()
+
+
+def test_an_observer_that_raises_is_reported_and_costs_nothing(run) -> None:
+    class Broken:
+        @hookimpl
+        def cell_finished(self, event: Any) -> None:
+            raise RuntimeError("I am not well")
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        board = run(observers=[Broken()])
+    assert (board.summary()["runs"] == 2).all()
+    assert any("I am not well" in str(warning.message) for warning in caught)
+
+
+def test_an_interrupt_leaves_a_store_that_goes_on(run, toy: Path, tmp_path: Path) -> None:
+    class Impatient:
+        @hookimpl
+        def epoch_finished(self, event: Any) -> None:
+            if event.title.startswith("Toy (after") and event.epoch == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(observers=[Impatient()])
+    diary = Diary()
+    run(observers=[diary])
+    assert diary.lines[0] == "start Toy (after Source)"
+    run(tmp_path / "undisturbed")
+    assert table_of(toy) == table_of(tmp_path / "undisturbed")
+
+
+def test_a_stage_goes_on_from_its_checkpoint(
+    run, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killer:
+        @hookimpl
+        def epoch_finished(self, event: Any) -> None:
+            if event.title.startswith("Toy (after") and event.epoch == 2:
+                raise MemoryError  # ends the run as a kill does: nothing is flushed
+
+    monkeypatch.setattr("harness.training.plan_executor.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("harness.training.plan_executor.Engine.tell", _tell_and_let_it_raise)
+    with pytest.raises(MemoryError):
+        run(observers=[Killer()])
+    monkeypatch.undo()
+    diary = Diary()
+    run(observers=[diary])
+    assert diary.lines[0] == "start Toy (after Source)"
+    assert diary.lines[1].startswith("epoch 3 of")
+    run(tmp_path / "undisturbed")
+    assert table_of(toy) == table_of(tmp_path / "undisturbed")
+
+
+def _tell_and_let_it_raise(engine: Any, hook: str, event: object) -> None:
+    getattr(engine.registry.manager.hook, hook)(event=event)
+
+
+# --- other processes ----------------------------------------------------------------------------
+
+
+def _run_in_child(folder: Path, tiny: Path, out: Path) -> None:
+    api.run(folder, out=out, plugins=[tiny])
+
+
+@pytest.fixture(scope="module")
+def forkserver() -> Any:
+    """A context whose children have torch and the harness loaded already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["harness.api", "harness.training.plan_executor", "pandas", "scipy.stats"]
+    )
+    return context
+
+
+def _start(context: Any, *arguments: Any) -> BaseProcess:
+    process = context.Process(target=_run_in_child, args=arguments)
+    process.start()
+    return process
+
+
+def test_kill_9_at_random_points_changes_nothing(
+    run, toy: Path, tiny: Path, tmp_path: Path, forkserver: Any
+) -> None:
+    run(tmp_path / "undisturbed")
+    disturbed = tmp_path / "disturbed"
+    moments = random.Random(20)
+    for _ in range(12):
+        process = _start(forkserver, toy, tiny, disturbed)
+        timer = threading.Timer(moments.uniform(0.1, 1.5), os.kill, (process.pid, signal.SIGKILL))
+        timer.start()
+        process.join()
+        timer.cancel()
+        if process.exitcode == 0:
+            break
+    run(disturbed)
+    assert table_of(disturbed) == table_of(tmp_path / "undisturbed")
+
+
+class Mortal:
+    """An observer that kills its own process, as kill -9 does, at the n-th thing it hears of."""
+
+    def __init__(self, n: int) -> None:
+        self.left = n
+
+    def _hear(self) -> None:
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @hookimpl
+    def stage_started(self, event: Any) -> None:
+        self._hear()
+
+    @hookimpl
+    def epoch_finished(self, event: Any) -> None:
+        self._hear()
+
+    @hookimpl
+    def stage_finished(self, event: Any) -> None:
+        self._hear()
+
+    @hookimpl
+    def cell_finished(self, event: Any) -> None:
+        self._hear()
+
+
+def _run_quickstart(out: Path, dies_at: int | None) -> None:
+    observers = [Mortal(dies_at)] if dies_at else []
+    api.run("quickstart", out=out, overrides=["training.epochs=5"], observers=observers)
+
+
+@pytest.mark.slow
+def test_kill_9_changes_nothing_on_the_quickstart(tmp_path: Path, forkserver: Any) -> None:
+    """MEGNet on the embedded data, three runs: killed at random events, then at random moments."""
+    _run_quickstart(tmp_path / "undisturbed", None)
+    disturbed = tmp_path / "disturbed"
+    chance = random.Random(3)
+
+    def attempt(dies_at: int | None, seconds: float | None) -> int:
+        process = forkserver.Process(target=_run_quickstart, args=(disturbed, dies_at))
+        process.start()
+        if seconds is not None:
+            process.join(seconds)
+            process.kill()
+        process.join()
+        return int(process.exitcode)
+
+    for _ in range(6):
+        assert attempt(chance.randint(1, 12), None) == -signal.SIGKILL
+    for _ in range(4):
+        attempt(None, chance.uniform(0.5, 6.0))
+    _run_quickstart(disturbed, None)
+    assert table_of(disturbed) == table_of(tmp_path / "undisturbed")
+
+
+def test_two_processes_share_one_benchmark(
+    run, toy: Path, tiny: Path, tmp_path: Path, forkserver: Any
+) -> None:
+    run(tmp_path / "alone")
+    shared_out = tmp_path / "shared"
+    processes = [_start(forkserver, toy, tiny, shared_out) for _ in range(2)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert table_of(shared_out) == table_of(tmp_path / "alone")
+    assert len(Store(shared_out).read_results()) == 16
+
+
+def test_jobs_share_the_work_and_change_nothing(run, toy: Path, tmp_path: Path) -> None:
+    run(tmp_path / "alone")
+    run(tmp_path / "shared", jobs=2)
+    assert table_of(tmp_path / "shared") == table_of(tmp_path / "alone")
+
+
+def test_jobs_stop_when_the_first_process_is_interrupted(run, toy: Path) -> None:
+    class Impatient:
+        @hookimpl
+        def epoch_finished(self, event: Any) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(observers=[Impatient()], jobs=2, overrides=["training.epochs=100000"])
+    assert not multiprocessing.active_children()
+
+
+# --- errors that a user will meet ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ('train_on=["Toyy"]', PluginError, r"Unknown dataset 'Toyy'. Did you mean 'Toy'"),
+        ('backbones=["tinny"]', PluginError, r"Unknown backbone 'tinny'. Did you mean 'tiny'"),
+        ('heads=["mpl"]', PluginError, r"Unknown head 'mpl'. Did you mean 'mlp'"),
+        ('transfers=["scrath"]', PluginError, r"Unknown transfer 'scrath'. Did you mean 'scratch'"),
+        ('protocols=["strickt"]', PluginError, r"Unknown protocol.*Did you mean 'strict'"),
+        ('metrics=["mapp"]', PluginError, r"Unknown metric 'mapp'. Did you mean 'mape'"),
+        ('heads=[{name="mlp", hiden=[3]}]', BenchmarkError, r"head 'mlp'.*'hiden'.*mean 'hidden'"),
+        ('transfers=["two-stage"]', BenchmarkError, r"transfer 'two-stage'.*'source' is missing"),
+        ('transfers=["pretrained"]', WeightsError, r"no pretrained weights.*random"),
+        ('train_on=["WrongUnit"]', HarnessError, r"unit 'eV/atom', which is not a unit of thermal"),
+        ('train_on=["Nothing"]', HarnessError, r"'Nothing' has no usable row"),
+        ('train_on=["Two"]', HarnessError, r"'Two' cannot be split"),
+        ('device="cuda"', HarnessError, r"cuda"),
+    ],
+)
+def test_errors_name_the_thing_and_the_remedy(
+    run, change: str, kind: type[Exception], message: str
+) -> None:
+    import torch
+
+    if "cuda" in change and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(kind, match=message):
+        run(overrides=[change])
+
+
+def test_unusable_rows_are_fatal_on_request(run) -> None:
+    with pytest.raises(HarnessError, match=r"12 unusable rows in Nothing:\n  row 1 \(LiF\)"):
+        run(overrides=['train_on=["Nothing"]'], strict_data=True)

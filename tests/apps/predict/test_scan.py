@@ -1,0 +1,247 @@
+"""A scan: every row once, whatever stops it; and what comes out of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from harness import DataError, PluginError, StoreError, load_bundle, read_structures
+from harness.apps.predict import predicting, scanner
+from harness.apps.predict.scan_ranking import draw_scan, find_candidates
+from harness.apps.predict.scanner import ScanReport
+
+CHUNK = 8
+ROWS = 45
+FCC = [[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]]
+
+
+def line(number: int, a: float = 0.0) -> str:
+    row = {
+        "id": f"s{number}",
+        "lattice": [[(5 + 0.01 * number + a) * x for x in vector] for vector in FCC],
+        "species": ["Na", "Cl"] if number % 7 else ["Na", "Xx"],
+        "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5]],
+    }
+    return json.dumps(row) + "\n" if number % 11 else '{"torn": \n'
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanner, "CHUNK_STRUCTURES", CHUNK)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    """45 structures, of which some are bad: 6 chunks."""
+    path = tmp_path_factory.mktemp("source") / "rows.jsonl"
+    path.write_text("".join(line(number) for number in range(ROWS)))
+    return path
+
+
+@pytest.fixture
+def scan(toy_bundle: Path, tiny: Path, tmp_path: Path) -> Callable[..., ScanReport]:
+    def go(source: object, table: str = "scan.parquet", **options: Any) -> ScanReport:
+        options.setdefault("plugins", [tiny])
+        return predicting.scan(str(source), toy_bundle, tmp_path / table, **options)
+
+    return go
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(chunks: int) -> Callable[[ScanReport], None]:
+    left = [chunks]
+
+    def progress(report: ScanReport) -> None:
+        left[0] -= 1
+        if left[0] <= 0:
+            raise Stop
+
+    return progress
+
+
+def test_the_table_is_what_the_bundle_says_of_every_row(scan, source, toy_bundle, tiny, tmp_path):
+    report = scan(source)
+    bundle = load_bundle(toy_bundle, plugins=[tiny])
+    table = pq.read_table(tmp_path / "scan.parquet")
+    expected = bundle.table(list(read_structures(source)))
+    # Batches of another size round float32 in another way.
+    assert_frame_equal(table.to_pandas(), expected.to_pandas(), rtol=1e-4, atol=1e-3)
+    failed = [number for number in range(ROWS) if number % 7 == 0 or number % 11 == 0]
+    assert (report.rows, report.failed) == (ROWS, len(failed))
+    assert sum(report.reasons.values()) == len(failed)
+    assert report.reasons["unknown element 'Xx'"] == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.parquet"]
+
+
+@settings(
+    deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(stops=st.lists(st.integers(1, 6), max_size=3))
+def test_stopped_anywhere_it_ends_in_the_same_table(stops, scan, source, tmp_path) -> None:
+    for path in tmp_path.glob("*.parquet"):
+        path.unlink()
+    scan(source, "whole.parquet")
+    done = 0
+    for chunks in stops:
+        with pytest.raises(Stop):
+            scan(source, progress=stop_after(chunks))
+        done = max(done, chunks)
+        assert not (tmp_path / "scan.parquet").exists()
+    report = scan(source)
+    assert report.kept == min(done * CHUNK, ROWS)
+    whole, stopped = (pq.read_table(tmp_path / f"{n}.parquet") for n in ("whole", "scan"))
+    assert stopped.equals(whole)
+
+
+def test_a_part_that_is_damaged_or_unfinished_is_made_again(scan, source, tmp_path) -> None:
+    with pytest.raises(Stop):
+        scan(source, progress=stop_after(4))
+    parts = tmp_path / "scan.parquet.parts"
+    (parts / "00000000.parquet").write_bytes(b"PAR1 torn")
+    (parts / "00000001.parquet.x.unfinished").write_bytes(b"torn")
+    assert scan(source).kept == 3 * CHUNK
+    scan(source, "whole.parquet")
+    whole, mended = (pq.read_table(tmp_path / f"{n}.parquet") for n in ("whole", "scan"))
+    assert mended.equals(whole)
+
+
+def test_rows_that_were_changed_meanwhile_are_predicted_again(scan, tmp_path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(line(number) for number in range(ROWS)))
+    with pytest.raises(Stop):
+        scan(source, progress=stop_after(5))
+    lines = [line(number, a=0.5 if number == CHUNK else 0) for number in range(ROWS)]
+    source.write_text("".join(lines))
+    assert scan(source).kept == 4 * CHUNK
+    scan(source, "whole.parquet")
+    whole, changed = (pq.read_table(tmp_path / f"{n}.parquet") for n in ("whole", "scan"))
+    assert changed.equals(whole)
+
+
+def test_a_table_that_is_there_is_kept_or_refused(scan, source, toy_bundle, tmp_path) -> None:
+    scan(source)
+    written = (tmp_path / "scan.parquet").read_bytes()
+    again = scan(source)
+    assert (again.rows, again.kept) == (ROWS, ROWS)
+    other = tmp_path / "other.jsonl"
+    other.write_text(line(1))
+    for refused in (lambda: scan(other), lambda: scan(source, level=0.5)):
+        with pytest.raises(StoreError, match="is there already"):
+            refused()
+    assert (tmp_path / "scan.parquet").read_bytes() == written
+
+
+def test_the_beginning_of_another_scan_is_not_gone_on_with(scan, source, tmp_path) -> None:
+    with pytest.raises(Stop):
+        scan(source, progress=stop_after(2))
+    with pytest.raises(StoreError, match="the beginning of another scan"):
+        scan(source, level=0.5)
+    with (
+        scanner._own(tmp_path / "busy.parquet.parts", {}),
+        pytest.raises(StoreError, match="Anoth"),
+    ):
+        scan(source, "busy.parquet")
+
+
+def test_bad_requests_are_refused_before_anything_is_written(scan, source, tmp_path) -> None:
+    with pytest.raises(DataError, match="no dataset of that name"):
+        scan("Toi")
+    with pytest.raises(StoreError, match=r"writes a Parquet file"):
+        scan(source, "scan.csv")
+    with pytest.raises(PluginError, match="'tiny'"):
+        scan(source, plugins=[])
+    assert not (tmp_path / "scan.parquet").exists()
+
+
+def test_a_dataset_a_folder_and_an_empty_file_are_sources(scan, source, tmp_path) -> None:
+    assert scan("Toy", "toy.parquet").rows == 48
+    assert scan(source.parent, "folder.parquet").rows == ROWS
+    (tmp_path / "empty.jsonl").write_text("")
+    assert scan(tmp_path / "empty.jsonl", "empty.parquet").rows == 0
+    assert pq.read_table(tmp_path / "empty.parquet").num_rows == 0
+
+
+# --- candidates -------------------------------------------------------------------------------
+
+
+def test_candidates_are_the_lowest_or_the_first(scan, source, tmp_path) -> None:
+    scan(source)
+    table = tmp_path / "scan.parquet"
+    frame = pq.read_table(table).to_pandas().dropna(subset=["kappa_mean"])
+    bound = float(frame["kappa_mean"].quantile(0.4))
+    low = frame[frame["kappa_mean"] <= bound]
+    rows, total = find_candidates(table, bound, 5, sort=True)
+    assert total == len(low)
+    assert [row["id"] for row in rows] == low.sort_values("kappa_mean")["id"].tolist()[:5]
+    rows, total = find_candidates(table, bound, 5, sort=False)
+    assert ([row["id"] for row in rows], total) == (low["id"].tolist()[:5], len(low))
+    assert find_candidates(table, 0.0, 5, sort=True) == ([], 0)
+    assert find_candidates(table, None, 3, sort=True)[1] == len(frame)
+
+
+def test_the_plot_shows_every_prediction(scan, source, tmp_path, monkeypatch) -> None:
+    scan(source)
+    table = tmp_path / "scan.parquet"
+    drawn = pq.read_table(table).to_pandas()["kappa_mean"].notna().sum()
+    axes = draw_scan(table, "title", max_kappa=1.0).axes[0]
+    assert sum(len(points.get_offsets()) for points in axes.collections) == drawn
+    monkeypatch.setattr("harness.apps.predict.scan_ranking.POINTS", 5)
+    density = draw_scan(table, "title").axes[0].collections[0].get_array()
+    assert density.sum() == drawn
+
+
+# --- processes --------------------------------------------------------------------------------
+
+SCRIPT = """
+import os, signal, sys
+from harness import api
+from harness.apps.predict import predicting
+from harness.bundles import scanner
+
+def progress(report):
+    if report.rows >= {rows}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    scanner.CHUNK_STRUCTURES = {chunk}
+    source, bundle, table, plugin = sys.argv[1:]
+    predicting.scan(source, bundle, table, plugins=[plugin], jobs=2, progress=progress)
+"""
+
+
+@pytest.mark.slow
+def test_killed_among_its_processes_it_goes_on(scan, source, toy_bundle, tiny, tmp_path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(rows=3 * CHUNK, chunk=CHUNK))
+    command = [sys.executable, str(script), str(source), str(toy_bundle)]
+    done = subprocess.run([*command, str(tmp_path / "scan.parquet"), str(tiny)], env=os.environ)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "scan.parquet").exists()
+    report = scan(source, jobs=2)
+    assert report.rows == ROWS
+    assert report.kept >= 3 * CHUNK
+    scan(source, "whole.parquet")
+    whole, resumed = (pq.read_table(tmp_path / f"{n}.parquet") for n in ("whole", "scan"))
+    assert resumed.column("id").equals(whole.column("id"))
+    assert resumed.equals(whole)
+
+
+@pytest.mark.slow
+def test_an_error_of_a_process_is_told_as_it_is(scan, source) -> None:
+    with pytest.raises(PluginError, match="'tiny'"):
+        scan(source, plugins=[], jobs=2)

@@ -1,0 +1,392 @@
+"""Submissions: whole, as they were packed, every number from its rows; merged side by side."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness import api
+from harness.apps.submissions import exchange
+from harness.check.verification import Verification
+from harness.errors import BenchmarkError, StoreError
+from harness.report.merging import merge
+from harness.report.pivot import Layout, pivot
+from harness.report.submissions import Submission, _facts, read_card
+from harness.results.store import Store
+
+BENCHMARK = """
+train_on = ["Toy"]
+test_on = ["Toy", "Twins"]
+backbones = ["tiny"]
+heads = [{{ name = "mlp", hidden = [8] }}]
+baselines = [{{ backbone = "tiny", head = "nearest" }}]
+runs = 2
+seed = {seed}
+metrics = ["mae-log", "mape"]
+
+[training]
+epochs = {epochs}
+loss = "mae-log"
+"""
+CARD = """
+name = "{name}"
+title = "A small network"
+authors = ["{name}"]
+summary = "For tests."
+licence = "CC0-1.0"
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Callable[..., Path]:
+    """Runs the toy benchmark once per setting; returns its folder."""
+    folder = tmp_path_factory.mktemp("results")
+
+    def run(epochs: int = 1, seed: int = 0) -> Path:
+        here = folder / f"toy-{epochs}-{seed}"
+        if not here.is_dir():
+            here.mkdir()
+            (here / "benchmark.toml").write_text(BENCHMARK.format(epochs=epochs, seed=seed))
+            api.run(here, plugins=[tiny])
+        return here
+
+    return run
+
+
+@pytest.fixture
+def packed(results: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Packs toy results under a name; returns the folder."""
+
+    def pack(name: str = "ada", **settings: int) -> Path:
+        card = tmp_path / f"{name}.toml"
+        card.write_text(CARD.format(name=name))
+        exchange.pack_submission(results(**settings), card, tmp_path / name)
+        return tmp_path / name
+
+    return pack
+
+
+def check(folder: Path, tiny: Path) -> Verification:
+    return exchange.check_submission(folder, plugins=[tiny])
+
+
+def sign(folder: Path) -> None:
+    """Writes a manifest that fits the files again, as somebody who means to deceive would."""
+    path = folder / "submission.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"] = {
+        name: _facts(folder / name) for name in manifest["files"] if (folder / name).is_file()
+    }
+    path.write_text(json.dumps(manifest))
+
+
+def edit(path: Path, change: Callable[[Any], Any]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def edit_line(folder: Path, change: Callable[[Any], Any]) -> None:
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    change(lines[0])
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "results.jsonl").write_text(text)
+
+
+def first(folder: Path, pattern: str) -> Path:
+    return sorted(folder.glob(pattern))[0]
+
+
+def test_what_was_packed_agrees(packed, tiny: Path) -> None:
+    folder = packed()
+    found = check(folder, tiny)
+    assert found.differences == ()
+    assert found.unchecked == ()
+    assert found.checked["scores"] == 4 * 2 * 2 * 2, "cells × runs × metrics × subsets"
+    assert not list(folder.rglob("*.safetensors"))
+    assert Submission.read(folder).card.authors == ["ada"]
+
+
+def test_without_the_plugin_the_rest_is_checked(packed) -> None:
+    found = exchange.check_submission(packed())
+    assert found.differences == ()
+    assert "Toy" in found.unchecked[0]
+    assert found.checked["scores"] > 0
+
+
+def add_code(folder: Path) -> None:
+    (folder / "plugin.py").write_text("raise SystemExit('executed')")
+
+
+def add_listed_code(folder: Path) -> None:
+    add_code(folder)
+    edit(folder / "submission.json", lambda m: m["files"].update({"plugin.py": {
+        "sha256": "0" * 64, "bytes": 1}}))  # fmt: skip
+
+
+def name_a_file_outside(folder: Path) -> None:
+    edit(folder / "submission.json", lambda m: m["files"].update({"../secret": {
+        "sha256": "0" * 64, "bytes": 1}}))  # fmt: skip
+
+
+def add_a_link(folder: Path) -> None:
+    path = first(folder, "predictions/*.parquet")
+    path.rename(folder.parent / "elsewhere.parquet")
+    path.symlink_to(folder.parent / "elsewhere.parquet")
+
+
+def change_a_byte(folder: Path) -> None:
+    path = first(folder, "stages/*/stage.json")
+    path.write_text(path.read_text() + " ")
+
+
+def lose_a_file(folder: Path) -> None:
+    first(folder, "stages/*/ledger.parquet").unlink()
+
+
+def lose_a_file_quietly(folder: Path) -> None:
+    lose_a_file(folder)
+    sign(folder)
+
+
+def add_a_key_to_a_line(folder: Path) -> None:
+    edit_line(folder, lambda line: line.update(note="best model"))
+    sign(folder)
+
+
+def add_a_key_to_the_plan(folder: Path) -> None:
+    edit(folder / "plan.json", lambda plan: plan.update(note="x"))
+    sign(folder)
+
+
+def add_a_key_to_a_cell(folder: Path) -> None:
+    edit(folder / "plan.json", lambda plan: plan["cells"][0].update(note="x"))
+    sign(folder)
+
+
+def add_a_setting(folder: Path) -> None:
+    edit(folder / "plan.json", lambda plan: plan["benchmark"].update(cheat=True))
+    sign(folder)
+
+
+def add_a_key_to_a_record(folder: Path) -> None:
+    edit(first(folder, "stages/*/stage.json"), lambda record: record.update(note="x"))
+    sign(folder)
+
+
+def send_a_key_elsewhere(folder: Path) -> None:
+    edit(folder / "plan.json", lambda plan: plan["cells"][0].update(key="../../../etc/passwd"))
+    sign(folder)
+
+
+def add_a_script(folder: Path) -> None:
+    edit(folder / "plan.json", lambda plan: plan["cells"][0].update(head="<script>alert(1)"))
+    sign(folder)
+
+
+def add_a_script_to_the_rows(folder: Path) -> None:
+    edit(folder / "plan.json", lambda plan: plan["benchmark"]["rows"].update({"<script>": 1}))
+    sign(folder)
+
+
+def add_a_column(folder: Path) -> None:
+    path = first(folder, "predictions/*.parquet")
+    pd.read_parquet(path).assign(note="x").to_parquet(path)
+    sign(folder)
+
+
+def change_a_type(folder: Path) -> None:
+    path = first(folder, "predictions/*.parquet")
+    pd.read_parquet(path).astype({"prediction": str}).to_parquet(path)
+    sign(folder)
+
+
+def send_something_else(folder: Path) -> None:
+    first(folder, "predictions/*.parquet").write_bytes(b"\x80\x04.")
+    sign(folder)
+
+
+def better_a_score(folder: Path) -> None:
+    edit_line(folder, lambda line: line["scores"]["all"].update({"mape": 0.01}))
+    sign(folder)
+
+
+def better_a_prediction(folder: Path) -> None:
+    path = first(folder, "predictions/*.parquet")
+    rows = pd.read_parquet(path)
+    rows.loc[0, "prediction"] = rows.loc[0, "target"]
+    rows.to_parquet(path)
+    sign(folder)
+
+
+def better_a_target(folder: Path) -> None:
+    path = first(folder, "predictions/*.parquet")
+    rows = pd.read_parquet(path)
+    rows.assign(target=rows["prediction"]).to_parquet(path)
+    sign(folder)
+
+
+def leave_out_a_run(folder: Path) -> None:
+    path = folder / "results.jsonl"
+    path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[1:]))
+    sign(folder)
+
+
+def say_a_run_twice(folder: Path) -> None:
+    path = folder / "results.jsonl"
+    path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
+    sign(folder)
+
+
+def call_it_a_dry_run(folder: Path) -> None:
+    edit(folder / "plan.json", lambda plan: plan["benchmark"].update(limit=5))
+    sign(folder)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (add_code, "plugin.py does not belong in a submission"),
+        (add_listed_code, "plugin.py does not belong in a submission"),
+        (name_a_file_outside, "'../secret' does not belong in a submission"),
+        (add_a_link, "is a link"),
+        (change_a_byte, "sha256 or size"),
+        (lose_a_file, "but not in the folder"),
+        (lose_a_file_quietly, "ledger.parquet is missing"),
+        (add_a_key_to_a_line, "results.jsonl, line 1: unknown key 'note'"),
+        (add_a_key_to_the_plan, "plan.json: unknown key 'note'"),
+        (add_a_key_to_a_cell, "plan.json, cell 1: unknown key 'note'"),
+        (add_a_setting, "plan.json, benchmark: unknown key 'cheat'"),
+        (add_a_key_to_a_record, "stage.json: unknown key 'note'"),
+        (send_a_key_elsewhere, "plan.json, cell 1: key"),
+        (add_a_script, "plan.json, cell 1: head"),
+        (add_a_script_to_the_rows, "rows are not those of its datasets"),
+        (add_a_column, "unknown column 'note'"),
+        (change_a_type, "column prediction is"),
+        (send_something_else, "is no Parquet file"),
+        (better_a_score, "mape (all rows) is 0.01, the predictions give"),
+        (better_a_prediction, "the predictions give"),
+        (better_a_target, "has another target or overlap than the data"),
+        (leave_out_a_run, "lacks 1 of 8 results"),
+        (say_a_run_twice, "has 1 lines that are in no cell of plan.json, or twice"),
+        (call_it_a_dry_run, "a dry run (limit) cannot be submitted"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_was_tampered_with_is_found(
+    packed, tiny: Path, harm: Callable[[Path], None], said: str
+) -> None:
+    folder = packed()
+    harm(folder)
+    found = check(folder, tiny)
+    assert any(said in line for line in found.differences), found
+
+
+def test_a_folder_that_is_no_submission_says_how_to_make_one(results, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"no submission: .* `harness submission pack` makes one"):
+        Submission.read(results())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name = 'ada", "not valid|Unterminated|Illegal|Expected"),
+        ('name = "a b"', "name: "),
+        ('name = "ada"\ntitle = "<b>x"', "title: "),
+        ('name = "ada"\ntitel = "x"', "unknown key 'titel'. Did you mean 'title'"),
+    ],
+)
+def test_a_card_that_is_wrong_says_so_with_an_example(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "method.toml").write_text(text)
+    with pytest.raises(StoreError, match=said) as caught:
+        read_card(tmp_path / "method.toml")
+    assert "For example:" in str(caught.value)
+
+
+def test_nothing_is_packed_without_a_card_or_over_a_folder(results, packed, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="card of the method, is missing"):
+        exchange.pack_submission(results(), tmp_path / "absent.toml", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    folder = packed()
+    with pytest.raises(StoreError, match="exists already"):
+        exchange.pack_submission(results(), tmp_path / "ada.toml", folder)
+
+
+def test_unfinished_results_are_not_packed(results, packed, tmp_path: Path) -> None:
+    packed()
+    shutil.copytree(results(), tmp_path / "part")
+    path = tmp_path / "part" / "results.jsonl"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    with pytest.raises(StoreError, match="lacks 7 of 8 results"):
+        exchange.pack_submission(tmp_path / "part", tmp_path / "ada.toml", tmp_path / "new")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ada", "ada.toml", "part"]
+
+
+# --- many people --------------------------------------------------------------------------------
+
+
+def test_equal_results_of_two_people_stand_once_with_both_names(packed, metrics) -> None:
+    board = merge([packed("ada"), packed("bob")], "many")
+    table = pivot(board, metrics)
+    assert {entry.cell["submission"] for entry in table.entries.values()} == {"ada = bob"}
+    assert len(table.entries) == 4
+    (note,) = table.notes
+    assert note == (
+        "ada, bob submitted 4 cells of the same configuration, with equal scores in all runs"
+    )
+
+
+def test_results_that_differ_are_shown_side_by_side(packed, metrics) -> None:
+    ada, bob = packed("ada"), packed("bob")
+    edit_line(bob, lambda line: line["scores"]["all"].update({"mae-log": 9.0}))
+    board = merge([ada, bob], "many")
+    named = {entry.cell["submission"] for entry in pivot(board, metrics).entries.values()}
+    assert named == {"ada = bob", "ada ≈ bob", "bob ≈ ada"}
+    assert board.notes[0].endswith("3 with equal scores in all runs, 1 that differ (runs 1)")
+
+
+def test_other_settings_are_another_configuration(packed, metrics) -> None:
+    board = merge([packed("ada"), packed("bob", epochs=2)], "many")
+    shown = pivot(board, metrics, Layout(only={"transfer": ["scratch"]}))
+    assert {entry.cell["submission"] for entry in shown.entries.values()} == {"ada", "bob"}
+    assert "1 epochs" in board.settings["summary"]
+    assert "2 epochs" in board.settings["summary"]
+    baselines = pivot(board, metrics, Layout(only={"transfer": ["baseline"]}))
+    assert {entry.cell["submission"] for entry in baselines.entries.values()} == {"ada = bob"}
+
+
+def test_one_persons_cells_are_found_among_shared_ones(packed, metrics) -> None:
+    board = merge([packed("ada"), packed("bob")], "many")
+    assert pivot(board, metrics, Layout(only={"submission": ["bob"]})).entries
+
+
+def test_other_test_rows_do_not_stand_in_one_table(packed) -> None:
+    ada, bob = packed("ada"), packed("bob", seed=1)
+    with pytest.raises(BenchmarkError, match="root seed"):
+        merge([ada, bob], "many")
+
+
+def test_other_data_by_the_same_name_do_not_stand_in_one_table(packed) -> None:
+    ada, bob = packed("ada"), packed("bob")
+    edit(bob / "plan.json", lambda plan: plan["datasets"]["Toy"].update(digest="0" * 64))
+    with pytest.raises(BenchmarkError, match="other rows in the dataset 'Toy'"):
+        merge([ada, bob], "many")
+
+
+def test_a_leaderboard_of_many_grows(packed, tmp_path: Path, metrics) -> None:
+    many = tmp_path / "many"
+    exchange.merge_submissions([packed("ada")], many)
+    board = exchange.merge_submissions([packed("bob", epochs=2)], many)
+    assert sorted(path.name for path in (many / "submissions").iterdir()) == ["ada", "bob"]
+    assert "- **ada**: A small network" in (many / "table.md").read_text()
+    assert len(api.open_board(many).cells) == len(board.cells) == 8
+    with pytest.raises(StoreError, match="exists already: change `name`"):
+        exchange.merge_submissions([tmp_path / "ada"], many)
+    with pytest.raises(StoreError, match="Did you mean one of its submissions"):
+        Store(many).read_plan()

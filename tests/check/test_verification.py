@@ -1,0 +1,369 @@
+"""`verify` finds one changed digit, one changed prediction, one changed dataset row."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness import api
+from harness.check.verification import Verification
+from harness.errors import StoreError
+from harness.plugin.cell import CELL
+from harness.results.store import Store
+
+BENCHMARK = """
+train_on = ["Toy", "Twins"]
+test_on = ["Toy", "Twins"]
+backbones = ["tiny"]
+heads = [{ name = "mlp", hidden = [8] }]
+transfers = ["scratch", { name = "two-stage", source = "Source", source_start = "random" }]
+baselines = [{ head = "mean-log" }]
+runs = 2
+metrics = ["mae-log", "mape"]
+
+[training]
+epochs = 2
+loss = "mae-log"
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "toy"
+    folder.mkdir()
+    (folder / "benchmark.toml").write_text(BENCHMARK)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(folder.parent / "cache"))
+        api.run(folder, plugins=[tiny])
+    return folder
+
+
+@pytest.fixture
+def board(finished: Path, tmp_path: Path) -> Path:
+    """A copy of finished results, to be spoiled."""
+    return Path(shutil.copytree(finished, tmp_path / "toy"))
+
+
+@pytest.fixture
+def verify(board: Path, tiny: Path):
+    def go(plugin: Path = tiny) -> Verification:
+        return api.verify(board, plugins=[plugin])
+
+    return go
+
+
+def only(found: Verification) -> str:
+    (difference,) = found.differences
+    return difference
+
+
+def spoil_json(path: Path, change: Callable[[Any], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def spoil_lines(board: Path, change: Callable[[list[Any]], object]) -> None:
+    path = board / "results.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    change(lines)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def record_of(board: Path, title: str) -> Path:
+    """The record of the first stage with that title and a head that is trained."""
+    for path in sorted(board.glob("stages/*/stage.json")):
+        record = json.loads(path.read_text())
+        if record["title"] == title and record["best_epoch"]:
+            return path
+    raise AssertionError(title)
+
+
+def test_untouched_results_agree(verify) -> None:
+    found = verify()
+    assert found.differences == ()
+    assert found.unchecked == ()
+    assert found.checked["cells"] == 12
+    assert found.checked["scores"] == 12 * 2 * 2 * 2
+    assert found.checked["artefacts"] == 7
+
+
+@pytest.mark.parametrize("name", ["table.md", "table.csv", "table-overlap-free.csv"])
+def test_one_digit_of_a_table_is_found(verify, board: Path, name: str) -> None:
+    text = (board / name).read_text()
+    place = text.rindex("0.") + 2
+    digit = str((int(text[place]) + 1) % 10)
+    (board / name).write_text(text[:place] + digit + text[place + 1 :])
+    assert only(verify()).startswith(f"{name}: line ")
+
+
+def test_one_digit_of_a_result_is_found(verify, board: Path) -> None:
+    path = board / "results.jsonl"
+    first, *others = path.read_text().splitlines(keepends=True)
+    line = json.loads(first)
+    line["scores"]["all"]["mape"] += 1e-6
+    path.write_text(json.dumps(line) + "\n" + "".join(others))
+    found = verify()
+    assert any("run 1: mape (all rows) is" in text for text in found.differences)
+
+
+def test_one_prediction_is_found(verify, board: Path) -> None:
+    path = sorted((board / "predictions").glob("*.parquet"))[0]
+    rows = pd.read_parquet(path)
+    rows.loc[0, "prediction"] *= 1.0001
+    rows.to_parquet(path)
+    differences = verify().differences
+    assert differences
+    assert all("the predictions give" in text for text in differences)
+
+
+def test_one_dataset_row_is_found(verify, tiny: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "plugins" / "tiny.py"
+    shutil.copytree(tiny.parent, changed.parent)
+    text = tiny.read_text()
+    assert "+ 0.5,\n" in text
+    changed.write_text(text.replace("+ 0.5,\n", "+ (0.51 if cation == 'Rb' else 0.5),\n"))
+    differences = verify(changed).differences
+    assert any(text.startswith("dataset Toy: 48 rows with digest") for text in differences)
+    assert any("does not follow from data and settings" in text for text in differences)
+
+
+def test_other_settings_are_found(verify, board: Path) -> None:
+    path = board / "plan.json"
+    path.write_text(path.read_text().replace('"lr": 0.001', '"lr": 0.002'))
+    assert any("does not follow from" in text for text in verify().differences)
+
+
+def test_a_missing_file_of_rows_is_found(verify, board: Path) -> None:
+    sorted((board / "predictions").glob("*.parquet"))[0].unlink()
+    assert any(".parquet is missing" in text for text in verify().differences)
+
+
+def test_a_missing_run_is_found(verify, board: Path) -> None:
+    path = board / "results.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    assert any("runs [2] where [1, 2] are expected" in text for text in verify().differences)
+
+
+def test_changed_weights_are_found(verify, board: Path) -> None:
+    weights = sorted(board.glob("stages/*/weights.safetensors"))[0]
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert "its weights have another digest" in only(verify())
+
+
+def test_a_leak_in_a_stored_ledger_is_found(verify, board: Path) -> None:
+    store = Store(board)
+    line = store.read_results()[-1]
+    row = store.read_predictions(line["key"]).iloc[0]
+    path = store.stage_folder(line["stage"]) / "ledger.parquet"
+    ledger = pd.read_parquet(path)
+    leak = {"run": row["run"], "part": row["part"], "id": row["id"], "group": "?", "role": "tuning"}
+    pd.concat([ledger, pd.DataFrame([leak])]).to_parquet(path, index=False)
+    differences = verify().differences
+    assert any("also has the role 'tuning'" in text for text in differences)
+    assert any("its ledger is not the plan's" in text for text in differences)
+
+
+def test_what_needs_absent_data_is_named_as_unchecked(board: Path) -> None:
+    found = api.verify(board)  # without the plugin that brings the datasets
+    assert found.differences == ()
+    assert len(found.unchecked) == 1
+    assert "Unknown dataset 'Toy'" in found.unchecked[0]
+
+
+def test_artefacts_that_are_not_kept_are_named_as_unchecked(verify, board: Path) -> None:
+    for weights in board.glob("stages/*/weights.safetensors"):
+        weights.unlink()
+    found = verify()
+    assert found.differences == ()
+    assert (found.unchecked, found.not_kept) == ((), ("weights of 7 stages: not kept here",))
+    assert found.verdict == "Everything that is kept agrees."
+
+
+# --- lines of results.jsonl -------------------------------------------------------------------
+
+
+def test_swapped_transfers_are_found(verify, board: Path) -> None:
+    def swap(lines: list[Any]) -> None:
+        one = next(line for line in lines if line["transfer"] == "scratch")
+        other = next(line for line in lines if line["transfer"].startswith("two-stage"))
+        one["transfer"], other["transfer"] = other["transfer"], one["transfer"]
+
+    spoil_lines(board, swap)
+    found = [text for text in verify().differences if text.startswith("results.jsonl: ")]
+    assert len(found) == 2
+    assert all("transfer is 'two-stage" in text or "transfer is 'scratch" in text for text in found)
+
+
+@pytest.mark.parametrize("column", CELL)
+def test_another_cell_on_a_line_is_found(verify, board: Path, column: str) -> None:
+    spoil_lines(board, lambda lines: lines[0].update({column: "elsewhere"}))
+    assert any(f"{column} is 'elsewhere', expected" in text for text in verify().differences)
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+@pytest.mark.parametrize(
+    ("expected", "change"),
+    [
+        ("train_rows is 5, expected", lambda line: line.update(train_rows=5)),
+        ("stage is 'other', expected", lambda line: line.update(stage="other")),
+        ("best_epoch is 99, expected", lambda line: line.update(best_epoch=99)),
+        ("skipped_updates is 7, expected", lambda line: line.update(skipped_updates=7)),
+        ("datasets is {", lambda line: line["datasets"][line["test_on"]].update(digest="0")),
+        ("datasets is {", lambda line: line["datasets"][line["test_on"]].update(rows=47)),
+    ],
+)
+def test_what_a_line_says_of_its_stage_is_checked(
+    board: Path, tiny: Path, expected: str, change: Callable[[Any], object], with_data: bool
+) -> None:
+    spoil_lines(board, lambda lines: change(lines[-1]))
+    found = api.verify(board, plugins=[tiny] if with_data else [])
+    assert any(
+        text.startswith("results.jsonl: ") and expected in text for text in found.differences
+    )
+
+
+def test_a_score_that_is_no_number_is_found(verify, board: Path) -> None:
+    spoil_lines(board, lambda lines: lines[0]["scores"]["all"].update(mape="small"))
+    assert any("mape (all rows) is 'small'" in text for text in verify().differences)
+
+
+def test_a_line_without_scores_is_found(verify, board: Path) -> None:
+    spoil_lines(board, lambda lines: lines[0].pop("scores"))
+    differences = verify().differences
+    assert any("do not make a table" in text for text in differences)
+    assert any("mape (all rows) is 'nothing'" in text for text in differences)
+
+
+# --- plan.json and benchmark.toml -------------------------------------------------------------
+
+
+def test_a_cell_that_is_left_out_is_found(verify, board: Path) -> None:
+    spoil_json(board / "plan.json", lambda plan: plan["cells"].pop())
+    assert any("this cell is missing in plan.json" in text for text in verify().differences)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("leak_free", False), ("chain", ["0"]), ("train_on", "Twins")]
+)
+def test_a_changed_cell_is_found(verify, board: Path, field: str, value: object) -> None:
+    spoil_json(board / "plan.json", lambda plan: plan["cells"][0].update({field: value}))
+    expected = f"{field} is {value!r}, the settings give"
+    assert any(expected in text for text in verify().differences)
+
+
+@pytest.mark.parametrize(("field", "value"), [("rows", 47), ("problems", [{"row": 1}])])
+def test_a_changed_dataset_of_the_plan_is_found(
+    verify, board: Path, field: str, value: object
+) -> None:
+    spoil_json(board / "plan.json", lambda plan: plan["datasets"]["Toy"].update({field: value}))
+    expected = f"dataset Toy: {field} is {value!r}, the data give"
+    assert any(text.startswith(expected) for text in verify().differences)
+
+
+def test_settings_that_differ_from_the_file_are_listed(verify, board: Path) -> None:
+    text = BENCHMARK.replace("epochs = 2", "epochs = 200")
+    (board / "benchmark.toml").write_text('title = "New"\n' + text)
+    assert verify().differences == (
+        "benchmark.toml: title is 'New', the results were made with ''",
+        "benchmark.toml: training.epochs is 200, the results were made with 2",
+    )
+
+
+def test_a_results_folder_without_its_file_is_verified(verify, board: Path) -> None:
+    (board / "benchmark.toml").unlink()
+    found = verify()
+    assert found.differences == ()
+    assert found.unchecked == ("benchmark.toml: the results lie here without it",)
+    assert found.verdict == "What could be checked agrees; 1 thing was not."
+
+
+def test_missing_published_cells_leave_the_tables_unchecked(verify, board: Path) -> None:
+    (board / "benchmark.toml").write_text('published = "absent.csv"\n' + BENCHMARK)
+    spoil_json(board / "plan.json", lambda plan: plan["benchmark"].update(published="absent.csv"))
+    found = verify()
+    assert found.differences == ()
+    assert "absent.csv, are missing" in found.unchecked[0]
+
+
+# --- stages -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("training", {"epochs": 300}), ("training", None), ("weights_digest", "0"), ("runs", [1, 1])],
+)
+def test_a_changed_record_is_found(verify, board: Path, field: str, value: object) -> None:
+    spoil_json(record_of(board, "Toy (random)"), lambda record: record.update({field: value}))
+    expected = f"(Toy (random)): {field} is {value!r}, the plan gives"
+    assert any(expected in text for text in verify().differences)
+
+
+def test_a_changed_digest_in_a_record_is_found_with_and_without_data(verify, board: Path) -> None:
+    path = record_of(board, "Toy (random)")
+    spoil_json(path, lambda record: record.update(dataset_digest="0"))
+    assert "dataset_digest is '0', the plan gives" in only(verify())
+    assert "dataset_digest is '0', plan.json has" in only(api.verify(board))
+
+
+@pytest.mark.parametrize("name", ["predictions/*.parquet", "stages/*/ledger.parquet"])
+@pytest.mark.parametrize("size", [0, 40])
+def test_truncated_rows_are_one_difference(verify, board: Path, name: str, size: int) -> None:
+    path = sorted(board.glob(name))[0]
+    path.write_bytes(path.read_bytes()[:size])
+    assert f"{path} is damaged: " in only(verify())
+
+
+@pytest.mark.parametrize("name", ["ledger.parquet", "stage.json"])
+def test_a_missing_file_of_a_stage_is_one_difference(verify, board: Path, name: str) -> None:
+    path = sorted(board.glob(f"stages/*/{name}"))[0]
+    path.unlink()
+    assert only(verify()).startswith(f"{path} is missing.")
+
+
+@pytest.mark.parametrize("text", ["", '{"title": ', "[]", "\xff"])
+def test_a_damaged_record_is_one_difference(verify, board: Path, text: str) -> None:
+    path = sorted(board.glob("stages/*/stage.json"))[0]
+    path.write_bytes(text.encode("latin-1"))
+    assert only(verify()).startswith(f"{path} is damaged: ")
+
+
+@pytest.mark.parametrize("text", ["", '{"benchmark": {', "[]", '{"benchmark": {}, "cells": []}'])
+def test_a_damaged_plan_is_an_error_that_names_it(verify, board: Path, text: str) -> None:
+    (board / "plan.json").write_text(text)
+    with pytest.raises(StoreError, match=r"plan\.json is damaged: "):
+        verify()
+
+
+def test_a_broken_line_is_an_error_that_names_it(verify, board: Path) -> None:
+    path = board / "results.jsonl"
+    first, second, *others = path.read_text().splitlines(keepends=True)
+    path.write_text(first + second[:50] + "\n" + "".join(others))
+    with pytest.raises(StoreError, match=r"results\.jsonl, line 2 is damaged: "):
+        verify()
+
+
+def test_findings_come_in_the_same_order(verify, board: Path) -> None:
+    for path in board.glob("stages/*/ledger.parquet"):
+        path.unlink()
+    assert verify() == verify()
+
+
+def test_verifying_writes_nothing(verify, board: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in board.rglob("*")}
+    verify()
+    assert {path: path.stat().st_mtime_ns for path in board.rglob("*")} == before
+
+
+def test_no_results_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "benchmark.toml").write_text(BENCHMARK)
+    with pytest.raises(StoreError, match="holds no results yet"):
+        api.verify(tmp_path)

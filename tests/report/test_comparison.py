@@ -1,0 +1,117 @@
+"""Two sides compared: paired by run on the same rows, or it says why not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.errors import BenchmarkError
+from harness.report.comparison import (
+    COMPARED,
+    OTHER_ROWS,
+    SAME_CONFIGURATION,
+    UNCHECKED_ROWS,
+    Side,
+    compare,
+    comparison_table,
+)
+from harness.results.store import Store
+
+SCRATCH, PRETRAINED = {"transfer": "scratch"}, {"transfer": "pretrained"}
+
+
+@pytest.fixture
+def copied(backbones: Store, tmp_path: Path) -> Store:
+    """A copy of real results, without the stages."""
+    for name in ("plan.json", "results.jsonl"):
+        shutil.copy(backbones.folder / name, tmp_path / name)
+    shutil.copytree(backbones.folder / "predictions", tmp_path / "predictions")
+    return Store(tmp_path)
+
+
+def test_a_leaderboard_equals_itself(backbones: Store, metrics) -> None:
+    side = Side.read(backbones)
+    found = compare(side, side, metrics["mae-log"])
+    assert (len(found.cells), found.only_a, found.only_b, found.settings) == (40, 0, 0, {})
+    assert set(found.cells["state"]) == {SAME_CONFIGURATION}
+    assert found.cells["p"].isna().all(), "what is only repeated is no test"
+    assert set(comparison_table(found)["note"]) == {"same configuration, equal in all runs"}
+
+
+def test_gains_are_those_over_the_baseline(backbones: Store, backbones_board, metrics) -> None:
+    sides = Side.read(backbones, SCRATCH), Side.read(backbones, PRETRAINED)
+    found = compare(*sides, metrics["mae-log"]).cells
+    gained = backbones_board.gains(metrics["mae-log"])
+    gained = gained[gained["transfer"] == "pretrained"]
+    both = found.merge(gained, on=["backbone", "head", "train_on", "test_on"])
+    assert len(both) == len(found) > 0
+    for column in ("gain", "low", "high", "p", "p_holm"):
+        np.testing.assert_allclose(both[f"{column}_x"], both[f"{column}_y"])
+    assert set(found["state"]) == {COMPARED}
+
+
+def test_runs_that_disagree_are_named(backbones: Store, metrics) -> None:
+    sides = Side.read(backbones, SCRATCH), Side.read(backbones, PRETRAINED)
+    found = compare(*sides, metrics["mae-log"])
+    for _, row in found.cells.iterrows():
+        assert sorted((*row["for_a"], *row["for_b"], *row["equal"])) == list(range(1, 10))
+    table = comparison_table(found)
+    against = found.cells.apply(
+        lambda row: row["for_a"] if row["gain"] > 0 else row["for_b"], axis=1
+    )
+    assert table["against"].tolist() == [" ".join(map(str, runs)) for runs in against]
+
+
+def test_a_changed_score_is_a_run_that_differs(backbones: Store, copied: Store, metrics) -> None:
+    lines = copied.read_results()
+    lines[3]["scores"]["all"]["mae-log"] += 0.01
+    copied.replace_results({(lines[3]["key"], lines[3]["run"]): lines[3]})
+    found = compare(Side.read(backbones), Side.read(copied), metrics["mae-log"])
+    notes = comparison_table(found)["note"]
+    assert list(notes[notes.str.contains("differ")]) == [
+        f"same configuration, runs differ: {lines[3]['run']}"
+    ]
+
+
+def test_other_test_rows_are_not_paired(copied: Store, metrics) -> None:
+    sides = [Side.read(copied, SCRATCH), Side.read(copied, PRETRAINED)]
+    (cell, *_) = sides[1].cells(["train_on", "test_on", "backbone"]).values()
+    rows = copied.read_predictions(cell["key"])
+    copied.write_predictions(cell["key"], rows.assign(target=rows["target"] * 2))
+    states = compare(*sides, metrics["mae-log"]).cells.set_index(
+        ["backbone", "train_on", "test_on"]
+    )["state"]
+    changed = states.loc[(cell["backbone"], cell["train_on"], cell["test_on"])]
+    assert changed == OTHER_ROWS
+    assert (states == COMPARED).sum() == len(states) - 1
+
+
+def test_rows_that_are_not_at_hand_are_named(copied: Store, metrics) -> None:
+    shutil.rmtree(copied.folder / "predictions")
+    sides = Side.read(copied, SCRATCH), Side.read(copied, PRETRAINED)
+    found = compare(*sides, metrics["mae-log"]).cells
+    assert set(found["state"]) == {UNCHECKED_ROWS}
+    assert found["p"].notna().all()
+
+
+def test_settings_that_differ_are_told(backbones: Store, metrics) -> None:
+    strict = Store(backbones.folder.parent / "strict")
+    sides = Side.read(strict, {"backbone": "megnet"}), Side.read(backbones, {"backbone": "m3gnet"})
+    found = compare(*sides, metrics["mae-log"])
+    assert found.settings == {"training.epochs": (300, 40)}
+    assert found.only_a > 0
+
+
+def test_what_cannot_be_compared_says_why(backbones: Store, metrics) -> None:
+    with pytest.raises(BenchmarkError, match="Did you mean 'transfer'"):
+        Side.read(backbones, {"transfers": "scratch"})
+    with pytest.raises(BenchmarkError, match="Did you mean 'scratch'"):
+        Side.read(backbones, {"transfer": "scrath"})
+    with pytest.raises(BenchmarkError, match="say of both sides which transfer is meant"):
+        compare(Side.read(backbones, SCRATCH), Side.read(backbones), metrics["mae-log"])
+    other = Store(backbones.folder.parent / "paraisite-reduced")
+    with pytest.raises(BenchmarkError, match="no cell in common"):
+        compare(Side.read(backbones), Side.read(other), metrics["mae-log"])

@@ -1,0 +1,215 @@
+"""Cells laid out in rows and columns: nothing lost, the best told from what is as good."""
+
+from __future__ import annotations
+
+import math
+from itertools import chain, product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import BenchmarkError
+from harness.plugin.cell import CELL
+from harness.report.pivot import Layout, pivot
+from harness.report.tables import legend
+
+BARRED = ("pretrained", "A", "A")
+layouts = st.permutations(CELL).flatmap(
+    lambda order: st.tuples(st.integers(1, len(CELL)), st.integers(0, len(CELL))).map(
+        lambda cut: Layout(
+            columns=tuple(order[: cut[0]]), rows=tuple(order[cut[0] : cut[0] + cut[1]])
+        )
+    )
+)
+
+
+@pytest.fixture(scope="session")
+def small_board(make_board):
+    places = product(("scratch", "pretrained"), ("A", "B", "C"), ("A", "B"))
+    return make_board(
+        {place: [0.1 * i, 0.3, 0.2] for i, place in enumerate(places) if place != BARRED}
+    )
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(layouts)
+def test_any_layout_shows_every_cell_once(small_board, metrics, layout: Layout) -> None:
+    table = pivot(small_board, metrics, layout)
+    shown = [entry for _, row in table.lines() for entry in row if entry]
+    assert sorted(entry.name for entry in shown) == sorted(
+        tuple(cell.values()) for cell in small_board.cells
+    )
+    means = {
+        tuple(row[c] for c in CELL): row["mape"] for _, row in small_board.summary().iterrows()
+    }
+    assert all(entry.mean == means[entry.name] for entry in shown)
+
+
+def test_rows_with_equal_heads_stand_together(backbones_board, metrics) -> None:
+    table = pivot(backbones_board, metrics, Layout(rows=("train_on", "transfer")))
+    firsts = [key[0] for key in table.row_keys]
+    assert firsts == sorted(firsts, key=firsts.index)
+    assert len(dict.fromkeys(firsts)) < len(firsts)
+
+
+def test_what_varies_and_is_not_named_joins_the_rows(backbones_board, metrics) -> None:
+    table = pivot(backbones_board, metrics, Layout(rows=("transfer",)))
+    assert table.layout.rows == ("transfer", "backbone", "head", "train_on")
+    assert table.same["protocol"] == "strict"
+    assert not set(table.same) & set(table.layout.rows)
+
+
+def test_a_head_of_rows_is_always_there(make_board, metrics) -> None:
+    board = make_board({("scratch", "A", "A"): [0.3, 0.5]})
+    table = pivot(board, metrics, Layout(columns=("transfer", "train_on", "test_on")))
+    assert table.layout.rows == ("backbone",)
+    assert pivot(board, metrics, Layout(columns=CELL)).layout.rows == ("metric",)
+
+
+def test_several_metrics_stand_side_by_side(backbones_board, metrics) -> None:
+    table = pivot(backbones_board, metrics, Layout(metrics=("mape", "mae-log")))
+    assert table.layout.columns == ("metric", "test_on")
+    assert [key[0] for key in table.column_keys] == ["mape", "mape", "mae-log", "mae-log"]
+
+
+def test_values_are_chosen_by_column(backbones_board, metrics) -> None:
+    only = {"transfer": ["scratch", "pretrained"], "test_on": ["Dataset1"]}
+    shown = pivot(backbones_board, metrics, Layout(only=only)).frame()
+    assert set(shown["transfer"]) == {"scratch", "pretrained"}
+    assert set(shown["test_on"]) == {"Dataset1"}
+
+
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        (Layout(rows=("transfers",)), "no column 'transfers'. Did you mean 'transfer'"),
+        (Layout(rows=("test_on",)), "Named twice among rows and columns: test_on"),
+        (Layout(columns=()), "at least one column"),
+        (Layout(metrics=("mapee",)), "no metric 'mapee'. Did you mean 'mape'"),
+        (Layout(subset="some"), "No subset 'some'"),
+        (Layout(only={"transfer": ["scrath"]}), "transfer 'scrath'. Did you mean 'scratch'"),
+        (Layout(only={"metric": ["mape"]}), "no column 'metric'"),
+        (
+            Layout(only={"transfer": ["scratch"], "head": ["nearest"]}),
+            "has all of transfer=scratch, head=nearest",
+        ),
+    ],
+)
+def test_what_there_is_not_is_named(backbones_board, metrics, layout: Layout, said: str) -> None:
+    with pytest.raises(BenchmarkError, match=said):
+        pivot(backbones_board, metrics, layout)
+
+
+def entries(table):
+    return {(e.cell["transfer"], e.cell["test_on"]): e for e in table.entries.values()}
+
+
+def test_the_best_and_what_is_not_told_from_it_are_marked(make_board, metrics) -> None:
+    found = entries(pivot(make_board({
+        ("scratch", "A", "A"): [0.30, 0.50, 0.40],
+        ("close", "A", "A"): [0.50, 0.31, 0.42],
+        ("worse", "A", "A"): [0.91, 1.10, 1.01],
+    }), metrics))  # fmt: skip
+    marks = {name: (entry.best, entry.tied) for (name, _), entry in found.items()}
+    assert marks == {"scratch": (True, False), "close": (False, True), "worse": (False, False)}
+
+
+def test_higher_may_be_better(make_board, metrics) -> None:
+    board = make_board({("scratch", "A", "A"): [0.3, 0.5], ("other", "A", "A"): [0.9, 0.8]})
+    table = pivot(board, {"mape": metrics["spearman"].__class__(
+        "mape", "", "", True, metrics["spearman"].function)})  # fmt: skip
+    assert entries(table)["other", "A"].best
+
+
+def test_equal_cells_are_both_best(make_board, metrics) -> None:
+    board = make_board({("scratch", "A", "A"): [0.3, 0.5], ("again", "A", "A"): [0.3, 0.5]})
+    assert all(entry.best for entry in pivot(board, metrics).entries.values())
+
+
+def test_only_cells_tested_on_the_same_data_compete(make_board, metrics) -> None:
+    board = make_board({("scratch", "A", "A"): [0.3, 0.5], ("scratch", "A", "B"): [0.1, 0.1]})
+    table = pivot(board, metrics, Layout(rows=("test_on",), columns=("transfer",)))
+    assert not any(entry.best for entry in table.entries.values()), "each is alone in its family"
+
+
+def test_a_cell_that_lacks_runs_is_never_the_best(make_board, metrics) -> None:
+    found = entries(pivot(make_board({
+        ("scratch", "A", "A"): [0.3, 0.5, 0.4],
+        ("other", "A", "A"): [0.4, 0.6, 0.5],
+        ("lucky", "A", "A"): [0.1],
+    }), metrics))  # fmt: skip
+    assert found["scratch", "A"].best
+    assert not found["lucky", "A"].best
+    assert not found["lucky", "A"].tied
+
+
+def test_after_one_run_nothing_is_tied(make_board, metrics) -> None:
+    board = make_board({("scratch", "A", "A"): [0.3], ("other", "A", "A"): [0.31]}, planned=1)
+    marks = [(e.best, e.tied) for e in pivot(board, metrics).entries.values()]
+    assert marks == [(True, False), (False, False)]
+
+
+def test_cells_on_different_rows_do_not_compete(make_board, metrics) -> None:
+    scores = {("scratch", "A", "A"): [0.3, 0.5], ("other", "A", "A"): [0.9, 0.8]}
+    table = pivot(make_board(scores, overlap_free=9), metrics, Layout(subset="overlap-free"))
+    assert table.incomparable == ("A",)
+    assert not any(entry.best for entry in table.entries.values())
+
+
+def test_every_table_says_how_many_test_rows_were_trained_on(make_board, metrics) -> None:
+    scores = {
+        ("scratch", "A", "A"): [0.3, 0.5],
+        ("other", "A", "A"): [0.9, 0.8],
+        ("other", "A", "B"): [],
+    }
+    board = make_board(scores, overlap_free=9)
+    table = pivot(board, metrics)
+    assert table.overlap == {("A", "A"): pytest.approx(0.55)}
+    (said,) = [line for line in legend(table, "*", "~") if "trained on" in line]
+    assert "A → A 55%" in said
+    rest = pivot(board, metrics, Layout(subset="overlap-free"))
+    assert rest.overlap == {}
+    assert not any("trained on" in line for line in legend(rest, "*", "~"))
+    assert pivot(make_board(scores), metrics).overlap == {}
+
+
+def test_failed_and_missing_cells_say_so(make_board, metrics) -> None:
+    found = entries(pivot(make_board({
+        ("scratch", "A", "A"): [0.3, 0.5],
+        ("broken", "A", "A"): [0.3, None],
+        ("waiting", "A", "A"): [],
+    }), metrics))  # fmt: skip
+    states = {name: entry.state for (name, _), entry in found.items()}
+    assert states == {"scratch": "scored", "broken": "failed", "waiting": "not run"}
+    assert math.isnan(found["broken", "A"].mean)
+    assert found["broken", "A"].failed == 1
+
+
+def test_too_few_rows_are_no_number(make_board, metrics) -> None:
+    board = make_board({("scratch", "A", "A"): [0.3, 0.5]}, n=2)
+    (entry,) = pivot(board, metrics).entries.values()
+    assert entry.state == "too few rows"
+
+
+def test_negative_transfer_is_that_of_the_table_of_gains(backbones_board, metrics) -> None:
+    shown = pivot(backbones_board, metrics).frame()
+    gained = backbones_board.gains(metrics["mae-log"])
+    expected = {tuple(row[c] for c in CELL) for _, row in gained[gained["negative"]].iterrows()}
+    assert expected
+    marked = {tuple(row[c] for c in CELL) for _, row in shown[shown["negative"]].iterrows()}
+    assert marked == expected
+
+
+def test_a_strategy_without_scratch_has_no_gain(make_board, metrics) -> None:
+    board = make_board({("pretrained", "A", "A"): [0.3, 0.5], ("other", "A", "A"): [0.2, 0.3]})
+    assert all(entry.gain is None for entry in pivot(board, metrics).entries.values())
+
+
+def test_numbers_come_as_a_matrix(backbones_board, metrics) -> None:
+    table = pivot(backbones_board, metrics, Layout(only={"transfer": ["scratch"]}))
+    numbers = table.matrix("mean")
+    assert list(numbers.columns) == ["Dataset1", "Dataset2"]
+    assert numbers.index.names == list(table.layout.rows)
+    flat = list(chain.from_iterable(numbers.to_numpy()))
+    assert flat == [e.mean for _, row in table.lines() for e in row if e]

@@ -1,0 +1,253 @@
+"""The hook reference, `docs/hooks.md`: written from the source, so that it cannot drift.
+
+`make docs` writes it again. The source is read by griffe, which comes with the extra `dev`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import griffe
+
+from harness.cli.progress import LiveProgress, PlainProgress
+from harness.registry.registry import Registry
+
+PACKAGE = Path(__file__).resolve().parents[1] / "harness"
+PAGE = PACKAGE / "docs" / "hooks.md"
+
+OBSERVERS = (LiveProgress, PlainProgress)
+"""The built-in observers."""
+
+HEAD = """\
+# Hook reference
+
+Written by `make docs` from the source; do not edit.
+
+A plugin is a Python module with functions that are named like the hooks below and marked with
+`@hookimpl`. Those called `register_…` return what the plugin offers, as specs; the others, the
+observers, are told what happens. All names are imported from `harness.plugin`.
+"""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Hooks that belong together, and what is handed over through them.
+
+    Attributes:
+        title: of the chapter.
+        hooks: by name.
+        types: to describe, by their path below `harness`.
+    """
+
+    title: str
+    hooks: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+CHAPTERS = (
+    Chapter(
+        "Datasets",
+        ("register_datasets",),
+        (
+            "plugin.dataset.DatasetSpec",
+            "plugin.dataset.Card",
+            "plugin.crystal.Crystal",
+            "plugin.locations.Locations",
+        ),
+    ),
+    Chapter(
+        "Backbones",
+        ("register_backbones",),
+        (
+            "plugin.backbone.BackboneSpec",
+            "plugin.backbone.Backbone",
+            "plugin.backbone.Pool",
+            "plugin.backbone.PretrainedWeights",
+            "nn.stack.Stacked",
+        ),
+    ),
+    Chapter(
+        "Heads",
+        ("register_heads",),
+        ("plugin.head.HeadSpec", "plugin.head.FitRows", "plugin.head.Uncertain"),
+    ),
+    Chapter(
+        "Transfer strategies",
+        ("register_transfers",),
+        (
+            "plugin.transfer.TransferSpec",
+            "plugin.transfer.Target",
+            "plugin.transfer.Stage",
+            "plugin.transfer.ParameterGroup",
+            "planning.training_settings.TrainingSettings",
+        ),
+    ),
+    Chapter(
+        "Protocols",
+        ("register_protocols",),
+        (
+            "plugin.protocol.ProtocolSpec",
+            "plugin.protocol.ProtocolRules",
+            "plugin.protocol.Split",
+            "plugin.protocol.Scaler",
+        ),
+    ),
+    Chapter("Metrics", ("register_metrics",), ("plugin.metric.MetricSpec",)),
+    Chapter(
+        "Observers",
+        ("stage_started", "epoch_finished", "stage_finished", "cell_finished"),
+        (
+            "plugin.events.StageStarted",
+            "plugin.events.EpochFinished",
+            "plugin.events.StageFinished",
+            "plugin.events.CellFinished",
+        ),
+    ),
+    Chapter(
+        "Searches for settings",
+        ("make_study",),
+        ("plugin.study.StudyRequest", "plugin.study.Tuning", "plugin.search_space.SearchSpace"),
+    ),
+    Chapter("In specs of several kinds", (), ("plugin.settings.Settings",)),
+)
+
+ALIASES = (
+    "arrays.Floats",
+    "arrays.Indices",
+    "arrays.Arrays",
+    "backbone.Layers",
+    "backbone.Invariance",
+    "head.Predictor",
+    "transfer.Start",
+    "metric.KAPPA_FLOOR",
+    "metric.MAPE_FLOOR",
+)
+"""Names that stand for a type or a number, by their path below `harness.plugin`."""
+
+
+def write_reference() -> None:
+    """Writes the page."""
+    PAGE.write_text(render_reference(), encoding="utf-8")
+
+
+def render_reference() -> str:
+    """Returns the page as Markdown; the same text for the same source and built-in plugins."""
+    package = griffe.load("harness", search_paths=[PACKAGE.parent])
+    users = find_users()
+    parts = [HEAD]
+    for chapter in CHAPTERS:
+        parts.append(f"## {chapter.title}\n")
+        parts += [_hook(package[f"plugin.hookspecs.{name}"], users[name]) for name in chapter.hooks]
+        parts += [_type(package[path]) for path in chapter.types]
+    parts.append("## Names of types and numbers\n")
+    parts.append("".join(_alias(package[f"plugin.{path}"]) for path in ALIASES))
+    return "\n".join(parts)
+
+
+def find_users() -> dict[str, list[str]]:
+    """Returns, for every hook, the built-in plugins and observers that use it."""
+    registry = Registry()
+    found: dict[str, list[str]] = {}
+    for hook, caller in sorted(vars(registry.manager.hook).items()):
+        if hook.startswith("_"):
+            continue
+        plugins = {i.plugin_name for i in caller.get_hookimpls()} & registry.built_in
+        found[hook] = [getattr(registry.plugins[name], "__name__", name) for name in plugins]
+        found[hook] += [f"{o.__module__}.{o.__name__}" for o in OBSERVERS if hasattr(o, hook)]
+        found[hook].sort()
+    return found
+
+
+def _hook(hook: griffe.Function, users: Sequence[str]) -> str:
+    who = ", ".join(f"`{name}`" for name in users)
+    return f"### `{hook.signature()}`\n\n{_text(hook)}\n\nUsed by {who}.\n"
+
+
+def _type(kind: griffe.Class) -> str:
+    lines = [*_fields(kind), *_methods(kind)]
+    return "\n\n".join(filter(None, (f"### {kind.name}", _text(kind), "\n".join(lines)))) + "\n"
+
+
+def _fields(kind: griffe.Class) -> Iterator[str]:
+    """Yields a line for every attribute with a meaning, those that a dataclass inherits first."""
+    meanings = _meanings(kind)
+    is_data = "dataclass" in kind.labels
+    promised = set() if is_data else _inherited(kind)
+    for name, found in (kind.all_members if is_data else kind.members).items():
+        member = found.final_target if isinstance(found, griffe.Alias) else found
+        known = name in meanings and name not in promised
+        if not known or not isinstance(member, griffe.Attribute):
+            continue
+        is_default = member.value is not None and "property" not in member.labels
+        default = f" = {member.value}" if is_default else ""
+        yield f"- `{name}: {member.annotation}{default}`: {meanings[name]}"
+
+
+def _inherited(kind: griffe.Class) -> set[str]:
+    return {name for base in kind.mro() for name in base.members if name != "__init__"}
+
+
+def _meanings(kind: griffe.Class) -> dict[str, str]:
+    """What attributes mean, by name: from the docstrings of a class and its bases, or their own."""
+    found: dict[str, str] = {}
+    for owner in (*reversed(kind.mro()), kind):
+        for section in _sections(owner):
+            if isinstance(section, griffe.DocstringSectionAttributes):
+                found.update((e.name, _joined(e.description)) for e in section.value)
+        for name, member in owner.attributes.items():
+            if member.docstring:
+                found[name] = _joined(member.docstring.value)
+    return found
+
+
+def _methods(kind: griffe.Class) -> Iterator[str]:
+    """Yields lines for every method that does not only do what a base promises."""
+    for name, method in kind.functions.items():
+        if method.docstring is None or name in _inherited(kind):
+            continue
+        signature = method.signature().removesuffix(" -> None")
+        if "classmethod" in method.labels:
+            signature = f"{kind.name}.{signature}"
+        must = " (abstract)" if "abstractmethod" in method.labels else ""
+        yield f"- `{signature.replace('__init__', kind.name)}`{must}: {_joined(_text(method))}"
+        yield from _details(method)
+
+
+def _details(method: griffe.Function) -> Iterator[str]:
+    """Yields lines for what a method takes, returns and raises."""
+    for section in _sections(method):
+        if isinstance(section, griffe.DocstringSectionParameters):
+            yield from (f"    - `{e.name}`: {_joined(e.description)}" for e in section.value)
+        elif isinstance(section, griffe.DocstringSectionReturns):
+            yield from (f"    - returns: {_joined(e.description)}" for e in section.value)
+        elif isinstance(section, griffe.DocstringSectionRaises):
+            yield from (
+                f"    - raises `{e.annotation}`: {_joined(e.description)}" for e in section.value
+            )
+
+
+def _alias(alias: griffe.Attribute) -> str:
+    meaning = f": {_joined(alias.docstring.value)}" if alias.docstring else ""
+    return f"- `{alias.name} = {alias.value}`{meaning}\n"
+
+
+def _text(thing: griffe.Object) -> str:
+    """The docstring without its lists of attributes, parameters and the like."""
+    texts = (s.value for s in _sections(thing) if isinstance(s, griffe.DocstringSectionText))
+    return "\n\n".join(texts).strip()
+
+
+def _sections(thing: griffe.Object) -> list[griffe.DocstringSection]:
+    if thing.docstring is None:
+        return []
+    return thing.docstring.parse("google", returns_multiple_items=False)
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    write_reference()
