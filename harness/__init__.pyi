@@ -2,7 +2,7 @@ from .api import compare as compare
 from .api import draw as draw
 from .api import load_dataset as load_dataset
 from .api import prepare as prepare
-from .api import read_board as read_board
+from .api import read_leaderboard as read_leaderboard
 from .api import run as run
 from .api import table as table
 from .api import tune as tune
@@ -43,9 +43,9 @@ from .plugin.locations import Locations as Locations
 from .plugin.study import Tuning as Tuning
 from .registry.registry import Registry as Registry
 from .report.leaderboard import Leaderboard as Leaderboard
-from .report.pivot import Entry as Entry
 from .report.pivot import Layout as Layout
 from .report.pivot import Pivot as Pivot
+from .report.pivot import PivotEntry as PivotEntry
 from .report.tables import Wording as Wording
 from .report.tables import render as render
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FIGURES = ("heatmap", "parity", "loss", "heads", "learning", "gain")
 
 
-def open_board(folder: Path) -> Leaderboard:
+def open_leaderboard(folder: Path) -> Leaderboard:
     """Reads the leaderboard of a results folder, or of one that holds people's submissions.
 
     Raises:
@@ -44,7 +44,7 @@ def open_board(folder: Path) -> Leaderboard:
     return Leaderboard.read(Store(folder))
 
 
-def read_board(
+def read_leaderboard(
     source: Source, registry: Registry | None = None, out: Path | None = None
 ) -> Leaderboard:
     """Reads the leaderboard of a benchmark that was run, and writes its tables again.
@@ -76,43 +76,46 @@ def write_tables(
     store: Store, registry: Registry, published: pd.DataFrame | None = None
 ) -> Leaderboard:
     """Writes the files of a leaderboard, and returns it."""
-    board = open_board(store.folder)
-    for name, text in render_tables(board, registry, published).items():
+    leaderboard = open_leaderboard(store.folder)
+    for name, text in render_tables(leaderboard, registry, published).items():
         store.write_text(name, text)
-    return board
+    return leaderboard
 
 
 def render_tables(
-    board: Leaderboard, registry: Registry, published: pd.DataFrame | None = None
+    leaderboard: Leaderboard, registry: Registry, published: pd.DataFrame | None = None
 ) -> dict[str, str]:
     """Renders a leaderboard's files from its result lines: name → text."""
-    return {"table.md": render_markdown(board, registry.metrics, published), **render_csv(board)}
+    return {
+        "table.md": render_markdown(leaderboard, registry.metrics, published),
+        **render_csv(leaderboard),
+    }
 
 
-def render_csv(board: Leaderboard) -> dict[str, str]:
+def render_csv(leaderboard: Leaderboard) -> dict[str, str]:
     """Renders the files that hold every number of a leaderboard: name → text."""
     return {
-        "table.csv": board.summary().to_csv(index=False, float_format="%.6g"),
-        "table-overlap-free.csv": board.summary("overlap-free").to_csv(
+        "table.csv": leaderboard.summary().to_csv(index=False, float_format="%.6g"),
+        "table-overlap-free.csv": leaderboard.summary("overlap-free").to_csv(
             index=False, float_format="%.6g"
         ),
     }
 
 
 def table(
-    board: Leaderboard, layout: Layout | None = None, registry: Registry | None = None
+    leaderboard: Leaderboard, layout: Layout | None = None, registry: Registry | None = None
 ) -> Pivot:
     """Lays out the cells of a leaderboard as a table; `render` makes text of it.
 
     Args:
-        board: the leaderboard, as `run` and `read_board` return it.
+        leaderboard: the leaderboard, as `run` and `read_leaderboard` return it.
         layout: what stands in rows and columns, which metrics, which cells.
         registry: where metrics come from.
 
     Raises:
         BenchmarkError: the layout names something that there is not.
     """
-    return pivot(board, (registry or Registry()).metrics, layout)
+    return pivot(leaderboard, (registry or Registry()).metrics, layout)
 
 
 def compare(
@@ -144,7 +147,7 @@ def compare(
 
     one = comparison.Side.read(Store(results_folder(a)), only_a)
     other = comparison.Side.read(Store(results_folder(b)), only_b)
-    name = one.board.check_metric(metric or one.board.metrics[0])
+    name = one.leaderboard.check_metric(metric or one.leaderboard.metrics[0])
     return comparison.compare(one, other, (registry or Registry()).metrics[name], subset)
 
 
@@ -179,16 +182,16 @@ def draw(
     metrics = (registry or Registry()).metrics
     wanted = layout or Layout()
     stores = [Store(out or results_folder(source)) for source in sources]
-    boards = [open_board(store.folder) for store in stores]
+    leaderboards = [open_leaderboard(store.folder) for store in stores]
     if kind == "learning":
-        return figures.draw_learning(boards, metrics, wanted)
-    board, store = boards[0], stores[0]
+        return figures.draw_learning(leaderboards, metrics, wanted)
+    leaderboard, store = leaderboards[0], stores[0]
     if kind in ("parity", "loss"):
         from_store = {"parity": store_figures.draw_parity, "loss": store_figures.draw_losses}
-        return from_store[kind](store, board, metrics, wanted)
-    from_board = {
+        return from_store[kind](store, leaderboard, metrics, wanted)
+    from_leaderboard = {
         "heatmap": figures.draw_cells,
         "heads": figures.draw_heads,
         "gain": figures.draw_gains,
     }
-    return from_board[kind](board, metrics, wanted)
+    return from_leaderboard[kind](leaderboard, metrics, wanted)

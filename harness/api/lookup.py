@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data.dataset_loader import Library
+from harness.data.dataset_loader import DatasetLoader
 from harness.errors import BenchmarkError
 from harness.planning.benchmark import BENCHMARK_FILE, Benchmark, find_benchmark
 from harness.plugin.locations import Locations, shipped
@@ -32,7 +32,7 @@ def load_dataset(
     """
     registry = Registry([Path(plugin) for plugin in plugins])
     with blaming(registry):
-        return Library(registry, Locations.of(path_of(data_dir)))[name]
+        return DatasetLoader(registry, Locations.of(path_of(data_dir)))[name]
 
 
 def load_benchmark(source: Source, overrides: Sequence[str] = ()) -> Benchmark:

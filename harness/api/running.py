@@ -17,7 +17,7 @@ from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
 from harness.report.leaderboard import Leaderboard
 from harness.results.store import PLAN_FILE, Store
-from harness.training.workers import Leash, workers
+from harness.training.workers import StopSignal, workers
 
 if TYPE_CHECKING:
     from harness.tuning.tuner import TuningProgress
@@ -88,7 +88,7 @@ def _carry_out(asked: Request, store: Store, registry: Registry, jobs: int) -> N
             execute(planned, store, registry)
 
 
-def _join(asked: Request, folder: Path, leash: Leash) -> None:
+def _join(asked: Request, folder: Path, leash: StopSignal) -> None:
     """Joins, in a process of its own, a run that another one has begun."""
     from harness.training.plan_executor import execute
 

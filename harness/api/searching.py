@@ -17,7 +17,7 @@ from harness.planning.benchmark import Benchmark
 from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
 from harness.results.store import CHOICES_FILE, TRIALS_FILE, Store
-from harness.training.workers import Leash, workers
+from harness.training.workers import StopSignal, workers
 
 if TYPE_CHECKING:
     from harness.tuning.tuner import Tuner, TuningProgress
@@ -133,7 +133,7 @@ def _search(
     return tuner
 
 
-def _join_search(asked: Request, folder: Path, deadline: float, leash: Leash) -> None:
+def _join_search(asked: Request, folder: Path, deadline: float, leash: StopSignal) -> None:
     """Joins, in a process of its own, a search that another one has begun."""
     registry = asked.register([leash])
     tuner = _make_tuner(asked, Store.create(folder), registry, lambda progress: None, join=True)

@@ -120,8 +120,8 @@ def _datasets_of(plan: Plan) -> list[Dataset]:
     """Those trained and tested on, then the sources of chains, then the parts of composite ones."""
     named = [*plan.benchmark.train_on, *plan.benchmark.test_on]
     sources = [data.name for stage in plan.stages for data in stage.datasets]
-    parts = [part for name in (*named, *sources) for part in plan.library.parts(name)]
-    return [plan.library[name] for name in dict.fromkeys([*named, *sources, *parts])]
+    parts = [part for name in (*named, *sources) for part in plan.loader.parts(name)]
+    return [plan.loader[name] for name in dict.fromkeys([*named, *sources, *parts])]
 
 
 def _describe_datasets(datasets: Sequence[Dataset]) -> pd.DataFrame:

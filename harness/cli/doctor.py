@@ -40,9 +40,9 @@ def doctor(
         *_weights(registry, locations),
         *(_row("plugin", b.name, f"failed: {b.problem}") for b in registry.broken),
         *(
-            _row(catalogue.kind, name, f"contested: {problem}")
-            for catalogue in registry.catalogues()
-            for name, problem in catalogue.contested.items()
+            _row(catalog.kind, name, f"contested: {problem}")
+            for catalog in registry.catalogs()
+            for name, problem in catalog.contested.items()
         ),
         _row("folder", "cache", locations.cache),
         _row("folder", "imported datasets", locations.imports),
@@ -77,12 +77,12 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def _datasets(registry: Registry, locations: Locations) -> list[dict[str, Any]]:
-    from harness.data.dataset_loader import Library
+    from harness.data.dataset_loader import DatasetLoader
 
-    library = Library(registry, locations)
+    loader = DatasetLoader(registry, locations)
 
     def look(name: str) -> str:
-        return f"{len(library[name])} usable rows"
+        return f"{len(loader[name])} usable rows"
 
     return [_row("dataset", name, _state(look, name)) for name in registry.datasets]
 

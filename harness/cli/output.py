@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from harness.report.pivot import Entry, Pivot
+    from harness.report.pivot import Pivot, PivotEntry
     from harness.report.tables import Wording
 
 
@@ -121,7 +121,7 @@ def _column(
     return Text("\n".join(part.rjust(width) for part in head)), texts
 
 
-def _style(entry: Entry | None) -> str:
+def _style(entry: PivotEntry | None) -> str:
     return "" if entry is None else "bold" if entry.best else "underline" if entry.tied else ""
 
 

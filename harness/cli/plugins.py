@@ -33,19 +33,19 @@ def list_plugins(plugin: PluginOption = None, json: JsonOption = False) -> None:
     registry = Registry(plugin or ())
     rows = [
         {
-            "kind": catalogue.kind,
+            "kind": catalog.kind,
             "name": name,
             "what": getattr(spec, "summary", "") or getattr(spec, "title", ""),
-            "plugin": catalogue.owner(name),
+            "plugin": catalog.owner(name),
         }
-        for catalogue in registry.catalogues()
-        for name, spec in catalogue.items()
+        for catalog in registry.catalogs()
+        for name, spec in catalog.items()
     ]
     broken = [vars(plugin) for plugin in registry.broken]
     contested = [
-        {"kind": catalogue.kind, "name": name, "problem": problem}
-        for catalogue in registry.catalogues()
-        for name, problem in catalogue.contested.items()
+        {"kind": catalog.kind, "name": name, "problem": problem}
+        for catalog in registry.catalogs()
+        for name, problem in catalog.contested.items()
     ]
     if json:
         print_json({"offers": rows, "broken": broken, "contested": contested})

@@ -51,7 +51,7 @@ def run(
     """
     from harness import api
     from harness.cli.progress import observer, tuning_progress
-    from harness.cli.table import print_board
+    from harness.cli.table import print_leaderboard
     from harness.registry.registry import Registry
 
     options: dict[str, Any] = {
@@ -67,7 +67,7 @@ def run(
         return
     try:
         with observer(quiet or json) as progress, tuning_progress(quiet or json) as tell:
-            board = api.run(
+            leaderboard = api.run(
                 benchmark,
                 out=out,
                 plugins=plugins,
@@ -80,7 +80,7 @@ def run(
         print("\nStopped. What is complete is on disk: run the same again.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     if not quiet:
-        print_board(board, Registry(plugins), json=json)
+        print_leaderboard(leaderboard, Registry(plugins), json=json)
 
 
 def cores() -> int:
@@ -135,8 +135,8 @@ def _stage_facts(planned: Plan, stage: StageNode) -> dict[str, Any]:
     return {
         "stage": stage.key,
         "title": stage.title,
-        "backbone": stage.model.backbone_choice.label,
-        "head": stage.model.head_choice.label,
+        "backbone": stage.model.backbone_ref.label,
+        "head": stage.model.head_ref.label,
         "protocol": stage.protocol.label,
         "after": stage.parent.key if stage.parent else "",
         "members": len(stage.members),

@@ -39,7 +39,7 @@ def site(
     if json:
         print_json({**vars(written), "folder": str(written.folder)})
         return
-    print(f"{counted(len(written.boards), 'leaderboard')}: {', '.join(written.boards)}")
+    print(f"{counted(len(written.leaderboards), 'leaderboard')}: {', '.join(written.leaderboards)}")
     print(
         f"{written.pages} pages, {written.size / BYTES_PER_MB:.1f} MB: "
         f"{written.folder / 'index.html'}"

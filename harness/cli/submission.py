@@ -94,7 +94,7 @@ def merge(
     Equal configurations of several people are shown as such.
     """
     from harness.apps.submissions import exchange
-    from harness.cli.table import print_board
+    from harness.cli.table import print_leaderboard
     from harness.registry.registry import Registry
 
     for folder in folders:
@@ -105,4 +105,4 @@ def merge(
         if found.differences:
             report(found, json=False)
     registry = Registry(plugin or ())
-    print_board(exchange.merge_submissions(folders, into, registry), registry)
+    print_leaderboard(exchange.merge_submissions(folders, into, registry), registry)

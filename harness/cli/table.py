@@ -74,26 +74,26 @@ def table(
     train-on, test-on, and metric. One that varies and is not named is added to the rows. In text,
     `*` is the best mean of a column and `≈` what the paired test does not tell from it.
     """
-    from harness.api import read_board
+    from harness.api import read_leaderboard
     from harness.registry.registry import Registry
     from harness.report.pivot import Layout, pivot
     from harness.report.tables import Wording
 
     registry = Registry(plugin or ())
-    board = read_board(benchmark, registry, out)
+    leaderboard = read_leaderboard(benchmark, registry, out)
     layout = Layout(
         columns_of(rows), columns_of(columns), tuple(metric or ()), values_of(only), subset
     )
-    made = pivot(board, registry.metrics, layout)
+    made = pivot(leaderboard, registry.metrics, layout)
     wording = Wording(digits, with_n, interval)
     if form or to:
         return _write(made, wording, form, to)
-    print_board(board, registry, layout, wording, json=json)
+    print_leaderboard(leaderboard, registry, layout, wording, json=json)
     for shown in () if json else made.layout.metrics:
         if against:
-            _print_gains(board, registry, shown, against)
+            _print_gains(leaderboard, registry, shown, against)
         if published:
-            _print_published(benchmark, board, shown)
+            _print_published(benchmark, leaderboard, shown)
 
 
 def _write(made: Pivot, wording: Wording, form: str | None, to: Path | None) -> None:
@@ -115,24 +115,26 @@ def _write(made: Pivot, wording: Wording, form: str | None, to: Path | None) -> 
 
 
 def _print_gains(
-    board: Leaderboard, registry: Registry, metric: str, against: Sequence[str]
+    leaderboard: Leaderboard, registry: Registry, metric: str, against: Sequence[str]
 ) -> None:
     from harness.cli.output import print_table, records
     from harness.report.markdown import gain_table
 
-    gained = board.gains(registry.metrics[metric], _named_baseline(against))
+    gained = leaderboard.gains(registry.metrics[metric], _named_baseline(against))
     title = f"{metric}: gain over {', '.join(against)}; positive is better, paired by run"
     print_table(title, records(gain_table(gained, worse="worse")))
 
 
-def _print_published(benchmark: str, board: Leaderboard, metric: str) -> None:
+def _print_published(benchmark: str, leaderboard: Leaderboard, metric: str) -> None:
     from harness.api import published_cells
     from harness.cli.output import print_table, records
     from harness.report.published import side_by_side
 
     known = published_cells(benchmark)
     if known is not None and (known["metric"] == metric).any():
-        print_table(f"{metric}: published | ours", records(side_by_side(board, known, metric)))
+        print_table(
+            f"{metric}: published | ours", records(side_by_side(leaderboard, known, metric))
+        )
 
 
 def _named_baseline(against: Sequence[str]) -> dict[str, str]:
@@ -146,8 +148,8 @@ def _named_baseline(against: Sequence[str]) -> dict[str, str]:
     return {column.strip(): value.strip() for column, _, value in pairs}
 
 
-def print_board(
-    board: Leaderboard,
+def print_leaderboard(
+    leaderboard: Leaderboard,
     registry: Registry,
     layout: Layout | None = None,
     wording: Wording | None = None,
@@ -160,8 +162,8 @@ def print_board(
     from harness.report.tables import Wording
 
     if json:
-        summary = board.summary()
+        summary = leaderboard.summary()
         cells = loads(summary.to_json(orient="records"))
-        print_json({"benchmark": board.name, "cells": cells})
+        print_json({"benchmark": leaderboard.name, "cells": cells})
         return
-    print_pivot(pivot(board, registry.metrics, layout), wording or Wording())
+    print_pivot(pivot(leaderboard, registry.metrics, layout), wording or Wording())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.registry.registry import Registry
 
 
-class Library:
+class DatasetLoader:
     """Datasets, each loaded once.
 
     Args:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.data.pickles import Record, kind, read_pickle
+from harness.data.pickles import PickledObject, kind, read_pickle
 from harness.errors import DataError
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def _unexpected(path: Path, expected: str, problem: Exception) -> DataError:
     )
 
 
-def _expect(value: Any, *kinds: str) -> Record:
-    if kind(value) not in kinds or not isinstance(value, Record):
+def _expect(value: Any, *kinds: str) -> PickledObject:
+    if kind(value) not in kinds or not isinstance(value, PickledObject):
         raise ValueError(f"expected {' or '.join(kinds)}, found {kind(value)}")
     return value
 

@@ -2,8 +2,8 @@
 
 The files hold numpy arrays, pandas frames and objects of an old pymatgen. Two fences stand in front
 of them: every opcode must be one that such files need, and every class that they name must be on
-a short list. A listed class is not imported either: a `Record` in its place remembers what it
-was made from and what state it was given, and `pickle_tables` reads that.
+a short list. A listed class is not imported either: a `PickledObject` in its place remembers what
+it was made from and what state it was given, and `pickle_tables` reads that.
 
 What the fences do not bound is time: a file made to be slow to hash can keep a reader busy. The
 published files are known by their git blob ids; of one's own, one knows who made them.
@@ -61,7 +61,7 @@ CLASSES = frozenset(
 of the same functions."""
 
 
-class Record:
+class PickledObject:
     """Stands in for an object of a pickle: remembers, and does nothing.
 
     Defining `__setstate__` matters: without it the unpickler would set attributes by itself.
@@ -76,7 +76,7 @@ class Record:
     args: tuple[Any, ...]
     state: Any
 
-    def __new__(cls, *args: Any) -> Record:
+    def __new__(cls, *args: Any) -> PickledObject:
         """Keeps the arguments and does nothing with them."""
         record = super().__new__(cls)
         record.args = args
@@ -88,7 +88,7 @@ class Record:
 
 
 # One empty subclass per listed name, so that what is read can be told apart by type.
-_STAND_INS = {key: type(key[1], (Record,), {"__slots__": ()}) for key in CLASSES}
+_STAND_INS = {key: type(key[1], (PickledObject,), {"__slots__": ()}) for key in CLASSES}
 
 
 def kind(value: object) -> str:
@@ -101,7 +101,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
         super().__init__(io.BytesIO(content))
         self._path = path
 
-    def find_class(self, module: str, name: str) -> type[Record]:
+    def find_class(self, module: str, name: str) -> type[PickledObject]:
         if (module, name) not in _STAND_INS:
             raise _refusal(self._path, f"it names {module}.{name}, which is not on the list")
         return _STAND_INS[module, name]

@@ -54,7 +54,7 @@ class StructureRow:
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
+class UnreadStructure:
     """A structure as it stands in a file, found but not read.
 
     Attributes:
@@ -139,7 +139,7 @@ def row_of(thing: Any, name: str) -> StructureRow:
         return StructureRow(name, None, _reason(problem))
 
 
-def find_records(path: Path) -> Iterator[Record]:
+def find_records(path: Path) -> Iterator[UnreadStructure]:
     """Yields what is in a file, or in all files below a folder, without reading the structures.
 
     Args:
@@ -166,7 +166,7 @@ def find_records(path: Path) -> Iterator[Record]:
         raise DataError(f"The folder {path} holds no file with structures. Known: {SHOWN}.")
 
 
-def _records_of(path: Path, stem: str) -> Iterator[Record]:
+def _records_of(path: Path, stem: str) -> Iterator[UnreadStructure]:
     form = _form_of(path)
     if form is None:
         raise DataError(f"{path}: not a known kind of file with structures. Known: {SHOWN}.")
@@ -179,7 +179,7 @@ def _records_of(path: Path, stem: str) -> Iterator[Record]:
     try:
         for name, content in FORMS[form].cut(path):
             number += 1
-            yield Record(f"{stem}:{name}" if name else stem, form, content)
+            yield UnreadStructure(f"{stem}:{name}" if name else stem, form, content)
     except (OSError, EOFError, zlib.error, sqlite3.Error) as problem:
         raise DataError(
             f"{path} cannot be read beyond structure {number}: {problem}. Is the file complete?"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.planning.chosen_settings import Chosen
-from harness.planning.component_ref import Choice, Choices, OneChoice
+from harness.planning.component_ref import ComponentRef, Components, OneComponent
 from harness.planning.training_settings import TrainingSettings
 from harness.plugin.locations import shipped
 from harness.plugin.settings import Settings
@@ -32,14 +32,14 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=
 class Baseline(Settings):
     """A closed-form head on a backbone that is not trained: what every model must beat."""
 
-    backbone: OneChoice = Choice(name="composition")
-    head: OneChoice
+    backbone: OneComponent = ComponentRef(name="composition")
+    head: OneComponent
 
 
 DEFAULT_BASELINES = (
-    Baseline(head=Choice.model_validate({"name": "best-constant", "metric": "mae-log"})),
-    Baseline(head=Choice(name="mean-log")),
-    Baseline(head=Choice(name="nearest")),
+    Baseline(head=ComponentRef.model_validate({"name": "best-constant", "metric": "mae-log"})),
+    Baseline(head=ComponentRef(name="mean-log")),
+    Baseline(head=ComponentRef(name="nearest")),
 )
 BENCHMARK_FILE = "benchmark.toml"
 DEFAULT_METRICS = ("mae-log", "rmse-log", "spearman", "mape", "median-ape", "mae", "r2-log")
@@ -72,10 +72,10 @@ class Benchmark(Settings):
     summary: str = ""
     train_on: Names
     test_on: Names
-    backbones: Choices = (Choice(name="megnet"),)
-    heads: Choices = (Choice(name="mlp"),)
-    transfers: Choices = (Choice(name="scratch"),)
-    protocols: Choices = (Choice(name="strict"),)
+    backbones: Components = (ComponentRef(name="megnet"),)
+    heads: Components = (ComponentRef(name="mlp"),)
+    transfers: Components = (ComponentRef(name="scratch"),)
+    protocols: Components = (ComponentRef(name="strict"),)
     baselines: tuple[Baseline, ...] = DEFAULT_BASELINES
     runs: int = Field(default=9, ge=1)
     seed: int = 0

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from harness.planning.component_ref import OneChoice
+from harness.planning.component_ref import OneComponent
 from harness.plugin.settings import Settings
 
 
@@ -39,10 +39,10 @@ class Chosen(Settings):
         setting: what was chosen.
     """
 
-    backbone: OneChoice
-    head: OneChoice
-    transfer: OneChoice
-    protocol: OneChoice
+    backbone: OneComponent
+    head: OneComponent
+    transfer: OneComponent
+    protocol: OneComponent
     train_on: str
     run: int = Field(ge=1)
     rank: int = Field(default=1, ge=1)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
-class Choice(BaseModel):
+class ComponentRef(BaseModel):
     """A thing that comes from a plugin, by name, with its settings (checked by the plugin's model).
 
     In the file: `"megnet"`, or `{ name = "mlp", hidden = [64, 64] }`.
@@ -23,9 +23,9 @@ class Choice(BaseModel):
         """The settings given beside the name."""
         return dict(self.model_extra or {})
 
-    def with_settings(self, changes: Mapping[str, Any]) -> Choice:
+    def with_settings(self, changes: Mapping[str, Any]) -> ComponentRef:
         """The same thing with other settings, which go over its own."""
-        return Choice.model_validate({"name": self.name, **self.settings, **changes})
+        return ComponentRef.model_validate({"name": self.name, **self.settings, **changes})
 
     @property
     def label(self) -> str:
@@ -38,21 +38,23 @@ def _plain(value: Any) -> str:
     return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _as_choice(value: Any) -> Any:
+def _as_component(value: Any) -> Any:
     if isinstance(value, str):
         return {"name": value}
-    if isinstance(value, Mapping | Choice):
+    if isinstance(value, Mapping | ComponentRef):
         return value
     raise ValueError('expected a name, or a table as { name = "mlp", hidden = [64] }')
 
 
-def _as_choices(value: Any) -> Any:
+def _as_components(value: Any) -> Any:
     if isinstance(value, str | Mapping):
         value = [value]
     if isinstance(value, list | tuple):
-        return [_as_choice(item) for item in value]
+        return [_as_component(item) for item in value]
     raise ValueError("expected a name or a list of names")
 
 
-OneChoice = Annotated[Choice, BeforeValidator(_as_choice)]
-Choices = Annotated[tuple[Choice, ...], BeforeValidator(_as_choices), Field(min_length=1)]
+OneComponent = Annotated[ComponentRef, BeforeValidator(_as_component)]
+Components = Annotated[
+    tuple[ComponentRef, ...], BeforeValidator(_as_components), Field(min_length=1)
+]

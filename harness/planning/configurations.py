@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import BenchmarkError, HarnessError, PluginError
 from harness.planning.benchmark import Benchmark, check_settings
 from harness.planning.chosen_settings import Setting
-from harness.planning.component_ref import Choice
-from harness.planning.plan import Model, Rules, optional
+from harness.planning.component_ref import ComponentRef
+from harness.planning.plan import ResolvedModel, ResolvedProtocol, optional
 from harness.planning.trainable import find_trainable
 from harness.plugin.backbone import Backbone, Layers
 from harness.plugin.cell import BASELINE
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Strategy:
+class ResolvedTransfer:
     """A transfer strategy, resolved."""
 
-    choice: Choice
+    ref: ComponentRef
     spec: TransferSpec
     settings: Any
 
@@ -46,16 +46,16 @@ class Configuration:
         training: settings of the last stage that a search has found; they go over all others.
     """
 
-    model: Model
-    strategy: Strategy | None
+    model: ResolvedModel
+    transfer: ResolvedTransfer | None
     target: str
     stages: tuple[Stage, ...]
     training: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def transfer(self) -> str:
-        """Label of the strategy."""
-        return self.strategy.choice.label if self.strategy else BASELINE
+    def transfer_label(self) -> str:
+        """Name and settings of the transfer, as tables show it."""
+        return self.transfer.ref.label if self.transfer else BASELINE
 
 
 def reconfigure(one: Configuration, setting: Setting, registry: Registry) -> Configuration:
@@ -64,47 +64,47 @@ def reconfigure(one: Configuration, setting: Setting, registry: Registry) -> Con
     Raises:
         HarnessError: a setting is unknown or has a wrong value, or cannot be carried out.
     """
-    assert one.strategy is not None
+    assert one.transfer is not None
     model = one.model
     if setting.backbone or setting.head:
         model = resolve_model(
-            model.backbone_choice.with_settings(setting.backbone),
-            model.head_choice.with_settings(setting.head),
+            model.backbone_ref.with_settings(setting.backbone),
+            model.head_ref.with_settings(setting.head),
             registry,
         )
-    strategy = resolve_strategy(one.strategy.choice.with_settings(setting.transfer), registry)
-    stages = _ask_for_stages(strategy, Target(one.target, layers_of(model)))
-    return Configuration(model, strategy, one.target, stages, setting.training)
+    transfer = resolve_transfer(one.transfer.ref.with_settings(setting.transfer), registry)
+    stages = _ask_for_stages(transfer, Target(one.target, layers_of(model)))
+    return Configuration(model, transfer, one.target, stages, setting.training)
 
 
-def resolve_strategy(choice: Choice, registry: Registry) -> Strategy:
+def resolve_transfer(ref: ComponentRef, registry: Registry) -> ResolvedTransfer:
     """Looks up a transfer strategy and checks its settings."""
-    spec = registry.transfers[choice.name]
-    settings = check_settings(spec.settings, choice.settings, f"transfer {choice.name!r}")
-    return Strategy(choice, spec, settings)
+    spec = registry.transfers[ref.name]
+    settings = check_settings(spec.settings, ref.settings, f"transfer {ref.name!r}")
+    return ResolvedTransfer(ref, spec, settings)
 
 
-def resolve_protocol(choice: Choice, registry: Registry) -> Rules:
+def resolve_protocol(ref: ComponentRef, registry: Registry) -> ResolvedProtocol:
     """Looks up a protocol, checks its settings, and makes its rules."""
-    spec = registry.protocols[choice.name]
-    settings = check_settings(spec.settings, choice.settings, f"protocol {choice.name!r}")
-    action = f"making the protocol {choice.name!r}"
+    spec = registry.protocols[ref.name]
+    settings = check_settings(spec.settings, ref.settings, f"protocol {ref.name!r}")
+    action = f"making the protocol {ref.name!r}"
     rules: ProtocolRules = call(spec.make, settings, action=action, returns=ProtocolRules)
     registry.metrics[rules.selection]
-    return Rules(choice, rules)
+    return ResolvedProtocol(ref, rules)
 
 
-def resolve_model(backbone: Choice, head: Choice, registry: Registry) -> Model:
+def resolve_model(backbone: ComponentRef, head: ComponentRef, registry: Registry) -> ResolvedModel:
     """Looks up backbone and head, checks their settings, and makes the backbone."""
     spec = registry.backbones[backbone.name]
     settings = check_settings(spec.settings, backbone.settings, f"backbone {backbone.name!r}")
     head_spec = registry.heads[head.name]
     head_settings = check_settings(head_spec.settings, head.settings, f"head {head.name!r}")
     code = [
-        registry.code_digest(catalogue.owner(name))
-        for catalogue, name in ((registry.backbones, backbone.name), (registry.heads, head.name))
+        registry.code_digest(catalog.owner(name))
+        for catalog, name in ((registry.backbones, backbone.name), (registry.heads, head.name))
     ]
-    return Model(
+    return ResolvedModel(
         backbone,
         call(
             spec.make, settings, action=f"making the backbone {backbone.name!r}", returns=Backbone
@@ -126,17 +126,17 @@ def resolve_model(backbone: Choice, head: Choice, registry: Registry) -> Model:
 class Parts:
     """What a benchmark names, resolved."""
 
-    models: tuple[Model, ...]
-    strategies: tuple[Strategy, ...]
-    protocols: tuple[Rules, ...]
-    baselines: tuple[Model, ...]
+    models: tuple[ResolvedModel, ...]
+    transfers: tuple[ResolvedTransfer, ...]
+    protocols: tuple[ResolvedProtocol, ...]
+    baselines: tuple[ResolvedModel, ...]
 
 
 def resolve(benchmark: Benchmark, registry: Registry) -> Parts:
     """Looks up everything that a benchmark names besides datasets and metrics."""
     return Parts(
-        strategies=tuple(resolve_strategy(choice, registry) for choice in benchmark.transfers),
-        protocols=tuple(resolve_protocol(choice, registry) for choice in benchmark.protocols),
+        transfers=tuple(resolve_transfer(ref, registry) for ref in benchmark.transfers),
+        protocols=tuple(resolve_protocol(ref, registry) for ref in benchmark.protocols),
         models=tuple(
             resolve_model(backbone, head, registry)
             for backbone in benchmark.backbones
@@ -148,7 +148,9 @@ def resolve(benchmark: Benchmark, registry: Registry) -> Parts:
     )
 
 
-def configure_baselines(models: Sequence[Model], targets: Sequence[str]) -> Iterator[Configuration]:
+def configure_baselines(
+    models: Sequence[ResolvedModel], targets: Sequence[str]
+) -> Iterator[Configuration]:
     """Yields the baselines: models that train no backbone, on every target."""
     for model in models:
         for target in targets:
@@ -156,8 +158,8 @@ def configure_baselines(models: Sequence[Model], targets: Sequence[str]) -> Iter
 
 
 def configure(
-    models: Sequence[Model],
-    strategies: Sequence[Strategy],
+    models: Sequence[ResolvedModel],
+    transfers: Sequence[ResolvedTransfer],
     targets: Sequence[str],
     locations: Locations,
 ) -> tuple[list[Configuration], tuple[tuple[str, str], ...]]:
@@ -174,20 +176,20 @@ def configure(
     left_out: list[tuple[str, str]] = []
     misfits: dict[str, list[HarnessError]] = {}
     for model in models:
-        for strategy in strategies:
-            label = strategy.choice.label
+        for transfer in transfers:
+            label = transfer.ref.label
             problems = []
             for target in targets:
                 asked = Target(target, layers_of(model))
-                stages = _ask_for_stages(strategy, asked)
+                stages = _ask_for_stages(transfer, asked)
                 if not stages:
                     left_out.append((label, target))
                 elif (problem := _misfit(label, stages, model, locations)) is not None:
                     problems.append(problem)
-                    name = f"{model.backbone_choice.label} and {model.head_choice.label}"
+                    name = f"{model.backbone_ref.label} and {model.head_ref.label}"
                     left_out.append((f"{label} with {name}", target))
                 else:
-                    found.append(Configuration(model, strategy, target, stages))
+                    found.append(Configuration(model, transfer, target, stages))
             misfits.setdefault(label, []).extend(problems[:1])
     for problems in misfits.values():
         if len(problems) == len(models):
@@ -195,10 +197,10 @@ def configure(
     return found, tuple(dict.fromkeys(left_out))
 
 
-def _ask_for_stages(strategy: Strategy, target: Target) -> tuple[Stage, ...]:
-    function, name = strategy.spec.stages, strategy.choice.name
+def _ask_for_stages(transfer: ResolvedTransfer, target: Target) -> tuple[Stage, ...]:
+    function, name = transfer.spec.stages, transfer.ref.name
     action = f"asking the transfer {name!r} for its stages on {target.dataset!r}"
-    stages = call(function, strategy.settings, target, action=action, returns=Sequence)
+    stages = call(function, transfer.settings, target, action=action, returns=Sequence)
     for stage in stages:
         if not isinstance(stage, Stage):
             raise Breach(
@@ -209,14 +211,14 @@ def _ask_for_stages(strategy: Strategy, target: Target) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def layers_of(model: Model) -> Layers:
+def layers_of(model: ResolvedModel) -> Layers:
     """Layers of a whole model, from input to output, by the names of its parameters."""
     backbone = [tuple(f"backbone.{name}" for name in layer) for layer in model.backbone.layers]
     return (*(backbone or [("backbone",)]), ("head",))
 
 
 def _misfit(
-    transfer: str, stages: Sequence[Stage], model: Model, locations: Locations
+    transfer: str, stages: Sequence[Stage], model: ResolvedModel, locations: Locations
 ) -> HarnessError | None:
     """Says why a model cannot carry out a strategy, where it cannot."""
     if stages[0].start == "previous":
@@ -227,7 +229,7 @@ def _misfit(
     particular = any(stage.freeze or stage.groups or stage.alongside for stage in stages)
     if model.head.fit is not None and (len(stages) > 1 or particular):
         return BenchmarkError(
-            f"The head {model.head_choice.name!r} is fitted in closed form and trains no "
+            f"The head {model.head_ref.name!r} is fitted in closed form and trains no "
             f"backbone, so the strategy {transfer!r}, which says how to train one, makes no "
             "sense with it: use 'scratch' or 'pretrained', or another head."
         )
@@ -245,7 +247,7 @@ def _misfit(
     return None
 
 
-def _skeleton(model: Model) -> nn.Module:
+def _skeleton(model: ResolvedModel) -> nn.Module:
     """A model of one member, whose parameters have the names that strategies speak of."""
     import torch
     from torch import nn

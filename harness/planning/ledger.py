@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.data.dataset import Dataset
-    from harness.planning.plan import Plan, Rules, Scoring, StageNode
+    from harness.planning.plan import Plan, ResolvedProtocol, Scoring, StageNode
 
 ROLES = ("scaler", "gradient", "selection", "tuning", "test")
 COLUMNS = ("run", "part", "id", "group", "role")
@@ -171,7 +171,7 @@ def _check_groups(scoring: Scoring, number: int) -> None:
 def _check_sources(
     stage: StageNode,
     target: Dataset,
-    protocol: Rules,
+    protocol: ResolvedProtocol,
     reserved: dict[int, dict[str, str]],
 ) -> None:
     """Looks for groups of test rows among what a stage does with other datasets than the target."""
@@ -202,8 +202,8 @@ def _title(scoring: Scoring) -> str:
     return f"the cell {cell.transfer}: {cell.train_on} → {cell.test_on}"
 
 
-def _culprit(protocol: Rules, role: str) -> str:
-    promise = f"The protocol {protocol.choice.name!r} promises to be leak-free: "
+def _culprit(protocol: ResolvedProtocol, role: str) -> str:
+    promise = f"The protocol {protocol.ref.name!r} promises to be leak-free: "
     if role == "tuning":
         return promise + "choose settings with tuning.selection = 'per-run'."
     return promise + "mend its `split` or `scaler_rows`, or declare `leak_free = False`."

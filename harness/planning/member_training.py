@@ -10,7 +10,7 @@ from harness.plugin.transfer import ParameterGroup
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MemberTraining:
     """How one member is trained.
 
     Attributes:
@@ -25,7 +25,7 @@ class Recipe:
     alongside: tuple[float, ...] = ()
 
 
-def batch_size_of(recipes: Sequence[Recipe]) -> int:
+def batch_size_of(member_trainings: Sequence[MemberTraining]) -> int:
     """Returns the batch size that the members of a stack share."""
-    (size,) = {recipe.training.batch_size for recipe in recipes}
+    (size,) = {member_training.training.batch_size for member_training in member_trainings}
     return size

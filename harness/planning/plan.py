@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data.dataset import Dataset
-from harness.data.dataset_loader import Library
+from harness.data.dataset_loader import DatasetLoader
 from harness.planning.benchmark import Benchmark
-from harness.planning.component_ref import Choice
-from harness.planning.member_training import Recipe
+from harness.planning.component_ref import ComponentRef
+from harness.planning.member_training import MemberTraining
 from harness.plugin.backbone import Backbone, PretrainedWeights
 from harness.plugin.cell import Cell
 from harness.plugin.head import HeadSpec
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class ResolvedModel:
     """A backbone with a head, resolved.
 
     Attributes:
@@ -44,10 +44,10 @@ class Model:
         backbone_code: digest of the code of the backbone's plugin; see `Registry.code_digest`.
     """
 
-    backbone_choice: Choice
+    backbone_ref: ComponentRef
     backbone: Backbone
     rows_per_second: float
-    head_choice: Choice
+    head_ref: ComponentRef
     head: HeadSpec
     head_settings: Any
     settings: Mapping[str, Any]
@@ -55,16 +55,16 @@ class Model:
 
 
 @dataclass(frozen=True, eq=False)
-class Rules:
+class ResolvedProtocol:
     """A protocol, resolved."""
 
-    choice: Choice
+    ref: ComponentRef
     rules: ProtocolRules
 
     @property
     def label(self) -> str:
         """Name in tables: with its view where it has one, else with its settings."""
-        return f"{self.choice.name} [{self.rules.view}]" if self.rules.view else self.choice.label
+        return f"{self.ref.name} [{self.rules.view}]" if self.rules.view else self.ref.label
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +115,9 @@ class MemberOf:
         return self.stage.members[self.index]
 
     @property
-    def recipe(self) -> Recipe:
+    def member_training(self) -> MemberTraining:
         """How it is trained."""
-        return self.stage.recipes[self.index]
+        return self.stage.member_trainings[self.index]
 
     @property
     def line(self) -> tuple[MemberOf, ...]:
@@ -148,18 +148,18 @@ class StageNode:
     Attributes:
         parents: for every member, the one whose weights it goes on with; none where the stage is
             the first. All are of one stage.
-        recipes: how each member is trained.
+        member_trainings: how each member is trained.
         members: what each member is fitted to.
     """
 
     key: str
     title: str
     dataset: Dataset
-    model: Model
-    protocol: Rules
+    model: ResolvedModel
+    protocol: ResolvedProtocol
     parents: tuple[MemberOf, ...]
     weights: PretrainedWeights | None
-    recipes: tuple[Recipe, ...]
+    member_trainings: tuple[MemberTraining, ...]
     freeze: tuple[str, ...]
     alongside: tuple[AlongsideRows, ...]
     members: tuple[MemberRows, ...]
@@ -179,14 +179,16 @@ class StageNode:
         """Rows that training goes through, over all members, epochs and datasets."""
         if self.closed_form:
             return 0
-        pairs = zip(self.recipes, self.members, strict=True)
-        passes = sum(recipe.training.epochs * len(member.train) for recipe, member in pairs)
+        pairs = zip(self.member_trainings, self.members, strict=True)
+        passes = sum(
+            member_training.training.epochs * len(member.train) for member_training, member in pairs
+        )
         return passes * (1 + len(self.alongside))
 
     @property
     def epochs(self) -> int:
         """Epochs of the member that trains longest; 0 where the head is in closed form."""
-        return 0 if self.closed_form else max(own.training.epochs for own in self.recipes)
+        return 0 if self.closed_form else max(own.training.epochs for own in self.member_trainings)
 
     @property
     def parent(self) -> StageNode | None:
@@ -210,7 +212,9 @@ class StageNode:
 
     def facts(self) -> dict[str, Any]:
         """What a record of the stage says of how it was planned, JSON-like."""
-        weights = zip(*(recipe.alongside for recipe in self.recipes), strict=True)
+        weights = zip(
+            *(member_training.alongside for member_training in self.member_trainings), strict=True
+        )
         others = [
             {
                 "dataset": other.dataset.name,
@@ -222,8 +226,14 @@ class StageNode:
             }
             for other, own in zip(self.alongside, weights, strict=True)
         ]
-        trainings = [recipe.training.model_dump(mode="json") for recipe in self.recipes]
-        groups = [[asdict(group) for group in recipe.groups] for recipe in self.recipes]
+        trainings = [
+            member_training.training.model_dump(mode="json")
+            for member_training in self.member_trainings
+        ]
+        groups = [
+            [asdict(group) for group in member_training.groups]
+            for member_training in self.member_trainings
+        ]
         return {
             "title": self.title,
             "dataset": self.dataset.name,
@@ -265,7 +275,7 @@ class Scoring:
 
     key: str
     cell: Cell
-    protocol: Rules
+    protocol: ResolvedProtocol
     sources: tuple[tuple[MemberOf, ...], ...]
     tuning: tuple[Indices, ...]
     dataset: Dataset
@@ -310,7 +320,7 @@ class Plan:
     """
 
     benchmark: Benchmark
-    library: Library
+    loader: DatasetLoader
     locations: Locations
     stages: tuple[StageNode, ...]
     scorings: tuple[Scoring, ...]
@@ -330,7 +340,7 @@ def facts_of_run(sources: Sequence[MemberOf], tested: Dataset) -> dict[str, Any]
         "stage": one_or_all([source.stage.key for source in sources]),
         "train_rows": len(sources[0].rows.train),
         "epochs": one_or_all(
-            [0 if s.stage.closed_form else s.recipe.training.epochs for s in sources]
+            [0 if s.stage.closed_form else s.member_training.training.epochs for s in sources]
         ),
         "datasets": {
             data.name: {"digest": data.digest, "rows": len(data)}

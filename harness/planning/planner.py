@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.data.dataset_loader import Library
+from harness.data.dataset_loader import DatasetLoader
 from harness.errors import BenchmarkError
 from harness.planning.benchmark import Benchmark
 from harness.planning.chosen_settings import Chosen
@@ -19,7 +19,15 @@ from harness.planning.configurations import (
     resolve,
 )
 from harness.planning.ledger import check_plan
-from harness.planning.plan import MemberOf, Plan, Rules, Scoring, StageNode, array_digest, digest_of
+from harness.planning.plan import (
+    MemberOf,
+    Plan,
+    ResolvedProtocol,
+    Scoring,
+    StageNode,
+    array_digest,
+    digest_of,
+)
 from harness.planning.stage_planner import Assigned, StagePlanner
 from harness.plugin.cell import DEFAULT, Cell
 
@@ -65,8 +73,8 @@ class _Planner:
         self._check_names()
         self.parts = resolve(benchmark, registry)
         models = (*self.parts.models, *self.parts.baselines)
-        known = [(model.backbone_choice.name, model.backbone.elements) for model in models]
-        self.library = Library(registry, locations, limit, dict.fromkeys(known), strict_data)
+        known = [(model.backbone_ref.name, model.backbone.elements) for model in models]
+        self.loader = DatasetLoader(registry, locations, limit, dict.fromkeys(known), strict_data)
         self.stages: dict[str, StageNode] = {}
 
     def _check_names(self) -> None:
@@ -82,11 +90,11 @@ class _Planner:
         scorings: list[Scoring] = []
         targets = self.benchmark.train_on
         parts = self.parts
-        found, skipped = configure(parts.models, parts.strategies, targets, self.locations)
+        found, skipped = configure(parts.models, parts.transfers, targets, self.locations)
         chosen = _by_configuration(self.benchmark.chosen)
         for protocol in parts.protocols:
             planner = StagePlanner(
-                self.benchmark, self.library, self.locations, protocol, self.stages
+                self.benchmark, self.loader, self.locations, protocol, self.stages
             )
             for one in (*configure_baselines(parts.baselines, targets), *found):
                 members = planner.members([Assigned(run, one) for run in self.runs])
@@ -97,7 +105,7 @@ class _Planner:
         _check_cells(scorings)
         laid_out = Plan(
             self.benchmark,
-            self.library,
+            self.loader,
             self.locations,
             tuple(self.stages.values()),
             tuple(scorings),
@@ -143,7 +151,7 @@ class _Planner:
         """Groups of the pre-training data, where the weights name a dataset that is registered."""
         weights = (own.stage.weights for own in member.line)
         names = {own.seen for own in weights if own} & set(self.registry.datasets)
-        return {formula for name in names for formula in self.library[name].formulas}
+        return {formula for name in names for formula in self.loader[name].formulas}
 
     def _scorings(
         self,
@@ -171,7 +179,7 @@ class _Planner:
         ]
         scorings = []
         for test_on in self.benchmark.test_on:
-            dataset = self.library[test_on]
+            dataset = self.loader[test_on]
             rows, labels, overlap = [], [], []
             for groups, (first, *_) in zip(seen, sources, strict=True):
                 test = splits.of(test_on, first.rows.run).test
@@ -200,12 +208,12 @@ class _Planner:
         return scorings
 
 
-def _name(one: Configuration, protocol: Rules) -> tuple[str, str, str, str, str]:
+def _name(one: Configuration, protocol: ResolvedProtocol) -> tuple[str, str, str, str, str]:
     """What the cells of a configuration are called, before what they are tested on."""
     return (
-        one.model.backbone_choice.label,
-        one.model.head_choice.label,
-        one.transfer,
+        one.model.backbone_ref.label,
+        one.model.head_ref.label,
+        one.transfer_label,
         protocol.label,
         one.target,
     )
@@ -236,16 +244,16 @@ def _check_cells(scorings: Sequence[Scoring]) -> None:
 def _by_configuration(settings: Sequence[Chosen]) -> dict[tuple[str, ...], list[Chosen]]:
     found: dict[tuple[str, ...], list[Chosen]] = {}
     for own in sorted(settings, key=lambda own: (own.run, own.rank)):
-        choices = (own.backbone, own.head, own.transfer, own.protocol)
-        name = (*(choice.label for choice in choices), own.train_on)
+        refs = (own.backbone, own.head, own.transfer, own.protocol)
+        name = (*(ref.label for ref in refs), own.train_on)
         found.setdefault(name, []).append(own)
     return found
 
 
-def _key(one: Configuration, protocol: Rules) -> tuple[str, ...]:
+def _key(one: Configuration, protocol: ResolvedProtocol) -> tuple[str, ...]:
     """What `Chosen` calls a configuration: a protocol by its settings, not by its view."""
     backbone, head, transfer, _, target = _name(one, protocol)
-    return (backbone, head, transfer, protocol.choice.label, target)
+    return (backbone, head, transfer, protocol.ref.label, target)
 
 
 def _check_complete(settings: Sequence[Chosen], runs: Sequence[int]) -> None:

@@ -11,17 +11,17 @@ from torch import nn
 from harness.registry.plugin_calls import Breach, call
 
 if TYPE_CHECKING:
-    from harness.planning.plan import Model
+    from harness.planning.plan import ResolvedModel
 
 
-def build_backbone(model: Model, generators: Sequence[torch.Generator]) -> nn.Module:
+def build_backbone(model: ResolvedModel, generators: Sequence[torch.Generator]) -> nn.Module:
     """Makes the stacked backbone, one member per generator.
 
     Raises:
         PluginError: what the backbone returned is no module. So does its `forward`, where it does
             not return `members × batch × width`.
     """
-    action = f"building the backbone {model.backbone_choice.name!r}"
+    action = f"building the backbone {model.backbone_ref.name!r}"
     module: nn.Module = call(model.backbone.build, generators, action=action, returns=nn.Module)
     members, width = len(generators), model.backbone.width
 
@@ -34,7 +34,7 @@ def build_backbone(model: Model, generators: Sequence[torch.Generator]) -> nn.Mo
     return module
 
 
-def build_head(model: Model, generators: Sequence[torch.Generator]) -> nn.Module:
+def build_head(model: ResolvedModel, generators: Sequence[torch.Generator]) -> nn.Module:
     """Makes a stacked head that is trained by gradient, one member per generator.
 
     Raises:
@@ -47,7 +47,7 @@ def build_head(model: Model, generators: Sequence[torch.Generator]) -> nn.Module
         model.head_settings,
         model.backbone.width,
         generators,
-        action=f"making the head {model.head_choice.name!r}",
+        action=f"making the head {model.head_ref.name!r}",
         returns=nn.Module,
     )
 

@@ -14,7 +14,7 @@ from harness.registry.plugin_calls import Breach, call
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.data.dataset_loader import Library
+    from harness.data.dataset_loader import DatasetLoader
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
@@ -27,8 +27,8 @@ class Splits:
     adding a dataset or a run changes no other. A composite dataset follows its parts.
     """
 
-    def __init__(self, library: Library, rules: ProtocolRules, seed: int) -> None:
-        self._library = library
+    def __init__(self, loader: DatasetLoader, rules: ProtocolRules, seed: int) -> None:
+        self._library = loader
         self._rules = rules
         self._seed = seed
         self._splits: dict[tuple[str, int], Split] = {}

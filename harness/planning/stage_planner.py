@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.data.dataset_loader import Library
+from harness.data.dataset_loader import DatasetLoader
 from harness.planning.benchmark import Benchmark
 from harness.planning.configurations import Configuration
-from harness.planning.member_training import Recipe
+from harness.planning.member_training import MemberTraining
 from harness.planning.plan import (
     AlongsideRows,
     MemberOf,
     MemberRows,
-    Model,
-    Rules,
+    ResolvedModel,
+    ResolvedProtocol,
     StageNode,
     alike,
     array_digest,
@@ -70,14 +70,14 @@ class StagePlanner:
     def __init__(
         self,
         benchmark: Benchmark,
-        library: Library,
+        loader: DatasetLoader,
         locations: Locations,
-        protocol: Rules,
+        protocol: ResolvedProtocol,
         stages: dict[str, StageNode],
     ) -> None:
         self.protocol = protocol
-        self.splits = Splits(library, protocol.rules, benchmark.seed)
-        self._benchmark, self._library, self._locations = benchmark, library, locations
+        self.splits = Splits(loader, protocol.rules, benchmark.seed)
+        self._benchmark, self._library, self._locations = benchmark, loader, locations
         self._stages = stages
 
     def members(self, assigned: Sequence[Assigned]) -> tuple[MemberOf, ...]:
@@ -111,17 +111,17 @@ class StagePlanner:
         ]
         return digest_of([one.model.settings, stages])
 
-    def _recipe(self, one: Configuration, level: int) -> Recipe:
+    def _recipe(self, one: Configuration, level: int) -> MemberTraining:
         if one.model.head.fit is not None:  # what concerns gradients alone must not change its key
-            return Recipe(TrainingSettings())
+            return MemberTraining(TrainingSettings())
         stage = one.stages[level]
         overrides = {**stage.training, **(one.training if level == len(one.stages) - 1 else {})}
         training = self._benchmark.training_for(stage.dataset, overrides)
-        return Recipe(training, stage.groups, tuple(stage.alongside.values()))
+        return MemberTraining(training, stage.groups, tuple(stage.alongside.values()))
 
     def _level(self, level: int, assigned: Sequence[Assigned]) -> tuple[MemberOf, ...]:
         """Lays out one stage of a chain, after those before it."""
-        recipes = [self._recipe(own.configuration, level) for own in assigned]
+        member_trainings = [self._recipe(own.configuration, level) for own in assigned]
         one = assigned[0].configuration
         runs = range(1, self._benchmark.runs + 1)
         if level < len(one.stages) - 1 and [own.run for own in assigned] != list(runs):
@@ -129,19 +129,19 @@ class StagePlanner:
                 [self._recipe(own.configuration, before) for before in range(level + 1)]
                 for own in assigned
             ]
-            if all(recipes == so_far[0] for recipes in so_far):
+            if all(member_trainings == so_far[0] for member_trainings in so_far):
                 # The same for all of them: laid out for all runs, so that others can share it.
                 whole = self._level(level, [replace(assigned[0], run=run) for run in runs])
                 return tuple(whole[own.run - 1] for own in assigned)
         previous = self._level(level - 1, assigned) if level else ()
-        return self._stage(one.stages[level], one, assigned, recipes, previous)
+        return self._stage(one.stages[level], one, assigned, member_trainings, previous)
 
     def _stage(
         self,
         stage: Stage,
         one: Configuration,
         assigned: Sequence[Assigned],
-        recipes: Sequence[Recipe],
+        member_trainings: Sequence[MemberTraining],
         previous: Sequence[MemberOf],
     ) -> tuple[MemberOf, ...]:
         model, target = one.model, one.target
@@ -165,7 +165,7 @@ class StagePlanner:
             self.protocol,
             parents,
             weights,
-            tuple(recipes),
+            tuple(member_trainings),
             stage.freeze,
             alongside,
             rows,
@@ -180,7 +180,7 @@ class StagePlanner:
         target: str,
         runs: Sequence[int],
         scalers: Sequence[Scaler],
-        model: Model,
+        model: ResolvedModel,
         choosing: bool = True,
     ) -> tuple[MemberRows, ...]:
         """Returns what every member does with a dataset of a stage.
@@ -206,7 +206,7 @@ class StagePlanner:
         target: str,
         run: int,
         scaler: Scaler | None,
-        model: Model,
+        model: ResolvedModel,
         choosing: bool,
     ) -> MemberRows:
         splits = self.splits
@@ -227,7 +227,7 @@ class StagePlanner:
             scaler_rows = splits.scaler_rows(split)
             scaler = splits.scaler(dataset, split)
         seed = self._benchmark.seed
-        names = (model.backbone_choice.name, model.head_choice.name)
+        names = (model.backbone_ref.name, model.head_ref.name)
         return MemberRows(
             run,
             train,
@@ -263,12 +263,12 @@ class StagePlanner:
         return np.array([row for row in rows if formulas[row] not in groups], dtype=np.int64)
 
 
-def find_weights(model: Model, locations: Locations) -> PretrainedWeights:
+def find_weights(model: ResolvedModel, locations: Locations) -> PretrainedWeights:
     """Finds the pretrained weights of a model's backbone."""
     weights: PretrainedWeights = call(
         model.backbone.find_pretrained,
         locations,
-        action=f"looking for weights of the backbone {model.backbone_choice.name!r}",
+        action=f"looking for weights of the backbone {model.backbone_ref.name!r}",
         returns=PretrainedWeights,
     )
     return weights
@@ -284,20 +284,24 @@ def _title(stage: Stage, parents: Sequence[MemberOf]) -> str:
 def _identity(node: StageNode) -> Mapping[str, Any]:
     """All that determines the outcome of a stage."""
     start = node.parent.key if node.parent else node.weights.digest if node.weights else "random"
-    weights = [alike(own) for own in zip(*(own.alongside for own in node.recipes), strict=True)]
+    weights = [
+        alike(own) for own in zip(*(own.alongside for own in node.member_trainings), strict=True)
+    ]
     return {
         "format": FORMAT,
         "start": start,
         "dataset": node.dataset.digest,
         "model": node.model.settings,
         "encoding": node.model.backbone.encoding,
-        "training": alike([own.training.model_dump(mode="json") for own in node.recipes]),
+        "training": alike([own.training.model_dump(mode="json") for own in node.member_trainings]),
         "freeze": node.freeze,
         "selection": node.protocol.rules.selection,
         "members": [_member_identity(member) for member in node.members],
         **optional(
             parent_members=goes_on(node),
-            groups=alike([[asdict(group) for group in own.groups] for own in node.recipes]),
+            groups=alike(
+                [[asdict(group) for group in own.groups] for own in node.member_trainings]
+            ),
             alongside=[
                 [other.dataset.digest, weight, *map(_member_identity, other.members)]
                 for other, weight in zip(node.alongside, weights, strict=True)

@@ -102,9 +102,9 @@ def _owner_of(function: object, registry: Registry) -> str | None:
     """Name of the plugin that offers a function in one of its specs, or else defines it."""
     if function is None:
         return None
-    for catalogue in registry.catalogues():
-        for name, spec in catalogue.items():
+    for catalog in registry.catalogs():
+        for name, spec in catalog.items():
             if any(part is function for part in vars(spec).values()):
-                return catalogue.owner(name)
+                return catalog.owner(name)
     places = places_of(unwrapped(function))
     return _owner(places[-1], registry) if places else None

@@ -25,7 +25,7 @@ class BrokenPlugin:
     problem: str
 
 
-class Catalogue(Mapping[str, Spec], Generic[Spec]):
+class Catalog(Mapping[str, Spec], Generic[Spec]):
     """Everything of one kind that plugins offer, by name.
 
     A name that two plugins offer is neither's: it is in `contested`, and not among the names.

@@ -21,7 +21,7 @@ from harness.plugin.head import HeadSpec
 from harness.plugin.metric import MetricSpec
 from harness.plugin.protocol import ProtocolSpec
 from harness.plugin.transfer import TransferSpec
-from harness.registry.catalog import BrokenPlugin, Catalogue
+from harness.registry.catalog import BrokenPlugin, Catalog
 from harness.registry.plugin_calls import describe, root_of
 from harness.registry.validation import Refused, ask, check_hooks
 
@@ -37,7 +37,7 @@ class Registry:
     """All loaded plugins and what they offer.
 
     Attributes:
-        datasets, backbones, heads, transfers, protocols, metrics: catalogues by name; looking up
+        datasets, backbones, heads, transfers, protocols, metrics: catalogs by name; looking up
             an unknown name raises `PluginError` with a suggestion.
         plugins: the modules or objects that were loaded as plugins, by name.
         built_in: names of those among them that come with the harness.
@@ -51,19 +51,19 @@ class Registry:
         Raises:
             PluginError: a file cannot be used, or offers a name that is taken. (An installed
                 plugin that cannot be used is in `broken`; a name that two of them offer is in
-                `contested` of its catalogue.)
+                `contested` of its catalog.)
         """
         self.plugins: dict[str, object] = {}
         self.built_in: set[str] = set()
         self.broken: list[BrokenPlugin] = []
         self.manager = pluggy.PluginManager("harness")
         self.manager.add_hookspecs(hookspecs)
-        self.datasets: Catalogue[DatasetSpec] = Catalogue("dataset", self.broken)
-        self.backbones: Catalogue[BackboneSpec] = Catalogue("backbone", self.broken)
-        self.heads: Catalogue[HeadSpec] = Catalogue("head", self.broken)
-        self.transfers: Catalogue[TransferSpec] = Catalogue("transfer", self.broken)
-        self.protocols: Catalogue[ProtocolSpec] = Catalogue("protocol", self.broken)
-        self.metrics: Catalogue[MetricSpec] = Catalogue("metric", self.broken)
+        self.datasets: Catalog[DatasetSpec] = Catalog("dataset", self.broken)
+        self.backbones: Catalog[BackboneSpec] = Catalog("backbone", self.broken)
+        self.heads: Catalog[HeadSpec] = Catalog("head", self.broken)
+        self.transfers: Catalog[TransferSpec] = Catalog("transfer", self.broken)
+        self.protocols: Catalog[ProtocolSpec] = Catalog("protocol", self.broken)
+        self.metrics: Catalog[MetricSpec] = Catalog("metric", self.broken)
         for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=_order):
             self._load_entry_point(entry)
         for path in plugin_files:
@@ -71,9 +71,9 @@ class Registry:
             self._register(plugin, name)
             self.plugins[name] = plugin
 
-    def catalogues(self) -> tuple[Catalogue[Any], ...]:
-        """All catalogues, in the order in which a benchmark file names them."""
-        return tuple(catalogue for _, _, catalogue in self._offer_hooks())
+    def catalogs(self) -> tuple[Catalog[Any], ...]:
+        """All catalogs, in the order in which a benchmark file names them."""
+        return tuple(catalog for _, _, catalog in self._offer_hooks())
 
     def code_digest(self, plugin: str) -> str:
         """Names the source of a plugin, so that a stage trained by other code is another stage.
@@ -138,16 +138,16 @@ class Registry:
         check_hooks(plugin, name)
         root = root_of(plugin)
         offers = [
-            (catalogue, spec)
-            for hook, spec_type, catalogue in self._offer_hooks()
+            (catalog, spec)
+            for hook, spec_type, catalog in self._offer_hooks()
             for spec in ask(plugin, name, hook, spec_type, root)
         ]
         if not contest:
-            for catalogue, spec in offers:
-                catalogue.refuse_taken(spec.name, name)
+            for catalog, spec in offers:
+                catalog.refuse_taken(spec.name, name)
         self._tell_pluggy(plugin, name)
-        for catalogue, spec in offers:
-            catalogue.add(spec, name)
+        for catalog, spec in offers:
+            catalog.add(spec, name)
 
     def _tell_pluggy(self, plugin: object, name: str) -> None:
         other = self.manager.get_name(plugin)
@@ -161,7 +161,7 @@ class Registry:
                 self.manager.unregister(name=name)
             raise Refused(f"Plugin {name!r}: {problem}") from problem
 
-    def _offer_hooks(self) -> list[tuple[str, type[Any], Catalogue[Any]]]:
+    def _offer_hooks(self) -> list[tuple[str, type[Any], Catalog[Any]]]:
         return [
             ("register_datasets", DatasetSpec, self.datasets),
             ("register_backbones", BackboneSpec, self.backbones),

@@ -41,12 +41,12 @@ class Side:
 
     Attributes:
         store: its results.
-        board: its leaderboard.
+        leaderboard: its leaderboard.
         where: columns of cells with the value they must have; those are not matched.
     """
 
     store: Store
-    board: Leaderboard
+    leaderboard: Leaderboard
     where: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -57,24 +57,25 @@ class Side:
             StoreError: there are none.
             BenchmarkError: `where` names a column or value that cells do not have.
         """
-        board = Leaderboard.read(store)
+        leaderboard = Leaderboard.read(store)
         for column, value in (where or {}).items():
             if column not in CELL:
                 raise BenchmarkError(
                     f"Cells have no column {column!r}.{did_you_mean(column, CELL)}"
                 )
-            have = {cell[column] for cell in board.cells}
+            have = {cell[column] for cell in leaderboard.cells}
             if value not in have:
                 raise BenchmarkError(
-                    f"No cell of {board.name!r} has {column} {value!r}.{did_you_mean(value, have)}"
+                    f"No cell of {leaderboard.name!r} has {column} {value!r}."
+                    f"{did_you_mean(value, have)}"
                 )
-        return cls(store, board, where or {})
+        return cls(store, leaderboard, where or {})
 
     @property
     def title(self) -> str:
         """Name of the leaderboard, with the columns that are fixed."""
         where = ", ".join(f"{column} {value}" for column, value in self.where.items())
-        return self.board.name + (f" ({where})" if where else "")
+        return self.leaderboard.name + (f" ({where})" if where else "")
 
     def cells(self, matched: Sequence[str]) -> dict[tuple[str, ...], Mapping[str, Any]]:
         """The cells of this side as `plan.json` has them, by the columns that are matched.
@@ -90,8 +91,8 @@ class Side:
             if name in found:
                 left = [c for c in CELL if c not in matched and c not in self.where]
                 raise BenchmarkError(
-                    f"Several cells of {self.board.name!r} are {', '.join(name)}: say of both "
-                    f"sides which {' and '.join(left)} is meant."
+                    f"Several cells of {self.leaderboard.name!r} are {', '.join(name)}: say of "
+                    f"both sides which {' and '.join(left)} is meant."
                 )
             found[name] = cell
         return found
@@ -134,14 +135,14 @@ def compare(a: Side, b: Side, metric: MetricSpec, subset: str = "all") -> Compar
     import pandas as pd
 
     for side in (a, b):
-        side.board.check_metric(metric.name)
+        side.leaderboard.check_metric(metric.name)
     matched = [column for column in CELL if column not in {*a.where, *b.where}]
     ours, theirs = a.cells(matched), b.cells(matched)
     common = [name for name in ours if name in theirs]
     if not common:
         raise BenchmarkError(
-            f"{a.board.name!r} and {b.board.name!r} have no cell in common: they are matched by "
-            f"{', '.join(matched)}. Say which are to be compared, as "
+            f"{a.leaderboard.name!r} and {b.leaderboard.name!r} have no cell in common: they are "
+            f"matched by {', '.join(matched)}. Say which are to be compared, as "
             "--a transfer=scratch --b transfer=pretrained."
         )
     rows = [
@@ -157,14 +158,15 @@ def compare(a: Side, b: Side, metric: MetricSpec, subset: str = "all") -> Compar
         cells=cells,
         only_a=len(ours) - len(common),
         only_b=len(theirs) - len(common),
-        settings=_settings(a.board, b.board),
+        settings=_settings(a.leaderboard, b.leaderboard),
     )
 
 
 def _settings(a: Leaderboard, b: Leaderboard) -> dict[str, tuple[Any, Any]]:
     """Settings that bear on every cell and are not the same on both sides."""
     one, other = (
-        flatten({key: board.settings.get(key) for key in COMMON_SETTINGS}) for board in (a, b)
+        flatten({key: leaderboard.settings.get(key) for key in COMMON_SETTINGS})
+        for leaderboard in (a, b)
     )
     both = {key: (one.get(key), other.get(key)) for key in dict.fromkeys((*one, *other))}
     return {key: values for key, values in both.items() if values[0] != values[1]}
@@ -202,7 +204,7 @@ def _compare_cell(
 def _runs(side: Side, cell: Mapping[str, Any], metric: MetricSpec, subset: str) -> pd.DataFrame:
     name = tuple(cell[column] for column in CELL)
     columns = {metric.name: "score", "train_share": "train", "test_share": "test"}
-    runs = side.board.runs
+    runs = side.leaderboard.runs
     mine = runs[runs["subset"] == subset]
     for column, value in zip(CELL, name, strict=True):
         mine = mine[mine[column] == value]

@@ -20,7 +20,7 @@ from harness.drawing.style import (
 )
 from harness.errors import BenchmarkError
 from harness.plugin.cell import DEFAULT
-from harness.report.pivot import Entry, Key, Layout, Pivot, is_baseline, pivot
+from harness.report.pivot import Key, Layout, Pivot, PivotEntry, is_baseline, pivot
 from harness.report.tables import Wording, column_levels, heads, number_text
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _direction(spec: MetricSpec) -> str:
     return "higher is better" if spec.higher_is_better else "lower is better"
 
 
-def _scored(table: Pivot) -> list[Entry]:
+def _scored(table: Pivot) -> list[PivotEntry]:
     return [entry for entry in table.entries.values() if entry.state == "scored"]
 
 
@@ -61,7 +61,7 @@ def _one_metric(table: Pivot) -> MetricSpec:
     return next(iter(table.metrics.values()))
 
 
-def names_apart(entries: Sequence[Entry], without: Sequence[str]) -> list[str]:
+def names_apart(entries: Sequence[PivotEntry], without: Sequence[str]) -> list[str]:
     """Returns for each entry what tells its configuration apart from the others, strategy first.
 
     Args:
@@ -78,11 +78,11 @@ def names_apart(entries: Sequence[Entry], without: Sequence[str]) -> list[str]:
 # --- heat map ---------------------------------------------------------------------------------
 
 
-def draw_cells(board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+def draw_cells(leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
     """Draws a table as a heat map: colour for the mean, the numbers written into the cells."""
     from matplotlib.figure import Figure
 
-    table = pivot(board, metrics, layout)
+    table = pivot(leaderboard, metrics, layout)
     spec = _one_metric(table)
     means = np.array(
         [[entry.mean if entry else math.nan for entry in row] for _, row in table.lines()]
@@ -121,7 +121,7 @@ def _scale(means: np.ndarray, spec: MetricSpec) -> tuple[Normalize | None, str]:
 
 
 def _write_cell(
-    axes: Axes, table: Pivot, entry: Entry | None, place: tuple[int, int], image: AxesImage
+    axes: Axes, table: Pivot, entry: PivotEntry | None, place: tuple[int, int], image: AxesImage
 ) -> None:
     row, column = place
     text, colour = number_text(entry, Wording(), table.runs), QUIET
@@ -179,9 +179,9 @@ def _name_groups(axes: Axes, table: Pivot) -> None:
 # --- gains ------------------------------------------------------------------------------------
 
 
-def draw_gains(board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+def draw_gains(leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
     """Draws the gain over scratch of every strategy, with its interval, a panel per datasets."""
-    table = pivot(board, metrics, layout)
+    table = pivot(leaderboard, metrics, layout)
     spec = _one_metric(table)
     entries = [entry for entry in _scored(table) if entry.gain is not None]
     groups = _by_datasets(entries)
@@ -211,7 +211,7 @@ def draw_gains(board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
     return figure
 
 
-def _draw_gain(axes: Axes, entry: Entry, place: int) -> None:
+def _draw_gain(axes: Axes, entry: PivotEntry, place: int) -> None:
     gain = entry.gain
     if gain is None:
         return
@@ -227,8 +227,8 @@ def _draw_gain(axes: Axes, entry: Entry, place: int) -> None:
     )
 
 
-def _by_datasets(entries: Sequence[Entry]) -> dict[tuple[str, str], list[Entry]]:
-    groups: dict[tuple[str, str], list[Entry]] = {}
+def _by_datasets(entries: Sequence[PivotEntry]) -> dict[tuple[str, str], list[PivotEntry]]:
+    groups: dict[tuple[str, str], list[PivotEntry]] = {}
     for entry in entries:
         groups.setdefault((entry.cell["train_on"], entry.cell["test_on"]), []).append(entry)
     return groups
@@ -247,12 +247,12 @@ def _share_axes(grid: Sequence[Sequence[Axes]], used: int) -> None:
 # --- heads ------------------------------------------------------------------------------------
 
 
-def draw_heads(board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+def draw_heads(leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
     """Draws a metric per architecture of the head: mean, interval and every run.
 
     A panel per pair of datasets; series are the strategies.
     """
-    table = pivot(board, metrics, layout)
+    table = pivot(leaderboard, metrics, layout)
     spec = _one_metric(table)
     entries = [entry for entry in _scored(table) if not is_baseline(entry)]
     groups = _by_datasets(entries)
@@ -270,7 +270,7 @@ def draw_heads(board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
         for entry in group:
             number = series.index(names[entry.name])
             place = categories.index(entry.cell["head"]) + _dodge(number, len(series))
-            _draw_runs(axes, board, entry, place, number, layout.subset)
+            _draw_runs(axes, leaderboard, entry, place, number, layout.subset)
         axes.set_xticks(range(len(categories)), [_wrapped(name) for name in categories])
         axes.set_xlim(-0.6, len(categories) - 0.4)
         axes.set_title(f"{train_on} → {test_on}", fontsize=9)
@@ -297,9 +297,9 @@ def _dodge(number: int, of: int) -> float:
 
 
 def _draw_runs(
-    axes: Axes, board: Leaderboard, entry: Entry, place: float, number: int, subset: str
+    axes: Axes, leaderboard: Leaderboard, entry: PivotEntry, place: float, number: int, subset: str
 ) -> None:
-    runs = board.runs_of(entry.name, subset)[entry.metric]
+    runs = leaderboard.runs_of(entry.name, subset)[entry.metric]
     style = series_style(number)
     axes.plot([place] * len(runs), runs, ".", color=style["color"], markersize=3, alpha=0.45)
     if not math.isnan(entry.low):
@@ -329,10 +329,10 @@ def _legend(figure: Figure, series: Sequence[str]) -> None:
 # --- learning curves --------------------------------------------------------------------------
 
 
-Points = list[tuple[float, Entry]]
+Points = list[tuple[float, PivotEntry]]
 
 
-def draw_learning(boards: Sequence[Leaderboard], metrics: Metrics, layout: Layout) -> Figure:
+def draw_learning(leaderboards: Sequence[Leaderboard], metrics: Metrics, layout: Layout) -> Figure:
     """Draws a metric against the number of training rows, a panel per test set.
 
     A line joins the cells of one configuration that were trained on parts of one dataset (those of
@@ -343,8 +343,8 @@ def draw_learning(boards: Sequence[Leaderboard], metrics: Metrics, layout: Layou
     Raises:
         BenchmarkError: no configuration has cells of two sizes.
     """
-    spec = metrics[(layout.metrics or boards[0].metrics[:1])[0]]
-    found = _sized(boards, metrics, layout)
+    spec = metrics[(layout.metrics or leaderboards[0].metrics[:1])[0]]
+    found = _sized(leaderboards, metrics, layout)
     lines = _lines(found, across=False) or _lines(found, across=True)
     if not lines:
         raise BenchmarkError(
@@ -369,7 +369,7 @@ def draw_learning(boards: Sequence[Leaderboard], metrics: Metrics, layout: Layou
     _legend(figure, series)
     figure.supylabel(metric_label(spec), fontsize=9)
     figure.suptitle(
-        f"{boards[0].title or boards[0].name}\n"
+        f"{leaderboards[0].title or leaderboards[0].name}\n"
         f"{_direction(spec)}; mean and 95 % interval over runs{_cut_rows(lines)}",
         fontsize=9,
     )
@@ -377,14 +377,14 @@ def draw_learning(boards: Sequence[Leaderboard], metrics: Metrics, layout: Layou
 
 
 def _sized(
-    boards: Sequence[Leaderboard], metrics: Metrics, layout: Layout
-) -> list[tuple[float, Entry]]:
+    leaderboards: Sequence[Leaderboard], metrics: Metrics, layout: Layout
+) -> list[tuple[float, PivotEntry]]:
     """All scored entries with their training rows, mean over runs."""
     whole = replace(layout, rows=(), columns=("test_on",))
     return [
-        (float(board.runs_of(entry.name, layout.subset)["train_rows"].mean()), entry)
-        for board in boards
-        for entry in _scored(pivot(board, metrics, whole))
+        (float(leaderboard.runs_of(entry.name, layout.subset)["train_rows"].mean()), entry)
+        for leaderboard in leaderboards
+        for entry in _scored(pivot(leaderboard, metrics, whole))
     ]
 
 

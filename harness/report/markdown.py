@@ -20,29 +20,31 @@ if TYPE_CHECKING:
 
 
 def render_markdown(
-    board: Leaderboard, metrics: Mapping[str, MetricSpec], published: pd.DataFrame | None
+    leaderboard: Leaderboard, metrics: Mapping[str, MetricSpec], published: pd.DataFrame | None
 ) -> str:
     """Renders the page of a leaderboard."""
-    tables = {name: pivot(board, metrics, Layout(metrics=(name,))) for name in board.metrics}
-    lines = [f"# {board.title or board.name}", "", *settings_lines(board), ""]
+    tables = {
+        name: pivot(leaderboard, metrics, Layout(metrics=(name,))) for name in leaderboard.metrics
+    }
+    lines = [f"# {leaderboard.title or leaderboard.name}", "", *settings_lines(leaderboard), ""]
     marks = (line for table in tables.values() for line in legend(table, "**bold**", "_slanted_"))
     for line in dict.fromkeys(marks):
         lines += [f"{line}.", ""]
-    for name in board.metrics:
+    for name in leaderboard.metrics:
         spec = metrics[name]
         unit = f", {spec.unit}" if spec.unit else ""
         arrow = "higher is better" if spec.higher_is_better else "lower is better"
         lines += [f"## {spec.title} (`{name}`{unit}; {arrow})", ""]
         lines += [markdown(tables[name]), ""]
         if published is not None:
-            lines += _published_section(board, published, name)
-        if name == board.metrics[0]:
-            lines += [*_overlap_section(board, spec), *_gain_section(board, spec)]
+            lines += _published_section(leaderboard, published, name)
+        if name == leaderboard.metrics[0]:
+            lines += [*_overlap_section(leaderboard, spec), *_gain_section(leaderboard, spec)]
     return "\n".join(lines)
 
 
-def _published_section(board: Leaderboard, published: pd.DataFrame, metric: str) -> list[str]:
-    table = side_by_side(board, published, metric)
+def _published_section(leaderboard: Leaderboard, published: pd.DataFrame, metric: str) -> list[str]:
+    table = side_by_side(leaderboard, published, metric)
     if table.empty:
         return []
     return [
@@ -57,14 +59,14 @@ def _published_section(board: Leaderboard, published: pd.DataFrame, metric: str)
     ]
 
 
-def _overlap_section(board: Leaderboard, metric: MetricSpec) -> list[str]:
-    whole, free = board.summary(), board.summary("overlap-free")
+def _overlap_section(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
+    whole, free = leaderboard.summary(), leaderboard.summary("overlap-free")
     sizes = whole.groupby("test_on", sort=False)["n"].first()
     lines = [
         "Test rows per run: " + ", ".join(f"{name} {n:.1f}" for name, n in sizes.items()) + ".",
         "",
     ]
-    for (weights, seen), transfers in board.pretraining.items():
+    for (weights, seen), transfers in leaderboard.pretraining.items():
         lines += [
             f"The weights `{weights}` ({', '.join(transfers)}) were trained on "
             f"{seen or 'undeclared data'}: the same materials, with other labels, may be among the "
@@ -74,7 +76,7 @@ def _overlap_section(board: Leaderboard, metric: MetricSpec) -> list[str]:
     if (whole["n"] == free["n"]).all():
         return [*lines, "No test row has a formula of a training set: all is overlap-free.", ""]
     layout = Layout(metrics=(metric.name,), subset="overlap-free")
-    table = pivot(board, {metric.name: metric}, layout)
+    table = pivot(leaderboard, {metric.name: metric}, layout)
     return [
         *lines,
         "### Overlap-free rows only",
@@ -88,11 +90,11 @@ def _overlap_section(board: Leaderboard, metric: MetricSpec) -> list[str]:
     ]
 
 
-def _gain_section(board: Leaderboard, metric: MetricSpec) -> list[str]:
-    if not (board.runs["transfer"] == "scratch").any():
+def _gain_section(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
+    if not (leaderboard.runs["transfer"] == "scratch").any():
         return []
     try:
-        gained = board.gains(metric)
+        gained = leaderboard.gains(metric)
     except StoreError as problem:  # a partner that was not run, or not wholly
         return ["### Gain over scratch", "", f"Cannot be told: {problem}", ""]
     if gained.empty:
@@ -152,9 +154,9 @@ def _number(value: float, digits: int) -> str:
     return "—" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def settings_lines(board: Leaderboard) -> Sequence[str]:
+def settings_lines(leaderboard: Leaderboard) -> Sequence[str]:
     """What a reader must know before the numbers: the settings they were made with."""
-    settings = board.settings
+    settings = leaderboard.settings
     lines = [settings["summary"], ""] if settings["summary"] else []
     runs = settings["runs"]
     over = f"mean (standard deviation, ddof 1) over {runs} runs" if runs > 1 else "one run"
@@ -170,10 +172,10 @@ def settings_lines(board: Leaderboard) -> Sequence[str]:
         lines += [f"Stages that fit {dataset}: {shown}."]
     rows = ", ".join(f"{name} {n}" for name, n in settings["rows"].items())
     lines += ["", f"Rows: {rows}."]
-    if board.unusable:
-        counts = ", ".join(f"{name} {n}" for name, n in board.unusable.items())
+    if leaderboard.unusable:
+        counts = ", ".join(f"{name} {n}" for name, n in leaderboard.unusable.items())
         lines += ["", f"Rows that could not be used, and why, are in `plan.json`: {counts}."]
-    if len(skipped := board.skipped):
+    if len(skipped := leaderboard.skipped):
         cells = ", ".join(
             f"{row['transfer']} {row['train_on']} {row['skipped']}"
             for _, row in skipped.drop_duplicates(["transfer", "train_on", "protocol"]).iterrows()

@@ -31,14 +31,14 @@ class _Part:
     Attributes:
         name, line: as its card has it; what is said of it above the tables.
         plan: `plan.json`.
-        board: its own leaderboard.
+        leaderboard: its own leaderboard.
         scores: by key of a cell and run.
     """
 
     name: str
     line: str
     plan: Mapping[str, Any]
-    board: Leaderboard
+    leaderboard: Leaderboard
     scores: Mapping[str, Scores]
 
 
@@ -66,18 +66,19 @@ def merge(folders: Sequence[Path], name: str) -> Leaderboard:
     _check(parts)
     metrics = tuple(
         metric
-        for metric in parts[0].board.metrics
-        if all(metric in part.board.metrics for part in parts)
+        for metric in parts[0].leaderboard.metrics
+        if all(metric in part.leaderboard.metrics for part in parts)
     )
     if not metrics:
         raise BenchmarkError("These submissions have no metric in common.")
     shown, notes = _equal_cells(parts)
     runs = pd.concat(
-        [part.board.runs.assign(**{SUBMISSION: part.name}) for part in parts], ignore_index=True
+        [part.leaderboard.runs.assign(**{SUBMISSION: part.name}) for part in parts],
+        ignore_index=True,
     )
     pretraining: dict[tuple[str, str], tuple[str, ...]] = {}
     for part in parts:
-        for weights, transfers in part.board.pretraining.items():
+        for weights, transfers in part.leaderboard.pretraining.items():
             known = pretraining.get(weights, ())
             pretraining[weights] = tuple(dict.fromkeys((*known, *transfers)))
     return Leaderboard(
@@ -85,9 +86,9 @@ def merge(folders: Sequence[Path], name: str) -> Leaderboard:
         title=f"{name}: {len(parts)} submissions" if len(parts) > 1 else f"{name}: 1 submission",
         settings=_settings(parts),
         metrics=metrics,
-        unusable={k: v for part in parts for k, v in part.board.unusable.items()},
+        unusable={k: v for part in parts for k, v in part.leaderboard.unusable.items()},
         pretraining=pretraining,
-        cells=tuple({**cell, SUBMISSION: p.name} for p in parts for cell in p.board.cells),
+        cells=tuple({**cell, SUBMISSION: p.name} for p in parts for cell in p.leaderboard.cells),
         runs=runs,
         identity=(*CELL, SUBMISSION),
         shown_as=shown,
@@ -119,7 +120,7 @@ def _check(parts: Sequence[_Part]) -> None:
         if part.name in names:
             raise BenchmarkError(f"Two submissions are named {part.name!r}: rename one.")
         names.add(part.name)
-        seeds = part.board.settings["seed"], first.board.settings["seed"]
+        seeds = part.leaderboard.settings["seed"], first.leaderboard.settings["seed"]
         if seeds[0] != seeds[1]:
             raise BenchmarkError(
                 f"{part.name} has the root seed {seeds[0]}, {first.name} {seeds[1]}: their test "
@@ -137,12 +138,12 @@ def _check(parts: Sequence[_Part]) -> None:
 def _settings(parts: Sequence[_Part]) -> dict[str, Any]:
     return {
         "summary": "\n".join(part.line for part in parts),
-        "runs": max(part.board.settings["runs"] for part in parts),
-        "seed": parts[0].board.settings["seed"],
+        "runs": max(part.leaderboard.settings["runs"] for part in parts),
+        "seed": parts[0].leaderboard.settings["seed"],
         "training": None,
         "training_on": {},
-        "rows": {k: v for part in parts for k, v in part.board.settings["rows"].items()},
-        "test_on": list(dict.fromkeys(t for p in parts for t in p.board.settings["test_on"])),
+        "rows": {k: v for part in parts for k, v in part.leaderboard.settings["rows"].items()},
+        "test_on": list(dict.fromkeys(t for p in parts for t in p.leaderboard.settings["test_on"])),
     }
 
 

@@ -54,7 +54,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Entry:
+class PivotEntry:
     """One metric of one cell.
 
     Attributes:
@@ -122,18 +122,18 @@ class Pivot:
     runs: int
     row_keys: tuple[Key, ...]
     column_keys: tuple[Key, ...]
-    entries: Mapping[tuple[Key, Key], Entry]
+    entries: Mapping[tuple[Key, Key], PivotEntry]
     incomparable: tuple[str, ...] = ()
     overlap: Mapping[tuple[str, str], float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def lines(self) -> Iterator[tuple[Key, list[Entry | None]]]:
+    def lines(self) -> Iterator[tuple[Key, list[PivotEntry | None]]]:
         """Yields every row: its key, and its entries by column."""
         for row in self.row_keys:
             yield row, [self.entries.get((row, column)) for column in self.column_keys]
 
     def frame(self) -> pd.DataFrame:
-        """One row per entry: the columns of its cell, then the fields of `Entry` and of its gain.
+        """One row per entry: the columns of its cell, then of `PivotEntry` and its gain.
 
         Columns: those of `Leaderboard.identity`, `metric`, `state`, `runs`, `n`, `failed`, `mean`,
         `std`, `low`, `high`, `best`, `tied`, `gain`, `gain_low`, `gain_high`, `gain_p`, `stands`,
@@ -144,13 +144,13 @@ class Pivot:
         return pd.DataFrame([_record(entry) for _, row in self.lines() for entry in row if entry])
 
     def matrix(self, value: str = "mean") -> pd.DataFrame:
-        """One number per place: a field of `Entry`, or `gain`; NaN where there is none.
+        """One number per place: a field of `PivotEntry`, or `gain`; NaN where there is none.
 
         Index and columns have a level per row and column of the layout.
         """
         return self.map(lambda entry: _record(entry)[value] if entry else math.nan)
 
-    def map(self, function: Callable[[Entry | None], Any]) -> pd.DataFrame:
+    def map(self, function: Callable[[PivotEntry | None], Any]) -> pd.DataFrame:
         """Makes something of every place; index and columns as in `matrix`.
 
         Args:
@@ -174,12 +174,12 @@ def _index(keys: Sequence[Key], names: Key) -> pd.Index[Any]:
 
 
 def pivot(
-    board: Leaderboard, metrics: Mapping[str, MetricSpec], layout: Layout | None = None
+    leaderboard: Leaderboard, metrics: Mapping[str, MetricSpec], layout: Layout | None = None
 ) -> Pivot:
     """Lays the cells of a leaderboard out in rows and columns.
 
     Args:
-        board: the leaderboard.
+        leaderboard: the leaderboard.
         metrics: specs by name, as registered.
         layout: what to show, and where.
 
@@ -188,38 +188,38 @@ def pivot(
             no cell has all the values asked for.
     """
     asked = layout or Layout()
-    _check(board, asked)
-    asked = replace(asked, metrics=asked.metrics or board.metrics[:1])
+    _check(leaderboard, asked)
+    asked = replace(asked, metrics=asked.metrics or leaderboard.metrics[:1])
     specs = {name: metrics[name] for name in asked.metrics}
-    found = [entry for spec in specs.values() for entry in _entries(board, spec, asked)]
+    found = [entry for spec in specs.values() for entry in _entries(leaderboard, spec, asked)]
     if not found:
         wanted = ", ".join(f"{c}={' or '.join(values)}" for c, values in asked.only.items())
-        raise BenchmarkError(f"No cell of {board.name!r} has all of {wanted}.")
-    filled = _fill(asked, found, board.identity)
-    marked, incomparable = _mark_best(board, specs, filled, found)
+        raise BenchmarkError(f"No cell of {leaderboard.name!r} has all of {wanted}.")
+    filled = _fill(asked, found, leaderboard.identity)
+    marked, incomparable = _mark_best(leaderboard, specs, filled, found)
     rows, columns = (_keys(marked, names) for names in (filled.rows, filled.columns))
     shown = {*filled.rows, *filled.columns}
     return Pivot(
-        title=board.title or board.name,
-        identity=board.identity,
+        title=leaderboard.title or leaderboard.name,
+        identity=leaderboard.identity,
         layout=filled,
         metrics=specs,
-        same={c: v for c, v in _same(found, board.identity).items() if c not in shown},
-        runs=board.settings["runs"],
+        same={c: v for c, v in _same(found, leaderboard.identity).items() if c not in shown},
+        runs=leaderboard.settings["runs"],
         row_keys=rows,
         column_keys=columns,
         entries={(_key(e, filled.rows), _key(e, filled.columns)): e for e in marked},
         incomparable=incomparable,
-        overlap=_overlap(board, found) if filled.subset == "all" else {},
-        notes=board.notes,
+        overlap=_overlap(leaderboard, found) if filled.subset == "all" else {},
+        notes=leaderboard.notes,
     )
 
 
 # --- what was asked for -----------------------------------------------------------------------
 
 
-def _check(board: Leaderboard, layout: Layout) -> None:
-    known = (*board.identity, METRIC)
+def _check(leaderboard: Leaderboard, layout: Layout) -> None:
+    known = (*leaderboard.identity, METRIC)
     for column in (*layout.rows, *layout.columns):
         if column not in known:
             raise BenchmarkError(f"Cells have no column {column!r}.{did_you_mean(column, known)}")
@@ -231,19 +231,19 @@ def _check(board: Leaderboard, layout: Layout) -> None:
     if layout.subset not in SUBSETS:
         raise BenchmarkError(f"No subset {layout.subset!r}.{did_you_mean(layout.subset, SUBSETS)}")
     for metric in layout.metrics:
-        board.check_metric(metric)
+        leaderboard.check_metric(metric)
     for column, values in layout.only.items():
-        if column not in board.identity:
+        if column not in leaderboard.identity:
             raise BenchmarkError(
-                f"Cells have no column {column!r}.{did_you_mean(column, board.identity)}"
+                f"Cells have no column {column!r}.{did_you_mean(column, leaderboard.identity)}"
             )
-        have = {cell[column] for cell in board.cells}
+        have = {cell[column] for cell in leaderboard.cells}
         for value in values:
             if value not in have:
                 raise BenchmarkError(f"No cell has {column} {value!r}.{did_you_mean(value, have)}")
 
 
-def _fill(layout: Layout, found: Sequence[Entry], identity: Key) -> Layout:
+def _fill(layout: Layout, found: Sequence[PivotEntry], identity: Key) -> Layout:
     """Names whatever tells entries apart; without rows given, the usual ones."""
     columns = layout.columns
     if len(layout.metrics) > 1 and METRIC not in (*layout.rows, *columns):
@@ -259,16 +259,16 @@ def _fill(layout: Layout, found: Sequence[Entry], identity: Key) -> Layout:
     return replace(layout, rows=rows or (spare,), columns=columns)
 
 
-def _same(found: Sequence[Entry], identity: Key) -> dict[str, str]:
+def _same(found: Sequence[PivotEntry], identity: Key) -> dict[str, str]:
     values = {column: {entry.cell[column] for entry in found} for column in identity}
     return {column: next(iter(have)) for column, have in values.items() if len(have) == 1}
 
 
-def _key(entry: Entry, names: Key) -> Key:
+def _key(entry: PivotEntry, names: Key) -> Key:
     return tuple(entry.metric if name == METRIC else entry.cell[name] for name in names)
 
 
-def _keys(found: Sequence[Entry], names: Key) -> tuple[Key, ...]:
+def _keys(found: Sequence[PivotEntry], names: Key) -> tuple[Key, ...]:
     """All keys, in the order of their parts' first appearance, so that equal parts are together."""
     keys = dict.fromkeys(_key(entry, names) for entry in found)
     ranks = [
@@ -283,33 +283,36 @@ def _keys(found: Sequence[Entry], names: Key) -> tuple[Key, ...]:
 # --- entries ----------------------------------------------------------------------------------
 
 
-def _entries(board: Leaderboard, spec: MetricSpec, layout: Layout) -> list[Entry]:
+def _entries(leaderboard: Leaderboard, spec: MetricSpec, layout: Layout) -> list[PivotEntry]:
     """One entry per cell to keep; of equal cells that are shown as one, the first."""
     gained = {
-        tuple(row[column] for column in board.identity): row
+        tuple(row[column] for column in leaderboard.identity): row
         for _, row in gains(
-            board.runs,
+            leaderboard.runs,
             spec.name,
             spec.higher_is_better,
             subset=layout.subset,
-            identity=board.identity,
+            identity=leaderboard.identity,
             lenient=True,
         ).iterrows()
     }
-    made: dict[Key, Entry] = {}
-    for _, row in board.summary(layout.subset).iterrows():
+    made: dict[Key, PivotEntry] = {}
+    for _, row in leaderboard.summary(layout.subset).iterrows():
         if any(row[column] not in values for column, values in layout.only.items()):
             continue
-        name = tuple(row[column] for column in board.identity)
-        shown = {**dict(zip(board.identity, name, strict=True)), **board.shown_as.get(name, {})}
-        entry = read_entry(row, spec.name, board.identity, shown)
+        name = tuple(row[column] for column in leaderboard.identity)
+        shown = {
+            **dict(zip(leaderboard.identity, name, strict=True)),
+            **leaderboard.shown_as.get(name, {}),
+        }
+        entry = read_entry(row, spec.name, leaderboard.identity, shown)
         made.setdefault(tuple(shown.values()), _with_gain(entry, gained.get(name)))
     return list(made.values())
 
 
-def _overlap(board: Leaderboard, found: Sequence[Entry]) -> dict[tuple[str, str], float]:
+def _overlap(leaderboard: Leaderboard, found: Sequence[PivotEntry]) -> dict[tuple[str, str], float]:
     """The shares that `Pivot.overlap` holds, of entries of all test rows."""
-    rest = board.summary("overlap-free").set_index(list(board.identity))["n"].to_dict()
+    rest = leaderboard.summary("overlap-free").set_index(list(leaderboard.identity))["n"].to_dict()
     shares: dict[tuple[str, str], float] = {}
     for entry in found:
         if entry.n > rest[entry.name]:
@@ -320,7 +323,7 @@ def _overlap(board: Leaderboard, found: Sequence[Entry]) -> dict[tuple[str, str]
 
 def read_entry(
     row: Any, metric: str, identity: Key, shown: Mapping[str, str] | None = None
-) -> Entry:
+) -> PivotEntry:
     """Makes an entry, without marks, of a row of `Leaderboard.summary`.
 
     Args:
@@ -330,7 +333,7 @@ def read_entry(
         shown: what tables show of the cell; its own columns unless given.
     """
     own = {column: row[column] for column in identity}
-    return Entry(
+    return PivotEntry(
         name=tuple(own.values()),
         cell=shown or own,
         metric=metric,
@@ -345,7 +348,7 @@ def read_entry(
     )
 
 
-def _with_gain(entry: Entry, gained: Any) -> Entry:
+def _with_gain(entry: PivotEntry, gained: Any) -> PivotEntry:
     if gained is None or entry.state != "scored" or math.isnan(gained["gain"]):
         return entry
     gain = Gain(
@@ -369,7 +372,7 @@ def _state(row: Any, metric: str) -> State:
     return "scored"
 
 
-def _record(entry: Entry) -> dict[str, Any]:
+def _record(entry: PivotEntry) -> dict[str, Any]:
     gain = entry.gain
     nothing = math.nan
     return {
@@ -391,8 +394,11 @@ def _record(entry: Entry) -> dict[str, Any]:
 
 
 def _mark_best(
-    board: Leaderboard, specs: Mapping[str, MetricSpec], layout: Layout, found: Sequence[Entry]
-) -> tuple[list[Entry], tuple[str, ...]]:
+    leaderboard: Leaderboard,
+    specs: Mapping[str, MetricSpec],
+    layout: Layout,
+    found: Sequence[PivotEntry],
+) -> tuple[list[PivotEntry], tuple[str, ...]]:
     """Marks the best of every family, and those that the paired test does not tell from it.
 
     A family is what can be compared: a metric on the test rows of one dataset, by one protocol
@@ -411,7 +417,7 @@ def _mark_best(
     for family in families.values():
         most = max(found[place].runs for place in family)
         rivals = [place for place in family if found[place].runs == most]
-        lines = [board.runs_of(found[place].name, layout.subset) for place in rivals]
+        lines = [leaderboard.runs_of(found[place].name, layout.subset) for place in rivals]
         spec = specs[found[rivals[0]].metric]
         if len({tuple(frame[["run", "n"]].to_numpy().ravel()) for frame in lines}) > 1:
             incomparable[found[rivals[0]].cell["test_on"]] = None
@@ -422,6 +428,6 @@ def _mark_best(
     return marked, tuple(incomparable)
 
 
-def is_baseline(entry: Entry) -> bool:
+def is_baseline(entry: PivotEntry) -> bool:
     """Whether an entry is one of the benchmark's baselines, not a strategy."""
     return entry.cell["transfer"] == BASELINE

@@ -30,7 +30,7 @@ def read_published(path: Path) -> pd.DataFrame:
 
 
 def side_by_side(
-    board: Leaderboard, published: pd.DataFrame, metric: str, digits: int = 2
+    leaderboard: Leaderboard, published: pd.DataFrame, metric: str, digits: int = 2
 ) -> pd.DataFrame:
     """One row per published cell of a metric that we have too: theirs, then ours per protocol.
 
@@ -41,7 +41,7 @@ def side_by_side(
     """
     import pandas as pd
 
-    summary = board.summary()
+    summary = leaderboard.summary()
     strategy = summary["transfer"].str.partition("(")[0]
     rows = []
     for _, known in published[published["metric"] == metric].iterrows():
@@ -61,8 +61,8 @@ def side_by_side(
             )
         for protocol in dict.fromkeys(summary["protocol"]):
             ours = summary[place & (summary["protocol"] == protocol)]
-            entry = read_entry(ours.iloc[0], metric, board.identity) if len(ours) else None
-            row[protocol] = number_text(entry, Wording(digits), board.settings["runs"])
+            entry = read_entry(ours.iloc[0], metric, leaderboard.identity) if len(ours) else None
+            row[protocol] = number_text(entry, Wording(digits), leaderboard.settings["runs"])
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from harness.plugin.metric import MetricSpec
     from harness.report.leaderboard import Leaderboard
-    from harness.report.pivot import Entry, Pivot
+    from harness.report.pivot import Pivot, PivotEntry
     from harness.results.store import Store
 
     Floats = NDArray[np.float64]
@@ -40,7 +40,7 @@ TRAINING, VALIDATION = COLOURS[0], COLOURS[5]
 # --- losses -----------------------------------------------------------------------------------
 
 
-def draw_losses(store: Store, board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+def draw_losses(store: Store, leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
     """Draws loss and validation score of every run, their mean and its band, for all stages.
 
     A panel per stage, those that a chain starts from included. Bands are ± one standard deviation
@@ -49,7 +49,7 @@ def draw_losses(store: Store, board: Leaderboard, metrics: Metrics, layout: Layo
     Raises:
         BenchmarkError: none of the chosen cells was trained by gradient.
     """
-    stages = _stages(store, pivot(board, metrics, layout))
+    stages = _stages(store, pivot(leaderboard, metrics, layout))
     rows, columns = in_rows(len(stages), 4)
     figure, grid = panels(rows, columns, 3.0, 2.3, UNTRAINED)
     flat = [axes for row in grid for axes in row]
@@ -60,7 +60,7 @@ def draw_losses(store: Store, board: Leaderboard, metrics: Metrics, layout: Layo
     for axes in flat[len(stages) :]:
         axes.set_visible(False)
     losses = dict.fromkeys(loss for _, record in stages for loss in _losses(record))
-    _loss_legend(figure, board, ", ".join(losses))
+    _loss_legend(figure, leaderboard, ", ".join(losses))
     return figure
 
 
@@ -76,7 +76,7 @@ def _stages(store: Store, table: Pivot) -> list[tuple[str, dict[str, Any]]]:
         tuple(cell[column] for column in table.identity): cell["chain"]
         for cell in store.read_plan()["cells"]
     }
-    found: dict[str, tuple[Entry, dict[str, Any]]] = {}
+    found: dict[str, tuple[PivotEntry, dict[str, Any]]] = {}
     for entry in table.entries.values():
         for key in chains[entry.name]:
             if key not in found and (record := store.stage_record(key))["history"]:
@@ -124,7 +124,7 @@ def _over_runs(values: Floats) -> tuple[Floats, Floats]:
     return mean, np.sqrt(square / np.maximum(count - 1, 1))
 
 
-def _loss_legend(figure: Figure, board: Leaderboard, losses: str) -> None:
+def _loss_legend(figure: Figure, leaderboard: Leaderboard, losses: str) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -134,7 +134,8 @@ def _loss_legend(figure: Figure, board: Leaderboard, losses: str) -> None:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
     figure.suptitle(
-        f"{board.title or board.name}\nevery run, their mean and ± 1 std (of the logarithm)",
+        f"{leaderboard.title or leaderboard.name}\n"
+        "every run, their mean and ± 1 std (of the logarithm)",
         fontsize=9,
     )
 
@@ -142,13 +143,13 @@ def _loss_legend(figure: Figure, board: Leaderboard, losses: str) -> None:
 # --- parity -----------------------------------------------------------------------------------
 
 
-def draw_parity(store: Store, board: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+def draw_parity(store: Store, leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
     """Draws predicted against true κ, a panel per cell, every test row of every run.
 
     Lines: equality, and a factor of two either way. A row whose prediction is no number, or out of
     the range of targets, is a cross at the edge, and counted.
     """
-    table = pivot(board, metrics, layout)
+    table = pivot(leaderboard, metrics, layout)
     keys = {
         tuple(cell[column] for column in table.identity): cell["key"]
         for cell in store.read_plan()["cells"]
@@ -174,12 +175,13 @@ def draw_parity(store: Store, board: Leaderboard, metrics: Metrics, layout: Layo
     figure.supxlabel("true κ, W/(m·K)", fontsize=9)
     figure.supylabel("predicted κ, W/(m·K)", fontsize=9)
     figure.suptitle(
-        f"{board.title or board.name}\ntest rows of all runs; dashed: a factor of two", fontsize=9
+        f"{leaderboard.title or leaderboard.name}\ntest rows of all runs; dashed: a factor of two",
+        fontsize=9,
     )
     return figure
 
 
-def _scored_places(table: Pivot) -> Iterator[tuple[int, int, Entry]]:
+def _scored_places(table: Pivot) -> Iterator[tuple[int, int, PivotEntry]]:
     for row, (_, entries) in enumerate(table.lines()):
         for column, entry in enumerate(entries):
             if entry is not None and entry.runs:

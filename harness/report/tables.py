@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.plugin.cell import DEFAULT
-from harness.report.pivot import Entry, Key, Pivot
+from harness.report.pivot import Key, Pivot, PivotEntry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ class Wording:
     with_interval: bool = False
 
 
-def number_text(entry: Entry | None, wording: Wording, runs: int) -> str:
+def number_text(entry: PivotEntry | None, wording: Wording, runs: int) -> str:
     """Returns `mean (std)`, or what is to be said where there is no such number.
 
     Args:
@@ -67,14 +67,14 @@ def number_text(entry: Entry | None, wording: Wording, runs: int) -> str:
     return text if entry.runs == runs else f"{text}, {entry.runs} of {runs} runs"
 
 
-def transfer_mark(entry: Entry | None) -> str:
+def transfer_mark(entry: PivotEntry | None) -> str:
     """Returns the mark of negative transfer, or nothing."""
     if entry is None or not entry.negative:
         return ""
     return NEGATIVE_STANDS if entry.stands else NEGATIVE
 
 
-def plain_marks(entry: Entry | None) -> str:
+def plain_marks(entry: PivotEntry | None) -> str:
     """Returns all marks of an entry as letters, for plain text."""
     if entry is None:
         return ""
@@ -195,7 +195,7 @@ def markdown(table: Pivot, wording: Wording = Wording()) -> str:
     """Renders a pivot as a GitHub Markdown table, without caption and legend."""
     import pandas as pd
 
-    def write(entry: Entry | None) -> str:
+    def write(entry: PivotEntry | None) -> str:
         text = number_text(entry, wording, table.runs)
         if entry is not None and (entry.best or entry.tied):
             text = f"**{text}**" if entry.best else f"_{text}_"
@@ -275,7 +275,7 @@ def _latex_label(label: object) -> str:
 def _latex(table: Pivot, wording: Wording) -> str:
     """A `table` with booktabs' rules, no wider than the text, and the legend below."""
 
-    def write(entry: Entry | None) -> str:
+    def write(entry: PivotEntry | None) -> str:
         text = _latex_text(number_text(entry, wording, table.runs))
         if entry is not None and (entry.best or entry.tied):
             text = f"\\textbf{{{text}}}" if entry.best else f"\\textit{{{text}}}"
@@ -398,7 +398,7 @@ def _one_head(head: str) -> str:
     )
 
 
-def _classes(entry: Entry | None) -> str:
+def _classes(entry: PivotEntry | None) -> str:
     if entry is None or entry.state != "scored":
         return "missing"
     have = {"best": entry.best, "tied": entry.tied, "negative": entry.negative}

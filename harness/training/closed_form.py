@@ -11,11 +11,11 @@ from harness.plugin.head import FitRows, Predictor, Uncertain
 from harness.registry.plugin_calls import Breach, call, using
 
 if TYPE_CHECKING:
-    from harness.planning.plan import Model
+    from harness.planning.plan import ResolvedModel
     from harness.plugin.arrays import Floats
 
 
-def fit_head(model: Model, rows: FitRows) -> Predictor:
+def fit_head(model: ResolvedModel, rows: FitRows) -> Predictor:
     """Fits the closed-form head of a model to one member's rows.
 
     Raises:
@@ -26,19 +26,21 @@ def fit_head(model: Model, rows: FitRows) -> Predictor:
         model.head.fit,
         model.head_settings,
         rows,
-        action=f"fitting the head {model.head_choice.name!r}",
+        action=f"fitting the head {model.head_ref.name!r}",
         returns=Callable,  # type: ignore[arg-type]
     )
     return predictor
 
 
-def ask(model: Model, predictor: Predictor, embeddings: Floats) -> tuple[Floats, Floats | None]:
+def ask(
+    model: ResolvedModel, predictor: Predictor, embeddings: Floats
+) -> tuple[Floats, Floats | None]:
     """Asks a fitted head for κ (W/(m·K)) of rows, and the std of log10 κ if it gives it.
 
     Raises:
         PluginError: it did not return one number per row.
     """
-    with using(predictor, f"predicting with the head {model.head_choice.name!r}"):
+    with using(predictor, f"predicting with the head {model.head_ref.name!r}"):
         answer = predictor(embeddings)
     if isinstance(answer, Uncertain):
         kappa = _one_per_row(answer.kappa, embeddings, model)
@@ -46,13 +48,13 @@ def ask(model: Model, predictor: Predictor, embeddings: Floats) -> tuple[Floats,
     return _one_per_row(answer, embeddings, model), None
 
 
-def _one_per_row(values: Any, asked: Floats, model: Model) -> Floats:
+def _one_per_row(values: Any, asked: Floats, model: ResolvedModel) -> Floats:
     """Checks what a closed-form head has predicted."""
     found = np.asarray(values)
     if found.shape != (len(asked),) or found.dtype.kind not in "fiu":
         raise Breach(
             model.head.fit,
-            f"The head {model.head_choice.name!r} predicted an array of shape {found.shape} "
+            f"The head {model.head_ref.name!r} predicted an array of shape {found.shape} "
             f"and type {found.dtype} for {len(asked)} rows: its predictor must return one number "
             "per row.",
         )

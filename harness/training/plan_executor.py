@@ -21,7 +21,7 @@ from harness.training.closed_form import ask, fit_head
 from harness.training.environment import environment, peak_memory_mb, threads_wanted, use_threads
 from harness.training.fit_progress import EpochReport, FitResult
 from harness.training.prediction import embed, predict, resolve_device
-from harness.training.stage_builder import Workshop, tensors_of
+from harness.training.stage_builder import StageBuilder, tensors_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,7 +47,7 @@ def execute(plan: Plan, store: Store, registry: Registry) -> None:
     Raises:
         HarnessError: weights that fail their verification, no write permission, ….
     """
-    Engine(plan, store, registry).execute()
+    PlanExecutor(plan, store, registry).execute()
 
 
 def pending_stages(plan: Plan, store: Store) -> list[StageNode]:
@@ -73,7 +73,7 @@ def complete_metrics(plan: Plan, store: Store, registry: Registry) -> None:
         store.replace_results(mended)
 
 
-class Engine:
+class PlanExecutor:
     """Carries out stages and scorings of one plan, one after another.
 
     Args:
@@ -88,7 +88,7 @@ class Engine:
         self.registry = registry
         use_threads(threads_wanted())
         device = resolve_device(plan.benchmark.device)
-        self.workshop = Workshop(plan.locations, store, registry, device)
+        self.stage_builder = StageBuilder(plan.locations, store, registry, device)
         self.metrics = {name: registry.metrics[name] for name in plan.benchmark.metrics}
         self._work_done = 0
         self._work_total = 0
@@ -138,8 +138,8 @@ class Engine:
             "stage_started",
             StageStarted(node.key, node.title, len(node.members), node.epochs, done, total),
         )
-        model = self.workshop.modules(node)
-        transferred = self.workshop.start_weights(node, model)
+        model = self.stage_builder.modules(node)
+        transferred = self.stage_builder.start_weights(node, model)
         result = None if node.closed_form else self._fit(node, model)
         seconds = time.perf_counter() - started
         if result is not None:
@@ -164,7 +164,7 @@ class Engine:
             )
             self.tell("epoch_finished", event)
 
-        fit = self.workshop.stack_fit(node, model)
+        fit = self.stage_builder.stack_fit(node, model)
         path = self.store.checkpoint_path(node.key)
         return fit.run(CheckpointFile(path, fit.digest(node.key), CHECKPOINT_SECONDS), tell)
 
@@ -184,7 +184,7 @@ class Engine:
             "member_epochs": result.member_epochs if result else 0,
             "seconds": seconds,
             "peak_memory_mb": peak_memory_mb(),
-            "environment": environment(self.workshop.device),
+            "environment": environment(self.stage_builder.device),
         }
 
     # --- scoring ------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ class Engine:
         }
         none = np.array([], dtype=np.int64)
         asked = [wanted.get(index, none) for index in range(len(node.members))]
-        model = self.workshop.modules(node)
+        model = self.stage_builder.modules(node)
         tensors, _ = self.store.read_stage(node.key)
         model.load_state_dict(tensors)
         found = self._predict_rows(node, model, scoring.dataset, asked)
@@ -229,12 +229,12 @@ class Engine:
         self, node: StageNode, model: nn.ModuleDict, dataset: Dataset, asked: Sequence[Indices]
     ) -> list[Predicted]:
         """Returns what every member predicts for the rows it is asked for; nothing if for none."""
-        pool, device = self.workshop.pool(dataset, node.model), self.workshop.device
+        pool, device = self.stage_builder.pool(dataset, node.model), self.stage_builder.device
         if node.model.head.fit is None:
             scalers = [member.scaler for member in node.members]
             found = predict(model["backbone"], model["head"], pool, asked, scalers, device=device)
             return [(kappa, None) for kappa in found]
-        own = self.workshop.pool(node.dataset, node.model)
+        own = self.stage_builder.pool(node.dataset, node.model)
         rows = [member.train for member in node.members]
         trained = embed(model["backbone"], own, rows, device=device)
         tested = embed(model["backbone"], pool, asked, device=device)
@@ -247,8 +247,8 @@ class Engine:
 
     def validate(self, node: StageNode) -> list[float]:
         """Returns every member's score on its validation rows; for heads in closed form."""
-        model = self.workshop.modules(node)
-        self.workshop.start_weights(node, model)
+        model = self.stage_builder.modules(node)
+        self.stage_builder.start_weights(node, model)
         asked = [member.validation for member in node.members]
         metric = self.registry.metrics[node.protocol.rules.selection]
         found = self._predict_rows(node, model, node.dataset, asked)

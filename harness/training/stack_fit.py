@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.nn.stack import StackedDropout
-from harness.planning.member_training import Recipe, batch_size_of
+from harness.planning.member_training import MemberTraining, batch_size_of
 from harness.planning.trainable import find_trainable
 from harness.training.checkpoint import CheckpointFile
 from harness.training.fit_data import Alongside, Feed, StackData, TaskData
@@ -38,7 +38,6 @@ __all__ = [
     "Alongside",
     "EpochReport",
     "FitResult",
-    "Recipe",
     "StackData",
     "StackFit",
     "TaskData",
@@ -55,7 +54,7 @@ def fit(
     backbone: nn.Module,
     head: nn.Module,
     data: StackData,
-    recipe: Recipe,
+    member_training: MemberTraining,
     *,
     selection: MetricSpec,
     device: torch.device,
@@ -73,7 +72,7 @@ def fit(
     stack = StackFit(
         model,
         data,
-        [recipe] * len(data.seeds),
+        [member_training] * len(data.seeds),
         selection=selection,
         device=device,
         freeze=freeze,
@@ -94,7 +93,7 @@ class StackFit:
             width`; `head` takes these to scaled targets, `members × batch`; `alongside` holds a
             head for every dataset that is fitted at the same time.
         data: rows, labels, scalers and seeds.
-        recipes: how each member is trained.
+        member_trainings: how each member is trained.
         selection: the metric on validation rows that chooses each member's epoch.
         device: where to train.
         freeze: prefixes of parameter names (`backbone`, `head.layers.0`, …) that stay.
@@ -113,7 +112,7 @@ class StackFit:
         self,
         model: nn.ModuleDict,
         data: StackData,
-        recipes: Sequence[Recipe],
+        member_trainings: Sequence[MemberTraining],
         *,
         selection: MetricSpec,
         device: torch.device,
@@ -122,18 +121,22 @@ class StackFit:
     ) -> None:
         self.progress = Progress.start(len(data.seeds))
         self._model = model.to(device)
-        self._data, self._alongside, self._recipes = data, alongside, list(recipes)
+        self._data, self._alongside, self._member_trainings = (
+            data,
+            alongside,
+            list(member_trainings),
+        )
         self._selection, self._device, self._freeze = selection, device, freeze
-        self._settings = [recipe.training for recipe in recipes]
-        self._batch_size = batch_size_of(recipes)
-        self._trainable = find_trainable(model, freeze, recipes[0].groups)
+        self._settings = [member_training.training for member_training in member_trainings]
+        self._batch_size = batch_size_of(member_trainings)
+        self._trainable = find_trainable(model, freeze, member_trainings[0].groups)
         moving = {name: p for part in self._trainable for name, p in part.parameters.items()}
         self._frozen = [
             p for n, p in model.named_parameters() if p.requires_grad and n not in moving
         ]
         for parameter in self._frozen:
             parameter.requires_grad_(False)
-        self._flat = FlatParameters(moving, len(recipes))
+        self._flat = FlatParameters(moving, len(member_trainings))
         self._adam = StackedAdam(
             self._flat,
             [own.weight_decay for own in self._settings],
@@ -147,16 +150,20 @@ class StackFit:
         self._heads = [model["head"], *others]
         self._weights = [
             torch.tensor(own, dtype=torch.float32, device=device)
-            for own in zip(*(recipe.alongside for recipe in recipes), strict=True)
+            for own in zip(
+                *(member_training.alongside for member_training in member_trainings), strict=True
+            )
         ]
         self._feeds = [Feed(task, self._batch_size, device) for task in (data, *alongside)]
 
     def _groups_like(self, group: ParameterGroup) -> list[ParameterGroup]:
         """Every member's group of the same parameters."""
-        first = self._recipes[0].groups
+        first = self._member_trainings[0].groups
         if group not in first:
-            return [group] * len(self._recipes)
-        return [recipe.groups[first.index(group)] for recipe in self._recipes]
+            return [group] * len(self._member_trainings)
+        return [
+            member_training.groups[first.index(group)] for member_training in self._member_trainings
+        ]
 
     def digest(self, identity: str = "") -> str:
         """Names a fit: what a checkpoint must have been made by to be of use to it.
@@ -168,13 +175,20 @@ class StackFit:
             {name: list(parameter.shape) for name, parameter in part.parameters.items()}
             for part in self._trainable
         ]
-        recipes = [
+        member_trainings = [
             [own.training.model_dump(), [asdict(group) for group in own.groups], own.alongside]
-            for own in self._recipes
+            for own in self._member_trainings
         ]
         tasks = (self._data, *self._alongside)
         scalers = [[astuple(scaler) for scaler in task.scalers] for task in tasks]
-        settled = [identity, recipes, self._selection.name, list(self._data.seeds), scalers, shapes]
+        settled = [
+            identity,
+            member_trainings,
+            self._selection.name,
+            list(self._data.seeds),
+            scalers,
+            shapes,
+        ]
         named = sha256(json.dumps(settled).encode())
         for task in tasks:
             for array in task.arrays():
@@ -257,7 +271,7 @@ class StackFit:
         smaller = StackFit(
             model,
             self._data.of_members(chosen),
-            [self._recipes[member] for member in chosen],
+            [self._member_trainings[member] for member in chosen],
             selection=self._selection,
             device=self._device,
             freeze=self._freeze,
@@ -293,7 +307,7 @@ class StackFit:
         for module in self._model.modules():
             if isinstance(module, StackedDropout):
                 module.begin_epoch(progress.epoch)
-        members = len(self._recipes)
+        members = len(self._member_trainings)
         losses, rows = np.zeros(members), np.zeros(members, dtype=np.int64)
         for parts, sizes in self._steps(training):
             loss, finite = self._step(parts, sizes > 0)

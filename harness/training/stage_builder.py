@@ -16,14 +16,14 @@ from harness.training.stack_fit import StackData, StackFit, TaskData
 
 if TYPE_CHECKING:
     from harness.data.dataset import Dataset
-    from harness.planning.plan import MemberRows, Model, StageNode
+    from harness.planning.plan import MemberRows, ResolvedModel, StageNode
     from harness.plugin.backbone import Pool
     from harness.plugin.locations import Locations
     from harness.registry.registry import Registry
     from harness.results.store import Store
 
 
-class Workshop:
+class StageBuilder:
     """Where stages are put together: keeps packed crystals and published weights at hand.
 
     Args:
@@ -89,7 +89,7 @@ class Workshop:
                 **self._task(node.dataset, node.model, node.members),
                 validation=[member.validation for member in node.members],
             ),
-            node.recipes,
+            node.member_trainings,
             selection=self._registry.metrics[node.protocol.rules.selection],
             device=self.device,
             freeze=node.freeze,
@@ -100,7 +100,7 @@ class Workshop:
         )
 
     def _task(
-        self, dataset: Dataset, model: Model, members: Sequence[MemberRows]
+        self, dataset: Dataset, model: ResolvedModel, members: Sequence[MemberRows]
     ) -> dict[str, Any]:
         """What `TaskData` wants to know of a dataset."""
         return {
@@ -111,7 +111,7 @@ class Workshop:
             "seeds": [member.shuffle_seed for member in members],
         }
 
-    def pool(self, dataset: Dataset, model: Model) -> Pool:
+    def pool(self, dataset: Dataset, model: ResolvedModel) -> Pool:
         """Returns the packed crystals of a dataset."""
         key = (dataset.digest, f"{identity(model.backbone)} {model.backbone_code}")
         if key not in self._pools:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from harness.plugin.events import EpochFinished, StageStarted
 
-Work = Callable[["Leash"], Any]
+Work = Callable[["StopSignal"], Any]
 """Carries out a benchmark, with that observer. Must be picklable: a function of a module, or a
 `functools.partial` of one."""
 
@@ -49,12 +49,12 @@ def workers(count: int, work: Work) -> Iterator[None]:
 def _run(work: Work, stop: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and says stop
     try:
-        work(Leash(stop, os.getppid()))
+        work(StopSignal(stop, os.getppid()))
     except (HarnessError, KeyboardInterrupt):
         return
 
 
-class Leash:
+class StopSignal:
     """An observer that ends a run when it is told to, or when the first process is gone."""
 
     def __init__(self, stop: Event, parent: int) -> None:

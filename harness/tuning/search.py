@@ -166,7 +166,7 @@ def _ask(study: optuna.Study, distributions: Mapping[str, Any], worker: str) -> 
 def title_of(one: Configuration, planner: StagePlanner) -> str:
     """Returns all that a configuration is called by."""
     model = one.model
-    names = (model.backbone_choice.label, model.head_choice.label, one.transfer)
+    names = (model.backbone_ref.label, model.head_ref.label, one.transfer_label)
     return ", ".join((*names, planner.protocol.label, one.target))
 
 
@@ -307,9 +307,9 @@ def trial_rows(search: Search) -> list[dict[str, Any]]:
         for trial in study.get_trials(deepcopy=False):
             rows.append(
                 {
-                    "backbone": one.model.backbone_choice.label,
-                    "head": one.model.head_choice.label,
-                    "transfer": one.transfer,
+                    "backbone": one.model.backbone_ref.label,
+                    "head": one.model.head_ref.label,
+                    "transfer": one.transfer_label,
                     "protocol": search.planner.protocol.label,
                     "train_on": one.target,
                     "run": runs[0] if len(runs) == 1 else "all",

@@ -25,7 +25,7 @@ NOTHING = SearchSpace(dict)
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ComponentSpace:
     """The search space of one part of a configuration.
 
     Attributes:
@@ -73,7 +73,7 @@ class Part:
 class ConfigurationSpace:
     """All that is searched for in one configuration."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[ComponentSpace, ...]
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -107,10 +107,10 @@ def space_of(one: Configuration, changes: SpaceChanges, registry: Registry) -> C
     Raises:
         BenchmarkError: a parameter is neither declared nor a setting, or a change makes no sense.
     """
-    assert one.strategy is not None
+    assert one.transfer is not None
     model = one.model
-    backbone = registry.backbones[model.backbone_choice.name]
-    head, transfer = model.head, one.strategy.spec
+    backbone = registry.backbones[model.backbone_ref.name]
+    head, transfer = model.head, one.transfer.spec
     narrowed = changes.backbones.get(backbone.name)
     if narrowed is None and any(stage.start == "pretrained" for stage in one.stages):
         narrowed = False  # pretrained weights fit the model that they were trained as, no other
@@ -166,10 +166,10 @@ def _part(
     declared: SearchSpace | None,
     settings: type[Settings],
     change: Mapping[str, Any] | bool,
-) -> Part:
+) -> ComponentSpace:
     space = declared or NOTHING
     if change is False:
-        return Part(name, NOTHING, {}, {})
+        return ComponentSpace(name, NOTHING, {}, {})
     assert not isinstance(change, bool)
     distributions: dict[str, BaseDistribution] = dict(space.distributions())
     fixed: dict[str, Any] = {}
@@ -186,7 +186,7 @@ def _part(
         else:
             distributions.pop(parameter, None)
             fixed[parameter] = asked
-    return Part(name, space, distributions, fixed)
+    return ComponentSpace(name, space, distributions, fixed)
 
 
 def _distribution(asked: Any, where: str) -> BaseDistribution:

@@ -21,7 +21,7 @@ from harness.planning.stage_planner import Assigned, StagePlanner
 from harness.plugin.events import EpochFinished
 from harness.plugin.seeds import derive_seed
 from harness.plugin.study import StudyRequest, Tuning
-from harness.training.plan_executor import Engine
+from harness.training.plan_executor import PlanExecutor
 from harness.tuning.search import (
     Attempt,
     Search,
@@ -98,7 +98,7 @@ class Tuner:
         self.tuning: Tuning = plan.benchmark.tuning
         self._plan, self._store, self._registry, self._tell = plan, store, registry, tell
         self._fraction = 0.0
-        self._engine = Engine(plan, store, registry)
+        self._engine = PlanExecutor(plan, store, registry)
         self._folder = store.folder / "tuning"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._join = join
@@ -117,15 +117,15 @@ class Tuner:
     def _make_searches(self) -> Iterator[Search]:
         plan, benchmark, tuning = self._plan, self._plan.benchmark, self.tuning
         choices = {
-            "backbones": [choice.name for choice in benchmark.backbones],
-            "heads": [choice.name for choice in benchmark.heads],
-            "transfers": [choice.name for choice in benchmark.transfers],
+            "backbones": [ref.name for ref in benchmark.backbones],
+            "heads": [ref.name for ref in benchmark.heads],
+            "transfers": [ref.name for ref in benchmark.transfers],
         }
         check_changes(tuning.space, choices)
         parts = resolve(benchmark, self._registry)
-        found, _ = configure(parts.models, parts.strategies, benchmark.train_on, plan.locations)
+        found, _ = configure(parts.models, parts.transfers, benchmark.train_on, plan.locations)
         for protocol in parts.protocols:
-            planner = StagePlanner(benchmark, plan.library, plan.locations, protocol, self._stages)
+            planner = StagePlanner(benchmark, plan.loader, plan.locations, protocol, self._stages)
             for one in found:
                 if tuning.selection == "shared" and protocol.rules.leak_free:
                     _refuse_shared(one, planner, benchmark.runs)
@@ -144,13 +144,13 @@ class Tuner:
             {name: repr(own) for name, own in sorted(space.distributions.items())},
             [[part.name, sorted(map(repr, part.fixed.items()))] for part in space.parts],
         ]
-        title = f"{one.model.head_choice.name} {one.transfer} {one.target}"
+        title = f"{one.model.head_ref.name} {one.transfer_label} {one.target}"
         shared = self.tuning.selection == "shared"
         names, most = {}, space.most_epochs or 0
         for group in [tuple(runs)] if shared else [(run,) for run in runs]:
             members = planner.members([Assigned(run, one) for run in group])
             content = digest_of([members[0].stage.key, metric.name, *asked])
-            most = most or members[0].recipe.training.epochs
+            most = most or members[0].member_training.training.epochs
             names[group] = f"{title} {_named(group, shared)} {content}"
         key = digest_of(list(names.values()))
         self._begin(key, title_of(one, planner))
@@ -282,13 +282,13 @@ class Tuner:
                 tell(len(keep) * fit.progress.epoch / node.epochs)
             if keep and len(keep) < len(alive):
                 kept = [alive[place] for place in keep]
-                fit = fit.of_members(keep, self._engine.workshop.modules(node, kept))
+                fit = fit.of_members(keep, self._engine.stage_builder.modules(node, kept))
             alive = [alive[place] for place in keep]
 
     def _start(self, node: StageNode) -> StackFit:
-        model = self._engine.workshop.modules(node)
-        self._engine.workshop.start_weights(node, model)
-        return self._engine.workshop.stack_fit(node, model)
+        model = self._engine.stage_builder.modules(node)
+        self._engine.stage_builder.start_weights(node, model)
+        return self._engine.stage_builder.stack_fit(node, model)
 
     def _say(self, search: Search, training: float) -> None:
         finished = sum(own.finished for own in self.searches)
@@ -318,7 +318,7 @@ class Tuner:
 
     def _choose(self, search: Search) -> Iterator[Chosen]:
         one, protocol = search.configuration, search.planner.protocol
-        assert one.strategy is not None
+        assert one.transfer is not None
         best = {runs: search.best(runs) for runs in search.studies}
         for runs, trials in best.items():
             if not trials:
@@ -332,10 +332,10 @@ class Tuner:
             for run in runs:
                 for rank, trial in enumerate(trials[:several], start=1):
                     yield Chosen(
-                        backbone=one.model.backbone_choice,
-                        head=one.model.head_choice,
-                        transfer=one.strategy.choice,
-                        protocol=protocol.choice,
+                        backbone=one.model.backbone_ref,
+                        head=one.model.head_ref,
+                        transfer=one.transfer.ref,
+                        protocol=protocol.ref,
                         train_on=one.target,
                         run=run,
                         rank=rank,
@@ -468,6 +468,6 @@ def _refuse_shared(one: Configuration, planner: StagePlanner, runs: int) -> None
                         f"tuning.selection = 'shared': row {row + 1} of {one.target!r} is a test "
                         f"row of run {run} and a validation row of run {other}, so one setting "
                         f"for all runs would be chosen by test rows. The protocol "
-                        f"{planner.protocol.choice.name!r} promises to be leak-free: "
+                        f"{planner.protocol.ref.name!r} promises to be leak-free: "
                         "use selection = 'per-run'."
                     )

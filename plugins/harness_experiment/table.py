@@ -32,7 +32,7 @@ _SITE_NOTE = re.compile(r"at \(0,(?P<y>\d*\.\d+),(?P<z>\d*\.\d+)\)")
 
 
 @dataclass(frozen=True)
-class Entry:
+class ExperimentRow:
     """One line of the table.
 
     Attributes:
@@ -91,7 +91,7 @@ class Entry:
         return DataError(f"{self.place}, column {column!r}: {problem}")
 
 
-def read_entries(path: Path) -> Iterator[Entry]:
+def read_entries(path: Path) -> Iterator[ExperimentRow]:
     """Reads the lines of a table.
 
     Raises:
@@ -109,7 +109,7 @@ def read_entries(path: Path) -> Iterator[Entry]:
             place = f"{path.name}, line {lines.line_num} ({values[0] if values else ''})"
             if len(values) != len(COLUMNS):
                 raise DataError(f"{place}: expected {len(COLUMNS)} cells, found {len(values)}")
-            yield Entry(place, dict(zip(COLUMNS, values, strict=True)))
+            yield ExperimentRow(place, dict(zip(COLUMNS, values, strict=True)))
 
 
 def load_rows(
@@ -137,7 +137,7 @@ def load_rows(
     return [_raw_row(entry) for entry in entries if entry.prototype in wanted]
 
 
-def _raw_row(entry: Entry) -> dict[str, Any]:
+def _raw_row(entry: ExperimentRow) -> dict[str, Any]:
     prototype, cells = entry.prototype, entry.cells
     parameters = {name: entry.parameter(name) for name in prototype.parameters}
     try:

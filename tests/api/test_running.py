@@ -83,9 +83,9 @@ def table_of(folder: Path) -> str:
 
 def test_a_run_fills_every_cell_and_tells_observers(run, toy: Path) -> None:
     diary = Diary()
-    board = run(observers=[diary])
-    assert len(board.summary()) == 8
-    assert (board.summary()["runs"] == 2).all()
+    leaderboard = run(observers=[diary])
+    assert len(leaderboard.summary()) == 8
+    assert (leaderboard.summary()["runs"] == 2).all()
     assert diary.lines.count("end Source (random)") == 1
     assert "epoch 3 of Twins (after Source), 1.00 of all" in diary.lines
     assert sum(line.startswith("cell") for line in diary.lines) == 8
@@ -139,15 +139,15 @@ def test_other_settings_do_not_mix_with_earlier_results(run) -> None:
 def test_a_metric_that_is_added_later_is_scored_from_the_stored_rows(run) -> None:
     run()
     diary = Diary()
-    board = run(overrides=['metrics=["mae-log", "spearman"]'], observers=[diary])
+    leaderboard = run(overrides=['metrics=["mae-log", "spearman"]'], observers=[diary])
     assert diary.lines == [], "nothing is trained or predicted again"
-    assert board.summary()["spearman"].notna().all()
+    assert leaderboard.summary()["spearman"].notna().all()
 
 
 def test_a_benchmark_made_in_python_runs(tiny: Path, tmp_path: Path) -> None:
     benchmark = Benchmark.model_validate(tomllib.loads(BENCHMARK) | {"name": "mine"})
-    board = api.run(benchmark, out=tmp_path, plugins=[tiny])
-    assert (board.summary()["runs"] == 2).all()
+    leaderboard = api.run(benchmark, out=tmp_path, plugins=[tiny])
+    assert (leaderboard.summary()["runs"] == 2).all()
 
 
 def test_a_file_of_another_name_has_results_of_its_own(run, toy: Path) -> None:
@@ -178,8 +178,8 @@ def test_an_observer_that_raises_is_reported_and_costs_nothing(run) -> None:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        board = run(observers=[Broken()])
-    assert (board.summary()["runs"] == 2).all()
+        leaderboard = run(observers=[Broken()])
+    assert (leaderboard.summary()["runs"] == 2).all()
     assert any("I am not well" in str(warning.message) for warning in caught)
 
 
@@ -209,7 +209,7 @@ def test_a_stage_goes_on_from_its_checkpoint(
                 raise MemoryError  # ends the run as a kill does: nothing is flushed
 
     monkeypatch.setattr("harness.training.plan_executor.CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr("harness.training.plan_executor.Engine.tell", _tell_and_let_it_raise)
+    monkeypatch.setattr("harness.training.plan_executor.PlanExecutor.tell", _tell_and_let_it_raise)
     with pytest.raises(MemoryError):
         run(observers=[Killer()])
     monkeypatch.undo()

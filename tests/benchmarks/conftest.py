@@ -25,7 +25,7 @@ import torch
 
 from harness import Registry, export, load_dataset, run
 from harness.plugin import Dataset, Scaler, Split, TrainingSettings, derive_seed
-from harness.training.stack_fit import Recipe, StackData, fit
+from harness.training.stack_fit import MemberTraining, StackData, fit
 
 CPU = torch.device("cpu")
 MEMBERS = 9
@@ -89,8 +89,15 @@ class TrainableStack:
 
     def train(self, epochs: int) -> None:
         """Trains with the published settings: batch 8, MAPE; validates after every epoch."""
-        recipe = Recipe(TrainingSettings(epochs=epochs))
-        fit(self.backbone, self.head, self.data, recipe, selection=self.selection, device=CPU)
+        member_training = MemberTraining(TrainingSettings(epochs=epochs))
+        fit(
+            self.backbone,
+            self.head,
+            self.data,
+            member_training,
+            selection=self.selection,
+            device=CPU,
+        )
 
 
 @pytest.fixture(scope="session")

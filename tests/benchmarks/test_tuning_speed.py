@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from harness import TrainingSettings
-from harness.training.stack_fit import Recipe, StackFit
+from harness.training.stack_fit import MemberTraining, StackFit
 
 TRIALS = [
-    Recipe(
+    MemberTraining(
         TrainingSettings(
             epochs=1, lr=1e-3 * (trial + 1), weight_decay=1e-5 * trial, loss=loss, batch_size=8
         )
@@ -30,14 +30,19 @@ def test_trials_in_one_stack_are_faster_than_one_at_a_time(
     stacks = [make_stack(members=range(len(TRIALS)))]
     alone = [make_stack(members=[trial]) for trial in range(len(TRIALS))]
 
-    def train(stack, recipes) -> None:
+    def train(stack, member_trainings) -> None:
         model = nn.ModuleDict({"backbone": stack.backbone, "head": stack.head})
         device = torch.device("cpu")
-        StackFit(model, stack.data, recipes, selection=stack.selection, device=device).train()
+        StackFit(
+            model, stack.data, member_trainings, selection=stack.selection, device=device
+        ).train()
 
     own, other = alternate(
         lambda: train(stacks[0], TRIALS),
-        lambda: [train(stack, [recipe]) for stack, recipe in zip(alone, TRIALS, strict=True)],
+        lambda: [
+            train(stack, [member_training])
+            for stack, member_training in zip(alone, TRIALS, strict=True)
+        ],
     )
     report(
         ratio_by_processor_seconds=other.cpu / own.cpu,

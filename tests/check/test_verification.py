@@ -45,15 +45,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
 
 
 @pytest.fixture
-def board(finished: Path, tmp_path: Path) -> Path:
+def leaderboard(finished: Path, tmp_path: Path) -> Path:
     """A copy of finished results, to be spoiled."""
     return Path(shutil.copytree(finished, tmp_path / "toy"))
 
 
 @pytest.fixture
-def verify(board: Path, tiny: Path):
+def verify(leaderboard: Path, tiny: Path):
     def go(plugin: Path = tiny) -> Verification:
-        return api.verify(board, plugins=[plugin])
+        return api.verify(leaderboard, plugins=[plugin])
 
     return go
 
@@ -69,16 +69,16 @@ def spoil_json(path: Path, change: Callable[[Any], object]) -> None:
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def spoil_lines(board: Path, change: Callable[[list[Any]], object]) -> None:
-    path = board / "results.jsonl"
+def spoil_lines(leaderboard: Path, change: Callable[[list[Any]], object]) -> None:
+    path = leaderboard / "results.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     change(lines)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def record_of(board: Path, title: str) -> Path:
+def record_of(leaderboard: Path, title: str) -> Path:
     """The record of the first stage with that title and a head that is trained."""
-    for path in sorted(board.glob("stages/*/stage.json")):
+    for path in sorted(leaderboard.glob("stages/*/stage.json")):
         record = json.loads(path.read_text())
         if record["title"] == title and record["best_epoch"]:
             return path
@@ -95,16 +95,16 @@ def test_untouched_results_agree(verify) -> None:
 
 
 @pytest.mark.parametrize("name", ["table.md", "table.csv", "table-overlap-free.csv"])
-def test_one_digit_of_a_table_is_found(verify, board: Path, name: str) -> None:
-    text = (board / name).read_text()
+def test_one_digit_of_a_table_is_found(verify, leaderboard: Path, name: str) -> None:
+    text = (leaderboard / name).read_text()
     place = text.rindex("0.") + 2
     digit = str((int(text[place]) + 1) % 10)
-    (board / name).write_text(text[:place] + digit + text[place + 1 :])
+    (leaderboard / name).write_text(text[:place] + digit + text[place + 1 :])
     assert only(verify()).startswith(f"{name}: line ")
 
 
-def test_one_digit_of_a_result_is_found(verify, board: Path) -> None:
-    path = board / "results.jsonl"
+def test_one_digit_of_a_result_is_found(verify, leaderboard: Path) -> None:
+    path = leaderboard / "results.jsonl"
     first, *others = path.read_text().splitlines(keepends=True)
     line = json.loads(first)
     line["scores"]["all"]["mape"] += 1e-6
@@ -113,8 +113,8 @@ def test_one_digit_of_a_result_is_found(verify, board: Path) -> None:
     assert any("run 1: mape (all rows) is" in text for text in found.differences)
 
 
-def test_one_prediction_is_found(verify, board: Path) -> None:
-    path = sorted((board / "predictions").glob("*.parquet"))[0]
+def test_one_prediction_is_found(verify, leaderboard: Path) -> None:
+    path = sorted((leaderboard / "predictions").glob("*.parquet"))[0]
     rows = pd.read_parquet(path)
     rows.loc[0, "prediction"] *= 1.0001
     rows.to_parquet(path)
@@ -134,33 +134,33 @@ def test_one_dataset_row_is_found(verify, tiny: Path, tmp_path: Path) -> None:
     assert any("does not follow from data and settings" in text for text in differences)
 
 
-def test_other_settings_are_found(verify, board: Path) -> None:
-    path = board / "plan.json"
+def test_other_settings_are_found(verify, leaderboard: Path) -> None:
+    path = leaderboard / "plan.json"
     path.write_text(path.read_text().replace('"lr": 0.001', '"lr": 0.002'))
     assert any("does not follow from" in text for text in verify().differences)
 
 
-def test_a_missing_file_of_rows_is_found(verify, board: Path) -> None:
-    sorted((board / "predictions").glob("*.parquet"))[0].unlink()
+def test_a_missing_file_of_rows_is_found(verify, leaderboard: Path) -> None:
+    sorted((leaderboard / "predictions").glob("*.parquet"))[0].unlink()
     assert any(".parquet is missing" in text for text in verify().differences)
 
 
-def test_a_missing_run_is_found(verify, board: Path) -> None:
-    path = board / "results.jsonl"
+def test_a_missing_run_is_found(verify, leaderboard: Path) -> None:
+    path = leaderboard / "results.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
     assert any("runs [2] where [1, 2] are expected" in text for text in verify().differences)
 
 
-def test_changed_weights_are_found(verify, board: Path) -> None:
-    weights = sorted(board.glob("stages/*/weights.safetensors"))[0]
+def test_changed_weights_are_found(verify, leaderboard: Path) -> None:
+    weights = sorted(leaderboard.glob("stages/*/weights.safetensors"))[0]
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
     assert "its weights have another digest" in only(verify())
 
 
-def test_a_leak_in_a_stored_ledger_is_found(verify, board: Path) -> None:
-    store = Store(board)
+def test_a_leak_in_a_stored_ledger_is_found(verify, leaderboard: Path) -> None:
+    store = Store(leaderboard)
     line = store.read_results()[-1]
     row = store.read_predictions(line["key"]).iloc[0]
     path = store.stage_folder(line["stage"]) / "ledger.parquet"
@@ -172,15 +172,15 @@ def test_a_leak_in_a_stored_ledger_is_found(verify, board: Path) -> None:
     assert any("its ledger is not the plan's" in text for text in differences)
 
 
-def test_what_needs_absent_data_is_named_as_unchecked(board: Path) -> None:
-    found = api.verify(board)  # without the plugin that brings the datasets
+def test_what_needs_absent_data_is_named_as_unchecked(leaderboard: Path) -> None:
+    found = api.verify(leaderboard)  # without the plugin that brings the datasets
     assert found.differences == ()
     assert len(found.unchecked) == 1
     assert "Unknown dataset 'Toy'" in found.unchecked[0]
 
 
-def test_artefacts_that_are_not_kept_are_named_as_unchecked(verify, board: Path) -> None:
-    for weights in board.glob("stages/*/weights.safetensors"):
+def test_artefacts_that_are_not_kept_are_named_as_unchecked(verify, leaderboard: Path) -> None:
+    for weights in leaderboard.glob("stages/*/weights.safetensors"):
         weights.unlink()
     found = verify()
     assert found.differences == ()
@@ -191,21 +191,21 @@ def test_artefacts_that_are_not_kept_are_named_as_unchecked(verify, board: Path)
 # --- lines of results.jsonl -------------------------------------------------------------------
 
 
-def test_swapped_transfers_are_found(verify, board: Path) -> None:
+def test_swapped_transfers_are_found(verify, leaderboard: Path) -> None:
     def swap(lines: list[Any]) -> None:
         one = next(line for line in lines if line["transfer"] == "scratch")
         other = next(line for line in lines if line["transfer"].startswith("two-stage"))
         one["transfer"], other["transfer"] = other["transfer"], one["transfer"]
 
-    spoil_lines(board, swap)
+    spoil_lines(leaderboard, swap)
     found = [text for text in verify().differences if text.startswith("results.jsonl: ")]
     assert len(found) == 2
     assert all("transfer is 'two-stage" in text or "transfer is 'scratch" in text for text in found)
 
 
 @pytest.mark.parametrize("column", CELL)
-def test_another_cell_on_a_line_is_found(verify, board: Path, column: str) -> None:
-    spoil_lines(board, lambda lines: lines[0].update({column: "elsewhere"}))
+def test_another_cell_on_a_line_is_found(verify, leaderboard: Path, column: str) -> None:
+    spoil_lines(leaderboard, lambda lines: lines[0].update({column: "elsewhere"}))
     assert any(f"{column} is 'elsewhere', expected" in text for text in verify().differences)
 
 
@@ -222,22 +222,22 @@ def test_another_cell_on_a_line_is_found(verify, board: Path, column: str) -> No
     ],
 )
 def test_what_a_line_says_of_its_stage_is_checked(
-    board: Path, tiny: Path, expected: str, change: Callable[[Any], object], with_data: bool
+    leaderboard: Path, tiny: Path, expected: str, change: Callable[[Any], object], with_data: bool
 ) -> None:
-    spoil_lines(board, lambda lines: change(lines[-1]))
-    found = api.verify(board, plugins=[tiny] if with_data else [])
+    spoil_lines(leaderboard, lambda lines: change(lines[-1]))
+    found = api.verify(leaderboard, plugins=[tiny] if with_data else [])
     assert any(
         text.startswith("results.jsonl: ") and expected in text for text in found.differences
     )
 
 
-def test_a_score_that_is_no_number_is_found(verify, board: Path) -> None:
-    spoil_lines(board, lambda lines: lines[0]["scores"]["all"].update(mape="small"))
+def test_a_score_that_is_no_number_is_found(verify, leaderboard: Path) -> None:
+    spoil_lines(leaderboard, lambda lines: lines[0]["scores"]["all"].update(mape="small"))
     assert any("mape (all rows) is 'small'" in text for text in verify().differences)
 
 
-def test_a_line_without_scores_is_found(verify, board: Path) -> None:
-    spoil_lines(board, lambda lines: lines[0].pop("scores"))
+def test_a_line_without_scores_is_found(verify, leaderboard: Path) -> None:
+    spoil_lines(leaderboard, lambda lines: lines[0].pop("scores"))
     differences = verify().differences
     assert any("do not make a table" in text for text in differences)
     assert any("mape (all rows) is 'nothing'" in text for text in differences)
@@ -246,49 +246,53 @@ def test_a_line_without_scores_is_found(verify, board: Path) -> None:
 # --- plan.json and benchmark.toml -------------------------------------------------------------
 
 
-def test_a_cell_that_is_left_out_is_found(verify, board: Path) -> None:
-    spoil_json(board / "plan.json", lambda plan: plan["cells"].pop())
+def test_a_cell_that_is_left_out_is_found(verify, leaderboard: Path) -> None:
+    spoil_json(leaderboard / "plan.json", lambda plan: plan["cells"].pop())
     assert any("this cell is missing in plan.json" in text for text in verify().differences)
 
 
 @pytest.mark.parametrize(
     ("field", "value"), [("leak_free", False), ("chain", ["0"]), ("train_on", "Twins")]
 )
-def test_a_changed_cell_is_found(verify, board: Path, field: str, value: object) -> None:
-    spoil_json(board / "plan.json", lambda plan: plan["cells"][0].update({field: value}))
+def test_a_changed_cell_is_found(verify, leaderboard: Path, field: str, value: object) -> None:
+    spoil_json(leaderboard / "plan.json", lambda plan: plan["cells"][0].update({field: value}))
     expected = f"{field} is {value!r}, the settings give"
     assert any(expected in text for text in verify().differences)
 
 
 @pytest.mark.parametrize(("field", "value"), [("rows", 47), ("problems", [{"row": 1}])])
 def test_a_changed_dataset_of_the_plan_is_found(
-    verify, board: Path, field: str, value: object
+    verify, leaderboard: Path, field: str, value: object
 ) -> None:
-    spoil_json(board / "plan.json", lambda plan: plan["datasets"]["Toy"].update({field: value}))
+    spoil_json(
+        leaderboard / "plan.json", lambda plan: plan["datasets"]["Toy"].update({field: value})
+    )
     expected = f"dataset Toy: {field} is {value!r}, the data give"
     assert any(text.startswith(expected) for text in verify().differences)
 
 
-def test_settings_that_differ_from_the_file_are_listed(verify, board: Path) -> None:
+def test_settings_that_differ_from_the_file_are_listed(verify, leaderboard: Path) -> None:
     text = BENCHMARK.replace("epochs = 2", "epochs = 200")
-    (board / "benchmark.toml").write_text('title = "New"\n' + text)
+    (leaderboard / "benchmark.toml").write_text('title = "New"\n' + text)
     assert verify().differences == (
         "benchmark.toml: title is 'New', the results were made with ''",
         "benchmark.toml: training.epochs is 200, the results were made with 2",
     )
 
 
-def test_a_results_folder_without_its_file_is_verified(verify, board: Path) -> None:
-    (board / "benchmark.toml").unlink()
+def test_a_results_folder_without_its_file_is_verified(verify, leaderboard: Path) -> None:
+    (leaderboard / "benchmark.toml").unlink()
     found = verify()
     assert found.differences == ()
     assert found.unchecked == ("benchmark.toml: the results lie here without it",)
     assert found.verdict == "What could be checked agrees; 1 thing was not."
 
 
-def test_missing_published_cells_leave_the_tables_unchecked(verify, board: Path) -> None:
-    (board / "benchmark.toml").write_text('published = "absent.csv"\n' + BENCHMARK)
-    spoil_json(board / "plan.json", lambda plan: plan["benchmark"].update(published="absent.csv"))
+def test_missing_published_cells_leave_the_tables_unchecked(verify, leaderboard: Path) -> None:
+    (leaderboard / "benchmark.toml").write_text('published = "absent.csv"\n' + BENCHMARK)
+    spoil_json(
+        leaderboard / "plan.json", lambda plan: plan["benchmark"].update(published="absent.csv")
+    )
     found = verify()
     assert found.differences == ()
     assert "absent.csv, are missing" in found.unchecked[0]
@@ -301,66 +305,68 @@ def test_missing_published_cells_leave_the_tables_unchecked(verify, board: Path)
     ("field", "value"),
     [("training", {"epochs": 300}), ("training", None), ("weights_digest", "0"), ("runs", [1, 1])],
 )
-def test_a_changed_record_is_found(verify, board: Path, field: str, value: object) -> None:
-    spoil_json(record_of(board, "Toy (random)"), lambda record: record.update({field: value}))
+def test_a_changed_record_is_found(verify, leaderboard: Path, field: str, value: object) -> None:
+    spoil_json(record_of(leaderboard, "Toy (random)"), lambda record: record.update({field: value}))
     expected = f"(Toy (random)): {field} is {value!r}, the plan gives"
     assert any(expected in text for text in verify().differences)
 
 
-def test_a_changed_digest_in_a_record_is_found_with_and_without_data(verify, board: Path) -> None:
-    path = record_of(board, "Toy (random)")
+def test_a_changed_digest_in_a_record_is_found_with_and_without_data(
+    verify, leaderboard: Path
+) -> None:
+    path = record_of(leaderboard, "Toy (random)")
     spoil_json(path, lambda record: record.update(dataset_digest="0"))
     assert "dataset_digest is '0', the plan gives" in only(verify())
-    assert "dataset_digest is '0', plan.json has" in only(api.verify(board))
+    assert "dataset_digest is '0', plan.json has" in only(api.verify(leaderboard))
 
 
 @pytest.mark.parametrize("name", ["predictions/*.parquet", "stages/*/ledger.parquet"])
 @pytest.mark.parametrize("size", [0, 40])
-def test_truncated_rows_are_one_difference(verify, board: Path, name: str, size: int) -> None:
-    path = sorted(board.glob(name))[0]
+def test_truncated_rows_are_one_difference(verify, leaderboard: Path, name: str, size: int) -> None:
+    path = sorted(leaderboard.glob(name))[0]
     path.write_bytes(path.read_bytes()[:size])
     assert f"{path} is damaged: " in only(verify())
 
 
 @pytest.mark.parametrize("name", ["ledger.parquet", "stage.json"])
-def test_a_missing_file_of_a_stage_is_one_difference(verify, board: Path, name: str) -> None:
-    path = sorted(board.glob(f"stages/*/{name}"))[0]
+def test_a_missing_file_of_a_stage_is_one_difference(verify, leaderboard: Path, name: str) -> None:
+    path = sorted(leaderboard.glob(f"stages/*/{name}"))[0]
     path.unlink()
     assert only(verify()).startswith(f"{path} is missing.")
 
 
 @pytest.mark.parametrize("text", ["", '{"title": ', "[]", "\xff"])
-def test_a_damaged_record_is_one_difference(verify, board: Path, text: str) -> None:
-    path = sorted(board.glob("stages/*/stage.json"))[0]
+def test_a_damaged_record_is_one_difference(verify, leaderboard: Path, text: str) -> None:
+    path = sorted(leaderboard.glob("stages/*/stage.json"))[0]
     path.write_bytes(text.encode("latin-1"))
     assert only(verify()).startswith(f"{path} is damaged: ")
 
 
 @pytest.mark.parametrize("text", ["", '{"benchmark": {', "[]", '{"benchmark": {}, "cells": []}'])
-def test_a_damaged_plan_is_an_error_that_names_it(verify, board: Path, text: str) -> None:
-    (board / "plan.json").write_text(text)
+def test_a_damaged_plan_is_an_error_that_names_it(verify, leaderboard: Path, text: str) -> None:
+    (leaderboard / "plan.json").write_text(text)
     with pytest.raises(StoreError, match=r"plan\.json is damaged: "):
         verify()
 
 
-def test_a_broken_line_is_an_error_that_names_it(verify, board: Path) -> None:
-    path = board / "results.jsonl"
+def test_a_broken_line_is_an_error_that_names_it(verify, leaderboard: Path) -> None:
+    path = leaderboard / "results.jsonl"
     first, second, *others = path.read_text().splitlines(keepends=True)
     path.write_text(first + second[:50] + "\n" + "".join(others))
     with pytest.raises(StoreError, match=r"results\.jsonl, line 2 is damaged: "):
         verify()
 
 
-def test_findings_come_in_the_same_order(verify, board: Path) -> None:
-    for path in board.glob("stages/*/ledger.parquet"):
+def test_findings_come_in_the_same_order(verify, leaderboard: Path) -> None:
+    for path in leaderboard.glob("stages/*/ledger.parquet"):
         path.unlink()
     assert verify() == verify()
 
 
-def test_verifying_writes_nothing(verify, board: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in board.rglob("*")}
+def test_verifying_writes_nothing(verify, leaderboard: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in leaderboard.rglob("*")}
     verify()
-    assert {path: path.stat().st_mtime_ns for path in board.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in leaderboard.rglob("*")} == before
 
 
 def test_no_results_are_an_error(tmp_path: Path) -> None:

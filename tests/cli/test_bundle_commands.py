@@ -35,8 +35,8 @@ def files(tmp_path: Path) -> Path:
 
 
 def test_export_writes_a_bundle_and_show_shows_it(harness, toy_bundle, tiny, tmp_path) -> None:
-    board, new = str(toy_bundle.parent), str(tmp_path / "new")
-    status, out, _ = harness("export", board, "head=mlp", "-o", new, "--plugin", str(tiny))
+    leaderboard, new = str(toy_bundle.parent), str(tmp_path / "new")
+    status, out, _ = harness("export", leaderboard, "head=mlp", "-o", new, "--plugin", str(tiny))
     assert status == 0
     shown = harness("bundle", "show", new)
     assert shown == (0, out, "")
@@ -44,7 +44,7 @@ def test_export_writes_a_bundle_and_show_shows_it(harness, toy_bundle, tiny, tmp
     assert "Calibrated on" in out
     status, out, _ = harness("bundle", "show", new, "--json")
     assert json.loads(out)["unit"] == "W/(m·K)"
-    status, _, err = harness("export", board, "head=gp", "-o", new, "--plugin", str(tiny))
+    status, _, err = harness("export", leaderboard, "head=gp", "-o", new, "--plugin", str(tiny))
     assert (status, "No trained ensemble meets head=gp" in err) == (2, True)
     status, _, err = harness("bundle", "show", str(tmp_path))
     assert (status, "is no bundle" in err) == (2, True)

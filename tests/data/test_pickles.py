@@ -12,7 +12,7 @@ import pytest
 
 from harness import DataError
 from harness.data import pickles
-from harness.data.pickles import CLASSES, Record, kind, read_pickle
+from harness.data.pickles import CLASSES, PickledObject, kind, read_pickle
 
 SENTINEL = "harness_pickle_sentinel"
 
@@ -202,7 +202,7 @@ def test_state_for_a_class_instead_of_an_object_is_refused(refused):
     slots = b"N}" + text("__setstate__") + b"Ns\x86"
 
     assert "damaged" in refused(proto4(name("pymatgen.core.lattice", "Lattice"), slots, b"b"))
-    assert "__setstate__" in vars(Record)
+    assert "__setstate__" in vars(PickledObject)
 
 
 def test_a_listed_class_is_not_imported_but_stood_in_for(tmp_path):
@@ -212,7 +212,7 @@ def test_a_listed_class_is_not_imported_but_stood_in_for(tmp_path):
 
         record = read_pickle(path)
 
-        assert isinstance(record, Record)
+        assert isinstance(record, PickledObject)
         assert (kind(record), record.args) == (attribute, (7,))
 
 

@@ -28,7 +28,7 @@ from harness.plugin.metric import MetricSpec
 from harness.plugin.protocol import Scaler
 from harness.registry.registry import Registry
 from harness.testing import BackboneCases
-from harness.training.stack_fit import Recipe, StackData, fit
+from harness.training.stack_fit import MemberTraining, StackData, fit
 from harness_heads.mlp import Mlp
 from harness_megnet.backbone import MegnetBackbone
 from harness_megnet.dgl_backbone import MegnetDglBackbone
@@ -307,7 +307,7 @@ def test_training_on_eight_crystals_lowers_the_loss_of_every_member(
         module,
         head,
         data,
-        Recipe(TrainingSettings(epochs=25, lr=3e-3, batch_size=8)),
+        MemberTraining(TrainingSettings(epochs=25, lr=3e-3, batch_size=8)),
         selection=MetricSpec("mape", "MAPE", "", False, mape),
         device=CPU,
         on_epoch=lambda report: losses.append(list(report.train_loss)),

@@ -18,7 +18,7 @@ LEADERBOARDS = Path(__file__).resolve().parents[2] / "leaderboards"
 SETTINGS: dict[str, Any] = {"seed": 0, "runs": 3, "test_on": ["A"], "rows": {}}
 
 Scores = Mapping[tuple[str, str, str], list[float | None]]
-MakeBoard = Callable[..., Leaderboard]
+MakeLeaderboard = Callable[..., Leaderboard]
 
 
 @pytest.fixture(scope="session")
@@ -28,13 +28,13 @@ def backbones() -> Store:
 
 
 @pytest.fixture(scope="session")
-def backbones_board(backbones: Store) -> Leaderboard:
+def backbones_leaderboard(backbones: Store) -> Leaderboard:
     return Leaderboard.read(backbones)
 
 
 @pytest.fixture(scope="session")
-def make_board() -> MakeBoard:
-    """Makes a board of scores by (transfer, train_on, test_on), a value per run; None failed."""
+def make_leaderboard() -> MakeLeaderboard:
+    """Makes a leaderboard of scores by (transfer, train_on, test_on), one per run; None failed."""
 
     def make(scores: Scores, n: int = 20, planned: int = 3, **sizes: int) -> Leaderboard:
         cells, lines = [], []

@@ -41,10 +41,12 @@ def test_a_leaderboard_equals_itself(backbones: Store, metrics) -> None:
     assert set(comparison_table(found)["note"]) == {"same configuration, equal in all runs"}
 
 
-def test_gains_are_those_over_the_baseline(backbones: Store, backbones_board, metrics) -> None:
+def test_gains_are_those_over_the_baseline(
+    backbones: Store, backbones_leaderboard, metrics
+) -> None:
     sides = Side.read(backbones, SCRATCH), Side.read(backbones, PRETRAINED)
     found = compare(*sides, metrics["mae-log"]).cells
-    gained = backbones_board.gains(metrics["mae-log"])
+    gained = backbones_leaderboard.gains(metrics["mae-log"])
     gained = gained[gained["transfer"] == "pretrained"]
     both = found.merge(gained, on=["backbone", "head", "train_on", "test_on"])
     assert len(both) == len(found) > 0

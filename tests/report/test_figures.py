@@ -24,24 +24,24 @@ def texts(figure) -> list[str]:
     return [found.get_text() for found in figure.findobj(Text) if found.get_visible()]
 
 
-def test_the_heat_map_writes_every_number(backbones_board, metrics) -> None:
+def test_the_heat_map_writes_every_number(backbones_leaderboard, metrics) -> None:
     layout = Layout(columns=("train_on", "test_on"))
-    written = texts(figures.draw_cells(backbones_board, metrics, layout))
-    for _, row in pivot(backbones_board, metrics, layout).lines():
+    written = texts(figures.draw_cells(backbones_leaderboard, metrics, layout))
+    for _, row in pivot(backbones_leaderboard, metrics, layout).lines():
         for entry in row:
             assert number_text(entry, Wording(), 9) in written
     assert written.count("Dataset1") == 3, "outer heads stand once, over their columns"
 
 
-def test_the_heat_map_shows_failed_and_missing_cells(make_board, metrics) -> None:
+def test_the_heat_map_shows_failed_and_missing_cells(make_leaderboard, metrics) -> None:
     scores = {("scratch", "A", "A"): [0.3, 0.5], ("bad", "A", "A"): [None], ("late", "A", "A"): []}
-    written = texts(figures.draw_cells(make_board(scores), metrics, Layout()))
+    written = texts(figures.draw_cells(make_leaderboard(scores), metrics, Layout()))
     assert {"failed (1 rows)", "not run", "0.40 (0.14), 2 of 3 runs"} <= set(written)
 
 
-def test_gains_are_those_of_the_table(backbones_board, metrics) -> None:
-    figure = figures.draw_gains(backbones_board, metrics, Layout())
-    gained = backbones_board.gains(metrics["mae-log"])
+def test_gains_are_those_of_the_table(backbones_leaderboard, metrics) -> None:
+    figure = figures.draw_gains(backbones_leaderboard, metrics, Layout())
+    gained = backbones_leaderboard.gains(metrics["mae-log"])
     drawn = {
         round(float(line.get_xdata()[0]), 9)
         for axes in figure.axes
@@ -51,29 +51,29 @@ def test_gains_are_those_of_the_table(backbones_board, metrics) -> None:
     assert drawn == {round(gain, 9) for gain in gained["gain"]}
 
 
-def test_heads_show_every_run(make_board, metrics) -> None:
-    board = make_board({("scratch", "A", "A"): [0.3, 0.5, 0.4]})
-    figure = figures.draw_heads(board, metrics, Layout())
+def test_heads_show_every_run(make_leaderboard, metrics) -> None:
+    leaderboard = make_leaderboard({("scratch", "A", "A"): [0.3, 0.5, 0.4]})
+    figure = figures.draw_heads(leaderboard, metrics, Layout())
     points = [line for axes in figure.axes for line in axes.get_lines() if line.get_marker() == "."]
     assert [list(line.get_ydata()) for line in points] == [[0.3, 0.5, 0.4]]
 
 
-def test_learning_curves_join_sizes_of_one_training_set(backbones_board, metrics) -> None:
-    figure = figures.draw_learning([backbones_board], metrics, Layout(only=MEGNET))
+def test_learning_curves_join_sizes_of_one_training_set(backbones_leaderboard, metrics) -> None:
+    figure = figures.draw_learning([backbones_leaderboard], metrics, Layout(only=MEGNET))
     dotted = [line for line in figure.axes[0].get_lines() if line.get_linestyle() == ":"]
     assert len(dotted) == 2, "scratch and pretrained, across two training sets"
     assert "66\nDataset1" in texts(figure)
 
 
-def test_learning_curves_need_two_sizes(backbones_board, metrics) -> None:
+def test_learning_curves_need_two_sizes(backbones_leaderboard, metrics) -> None:
     layout = Layout(only={"train_on": ["Dataset1"]})
     with pytest.raises(BenchmarkError, match="trained on sets of two sizes"):
-        figures.draw_learning([backbones_board], metrics, layout)
+        figures.draw_learning([backbones_leaderboard], metrics, layout)
 
 
-def test_losses_show_every_run_and_their_mean(backbones, backbones_board, metrics) -> None:
+def test_losses_show_every_run_and_their_mean(backbones, backbones_leaderboard, metrics) -> None:
     layout = Layout(only=MEGNET)
-    figure = store_figures.draw_losses(backbones, backbones_board, metrics, layout)
+    figure = store_figures.draw_losses(backbones, backbones_leaderboard, metrics, layout)
     panels = [axes for axes in figure.axes if axes.get_visible()]
     assert len(panels) == 4
     for axes in panels:
@@ -82,14 +82,14 @@ def test_losses_show_every_run_and_their_mean(backbones, backbones_board, metric
         assert (widths.count(0.4), widths.count(1.5)) == (2 * 9, 2), "of runs, and their means"
 
 
-def test_parity_shows_every_test_row(backbones, backbones_board, metrics) -> None:
+def test_parity_shows_every_test_row(backbones, backbones_leaderboard, metrics) -> None:
     only = {"backbone": ["megnet"], "transfer": ["scratch"], "train_on": ["Dataset1"]}
-    figure = store_figures.draw_parity(backbones, backbones_board, metrics, Layout(only=only))
+    figure = store_figures.draw_parity(backbones, backbones_leaderboard, metrics, Layout(only=only))
     drawn = [
         sum(len(line.get_xdata()) for line in axes.get_lines() if line.get_linestyle() == "None")
         for axes in figure.axes
     ]
-    summary = backbones_board.summary()
+    summary = backbones_leaderboard.summary()
     cells = summary[(summary["backbone"] == "megnet") & (summary["transfer"] == "scratch")]
     expected = cells[cells["train_on"] == "Dataset1"]
     assert drawn == [round(n * 9) for n in expected["n"]]
@@ -106,29 +106,31 @@ def test_parity_shows_every_test_row(backbones, backbones_board, metrics) -> Non
     ],
 )
 def test_nothing_to_draw_says_why(
-    backbones, backbones_board, metrics, draw: str, layout: Layout, said: str, monkeypatch
+    backbones, backbones_leaderboard, metrics, draw: str, layout: Layout, said: str, monkeypatch
 ) -> None:
     monkeypatch.setattr("harness.drawing.style.PANELS", 20)
     module = store_figures if draw in ("losses", "parity") else figures
     given = (backbones,) if draw in ("losses", "parity") else ()
     with pytest.raises(BenchmarkError, match=said):
-        getattr(module, f"draw_{draw}")(*given, backbones_board, metrics, layout)
+        getattr(module, f"draw_{draw}")(*given, backbones_leaderboard, metrics, layout)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_files_are_the_same_every_time(
-    backbones_board, metrics, tmp_path: Path, suffix: str
+    backbones_leaderboard, metrics, tmp_path: Path, suffix: str
 ) -> None:
     written = []
     for _ in range(2):
-        figure = figures.draw_gains(backbones_board, metrics, Layout(only=MEGNET))
+        figure = figures.draw_gains(backbones_leaderboard, metrics, Layout(only=MEGNET))
         written.append(write_figure(figure, tmp_path / f"gain{suffix}").read_bytes())
     assert written[0] == written[1]
     assert [path.name for path in tmp_path.iterdir()] == [f"gain{suffix}"]
 
 
-def test_other_formats_and_folders_are_refused(backbones_board, metrics, tmp_path: Path) -> None:
-    figure = figures.draw_gains(backbones_board, metrics, Layout(only=MEGNET))
+def test_other_formats_and_folders_are_refused(
+    backbones_leaderboard, metrics, tmp_path: Path
+) -> None:
+    figure = figures.draw_gains(backbones_leaderboard, metrics, Layout(only=MEGNET))
     with pytest.raises(BenchmarkError, match=r"written as \.png, \.svg, \.pdf"):
         write_figure(figure, tmp_path / "gain.jpg")
     with pytest.raises(StoreError, match="Cannot write"):
@@ -140,8 +142,10 @@ def test_series_differ_in_more_than_colour() -> None:
     assert len(set(styles)) == 56
 
 
-def test_what_is_left_at_its_default_has_a_name_beside_what_is_not(make_board, metrics) -> None:
-    (entry,) = pivot(make_board({("scratch", "A", "A"): [0.3]}), metrics).entries.values()
+def test_what_is_left_at_its_default_has_a_name_beside_what_is_not(
+    make_leaderboard, metrics
+) -> None:
+    (entry,) = pivot(make_leaderboard({("scratch", "A", "A"): [0.3]}), metrics).entries.values()
     entries = [
         replace(entry, cell={**entry.cell, "tuning": tuning})
         for tuning in (DEFAULT, "tuned, 24 trials")

@@ -56,13 +56,13 @@ def result(cell: dict[str, str], run: int, value: float | None, failed: int = 0)
     }
 
 
-def shown(board: Leaderboard, test_on: str, subset: str = "all") -> str:
-    (row,) = (row for _, row in board.summary(subset).iterrows() if row["test_on"] == test_on)
-    return number_text(read_entry(row, "mape", board.identity), Wording(), row["runs"])
+def shown(leaderboard: Leaderboard, test_on: str, subset: str = "all") -> str:
+    (row,) = (row for _, row in leaderboard.summary(subset).iterrows() if row["test_on"] == test_on)
+    return number_text(read_entry(row, "mape", leaderboard.identity), Wording(), row["runs"])
 
 
 @pytest.fixture
-def board(tmp_path: Path):
+def leaderboard(tmp_path: Path):
     def make(*lines: dict[str, Any]) -> Leaderboard:
         store = Store(tmp_path)
         store.write_json(
@@ -75,42 +75,44 @@ def board(tmp_path: Path):
     return make
 
 
-def test_mean_and_std_over_runs(board) -> None:
-    made = board(*(result(cell("A", "ka"), run, value) for run, value in enumerate((1, 2, 6))))
+def test_mean_and_std_over_runs(leaderboard) -> None:
+    made = leaderboard(
+        *(result(cell("A", "ka"), run, value) for run, value in enumerate((1, 2, 6)))
+    )
     row = made.summary().iloc[0]
     assert (row["mape"], row["runs"]) == (3.0, 3)
     assert row["mape_std"] == pytest.approx(7**0.5)
     assert shown(made, "A") == "3.00 (2.65)"
 
 
-def test_runs_tell_the_shares_of_rows_trained_and_tested_on(board) -> None:
-    rows = board(result(cell("B", "kb"), 1, 0.5)).runs
+def test_runs_tell_the_shares_of_rows_trained_and_tested_on(leaderboard) -> None:
+    rows = leaderboard(result(cell("B", "kb"), 1, 0.5)).runs
     assert rows["train_share"].tolist() == [0.7, 0.7]
     assert rows["test_share"].tolist() == [0.25, 0.25]
 
 
-def test_a_single_run_has_no_std(board) -> None:
-    made = board(result(cell("A", "ka"), 1, 0.5))
+def test_a_single_run_has_no_std(leaderboard) -> None:
+    made = leaderboard(result(cell("A", "ka"), 1, 0.5))
     assert shown(made, "A") == "0.50"
 
 
-def test_a_cell_that_was_not_run_says_so(board) -> None:
-    made = board(result(cell("A", "ka"), 1, 0.5))
+def test_a_cell_that_was_not_run_says_so(leaderboard) -> None:
+    made = leaderboard(result(cell("A", "ka"), 1, 0.5))
     assert shown(made, "B") == "not run"
 
 
-def test_a_failed_row_is_shown_never_dropped(board) -> None:
+def test_a_failed_row_is_shown_never_dropped(leaderboard) -> None:
     good, bad = result(cell("A", "ka"), 1, 0.5), result(cell("A", "ka"), 2, None, failed=2)
-    assert shown(board(good, bad), "A") == "failed (2 rows)"
+    assert shown(leaderboard(good, bad), "A") == "failed (2 rows)"
 
 
-def test_results_of_another_plan_are_left_out(board) -> None:
-    made = board(result(cell("A", "old-key"), 1, 0.5))
+def test_results_of_another_plan_are_left_out(leaderboard) -> None:
+    made = leaderboard(result(cell("A", "old-key"), 1, 0.5))
     assert made.runs.empty
 
 
-def test_published_cells_stand_beside_ours(board) -> None:
-    made = board(result(cell("A", "ka"), 1, 0.5))
+def test_published_cells_stand_beside_ours(leaderboard) -> None:
+    made = leaderboard(result(cell("A", "ka"), 1, 0.5))
     known = pd.DataFrame(
         [{"transfer": "two-stage", "train_on": "A", "test_on": t, "metric": "mape", "mean": 0.34,
           "std": 0.15} for t in ("A", "C")]
@@ -121,9 +123,9 @@ def test_published_cells_stand_beside_ours(board) -> None:
     assert table["published [true]"].tolist() == ["0.50, 1 of 3 runs"]
 
 
-def test_an_unknown_metric_gets_a_suggestion(board) -> None:
+def test_an_unknown_metric_gets_a_suggestion(leaderboard) -> None:
     with pytest.raises(BenchmarkError, match=r"no metric 'mapee'. Did you mean 'mape'"):
-        board().check_metric("mapee")
+        leaderboard().check_metric("mapee")
 
 
 def test_missing_published_cells_are_named(tmp_path: Path) -> None:
@@ -131,10 +133,10 @@ def test_missing_published_cells_are_named(tmp_path: Path) -> None:
         read_published(tmp_path / "published.csv")
 
 
-def test_too_few_rows_say_so_instead_of_a_number(board) -> None:
+def test_too_few_rows_say_so_instead_of_a_number(leaderboard) -> None:
     line = result(cell("A", "ka"), 1, 0.5)
     few = {**line["scores"]["all"], "n": 2}
-    made = board({**line, "scores": {"all": line["scores"]["all"], "overlap-free": few}})
+    made = leaderboard({**line, "scores": {"all": line["scores"]["all"], "overlap-free": few}})
     assert shown(made, "A") == "0.50"
     assert shown(made, "A", "overlap-free") == "too few rows (n 2.0)"
     assert made.summary("overlap-free")["mape"].isna().all()

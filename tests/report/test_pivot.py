@@ -25,57 +25,58 @@ layouts = st.permutations(CELL).flatmap(
 
 
 @pytest.fixture(scope="session")
-def small_board(make_board):
+def small_leaderboard(make_leaderboard):
     places = product(("scratch", "pretrained"), ("A", "B", "C"), ("A", "B"))
-    return make_board(
+    return make_leaderboard(
         {place: [0.1 * i, 0.3, 0.2] for i, place in enumerate(places) if place != BARRED}
     )
 
 
 @settings(deadline=None, derandomize=True, max_examples=40)
 @given(layouts)
-def test_any_layout_shows_every_cell_once(small_board, metrics, layout: Layout) -> None:
-    table = pivot(small_board, metrics, layout)
+def test_any_layout_shows_every_cell_once(small_leaderboard, metrics, layout: Layout) -> None:
+    table = pivot(small_leaderboard, metrics, layout)
     shown = [entry for _, row in table.lines() for entry in row if entry]
     assert sorted(entry.name for entry in shown) == sorted(
-        tuple(cell.values()) for cell in small_board.cells
+        tuple(cell.values()) for cell in small_leaderboard.cells
     )
     means = {
-        tuple(row[c] for c in CELL): row["mape"] for _, row in small_board.summary().iterrows()
+        tuple(row[c] for c in CELL): row["mape"]
+        for _, row in small_leaderboard.summary().iterrows()
     }
     assert all(entry.mean == means[entry.name] for entry in shown)
 
 
-def test_rows_with_equal_heads_stand_together(backbones_board, metrics) -> None:
-    table = pivot(backbones_board, metrics, Layout(rows=("train_on", "transfer")))
+def test_rows_with_equal_heads_stand_together(backbones_leaderboard, metrics) -> None:
+    table = pivot(backbones_leaderboard, metrics, Layout(rows=("train_on", "transfer")))
     firsts = [key[0] for key in table.row_keys]
     assert firsts == sorted(firsts, key=firsts.index)
     assert len(dict.fromkeys(firsts)) < len(firsts)
 
 
-def test_what_varies_and_is_not_named_joins_the_rows(backbones_board, metrics) -> None:
-    table = pivot(backbones_board, metrics, Layout(rows=("transfer",)))
+def test_what_varies_and_is_not_named_joins_the_rows(backbones_leaderboard, metrics) -> None:
+    table = pivot(backbones_leaderboard, metrics, Layout(rows=("transfer",)))
     assert table.layout.rows == ("transfer", "backbone", "head", "train_on")
     assert table.same["protocol"] == "strict"
     assert not set(table.same) & set(table.layout.rows)
 
 
-def test_a_head_of_rows_is_always_there(make_board, metrics) -> None:
-    board = make_board({("scratch", "A", "A"): [0.3, 0.5]})
-    table = pivot(board, metrics, Layout(columns=("transfer", "train_on", "test_on")))
+def test_a_head_of_rows_is_always_there(make_leaderboard, metrics) -> None:
+    leaderboard = make_leaderboard({("scratch", "A", "A"): [0.3, 0.5]})
+    table = pivot(leaderboard, metrics, Layout(columns=("transfer", "train_on", "test_on")))
     assert table.layout.rows == ("backbone",)
-    assert pivot(board, metrics, Layout(columns=CELL)).layout.rows == ("metric",)
+    assert pivot(leaderboard, metrics, Layout(columns=CELL)).layout.rows == ("metric",)
 
 
-def test_several_metrics_stand_side_by_side(backbones_board, metrics) -> None:
-    table = pivot(backbones_board, metrics, Layout(metrics=("mape", "mae-log")))
+def test_several_metrics_stand_side_by_side(backbones_leaderboard, metrics) -> None:
+    table = pivot(backbones_leaderboard, metrics, Layout(metrics=("mape", "mae-log")))
     assert table.layout.columns == ("metric", "test_on")
     assert [key[0] for key in table.column_keys] == ["mape", "mape", "mae-log", "mae-log"]
 
 
-def test_values_are_chosen_by_column(backbones_board, metrics) -> None:
+def test_values_are_chosen_by_column(backbones_leaderboard, metrics) -> None:
     only = {"transfer": ["scratch", "pretrained"], "test_on": ["Dataset1"]}
-    shown = pivot(backbones_board, metrics, Layout(only=only)).frame()
+    shown = pivot(backbones_leaderboard, metrics, Layout(only=only)).frame()
     assert set(shown["transfer"]) == {"scratch", "pretrained"}
     assert set(shown["test_on"]) == {"Dataset1"}
 
@@ -96,17 +97,19 @@ def test_values_are_chosen_by_column(backbones_board, metrics) -> None:
         ),
     ],
 )
-def test_what_there_is_not_is_named(backbones_board, metrics, layout: Layout, said: str) -> None:
+def test_what_there_is_not_is_named(
+    backbones_leaderboard, metrics, layout: Layout, said: str
+) -> None:
     with pytest.raises(BenchmarkError, match=said):
-        pivot(backbones_board, metrics, layout)
+        pivot(backbones_leaderboard, metrics, layout)
 
 
 def entries(table):
     return {(e.cell["transfer"], e.cell["test_on"]): e for e in table.entries.values()}
 
 
-def test_the_best_and_what_is_not_told_from_it_are_marked(make_board, metrics) -> None:
-    found = entries(pivot(make_board({
+def test_the_best_and_what_is_not_told_from_it_are_marked(make_leaderboard, metrics) -> None:
+    found = entries(pivot(make_leaderboard({
         ("scratch", "A", "A"): [0.30, 0.50, 0.40],
         ("close", "A", "A"): [0.50, 0.31, 0.42],
         ("worse", "A", "A"): [0.91, 1.10, 1.01],
@@ -115,26 +118,32 @@ def test_the_best_and_what_is_not_told_from_it_are_marked(make_board, metrics) -
     assert marks == {"scratch": (True, False), "close": (False, True), "worse": (False, False)}
 
 
-def test_higher_may_be_better(make_board, metrics) -> None:
-    board = make_board({("scratch", "A", "A"): [0.3, 0.5], ("other", "A", "A"): [0.9, 0.8]})
-    table = pivot(board, {"mape": metrics["spearman"].__class__(
+def test_higher_may_be_better(make_leaderboard, metrics) -> None:
+    leaderboard = make_leaderboard(
+        {("scratch", "A", "A"): [0.3, 0.5], ("other", "A", "A"): [0.9, 0.8]}
+    )
+    table = pivot(leaderboard, {"mape": metrics["spearman"].__class__(
         "mape", "", "", True, metrics["spearman"].function)})  # fmt: skip
     assert entries(table)["other", "A"].best
 
 
-def test_equal_cells_are_both_best(make_board, metrics) -> None:
-    board = make_board({("scratch", "A", "A"): [0.3, 0.5], ("again", "A", "A"): [0.3, 0.5]})
-    assert all(entry.best for entry in pivot(board, metrics).entries.values())
+def test_equal_cells_are_both_best(make_leaderboard, metrics) -> None:
+    leaderboard = make_leaderboard(
+        {("scratch", "A", "A"): [0.3, 0.5], ("again", "A", "A"): [0.3, 0.5]}
+    )
+    assert all(entry.best for entry in pivot(leaderboard, metrics).entries.values())
 
 
-def test_only_cells_tested_on_the_same_data_compete(make_board, metrics) -> None:
-    board = make_board({("scratch", "A", "A"): [0.3, 0.5], ("scratch", "A", "B"): [0.1, 0.1]})
-    table = pivot(board, metrics, Layout(rows=("test_on",), columns=("transfer",)))
+def test_only_cells_tested_on_the_same_data_compete(make_leaderboard, metrics) -> None:
+    leaderboard = make_leaderboard(
+        {("scratch", "A", "A"): [0.3, 0.5], ("scratch", "A", "B"): [0.1, 0.1]}
+    )
+    table = pivot(leaderboard, metrics, Layout(rows=("test_on",), columns=("transfer",)))
     assert not any(entry.best for entry in table.entries.values()), "each is alone in its family"
 
 
-def test_a_cell_that_lacks_runs_is_never_the_best(make_board, metrics) -> None:
-    found = entries(pivot(make_board({
+def test_a_cell_that_lacks_runs_is_never_the_best(make_leaderboard, metrics) -> None:
+    found = entries(pivot(make_leaderboard({
         ("scratch", "A", "A"): [0.3, 0.5, 0.4],
         ("other", "A", "A"): [0.4, 0.6, 0.5],
         ("lucky", "A", "A"): [0.1],
@@ -144,38 +153,40 @@ def test_a_cell_that_lacks_runs_is_never_the_best(make_board, metrics) -> None:
     assert not found["lucky", "A"].tied
 
 
-def test_after_one_run_nothing_is_tied(make_board, metrics) -> None:
-    board = make_board({("scratch", "A", "A"): [0.3], ("other", "A", "A"): [0.31]}, planned=1)
-    marks = [(e.best, e.tied) for e in pivot(board, metrics).entries.values()]
+def test_after_one_run_nothing_is_tied(make_leaderboard, metrics) -> None:
+    leaderboard = make_leaderboard(
+        {("scratch", "A", "A"): [0.3], ("other", "A", "A"): [0.31]}, planned=1
+    )
+    marks = [(e.best, e.tied) for e in pivot(leaderboard, metrics).entries.values()]
     assert marks == [(True, False), (False, False)]
 
 
-def test_cells_on_different_rows_do_not_compete(make_board, metrics) -> None:
+def test_cells_on_different_rows_do_not_compete(make_leaderboard, metrics) -> None:
     scores = {("scratch", "A", "A"): [0.3, 0.5], ("other", "A", "A"): [0.9, 0.8]}
-    table = pivot(make_board(scores, overlap_free=9), metrics, Layout(subset="overlap-free"))
+    table = pivot(make_leaderboard(scores, overlap_free=9), metrics, Layout(subset="overlap-free"))
     assert table.incomparable == ("A",)
     assert not any(entry.best for entry in table.entries.values())
 
 
-def test_every_table_says_how_many_test_rows_were_trained_on(make_board, metrics) -> None:
+def test_every_table_says_how_many_test_rows_were_trained_on(make_leaderboard, metrics) -> None:
     scores = {
         ("scratch", "A", "A"): [0.3, 0.5],
         ("other", "A", "A"): [0.9, 0.8],
         ("other", "A", "B"): [],
     }
-    board = make_board(scores, overlap_free=9)
-    table = pivot(board, metrics)
+    leaderboard = make_leaderboard(scores, overlap_free=9)
+    table = pivot(leaderboard, metrics)
     assert table.overlap == {("A", "A"): pytest.approx(0.55)}
     (said,) = [line for line in legend(table, "*", "~") if "trained on" in line]
     assert "A → A 55%" in said
-    rest = pivot(board, metrics, Layout(subset="overlap-free"))
+    rest = pivot(leaderboard, metrics, Layout(subset="overlap-free"))
     assert rest.overlap == {}
     assert not any("trained on" in line for line in legend(rest, "*", "~"))
-    assert pivot(make_board(scores), metrics).overlap == {}
+    assert pivot(make_leaderboard(scores), metrics).overlap == {}
 
 
-def test_failed_and_missing_cells_say_so(make_board, metrics) -> None:
-    found = entries(pivot(make_board({
+def test_failed_and_missing_cells_say_so(make_leaderboard, metrics) -> None:
+    found = entries(pivot(make_leaderboard({
         ("scratch", "A", "A"): [0.3, 0.5],
         ("broken", "A", "A"): [0.3, None],
         ("waiting", "A", "A"): [],
@@ -186,28 +197,30 @@ def test_failed_and_missing_cells_say_so(make_board, metrics) -> None:
     assert found["broken", "A"].failed == 1
 
 
-def test_too_few_rows_are_no_number(make_board, metrics) -> None:
-    board = make_board({("scratch", "A", "A"): [0.3, 0.5]}, n=2)
-    (entry,) = pivot(board, metrics).entries.values()
+def test_too_few_rows_are_no_number(make_leaderboard, metrics) -> None:
+    leaderboard = make_leaderboard({("scratch", "A", "A"): [0.3, 0.5]}, n=2)
+    (entry,) = pivot(leaderboard, metrics).entries.values()
     assert entry.state == "too few rows"
 
 
-def test_negative_transfer_is_that_of_the_table_of_gains(backbones_board, metrics) -> None:
-    shown = pivot(backbones_board, metrics).frame()
-    gained = backbones_board.gains(metrics["mae-log"])
+def test_negative_transfer_is_that_of_the_table_of_gains(backbones_leaderboard, metrics) -> None:
+    shown = pivot(backbones_leaderboard, metrics).frame()
+    gained = backbones_leaderboard.gains(metrics["mae-log"])
     expected = {tuple(row[c] for c in CELL) for _, row in gained[gained["negative"]].iterrows()}
     assert expected
     marked = {tuple(row[c] for c in CELL) for _, row in shown[shown["negative"]].iterrows()}
     assert marked == expected
 
 
-def test_a_strategy_without_scratch_has_no_gain(make_board, metrics) -> None:
-    board = make_board({("pretrained", "A", "A"): [0.3, 0.5], ("other", "A", "A"): [0.2, 0.3]})
-    assert all(entry.gain is None for entry in pivot(board, metrics).entries.values())
+def test_a_strategy_without_scratch_has_no_gain(make_leaderboard, metrics) -> None:
+    leaderboard = make_leaderboard(
+        {("pretrained", "A", "A"): [0.3, 0.5], ("other", "A", "A"): [0.2, 0.3]}
+    )
+    assert all(entry.gain is None for entry in pivot(leaderboard, metrics).entries.values())
 
 
-def test_numbers_come_as_a_matrix(backbones_board, metrics) -> None:
-    table = pivot(backbones_board, metrics, Layout(only={"transfer": ["scratch"]}))
+def test_numbers_come_as_a_matrix(backbones_leaderboard, metrics) -> None:
+    table = pivot(backbones_leaderboard, metrics, Layout(only={"transfer": ["scratch"]}))
     numbers = table.matrix("mean")
     assert list(numbers.columns) == ["Dataset1", "Dataset2"]
     assert numbers.index.names == list(table.layout.rows)

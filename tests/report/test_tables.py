@@ -27,8 +27,8 @@ SCORES = {
 
 
 @pytest.fixture
-def table(make_board, metrics) -> Pivot:
-    return pivot(make_board(SCORES), metrics)
+def table(make_leaderboard, metrics) -> Pivot:
+    return pivot(make_leaderboard(SCORES), metrics)
 
 
 def test_markdown_groups_rows_and_marks_what_stands_out(table: Pivot) -> None:
@@ -47,8 +47,10 @@ def test_n_interval_and_digits_on_demand(table: Pivot) -> None:
     assert ", n 20.0" in text
 
 
-def test_a_cell_that_lacks_runs_says_so(make_board, metrics) -> None:
-    (entry,) = pivot(make_board({("scratch", "A", "A"): [0.3, 0.5]}), metrics).entries.values()
+def test_a_cell_that_lacks_runs_says_so(make_leaderboard, metrics) -> None:
+    (entry,) = pivot(
+        make_leaderboard({("scratch", "A", "A"): [0.3, 0.5]}), metrics
+    ).entries.values()
     assert number_text(entry, Wording(), 3) == "0.40 (0.14), 2 of 3 runs"
 
 
@@ -89,10 +91,10 @@ def test_csv_has_a_line_per_row(table: Pivot) -> None:
     }
 
 
-def test_long_csv_has_every_number(backbones_board, metrics) -> None:
-    table = pivot(backbones_board, metrics)
+def test_long_csv_has_every_number(backbones_leaderboard, metrics) -> None:
+    table = pivot(backbones_leaderboard, metrics)
     rows = list(csv.DictReader(io.StringIO(render(table, "csv-long"))))
-    assert len(rows) == len(backbones_board.cells)
+    assert len(rows) == len(backbones_leaderboard.cells)
     assert {"mean", "std", "low", "high", "n", "runs", "best", "tied", "negative"} <= set(rows[0])
 
 
@@ -118,9 +120,9 @@ def test_latex_is_booktabs_with_names_escaped(table: Pivot) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
-def test_latex_compiles_and_fits_the_page(backbones_board, metrics, tmp_path: Path) -> None:
+def test_latex_compiles_and_fits_the_page(backbones_leaderboard, metrics, tmp_path: Path) -> None:
     layout = Layout(metrics=("mape", "mae-log"))
-    body = render(pivot(backbones_board, metrics, layout), "latex")
+    body = render(pivot(backbones_leaderboard, metrics, layout), "latex")
     (tmp_path / "doc.tex").write_text(
         "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs,graphicx}\n"
         f"\\begin{{document}}\n{body}\n\\end{{document}}\n"
@@ -148,8 +150,10 @@ def test_a_log_has_marks_in_place_of_styles(table: Pivot, capsys, monkeypatch) -
     assert "\x1b" not in out
 
 
-def test_columns_that_do_not_fit_go_below(backbones_board, metrics, capsys, monkeypatch) -> None:
-    table = pivot(backbones_board, metrics, Layout(columns=("train_on", "test_on")))
+def test_columns_that_do_not_fit_go_below(
+    backbones_leaderboard, metrics, capsys, monkeypatch
+) -> None:
+    table = pivot(backbones_leaderboard, metrics, Layout(columns=("train_on", "test_on")))
     wide = shown(table, capsys, monkeypatch, 400)
     narrow = shown(table, capsys, monkeypatch, 110)
     assert wide.count("transfer ") == 1
@@ -160,11 +164,11 @@ def test_columns_that_do_not_fit_go_below(backbones_board, metrics, capsys, monk
             assert number_text(entry, Wording(), table.runs) in narrow
 
 
-def test_captions_name_what_is_the_same_everywhere(backbones_board, metrics) -> None:
+def test_captions_name_what_is_the_same_everywhere(backbones_leaderboard, metrics) -> None:
     only = {"transfer": ["scratch"], "backbone": ["megnet"]}
-    text = caption(pivot(backbones_board, metrics, Layout(only=only, subset="overlap-free")))
+    text = caption(pivot(backbones_leaderboard, metrics, Layout(only=only, subset="overlap-free")))
     assert "Everywhere: backbone megnet" in text
     assert "protocol strict" in text
     assert "overlap-free rows only" in text
-    table = pivot(backbones_board, metrics, Layout(columns=("train_on", "test_on")))
+    table = pivot(backbones_leaderboard, metrics, Layout(columns=("train_on", "test_on")))
     assert "Columns: train_on, within it test_on" in caption(table)

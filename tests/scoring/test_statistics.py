@@ -425,9 +425,9 @@ def test_gains_of_a_real_run(tmp_path: Path, tiny: Path) -> None:
         '{ name = "two-stage", source = "Source", source_start = "random" }]\n'
         'baselines = []\n[training]\nepochs = 2\nloss = "mae-log"\n'
     )
-    board = api.run(tmp_path, plugins=[tiny])
-    made = gains(board.runs, "mae-log", higher_is_better=False)
+    leaderboard = api.run(tmp_path, plugins=[tiny])
+    made = gains(leaderboard.runs, "mae-log", higher_is_better=False)
     assert made["test_on"].tolist() == ["Toy", "ToyAndTwins"]
     assert made["gain"].notna().all() and made["p_holm"].between(0, 1).all()
-    assert board.runs["train_share"].to_numpy() == pytest.approx(0.7, abs=0.03)
-    assert board.runs["test_share"].to_numpy() == pytest.approx(0.2, abs=0.03)
+    assert leaderboard.runs["train_share"].to_numpy() == pytest.approx(0.7, abs=0.03)
+    assert leaderboard.runs["test_share"].to_numpy() == pytest.approx(0.2, abs=0.03)

@@ -24,7 +24,7 @@ from harness.training.stack_fit import (
     Alongside,
     EpochReport,
     FitResult,
-    Recipe,
+    MemberTraining,
     StackData,
     StackFit,
     TaskData,
@@ -119,9 +119,9 @@ def run(
     weight: float = 1.0,
     **options,
 ) -> FitResult:
-    recipe = Recipe(settings, tuple(groups), (weight,) * len(alongside))
+    member_training = MemberTraining(settings, tuple(groups), (weight,) * len(alongside))
     options |= {"selection": selection, "device": CPU, "alongside": alongside}
-    return fit(backbone, head, data, recipe, **options)
+    return fit(backbone, head, data, member_training, **options)
 
 
 def weights(*stacks: nn.Module) -> dict[str, Tensor]:
@@ -666,16 +666,16 @@ def test_devices_are_resolved_or_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 PULLED = ("backbone.first",)
 UNLIKE = [
-    Recipe(TrainingSettings(epochs=7, lr=1e-3, loss="mae-log"), (ParameterGroup(PULLED),)),
-    Recipe(
+    MemberTraining(TrainingSettings(epochs=7, lr=1e-3, loss="mae-log"), (ParameterGroup(PULLED),)),
+    MemberTraining(
         TrainingSettings(epochs=4, lr=1e-2, weight_decay=0.1, loss="mape", clip_norm=0.5),
         (ParameterGroup(PULLED, lr_factor=0.2, pull=0.3),),
     ),
-    Recipe(
+    MemberTraining(
         TrainingSettings(epochs=6, lr=3e-3, loss="mse", schedule="constant", patience=2),
         (ParameterGroup(PULLED, asleep_for=0.5),),
     ),
-    Recipe(
+    MemberTraining(
         TrainingSettings(epochs=7, lr=2e-3, loss="huber", cosine_period_epochs=9),
         (ParameterGroup(PULLED, pull=0.1),),
     ),
@@ -685,20 +685,20 @@ UNLIKE = [
 def unlike(members: Sequence[int], beside_other: bool = False) -> tuple[StackFit, nn.ModuleDict]:
     backbone, head = modules(members)
     model = nn.ModuleDict({"backbone": backbone, "head": head})
-    recipes = [UNLIKE[member] for member in members]
+    member_trainings = [UNLIKE[member] for member in members]
     others = []
     if beside_other:
         other = beside(members)
         model["alongside"] = nn.ModuleList([other.head])
-        recipes = [
-            replace(recipe, alongside=(0.5 * member,))
-            for recipe, member in zip(recipes, members, strict=True)
+        member_trainings = [
+            replace(member_training, alongside=(0.5 * member,))
+            for member_training, member in zip(member_trainings, members, strict=True)
         ]
         others = [other.data]
     made = StackFit(
         model,
         stack_data(members),
-        recipes,
+        member_trainings,
         selection=LOWEST_MAPE,
         device=CPU,
         alongside=others,
@@ -721,7 +721,9 @@ def test_members_with_recipes_of_their_own_equal_the_same_runs_alone(beside_othe
         mine = member_of(weights(model), member)
         for name, tensor in member_of(weights(single), 0).items():
             torch.testing.assert_close(mine[name], tensor, atol=2e-5, rtol=1e-4)
-    assert result.member_epochs <= sum(recipe.training.epochs for recipe in UNLIKE)
+    assert result.member_epochs <= sum(
+        member_training.training.epochs for member_training in UNLIKE
+    )
 
 
 @pytest.mark.parametrize("beside_other", [False, True])

@@ -26,7 +26,7 @@ from harness.plugin.events import EpochFinished
 from harness.plugin.hookspecs import hookimpl
 from harness.results.role_report import role_counts
 from harness.results.store import Store
-from harness.training.workers import Leash
+from harness.training.workers import StopSignal
 from harness.tuning.search import Search
 from harness.tuning.tuning_figures import _mean_and_std
 
@@ -133,10 +133,10 @@ def test_a_run_learns_nothing_of_the_rows_of_others(tuned, benchmark_file, tmp_p
 def test_the_choice_is_refitted_scored_once_and_stands_beside_the_default(
     finished, tiny: Path
 ) -> None:
-    path, board = finished
-    assert list(dict.fromkeys(board.summary()["tuning"])) == LABELS
-    assert len(board.summary()) == 3 * 2
-    assert (board.summary()["runs"] == 3).all()
+    path, leaderboard = finished
+    assert list(dict.fromkeys(leaderboard.summary()["tuning"])) == LABELS
+    assert len(leaderboard.summary()) == 3 * 2
+    assert (leaderboard.summary()["runs"] == 3).all()
     store = Store(path.parent)
     lines = [line for line in store.read_results() if line["tuning"] == LABELS[1]]
     assert len(lines) == 3 * 2
@@ -224,9 +224,9 @@ def test_the_ledger_says_which_rows_chose_settings(finished) -> None:
 def test_what_a_search_leaves_runs_by_itself_to_the_same_scores(
     finished, tiny: Path, tmp_path: Path
 ) -> None:
-    path, board = finished
+    path, leaderboard = finished
     again = api.run(path.parent / "best.toml", plugins=[tiny], out=tmp_path / "again")
-    pd.testing.assert_frame_equal(board.summary(), again.summary())
+    pd.testing.assert_frame_equal(leaderboard.summary(), again.summary())
     trials = pd.read_csv(path.parent / "trials.csv")
     assert len(trials) == 3 * 5
     assert set(trials["state"]) <= {"complete", "pruned"}
@@ -301,9 +301,9 @@ def test_heads_in_closed_form_are_searched_too(benchmark_file, tiny: Path) -> No
     text = BENCHMARK.split("[tuning.space.training]")[0].replace('"mlp"', '"gp"')
     path = benchmark_file(text=text)
     changes = ["tuning.trials=2", "tuning.ensemble=2", "runs=2"]
-    board = api.run(path, plugins=[tiny], overrides=changes)
-    assert board.summary()["tuning"].nunique() == 3
-    assert board.skipped.empty
+    leaderboard = api.run(path, plugins=[tiny], overrides=changes)
+    assert leaderboard.summary()["tuning"].nunique() == 3
+    assert leaderboard.skipped.empty
     chosen = Benchmark.load(path.parent / "best.toml").chosen
     assert {own.setting.head["kernel"] for own in chosen} <= {"matern", "rbf"}
 
@@ -314,8 +314,8 @@ def test_what_has_nothing_to_search_for_stays_at_its_defaults(benchmark_file, ti
     with pytest.warns(
         UserWarning, match="search for in tiny, nearest, scratch, strict, Toy: no part"
     ):
-        board = api.run(path, plugins=[tiny], overrides=changes)
-    rows = {(row["head"], row["tuning"]) for _, row in board.summary().iterrows()}
+        leaderboard = api.run(path, plugins=[tiny], overrides=changes)
+    rows = {(row["head"], row["tuning"]) for _, row in leaderboard.summary().iterrows()}
     assert rows == {("mlp", "default"), ("mlp", "tuned, 2 trials"), ("nearest", "default")}
     text = BENCHMARK.split("[tuning.space.training]")[0].replace('"mlp"', '"nearest"')
     with pytest.raises(
@@ -539,7 +539,7 @@ def test_a_process_that_helps_stops_between_batches_of_heads_in_closed_form(
     told.set()
     request = Request(path, plugins=[tiny])
     with pytest.raises(KeyboardInterrupt):
-        _join_search(request, path.parent, math.inf, Leash(told, os.getppid()))
+        _join_search(request, path.parent, math.inf, StopSignal(told, os.getppid()))
     assert [len(study.trials) for study in studies(path.parent)] == [0, 0, 0]
 
 

@@ -24,7 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.pickle_tables import read_pickled_structures, read_pickled_table
-from harness.data.structure_files import Record, StructureRow, find_records, read_structures
+from harness.data.structure_files import (
+    StructureRow,
+    UnreadStructure,
+    find_records,
+    read_structures,
+)
 from harness.errors import DataError
 
 STRUCTURE_COLUMNS = ("structure", "final_structure", "cif", "poscar", "atoms")
@@ -37,7 +42,7 @@ _CALCULATION_FILE = re.compile(r"^(?:(.*)/)?(?:POSCAR|CONTCAR)(?:[._-](.+))?$", 
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class SourceRow:
     """A row of a source, as it stands there.
 
     Attributes:
@@ -54,7 +59,7 @@ class Entry:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class ImportSource:
     """Something to import: entries, and where their structures are if not in them.
 
     Attributes:
@@ -68,7 +73,7 @@ class Source:
     """
 
     files: tuple[Path, ...]
-    entries: Sequence[Entry]
+    entries: Sequence[SourceRow]
     columns: tuple[str, ...]
     structures: Structures | None = None
     fetched: bool = False
@@ -77,7 +82,7 @@ class Source:
 
 def open_source(
     path: Path, targets: Path | None = None, structure_column: str | None = None
-) -> Source:
+) -> ImportSource:
     """Reads a source of any known kind.
 
     Args:
@@ -100,17 +105,17 @@ def open_source(
     if path.is_dir() or targets is not None:
         table = targets or _only_csv(path)
         entries, columns = read_csv(table)
-        return Source((path, table), entries, columns, structures=Structures.read(path))
+        return ImportSource((path, table), entries, columns, structures=Structures.read(path))
     entries = [_structure_entry(path, record) for record in find_records(path)]
     columns = _columns(entry.values for entry in entries)
-    return Source((path,), entries, columns, default_id=True)
+    return ImportSource((path,), entries, columns, default_id=True)
 
 
-def _structure_entry(path: Path, record: Record) -> Entry:
+def _structure_entry(path: Path, record: UnreadStructure) -> SourceRow:
     row = record.read()
     place = record.id.rpartition(":")[2]
     kind = "line" if record.form == "jsonl" else "structure"
-    return Entry(f"{path.name}, {kind} {place}", row.properties, row)
+    return SourceRow(f"{path.name}, {kind} {place}", row.properties, row)
 
 
 def _only_csv(folder: Path) -> Path:
@@ -187,7 +192,7 @@ def _aliases(name: str) -> set[str]:
 # --- tables -----------------------------------------------------------------------------------
 
 
-def read_csv(path: Path) -> tuple[list[Entry], tuple[str, ...]]:
+def read_csv(path: Path) -> tuple[list[SourceRow], tuple[str, ...]]:
     """Reads a table with a header line; commas, semicolons or tabs, whichever the header has.
 
     Returns:
@@ -223,23 +228,23 @@ def read_csv(path: Path) -> tuple[list[Entry], tuple[str, ...]]:
     return entries, columns
 
 
-def _csv_entry(place: str, columns: Sequence[str], values: Sequence[str]) -> Entry:
+def _csv_entry(place: str, columns: Sequence[str], values: Sequence[str]) -> SourceRow:
     reason = ""
     if len(values) != len(columns):
         reason = f"{len(values)} values where the header has {len(columns)}"
     # strict=False: what is there still tells which row it is
     by_name = {k: v.strip() for k, v in zip(columns, values, strict=False)}
-    return Entry(place, by_name, None, reason)
+    return SourceRow(place, by_name, None, reason)
 
 
-def _open_csv(path: Path, targets: Path | None, structure_column: str | None) -> Source:
+def _open_csv(path: Path, targets: Path | None, structure_column: str | None) -> ImportSource:
     _refuse_targets(path, targets)
     entries, columns = read_csv(path)
     column = _structure_column(path, columns, structure_column)
     if column is None:
-        return Source((path,), entries, columns, fetched=True)
+        return ImportSource((path,), entries, columns, fetched=True)
     names = [entry.place for entry in entries]
-    return Source((path,), *_with_structures(entries, columns, column, names))
+    return ImportSource((path,), *_with_structures(entries, columns, column, names))
 
 
 def _structure_column(path: Path, columns: Sequence[str], wish: str | None) -> str | None:
@@ -252,11 +257,11 @@ def _structure_column(path: Path, columns: Sequence[str], wish: str | None) -> s
 
 
 def _with_structures(
-    entries: Sequence[Entry], columns: Sequence[str], column: str, names: Sequence[str]
-) -> tuple[list[Entry], tuple[str, ...]]:
+    entries: Sequence[SourceRow], columns: Sequence[str], column: str, names: Sequence[str]
+) -> tuple[list[SourceRow], tuple[str, ...]]:
     """Reads the structures that lie in one column."""
     read = [
-        Entry(
+        SourceRow(
             entry.place,
             {key: value for key, value in entry.values.items() if key != column},
             None if entry.reason else _read_cell(entry.values.get(column), name),
@@ -275,16 +280,16 @@ def _read_cell(cell: Any, name: str) -> StructureRow:
         except ValueError as problem:
             return StructureRow(name, None, f"structure: not JSON ({problem})")
     if isinstance(cell, Mapping):
-        return Record(name, "jsonl", json.dumps({"structure": cell})).read()
+        return UnreadStructure(name, "jsonl", json.dumps({"structure": cell})).read()
     if isinstance(cell, str) and cell.strip():
-        return Record(name, "cif" if "_cell_length" in cell else "poscar", cell).read()
+        return UnreadStructure(name, "cif" if "_cell_length" in cell else "poscar", cell).read()
     return StructureRow(name, None, "no structure")
 
 
 # --- pandas frames as JSON ----------------------------------------------------------------------
 
 
-def _open_frame(path: Path, targets: Path | None, structure_column: str | None) -> Source:
+def _open_frame(path: Path, targets: Path | None, structure_column: str | None) -> ImportSource:
     _refuse_targets(path, targets)
     try:
         rows = list(_frame_rows(_read_json(path), structure_column))
@@ -297,9 +302,9 @@ def _open_frame(path: Path, targets: Path | None, structure_column: str | None) 
             f"{path} has no column of structures. It has: {', '.join(columns) or '(none)'}. "
             "Name it with --structure-column."
         )
-    entries = [Entry(f"{path.name}, row {label}", row) for label, row in rows]
+    entries = [SourceRow(f"{path.name}, row {label}", row) for label, row in rows]
     read, others = _with_structures(entries, columns, column, [label for label, _ in rows])
-    return Source((path,), read, others, default_id=True)
+    return ImportSource((path,), read, others, default_id=True)
 
 
 def _read_json(path: Path) -> Any:
@@ -341,7 +346,7 @@ def _frame_rows(
 # --- pickles ----------------------------------------------------------------------------------
 
 
-def _open_pickles(path: Path, targets: Path | None) -> Source:
+def _open_pickles(path: Path, targets: Path | None) -> ImportSource:
     """A pair as published: `<name>.pkl` and `structures_<name>.pkl`, either of them named."""
     structures = path
     if not path.name.startswith("structures_") and targets is None:
@@ -364,7 +369,7 @@ def _open_pickles(path: Path, targets: Path | None) -> Source:
         )
     is_list = "" in table
     entries = [
-        Entry(
+        SourceRow(
             f"{targets.name}, row {number}",
             {"target": row[""]} if is_list else row,
             _row_of_mapping(str(number), crystal),
@@ -372,8 +377,8 @@ def _open_pickles(path: Path, targets: Path | None) -> Source:
         for number, (row, crystal) in enumerate(zip(rows, crystals, strict=True), start=1)
     ]
     columns = ("target",) if is_list else tuple(table)
-    return Source((structures, targets), entries, columns, default_id=is_list)
+    return ImportSource((structures, targets), entries, columns, default_id=is_list)
 
 
 def _row_of_mapping(name: str, crystal: Mapping[str, Any]) -> StructureRow:
-    return Record(name, "jsonl", json.dumps(crystal)).read()
+    return UnreadStructure(name, "jsonl", json.dumps(crystal)).read()

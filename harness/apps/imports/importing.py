@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.apps.imports.import_sources import Entry, Source, open_source, strip_ending
+from harness.apps.imports.import_sources import ImportSource, SourceRow, open_source, strip_ending
 from harness.apps.imports.imported import RejectedRow, imported_datasets, write_imported
 from harness.data.dataset import Dataset, build_dataset, usable_target
 from harness.data.materials.project import Fetched, fetch_materials
@@ -211,7 +211,7 @@ def _check_name(name: str, registry: Registry, locations: Locations, overwrite: 
 # --- what the files do not say ------------------------------------------------------------------
 
 
-def _settle(given: Answers, source: Source, ask: Ask | None) -> Answers:
+def _settle(given: Answers, source: ImportSource, ask: Ask | None) -> Answers:
     """Completes what was given from the names of columns, then by asking.
 
     Raises:
@@ -242,7 +242,7 @@ def _settle(given: Answers, source: Source, ask: Ask | None) -> Answers:
     return found
 
 
-def _questions(source: Source) -> Iterator[Question]:
+def _questions(source: ImportSource) -> Iterator[Question]:
     columns = source.columns
     yield Question("id_column", "column that names the rows", columns, columns)
     yield Question("target_column", "column of κ", columns, columns)
@@ -257,7 +257,7 @@ def _recognise(columns: Sequence[str], known: Sequence[str]) -> list[str]:
     return [by_lower[name] for name in known if name in by_lower]
 
 
-def _recognise_id(source: Source) -> str | None:
+def _recognise_id(source: ImportSource) -> str | None:
     """The column that names the rows: of several, the one by which most structures are found."""
     found = _recognise(source.columns, ID_COLUMNS)
     if source.fetched:
@@ -286,7 +286,7 @@ def _is_positive(text: str) -> bool:
 
 
 def _fetch(
-    source: Source, answers: Answers, locations: Locations, told: Callable[[str], None]
+    source: ImportSource, answers: Answers, locations: Locations, told: Callable[[str], None]
 ) -> Fetched | None:
     if not source.fetched:
         return None
@@ -296,7 +296,7 @@ def _fetch(
 
 
 def _sort(
-    name: str, source: Source, answers: Answers, fetched: Fetched | None
+    name: str, source: ImportSource, answers: Answers, fetched: Fetched | None
 ) -> tuple[list[dict[str, Any]], list[RejectedRow]]:
     """Tells usable rows, in neutral form, from those that are not."""
     rows: list[dict[str, Any]] = []
@@ -320,7 +320,7 @@ def _sort(
 
 
 def _row(
-    row_id: str, entry: Entry, source: Source, answers: Answers, fetched: Fetched | None
+    row_id: str, entry: SourceRow, source: ImportSource, answers: Answers, fetched: Fetched | None
 ) -> dict[str, Any]:
     assert answers.target_column is not None
     kappa = _target(entry.values.get(answers.target_column), answers.target_column)
@@ -338,7 +338,9 @@ def _row(
     }
 
 
-def _structure(row_id: str, entry: Entry, source: Source, fetched: Fetched | None) -> StructureRow:
+def _structure(
+    row_id: str, entry: SourceRow, source: ImportSource, fetched: Fetched | None
+) -> StructureRow:
     if fetched is not None:
         if row_id.isdigit():  # most likely the row's number, and mp-1 is somebody else
             return StructureRow(row_id, None, "a number is no id of the Materials Project: mp-…")
@@ -350,7 +352,7 @@ def _structure(row_id: str, entry: Entry, source: Source, fetched: Fetched | Non
     return found or StructureRow(row_id, None, f"no structure of that name in {source.files[0]}")
 
 
-def _without_target(source: Source, answers: Answers) -> Iterator[RejectedRow]:
+def _without_target(source: ImportSource, answers: Answers) -> Iterator[RejectedRow]:
     """Structures of a folder that no row of the table asks for."""
     if source.structures is None:
         return
@@ -361,7 +363,7 @@ def _without_target(source: Source, answers: Answers) -> Iterator[RejectedRow]:
             yield RejectedRow(str(source.files[0]), name, f"no row in {source.files[-1].name}")
 
 
-def _id(entry: Entry, answers: Answers) -> str:
+def _id(entry: SourceRow, answers: Answers) -> str:
     column = answers.id_column or ""
     value = entry.values.get(column)
     if isinstance(value, float) and value.is_integer():
@@ -372,7 +374,7 @@ def _id(entry: Entry, answers: Answers) -> str:
     return strip_ending(text)
 
 
-def _own_id(name: str, number: int, entry: Entry) -> str:
+def _own_id(name: str, number: int, entry: SourceRow) -> str:
     """What a row is called in a source that has no ids: the place in it tells."""
     own = entry.structure.id if entry.structure else ""
     return f"{name}-{own or number}" if own.isdigit() or not own else own
@@ -401,7 +403,7 @@ def _refusal(name: str, rows: Sequence[Any], rejected: Sequence[RejectedRow]) ->
 
 
 def _remarks(
-    source: Source, answers: Answers, given: Answers, fetched: Fetched | None
+    source: ImportSource, answers: Answers, given: Answers, fetched: Fetched | None
 ) -> Iterator[str]:
     for field in ("id_column", "target_column"):
         chosen = getattr(answers, field)
@@ -417,7 +419,7 @@ def _remarks(
 
 def _card(
     name: str,
-    source: Source,
+    source: ImportSource,
     answers: Answers,
     rows: int,
     fetched: Fetched | None,

@@ -448,13 +448,13 @@ def _assemble_stack(
     registry: Registry,
 ) -> Stack:
     from harness.apps.predict.ensemble import Stack
-    from harness.planning.component_ref import Choice
+    from harness.planning.component_ref import ComponentRef
     from harness.planning.configurations import resolve_model
 
     _check_plugin(record.backbone, "backbone", registry)
     _check_plugin(record.head, "head", registry)
     backbone, head = (
-        Choice.model_validate({**part.settings, "name": part.name})
+        ComponentRef.model_validate({**part.settings, "name": part.name})
         for part in (record.backbone, record.head)
     )
     model = resolve_model(backbone, head, registry)
@@ -477,15 +477,15 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def _check_plugin(part: PartRecord, kind: str, registry: Registry) -> None:
-    catalogue = registry.backbones if kind == "backbone" else registry.heads
+    catalog = registry.backbones if kind == "backbone" else registry.heads
     needed = f"the {kind} {part.name!r} of the plugin {part.plugin!r}, version {part.version}"
     try:
-        catalogue[part.name]
+        catalog[part.name]
     except PluginError as problem:
         raise PluginError(
             f"The bundle needs {needed}. Install it, or name its file with --plugin. {problem}"
         ) from None
-    if registry.code_digest(catalogue.owner(part.name)) != part.code:
+    if registry.code_digest(catalog.owner(part.name)) != part.code:
         raise PluginError(
             f"The bundle needs {needed}, and its code here is another one than that which the "
             "bundle was trained by. Install that version, or train and export again."

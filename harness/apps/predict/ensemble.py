@@ -26,7 +26,7 @@ from harness.training.closed_form import ask, fit_head
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.planning.plan import Model
+    from harness.planning.plan import ResolvedModel
     from harness.plugin.arrays import Arrays, Floats
     from harness.plugin.backbone import Backbone
     from harness.plugin.head import FitRows
@@ -54,7 +54,7 @@ class Stack:
         fits: of a head in closed form: what each member's is fitted to, anew.
     """
 
-    model: Model
+    model: ResolvedModel
     tensors: Mapping[str, Tensor]
     scalers: Sequence[Scaler]
     fits: Sequence[FitRows] | None
@@ -184,7 +184,7 @@ def _by_network(head: nn.Module, scaler: Scaler) -> Answer:
     return answer
 
 
-def _by_fit(model: Model, rows: FitRows) -> Answer:
+def _by_fit(model: ResolvedModel, rows: FitRows) -> Answer:
     predictor = fit_head(model, rows)
 
     def answer(embedding: Tensor) -> Floats:

@@ -383,7 +383,7 @@ def _describe_stack(stack: Sequence[MemberOf], registry: Registry) -> StackRecor
         cutoff_angstrom=stage.model.backbone.cutoff_angstrom,
         runs=tuple(member.rows.run for member in stack),
         training=tuple(
-            None if stage.closed_form else member.recipe.training.model_dump(mode="json")
+            None if stage.closed_form else member.member_training.training.model_dump(mode="json")
             for member in stack
         ),
         scalers=tuple((own.offset, own.mean, own.std) for own in scalers),
@@ -393,8 +393,8 @@ def _describe_stack(stack: Sequence[MemberOf], registry: Registry) -> StackRecor
 
 def _part(registry: Registry, kind: str, chosen: tuple[str, Mapping[str, Any]]) -> PartRecord:
     name, settings = chosen
-    catalogue = registry.backbones if kind == "backbone" else registry.heads
-    plugin = catalogue.owner(name)
+    catalog = registry.backbones if kind == "backbone" else registry.heads
+    plugin = catalog.owner(name)
     return PartRecord(
         name=name,
         settings=settings,

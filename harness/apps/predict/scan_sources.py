@@ -9,8 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data.dataset_loader import Library
-from harness.data.structure_files import Record, StructureRow, find_records
+from harness.data.dataset_loader import DatasetLoader
+from harness.data.structure_files import StructureRow, UnreadStructure, find_records
 from harness.errors import DataError, did_you_mean
 from harness.registry.attribution import blaming
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from harness.plugin.locations import Locations
     from harness.registry.registry import Registry
 
-Item = Record | StructureRow
+Item = UnreadStructure | StructureRow
 """A structure that is still to be read, or was read."""
 
 MATERIALS_PROJECT = "mp:"
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class ScanSource:
     """Structures in a settled order, which can be gone through any number of times.
 
     Attributes:
@@ -38,7 +38,7 @@ class Source:
     items: Callable[[], Iterator[Item]]
 
 
-def find_source(name: str, registry: Registry, locations: Locations) -> Source:
+def find_source(name: str, registry: Registry, locations: Locations) -> ScanSource:
     """Finds what a scan is to go through.
 
     Args:
@@ -53,8 +53,8 @@ def find_source(name: str, registry: Registry, locations: Locations) -> Source:
         return _ask_materials_project(name, locations)
     if name in registry.datasets:
         with blaming(registry):
-            dataset = Library(registry, locations)[name]
-        return Source(name, lambda: _rows(dataset))
+            dataset = DatasetLoader(registry, locations)[name]
+        return ScanSource(name, lambda: _rows(dataset))
     path = Path(name)
     if not path.exists():
         raise DataError(
@@ -62,7 +62,7 @@ def find_source(name: str, registry: Registry, locations: Locations) -> Source:
             f"{did_you_mean(name, registry.datasets)} A query of the Materials Project begins "
             f"with {MATERIALS_PROJECT}, as mp:stable."
         )
-    return Source(name, lambda: find_records(path))
+    return ScanSource(name, lambda: find_records(path))
 
 
 def digest_item(item: Item) -> bytes:
@@ -78,7 +78,7 @@ def digest_item(item: Item) -> bytes:
 
 def read_item(item: Item) -> StructureRow:
     """Reads what is still to be read."""
-    return item.read() if isinstance(item, Record) else item
+    return item.read() if isinstance(item, UnreadStructure) else item
 
 
 def _rows(dataset: Dataset) -> Iterator[StructureRow]:
@@ -89,7 +89,7 @@ def _rows(dataset: Dataset) -> Iterator[StructureRow]:
         yield StructureRow(problem.id or f"row {problem.row}", None, problem.reason)
 
 
-def _ask_materials_project(name: str, locations: Locations) -> Source:
+def _ask_materials_project(name: str, locations: Locations) -> ScanSource:
     from harness.data.materials.project import iter_materials, parse_query
 
     query = parse_query(name.removeprefix(MATERIALS_PROJECT))
@@ -106,4 +106,4 @@ def _ask_materials_project(name: str, locations: Locations) -> Source:
             yield StructureRow(material_id, crystal)
         yield from unusable
 
-    return Source(name, items)
+    return ScanSource(name, items)

@@ -33,7 +33,7 @@ from filelock import FileLock, Timeout
 
 from harness.apps.predict.bundle import Bundle, load_bundle, read_record
 from harness.apps.predict.prediction_table import schema
-from harness.apps.predict.scan_sources import Item, Source, digest_item, read_item
+from harness.apps.predict.scan_sources import Item, ScanSource, digest_item, read_item
 from harness.errors import HarnessError, StoreError
 from harness.training.environment import threads_wanted, use_threads
 
@@ -89,7 +89,7 @@ class ScanReport:
 
 
 def scan(
-    source: Source,
+    source: ScanSource,
     settings: ScanSettings,
     table: Path,
     *,
@@ -153,7 +153,7 @@ class _Chunks:
         count: how many there were.
     """
 
-    def __init__(self, source: Source, parts: Path | None, identity: dict[str, Any]) -> None:
+    def __init__(self, source: ScanSource, parts: Path | None, identity: dict[str, Any]) -> None:
         self._source, self._parts = source, parts
         self._identity = json.dumps(identity, sort_keys=True).encode()
         self.digest = ""
@@ -321,7 +321,7 @@ def _assemble(chunks: _Chunks, table: Path, identity: dict[str, Any]) -> None:
     _replace(table, write)
 
 
-def _already_there(source: Source, table: Path, identity: dict[str, Any]) -> ScanReport:
+def _already_there(source: ScanSource, table: Path, identity: dict[str, Any]) -> ScanReport:
     """Reports a table that is complete.
 
     Raises:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What a plugin may offer, as the registry's catalogues call it."""
+    """What a plugin may offer, as the registry's catalogs call it."""
 
     DATASET = "dataset"
     BACKBONE = "backbone"

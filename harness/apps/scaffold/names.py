@@ -45,10 +45,10 @@ def check_free(kind: Kind, name: str, package: str) -> None:
         HarnessError: a plugin offers something of that kind and name, or is called so; or the
             package can be imported, or a distribution of that name is installed, already.
     """
-    (catalogue,) = (known for known in Registry().catalogues() if known.kind == kind)
-    if name in catalogue or name in catalogue.contested:
+    (catalog,) = (known for known in Registry().catalogs() if known.kind == kind)
+    if name in catalog or name in catalog.contested:
         raise HarnessError(
-            f"The plugin {catalogue.owner(name)!r} offers a {kind} {name!r} already, and a name "
+            f"The plugin {catalog.owner(name)!r} offers a {kind} {name!r} already, and a name "
             "that two plugins offer cannot be used: choose another name."
         )
     if entry_points(group=ENTRY_POINT_GROUP, name=name):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import __version__
 from harness.api import render_csv
-from harness.apps.site import leaderboard_pages as board_pages
+from harness.apps.site import leaderboard_pages as leaderboard_pages
 from harness.apps.site import plots
 from harness.apps.site.cell_pages import CellPages
 from harness.apps.site.comparisons import VERDICTS, Comparisons, Pair
@@ -42,13 +42,13 @@ class Site:
 
     Attributes:
         folder: where it lies.
-        boards: names of its leaderboards.
+        leaderboards: names of its leaderboards.
         pages: how many there are.
         size: of all files, in bytes.
     """
 
     folder: Path
-    boards: tuple[str, ...]
+    leaderboards: tuple[str, ...]
     pages: int
     size: int
 
@@ -96,7 +96,7 @@ def write_site(
     files = [path for path in folder.rglob("*") if path.is_file()]
     return Site(
         folder,
-        tuple(result.board.name for result in results),
+        tuple(result.leaderboard.name for result in results),
         sum(path.suffix == ".html" for path in files),
         sum(path.stat().st_size for path in files),
     )
@@ -129,13 +129,13 @@ def _render(results: Sequence[Results]) -> Iterator[tuple[str, str]]:
     yield MARKER, "Written by `harness site`, which replaces this folder as a whole.\n"
     for asset in sorted((HERE / "assets").iterdir()):
         yield f"{ASSETS}/{asset.name}", asset.read_text(encoding="utf-8")
-    boards = []
+    leaderboards = []
     for result in results:
-        page = board_pages.make_board_page(result)
-        boards.append((page, result))
-        yield from _render_board(environment, result, page)
+        page = leaderboard_pages.make_leaderboard_page(result)
+        leaderboards.append((page, result))
+        yield from _render_leaderboard(environment, result, page)
     template = environment.get_template("site.html.j2")
-    yield "index.html", template.render(root="", boards=boards)
+    yield "index.html", template.render(root="", leaderboards=leaderboards)
 
 
 def _environment() -> Environment:
@@ -177,11 +177,11 @@ def _breakable(text: str) -> Markup:
     return Markup(str(escape(text)).replace("(", "<wbr>("))
 
 
-def _render_board(
-    environment: Environment, results: Results, page: board_pages.BoardPage
+def _render_leaderboard(
+    environment: Environment, results: Results, page: leaderboard_pages.LeaderboardPage
 ) -> Iterator[tuple[str, str]]:
-    name = results.board.name
-    published = board_pages.make_published_pages(results)
+    name = results.leaderboard.name
+    published = leaderboard_pages.make_published_pages(results)
     compared = Comparisons(results)
     pairs = {metric: list(compared.pairs(metric)) for metric in results.metrics}
     comparable = any(pairs.values())
@@ -195,10 +195,10 @@ def _render_board(
     def render(template: str, **values: Any) -> str:
         return environment.get_template(template).render(**{**shared, **values})
 
-    yield f"{name}/index.html", render("board.html.j2")
-    tables = {subset: board_pages.make_cells_table(results, subset) for subset in SUBSETS}
+    yield f"{name}/index.html", render("leaderboard.html.j2")
+    tables = {subset: leaderboard_pages.make_cells_table(results, subset) for subset in SUBSETS}
     yield f"{name}/cells.html", render("cells.html.j2", tables=tables)
-    yield from ((f"{name}/{file}", text) for file, text in render_csv(results.board).items())
+    yield from ((f"{name}/{file}", text) for file, text in render_csv(results.leaderboard).items())
     if published:
         yield f"{name}/published.html", render("published.html.j2", studies=published)
     if comparable:

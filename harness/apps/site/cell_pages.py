@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.apps.site.html_tables import (
     Column,
-    Entry,
+    HtmlEntry,
     Table,
     count,
     metric_title,
@@ -20,7 +20,7 @@ from harness.apps.site.html_tables import (
 )
 from harness.apps.site.plots import Plot, draw_strip
 from harness.apps.site.predictions import draw_parity, pack_rows, worst_materials
-from harness.apps.site.results import BoardCell, Results
+from harness.apps.site.results import LeaderboardCell, Results
 from harness.apps.site.stages import StagePart, read_stage
 from harness.planning.ledger import ROLES
 from harness.report.tables import Wording, number_text
@@ -30,7 +30,7 @@ from harness.scoring.scores import SUBSETS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.report.pivot import Entry as Score
+    from harness.report.pivot import PivotEntry
     from harness.results.store import Store
 
 
@@ -92,21 +92,21 @@ class CellPages:
         self.results = results
         self._stages: dict[tuple[Path, str], StagePart] = {}
 
-    def make(self, cell: BoardCell) -> CellPage:
+    def make(self, cell: LeaderboardCell) -> CellPage:
         """Gathers the page of one cell."""
-        results, metric = self.results, self.results.board.metrics[0]
+        results, metric = self.results, self.results.leaderboard.metrics[0]
         whole, free = (
             {shown: results.entries[shown, subset][cell.name] for shown in results.metrics}
             for subset in SUBSETS
         )
         done = bool(whole[metric].runs)
         runs, free_runs = (
-            results.board.runs_of(cell.name, subset) if done else None for subset in SUBSETS
+            results.leaderboard.runs_of(cell.name, subset) if done else None for subset in SUBSETS
         )
         tested = None if runs is None else self._tested(cell, runs["run"])
         ledger, both = self._use_of_rows(cell, tested)
         lost = done and tested is None
-        planned = results.board.settings["runs"]
+        planned = results.leaderboard.settings["runs"]
         return CellPage(
             page=cell.page,
             key=cell.key,
@@ -140,7 +140,7 @@ class CellPages:
             self._stages[place] = read_stage(store, key)
         return self._stages[place]
 
-    def _tested(self, cell: BoardCell, runs: pd.Series[int]) -> pd.DataFrame | None:
+    def _tested(self, cell: LeaderboardCell, runs: pd.Series[int]) -> pd.DataFrame | None:
         """The predictions of scored runs, where they are, with the formulas that ledgers give."""
         if not cell.store.has_predictions(cell.key):
             return None
@@ -169,7 +169,7 @@ class CellPages:
         return known
 
     def _use_of_rows(
-        self, cell: BoardCell, tested: pd.DataFrame | None
+        self, cell: LeaderboardCell, tested: pd.DataFrame | None
     ) -> tuple[Table | None, dict[str, int]]:
         """What rows were used for, per run; and how many test rows had another role too."""
         import pandas as pd
@@ -183,7 +183,7 @@ class CellPages:
             ledgers.append(cell.store.read_tuning_ledger(cell.key))
             what.append("choice of settings")
         rows = [
-            (Entry(title), Entry(part), Entry(role), count(size))
+            (HtmlEntry(title), HtmlEntry(part), HtmlEntry(role), count(size))
             for title, ledger in zip(
                 [*what, "scoring"], [*ledgers, tested.assign(role="test")], strict=True
             )
@@ -212,7 +212,7 @@ def _sizes(ledger: pd.DataFrame) -> Iterator[tuple[str, str, float]]:
         yield str(line["part"]), str(line["role"]), line["size"] / runs
 
 
-def _sources(cell: BoardCell) -> dict[int, list[str]]:
+def _sources(cell: LeaderboardCell) -> dict[int, list[str]]:
     """By run, the members that predict, with their stages."""
     return {
         run: [f"member {n} of {stage[:6]}" for stage, n in members]
@@ -220,7 +220,9 @@ def _sources(cell: BoardCell) -> dict[int, list[str]]:
     }
 
 
-def _score_table(results: Results, whole: Mapping[str, Score], free: Mapping[str, Score]) -> Table:
+def _score_table(
+    results: Results, whole: Mapping[str, PivotEntry], free: Mapping[str, PivotEntry]
+) -> Table:
     """Every metric; of overlap-free rows too, where these are not all."""
     first = next(iter(results.metrics))
     same = whole[first].n == free[first].n
@@ -229,10 +231,10 @@ def _score_table(results: Results, whole: Mapping[str, Score], free: Mapping[str
     columns = [Column("metric", "name"), *(Column(title, "number") for title in titles)]
     if not same:
         columns += [Column(f"overlap-free {title}", "number") for title in titles]
-    runs = results.board.settings["runs"]
+    runs = results.leaderboard.settings["runs"]
     rows = [
         (
-            Entry(metric_title(spec)),
+            HtmlEntry(metric_title(spec)),
             *(
                 entry
                 for scores in subsets
@@ -244,11 +246,11 @@ def _score_table(results: Results, whole: Mapping[str, Score], free: Mapping[str
         )
         for name, spec in results.metrics.items()
     ]
-    sizes = [entry for scores in subsets for entry in (count(scores[first].n), Entry(""))]
-    return Table("scores", "", tuple(columns), (*rows, (Entry("test rows per run"), *sizes)))
+    sizes = [entry for scores in subsets for entry in (count(scores[first].n), HtmlEntry(""))]
+    return Table("scores", "", tuple(columns), (*rows, (HtmlEntry("test rows per run"), *sizes)))
 
 
-def interval(score: Score, digits: int = 3) -> str:
+def interval(score: PivotEntry, digits: int = 3) -> str:
     """Returns the interval of a mean as text."""
     if not score.low <= score.high:
         return "—"
@@ -276,7 +278,7 @@ def _run_table(results: Results, whole: pd.DataFrame | None, free: pd.DataFrame 
     return Table("runs", "", tuple(columns), rows)
 
 
-def _strip(results: Results, score: Score, runs: pd.DataFrame | None) -> Plot | None:
+def _strip(results: Results, score: PivotEntry, runs: pd.DataFrame | None) -> Plot | None:
     values = [] if runs is None else [float(value) for value in runs[score.metric]]
     values = [value for value in values if math.isfinite(value)]
     if not values:

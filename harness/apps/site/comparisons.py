@@ -69,7 +69,7 @@ class Comparisons:
         self.results = results
         self._runs = {
             name: _read_runs(results, name)
-            for name, score in results.entries[results.board.metrics[0], "all"].items()
+            for name, score in results.entries[results.leaderboard.metrics[0], "all"].items()
             if score.runs
         }
         self._places = tuple(dict.fromkeys(cell.place for cell in results.cells))
@@ -106,7 +106,7 @@ class Comparisons:
 
 
 def _read_runs(results: Results, name: tuple[str, ...]) -> _Runs:
-    frame = results.board.runs_of(name)
+    frame = results.leaderboard.runs_of(name)
     scores = {metric: frame[metric].to_numpy(dtype=np.float64) for metric in results.metrics}
     return _Runs(
         rows=frame[["run", "n"]].to_numpy(dtype=np.float64),
@@ -118,7 +118,7 @@ def _read_runs(results: Results, name: tuple[str, ...]) -> _Runs:
 
 def _text(results: Results, metric: str, name: tuple[str, ...]) -> str:
     entry = results.entries[metric, "all"].get(name)
-    return number_text(entry, Wording(), results.board.settings["runs"])
+    return number_text(entry, Wording(), results.leaderboard.settings["runs"])
 
 
 def _row(place: tuple[str, str], texts: list[str], gain: Gain, p_holm: float) -> Row:

@@ -43,7 +43,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Entry:
+class HtmlEntry:
     """What stands in one place of a table.
 
     Attributes:
@@ -78,7 +78,7 @@ class Table:
     name: str
     caption: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Entry, ...], ...]
+    rows: tuple[tuple[HtmlEntry, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,10 @@ class Scale:
         rank = bisect_left(self.bounds, value)
         return rank if self.higher_is_better else SHADES - 1 - rank
 
-    def legend(self) -> tuple[Entry, ...]:
+    def legend(self) -> tuple[HtmlEntry, ...]:
         """Returns one entry per shade that a value has, best first, with the values it holds."""
         return tuple(
-            Entry(f"{low:.2f} – {high:.2f}" if low < high else f"{low:.2f}", shade=shade)
+            HtmlEntry(f"{low:.2f} – {high:.2f}" if low < high else f"{low:.2f}", shade=shade)
             for shade, (low, high) in sorted(self.ranges.items(), reverse=True)
         )
 
@@ -138,22 +138,22 @@ def metric_title(spec: MetricSpec) -> str:
     return f"{spec.title}{unit}, {'higher' if spec.higher_is_better else 'lower'} is better"
 
 
-def number(value: Any, digits: int = 2, text: str | None = None) -> Entry:
+def number(value: Any, digits: int = 2, text: str | None = None) -> HtmlEntry:
     """Makes an entry of a number; one that is missing or not finite reads `—`."""
     if value is None or not math.isfinite(value):
-        return Entry(text or "—")
-    return Entry(text or f"{value:.{digits}f}", float(value))
+        return HtmlEntry(text or "—")
+    return HtmlEntry(text or f"{value:.{digits}f}", float(value))
 
 
-def significant(value: Any, digits: int = 3) -> Entry:
+def significant(value: Any, digits: int = 3) -> HtmlEntry:
     """Makes an entry of a number whose size may be anything, as κ."""
     if value is None or not math.isfinite(value):
-        return Entry("—" if value is None or math.isnan(value) else "∞")
+        return HtmlEntry("—" if value is None or math.isnan(value) else "∞")
     rounded = float(f"{value:.{digits}g}")
-    return Entry(f"{rounded:.{max(digits, 6)}g}", float(value))
+    return HtmlEntry(f"{rounded:.{max(digits, 6)}g}", float(value))
 
 
-def count(value: Any) -> Entry:
+def count(value: Any) -> HtmlEntry:
     """Makes an entry of a whole number, or of a mean of such."""
     return number(value, 0 if value is None or float(value).is_integer() else 1)
 
@@ -163,7 +163,7 @@ def counted(number_of: int, what: str) -> str:
     return f"{number_of} {what}" if number_of == 1 else f"{number_of} {what}s"
 
 
-def p_value(value: float) -> Entry:
+def p_value(value: float) -> HtmlEntry:
     """Makes an entry of a p-value; a small one is not shown as nothing."""
     return number(value, 3, "< 0.001" if value < P_SHOWN else None)
 
@@ -178,7 +178,9 @@ def of_frame(name: str, caption: str, frame: pd.DataFrame, names: Sequence[str])
     )
     rows = tuple(
         tuple(
-            Entry(str(value)) if column.kind == "name" else Entry(str(value), leading(str(value)))
+            HtmlEntry(str(value))
+            if column.kind == "name"
+            else HtmlEntry(str(value), leading(str(value)))
             for column, value in zip(columns, row, strict=True)
         )
         for row in frame.itertuples(index=False)

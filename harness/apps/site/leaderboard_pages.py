@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.apps.site.html_tables import (
     Column,
-    Entry,
+    HtmlEntry,
     Scale,
     Table,
     count,
@@ -18,7 +18,7 @@ from harness.apps.site.html_tables import (
     of_frame,
     title_of,
 )
-from harness.apps.site.results import PLACE, BoardCell, Configuration, Results
+from harness.apps.site.results import PLACE, Configuration, LeaderboardCell, Results
 from harness.errors import StoreError
 from harness.report.markdown import gain_table, settings_lines
 from harness.report.published import side_by_side
@@ -33,7 +33,7 @@ VIEWS = {"published": "published table", "published, per run": "published per-ru
 
 
 @dataclass(frozen=True, eq=False)
-class BoardPage:
+class LeaderboardPage:
     """The first page of a leaderboard.
 
     Attributes:
@@ -61,21 +61,21 @@ class BoardPage:
     matrix: Table
     marks: Sequence[str]
     heats: Sequence[Table]
-    legend: Sequence[Entry]
+    legend: Sequence[HtmlEntry]
     gains: Table | None
     no_gains: str
     scores: Mapping[str, Any]
 
 
-def make_board_page(results: Results) -> BoardPage:
+def make_leaderboard_page(results: Results) -> LeaderboardPage:
     """Gathers the first page of a leaderboard."""
-    board = results.board
-    shown = board.metrics[0]
+    leaderboard = results.leaderboard
+    shown = leaderboard.metrics[0]
     gains, no_gains = _gains(results)
-    return BoardPage(
-        name=board.name,
-        title=board.title or board.name,
-        lines=settings_lines(board),
+    return LeaderboardPage(
+        name=leaderboard.name,
+        title=leaderboard.title or leaderboard.name,
+        lines=settings_lines(leaderboard),
         constants={
             title_of(column): cell.columns[column]
             for cell in results.cells[:1]
@@ -91,14 +91,16 @@ def make_board_page(results: Results) -> BoardPage:
         legend=results.scales[shown].legend(),
         gains=gains,
         no_gains=no_gains,
-        scores={name: _scores(results, name) for name in board.metrics},
+        scores={name: _scores(results, name) for name in leaderboard.metrics},
     )
 
 
-def make_score(results: Results, cell: BoardCell, metric: str, subset: str = "all") -> Entry:
+def make_score(
+    results: Results, cell: LeaderboardCell, metric: str, subset: str = "all"
+) -> HtmlEntry:
     """Makes the entry of a cell's score; it leads to the page of the cell."""
     score = results.entries[metric, subset][cell.name]
-    text = number_text(score, Wording(), results.board.settings["runs"])
+    text = number_text(score, Wording(), results.leaderboard.settings["runs"])
     return replace(
         number(score.mean, text=text),
         href=f"cells/{cell.page}.html",
@@ -108,7 +110,9 @@ def make_score(results: Results, cell: BoardCell, metric: str, subset: str = "al
     )
 
 
-def _by_place(results: Results, metric: str) -> dict[Configuration, dict[tuple[str, str], Entry]]:
+def _by_place(
+    results: Results, metric: str
+) -> dict[Configuration, dict[tuple[str, str], HtmlEntry]]:
     """The scores of all cells, by configuration and (train-on, test-on)."""
     return {
         configuration: {place: make_score(results, cell, metric) for place, cell in cells.items()}
@@ -126,9 +130,9 @@ def _matrix(results: Results, metric: str) -> Table:
     for configuration, cells in _by_place(results, metric).items():
         named = dict(zip(results.model, configuration, strict=True))
         for train in dict.fromkeys(place[0] for place in cells):
-            names = [Entry(named[column]) for column in results.varied]
-            entries = [cells.get((train, test), Entry(ABSENT)) for test in tests]
-            rows.append((*names, Entry(train), *entries))
+            names = [HtmlEntry(named[column]) for column in results.varied]
+            entries = [cells.get((train, test), HtmlEntry(ABSENT)) for test in tests]
+            rows.append((*names, HtmlEntry(train), *entries))
     columns = (
         *(Column(title_of(column), "name") for column in (*results.varied, "train_on")),
         *(Column(test, "number") for test in tests),
@@ -149,7 +153,7 @@ def _heats(results: Results, metric: str) -> list[Table]:
 
 
 def make_heat(
-    name: str, caption: str, cells: Mapping[tuple[str, str], Entry], tests: Sequence[str]
+    name: str, caption: str, cells: Mapping[tuple[str, str], HtmlEntry], tests: Sequence[str]
 ) -> Table:
     """Makes a train-on × test-on matrix of coloured numbers.
 
@@ -161,8 +165,8 @@ def make_heat(
     """
     rows = tuple(
         (
-            Entry(train),
-            *(replace(cells.get((train, test), Entry(ABSENT)), marks="") for test in tests),
+            HtmlEntry(train),
+            *(replace(cells.get((train, test), HtmlEntry(ABSENT)), marks="") for test in tests),
         )
         for train in dict.fromkeys(place[0] for place in cells)
     )
@@ -187,23 +191,23 @@ def _scores(results: Results, metric: str) -> dict[str, Any]:
 
 
 def _counts(results: Results) -> dict[str, str]:
-    summary = results.board.summary()
+    summary = results.leaderboard.summary()
     done = int((summary["runs"] > 0).sum())
     return {
         "configurations": str(len(results.configurations)),
         "cells": f"{done} of {len(summary)}" if done < len(summary) else str(done),
-        "runs per cell": str(results.board.settings["runs"]),
+        "runs per cell": str(results.leaderboard.settings["runs"]),
         "trained on": ", ".join(dict.fromkeys(cell.place[0] for cell in results.cells)),
         "tested on": ", ".join(_tests(results)),
     }
 
 
 def _troubles(results: Results) -> list[str]:
-    summary = results.board.summary()
-    found = list(results.board.notes)
+    summary = results.leaderboard.summary()
+    found = list(results.leaderboard.notes)
     if missing := int((summary["runs"] == 0).sum()):
         found.append(f"{_cells(missing)} not been run yet.")
-    partial = (summary["runs"] > 0) & (summary["runs"] < results.board.settings["runs"])
+    partial = (summary["runs"] > 0) & (summary["runs"] < results.leaderboard.settings["runs"])
     if partial.any():
         found.append(f"{_cells(int(partial.sum()))} been run in part only.")
     failed = summary[summary["failed"] > 0]
@@ -221,18 +225,18 @@ def _cells(number_of: int) -> str:
 
 def _gains(results: Results) -> tuple[Table | None, str]:
     """The gains over scratch, or why there are none."""
-    board = results.board
-    if not (board.runs["transfer"] == "scratch").any():
+    leaderboard = results.leaderboard
+    if not (leaderboard.runs["transfer"] == "scratch").any():
         return None, ""
-    spec = results.metrics[board.metrics[0]]
+    spec = results.metrics[leaderboard.metrics[0]]
     try:
-        gained = board.gains(spec)
+        gained = leaderboard.gains(spec)
     except StoreError as problem:  # a partner that was not run, or not wholly
         return None, f"Cannot be told: {problem}"
     if gained.empty:
         return None, ""
     text = gain_table(gained)
-    names = [column for column in text.columns if column in board.identity]
+    names = [column for column in text.columns if column in leaderboard.identity]
     table = of_frame("gains", metric_title(spec), text, names)
     return replace(table, columns=(*table.columns[:-1], Column("verdict"))), ""
 
@@ -242,20 +246,20 @@ def _gains(results: Results) -> tuple[Table | None, str]:
 
 def make_cells_table(results: Results, subset: str) -> Table:
     """Every cell and every metric, as the CSV file has them."""
-    board = results.board
+    leaderboard = results.leaderboard
     names = (*results.varied, *PLACE)
     columns = (
         *(Column(title_of(column), "name") for column in names),
         *(Column(title, "number") for title in ("runs", "rows per run", "failed")),
-        *(Column(results.metrics[metric].title, "number") for metric in board.metrics),
+        *(Column(results.metrics[metric].title, "number") for metric in leaderboard.metrics),
     )
     rows = []
     for cell in results.cells:
-        first = results.entries[board.metrics[0], subset][cell.name]
-        entries = [make_score(results, cell, metric, subset) for metric in board.metrics]
+        first = results.entries[leaderboard.metrics[0], subset][cell.name]
+        entries = [make_score(results, cell, metric, subset) for metric in leaderboard.metrics]
         rows.append(
             (
-                *(Entry(cell.columns[column]) for column in names),
+                *(HtmlEntry(cell.columns[column]) for column in names),
                 *(count(value) for value in (first.runs, first.n, first.failed)),
                 *(replace(entry, key="", marks="") for entry in entries),
             )
@@ -281,7 +285,7 @@ class PublishedPage:
     metric: str
     table: Table
     strategies: Mapping[str, Sequence[Table]]
-    legend: Sequence[Entry]
+    legend: Sequence[HtmlEntry]
     left_out: int
 
 
@@ -290,9 +294,9 @@ def make_published_pages(results: Results) -> list[PublishedPage]:
     if results.published is None:
         return []
     found = []
-    for metric in results.board.metrics:
+    for metric in results.leaderboard.metrics:
         known = results.published[results.published["metric"] == metric]
-        beside = side_by_side(results.board, results.published, metric)
+        beside = side_by_side(results.leaderboard, results.published, metric)
         if not beside.empty:
             found.append(_published_page(results, metric, beside, len(known)))
     return found
@@ -323,7 +327,7 @@ def _published_page(
     )
 
 
-def _shaded(entry: Entry, scale: Scale) -> Entry:
+def _shaded(entry: HtmlEntry, scale: Scale) -> HtmlEntry:
     return replace(entry, shade=None if entry.value is None else scale.shade(entry.value))
 
 

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.apps.site.html_tables import Column, Entry, Table, count, counted, number, significant
+from harness.apps.site.html_tables import (
+    Column,
+    HtmlEntry,
+    Table,
+    count,
+    counted,
+    number,
+    significant,
+)
 from harness.apps.site.plots import (
     BOTTOM,
     LEFT,
@@ -147,18 +155,18 @@ def worst_materials(tested: pd.DataFrame) -> Table:
     )
 
 
-def _material(row: dict[Any, Any]) -> tuple[Entry, ...]:
+def _material(row: dict[Any, Any]) -> tuple[HtmlEntry, ...]:
     failed = row["failed"] > 0
     share = {0.0: "no", 1.0: "yes"}.get(float(row["overlap"]), "in part")
     return (
-        Entry(row["formula"] or row["id"]),
-        Entry(str(row["id"])),
-        Entry(str(row["part"])),
+        HtmlEntry(row["formula"] or row["id"]),
+        HtmlEntry(str(row["id"])),
+        HtmlEntry(str(row["part"])),
         count(row["runs"]),
         significant(row["target"]),
-        Entry("failed") if failed else significant(10 ** row["log"]),
-        Entry("—") if failed else number(10 ** row["off"], 1),
-        Entry(share),
+        HtmlEntry("failed") if failed else significant(10 ** row["log"]),
+        HtmlEntry("—") if failed else number(10 ** row["off"], 1),
+        HtmlEntry(share),
     )
 
 

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api import open_board, published_cells, results_folder
+from harness.api import open_leaderboard, published_cells, results_folder
 from harness.apps.site.html_tables import Scale
 from harness.errors import HarnessError, StoreError
 from harness.planning.benchmark import BENCHMARK_FILE
 from harness.plugin.cell import SUBMISSION
 from harness.report.leaderboard import Leaderboard
-from harness.report.pivot import Entry, Layout, Pivot, pivot
+from harness.report.pivot import Layout, Pivot, PivotEntry, pivot
 from harness.report.submissions import SUBMISSIONS
 from harness.results.store import PLAN_FILE, Store
 from harness.scoring.scores import SUBSETS
@@ -33,7 +33,7 @@ Configuration = tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class BoardCell:
+class LeaderboardCell:
     """A cell of a leaderboard, and where its results lie.
 
     Attributes:
@@ -71,22 +71,22 @@ class Results:
 
     Attributes:
         folder: where it lies.
-        board: its tables.
+        leaderboard: its tables.
         metrics: specs of those it scores, by name, in the order of the benchmark.
         published: published cells to show beside it, if there are any.
         cells: all that tables show, in their order.
     """
 
     folder: Path
-    board: Leaderboard
+    leaderboard: Leaderboard
     metrics: Mapping[str, MetricSpec]
     published: pd.DataFrame | None
-    cells: Sequence[BoardCell]
+    cells: Sequence[LeaderboardCell]
 
     @cached_property
     def model(self) -> tuple[str, ...]:
         """Columns of a cell's identity that make its configuration."""
-        return tuple(column for column in self.board.identity if column not in PLACE)
+        return tuple(column for column in self.leaderboard.identity if column not in PLACE)
 
     @cached_property
     def varied(self) -> tuple[str, ...]:
@@ -102,14 +102,14 @@ class Results:
         """All of them, in table order."""
         return tuple(dict.fromkeys(self.model_of(cell) for cell in self.cells))
 
-    def model_of(self, cell: BoardCell) -> Configuration:
+    def model_of(self, cell: LeaderboardCell) -> Configuration:
         """Returns the configuration of a cell."""
         return tuple(cell.columns[column] for column in self.model)
 
     @cached_property
-    def matrices(self) -> Mapping[Configuration, Mapping[tuple[str, str], BoardCell]]:
+    def matrices(self) -> Mapping[Configuration, Mapping[tuple[str, str], LeaderboardCell]]:
         """The cells of every configuration by their place, in table order."""
-        found: dict[Configuration, dict[tuple[str, str], BoardCell]] = {}
+        found: dict[Configuration, dict[tuple[str, str], LeaderboardCell]] = {}
         for cell in self.cells:
             found.setdefault(self.model_of(cell), {})[cell.place] = cell
         return found
@@ -119,14 +119,14 @@ class Results:
         """All cells with what stands out among them, by metric and subset."""
         return {
             (metric, subset): pivot(
-                self.board, self.metrics, Layout(metrics=(metric,), subset=subset)
+                self.leaderboard, self.metrics, Layout(metrics=(metric,), subset=subset)
             )
             for metric in self.metrics
             for subset in SUBSETS
         }
 
     @cached_property
-    def entries(self) -> Mapping[tuple[str, str], Mapping[tuple[str, ...], Entry]]:
+    def entries(self) -> Mapping[tuple[str, str], Mapping[tuple[str, ...], PivotEntry]]:
         """By metric and subset, then by what tells a cell apart: its score."""
         return {
             shown: {entry.name: entry for entry in made.entries.values()}
@@ -143,7 +143,7 @@ class Results:
         """The colours of every metric, the same on all pages."""
         return {
             name: Scale.of(
-                [value for subset in SUBSETS for value in self.board.summary(subset)[name]],
+                [value for subset in SUBSETS for value in self.leaderboard.summary(subset)[name]],
                 spec.higher_is_better,
             )
             for name, spec in self.metrics.items()
@@ -161,34 +161,34 @@ def read_results(source: str | Path, registry: Registry) -> Results:
         HarnessError: there is no such benchmark, it was not run, or a metric is not registered.
     """
     folder = results_folder(source)
-    board = open_board(folder)
+    leaderboard = open_leaderboard(folder)
     alone = not Path(source).is_file() and not (folder / BENCHMARK_FILE).is_file()
     return Results(
         folder,
-        board,
-        {name: registry.metrics[name] for name in board.metrics},
+        leaderboard,
+        {name: registry.metrics[name] for name in leaderboard.metrics},
         None if alone else published_cells(source),
-        tuple(_cells(board, folder)),
+        tuple(_cells(leaderboard, folder)),
     )
 
 
-def _cells(board: Leaderboard, folder: Path) -> Iterator[BoardCell]:
+def _cells(leaderboard: Leaderboard, folder: Path) -> Iterator[LeaderboardCell]:
     """Finds the cells of a leaderboard in the results folders that it was read from.
 
     Of a leaderboard of submissions, each has its own; cells that are shown as one are the first's.
     """
-    merged = SUBMISSION in board.identity
-    names = [tuple(cell[column] for column in board.identity) for cell in board.cells]
-    parts = dict.fromkeys(cell[SUBMISSION] for cell in board.cells) if merged else {"": None}
+    merged = SUBMISSION in leaderboard.identity
+    names = [tuple(cell[column] for column in leaderboard.identity) for cell in leaderboard.cells]
+    parts = dict.fromkeys(cell[SUBMISSION] for cell in leaderboard.cells) if merged else {"": None}
     stores = {part: Store(folder / SUBMISSIONS / part if part else folder) for part in parts}
     planned = [(part, cell) for part in parts for cell in stores[part].read_plan()["cells"]]
     seen = set()
     for name, (part, cell) in zip(names, planned, strict=True):
-        own = dict(zip(board.identity, name, strict=True))
-        shown = own | dict(board.shown_as.get(name, {}))
+        own = dict(zip(leaderboard.identity, name, strict=True))
+        shown = own | dict(leaderboard.shown_as.get(name, {}))
         if tuple(shown.values()) not in seen:
             seen.add(tuple(shown.values()))
-            yield BoardCell(
+            yield LeaderboardCell(
                 name=name,
                 columns=shown,
                 page=f"{part}-{cell['key']}" if part else cell["key"],
@@ -228,10 +228,10 @@ def check_names(results: Sequence[Results]) -> None:
     """
     known: dict[str, Results] = {}
     for result in results:
-        other = known.setdefault(result.board.name.lower(), result)
+        other = known.setdefault(result.leaderboard.name.lower(), result)
         if other is not result:
             raise StoreError(
                 f"{other.folder} and {result.folder} are both called "
-                f"{result.board.name!r}: give one another `name` in its benchmark.toml, or write "
-                "two sites."
+                f"{result.leaderboard.name!r}: give one another `name` in its benchmark.toml, or "
+                "write two sites."
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.apps.site.html_tables import Column, Entry, Table, count, flat, significant
+from harness.apps.site.html_tables import Column, HtmlEntry, Table, count, flat, significant
 from harness.apps.site.plots import Mark, Plot, dots, frame_x, frame_y, line, thin
 
 if TYPE_CHECKING:
@@ -99,10 +99,10 @@ def _members(record: Mapping[str, Any], own: Sequence[Mapping[str, Any]]) -> Tab
     return Table(f"stage-{record['title']}", "", tuple(columns), tuple(rows))
 
 
-def _setting(value: Any) -> Entry:
+def _setting(value: Any) -> HtmlEntry:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return significant(value)
-    return Entry("—" if value is None else str(value))
+    return HtmlEntry("—" if value is None else str(value))
 
 
 def _curves(key: str, record: Mapping[str, Any], common: Mapping[str, Any]) -> tuple[Plot, ...]:

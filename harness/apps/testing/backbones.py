@@ -457,18 +457,19 @@ def _trained_names(thing: BackboneSpecimen, freeze: Sequence[str]) -> list[str]:
     from torch import nn
 
     from harness.apps.testing.modules import CPU, changed, copied
+    from harness.planning.member_training import MemberTraining
     from harness.planning.training_settings import TrainingSettings
-    from harness.training.stack_fit import Recipe, fit
+    from harness.training.stack_fit import fit
 
     backbone, head = thing.whole(thing.build(SEEDS[:1]), SEEDS[:1])
     model = nn.ModuleDict({"backbone": backbone, "head": head})
     before = copied(model)
-    recipe = Recipe(TrainingSettings(epochs=1, loss="mse", schedule="constant"))
+    member_training = MemberTraining(TrainingSettings(epochs=1, loss="mse", schedule="constant"))
     fit(
         backbone,
         head,
         eight(thing),
-        recipe,
+        member_training,
         selection=RMSE_LOG,
         device=CPU,
         freeze=tuple(freeze),

@@ -12,7 +12,7 @@ import numpy as np
 from harness.apps.testing.cases import Cases
 from harness.apps.testing.promises import Remark, broken, promise, skip
 from harness.data.dataset import Dataset, build_dataset
-from harness.data.dataset_loader import Library
+from harness.data.dataset_loader import DatasetLoader
 from harness.errors import DataError
 from harness.plugin.dataset import UNITS, Card, DatasetSpec
 
@@ -163,8 +163,8 @@ class DatasetCases(Cases):
             f"unknown: {', '.join(unknown)}",
             "offer the parts too, or install the plugin that does",
         )
-        library = Library(registry, self._locations())
-        leaves = [leaf for part in spec.parts for leaf in library.parts(part)]
+        loader = DatasetLoader(registry, self._locations())
+        leaves = [leaf for part in spec.parts for leaf in loader.parts(part)]
         promise(
             len(set(leaves)) == len(leaves),
             "every part is there once",
@@ -172,7 +172,7 @@ class DatasetCases(Cases):
             "name every part once; parts of parts count",
         )
         whole = self._dataset(spec)
-        ids = tuple(row_id for leaf in leaves for row_id in library[leaf].ids)
+        ids = tuple(row_id for leaf in leaves for row_id in loader[leaf].ids)
         promise(
             whole.ids == ids,
             "the rows of the parts, in order",
@@ -192,7 +192,7 @@ class DatasetCases(Cases):
         if spec.load is not None or not spec.parts:
             return build_dataset(spec.name, Card.read(spec.card), self._raw_rows(spec))
         try:
-            return Library(self._registry(), self._locations())[spec.name]
+            return DatasetLoader(self._registry(), self._locations())[spec.name]
         except DataError as problem:
             skip(f"the rows are not on this machine: {problem}")
 

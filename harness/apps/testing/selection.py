@@ -30,7 +30,7 @@ CASES: Mapping[str, type[Cases]] = {
     "protocol": ProtocolCases,
     "metric": MetricCases,
 }
-"""By kind, as the registry's catalogues call it."""
+"""By kind, as the registry's catalogs call it."""
 
 
 def select_cases(
@@ -66,22 +66,22 @@ def find_specs(name: str, registry: Registry) -> list[tuple[str, Any]]:
         PluginError: nothing has that name, the plugin cannot be loaded, or offers no spec.
     """
     found = [
-        (catalogue.kind, spec)
-        for catalogue in registry.catalogues()
-        for own_name, spec in catalogue.items()
-        if name in (own_name, catalogue.owner(own_name))
+        (catalog.kind, spec)
+        for catalog in registry.catalogs()
+        for own_name, spec in catalog.items()
+        if name in (own_name, catalog.owner(own_name))
     ]
     if found:
         return found
-    for catalogue in registry.catalogues():
-        if name in catalogue.contested:
-            raise PluginError(catalogue.contested[name])
+    for catalog in registry.catalogs():
+        if name in catalog.contested:
+            raise PluginError(catalog.contested[name])
     for plugin in registry.broken:
         if plugin.name == name:
             raise PluginError(f"The plugin {name!r} failed to load: {plugin.problem}")
     if name in registry.plugins:
         raise PluginError(f"The plugin {name!r} offers nothing that there are cases for.")
-    known = {*registry.plugins, *(spec for kind in registry.catalogues() for spec in kind)}
+    known = {*registry.plugins, *(spec for kind in registry.catalogs() for spec in kind)}
     raise PluginError(
         f"No plugin, and nothing that one offers, is called {name!r}.{did_you_mean(name, known)}"
     )

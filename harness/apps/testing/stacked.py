@@ -308,13 +308,14 @@ class StackCases(SettingsCases):
     def test_training_overfits_eight_samples(self, spec: Any) -> None:
         """Training on eight samples learns them, far better than any constant could."""
         from harness.apps.testing.modules import CPU
+        from harness.planning.member_training import MemberTraining
         from harness.planning.training_settings import TrainingSettings
-        from harness.training.stack_fit import Recipe, fit
+        from harness.training.stack_fit import fit
 
         thing = self.specimen(spec)
         module = with_parameters(thing.build(SEEDS[:1]))
         backbone, head = thing.whole(module, SEEDS[:1])
-        recipe = Recipe(
+        member_training = MemberTraining(
             TrainingSettings(
                 epochs=EPOCHS_AT_ONCE, lr=self.overfit_lr, loss="mse", schedule="constant"
             )
@@ -322,7 +323,9 @@ class StackCases(SettingsCases):
         constant = float(np.log10(EIGHT_KAPPA).std())
         share = float("nan")
         for _ in range(0, self.overfit_epochs, EPOCHS_AT_ONCE):
-            result = fit(backbone, head, eight(thing), recipe, selection=RMSE_LOG, device=CPU)
+            result = fit(
+                backbone, head, eight(thing), member_training, selection=RMSE_LOG, device=CPU
+            )
             scores = [epoch[0] for epoch in result.history["score"]]
             share = float(np.nanmin(scores)) / constant if np.isfinite(scores).any() else share
             if share <= LEARNT_SHARE:

@@ -18,7 +18,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.data.materials.cache import Material
-from harness.data.structure_files import Record
+from harness.data.structure_files import UnreadStructure
 from harness.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -148,7 +148,9 @@ class MaterialsServer:
 
     def _material(self, document: Mapping[str, Any]) -> Material:
         name = self.canonical(document["material_id"])
-        row = Record(name, "jsonl", json.dumps({"structure": document.get("structure")})).read()
+        row = UnreadStructure(
+            name, "jsonl", json.dumps({"structure": document.get("structure")})
+        ).read()
         deprecated = bool(document.get("deprecated"))
         return Material(name, row.crystal, row.reason, self.version, deprecated)
 

@@ -46,20 +46,20 @@ ROCKSALT = [[0.0, 2.7, 2.7], [2.7, 0.0, 2.7], [2.7, 2.7, 0.0]]
 
 
 @pytest.fixture(scope="module")
-def board(tmp_path_factory) -> Path:
+def leaderboard(tmp_path_factory) -> Path:
     """Two backbones, trained and in closed form, on embedded data."""
-    folder = tmp_path_factory.mktemp("board")
+    folder = tmp_path_factory.mktemp("leaderboard")
     (folder / "benchmark.toml").write_text(BENCHMARK)
     api.run(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def folder(board: Path) -> Path:
+def folder(leaderboard: Path) -> Path:
     """A bundle of MEGNet."""
     cell = "backbone=megnet,head=mlp,transfer=scratch,train_on=Rocksalt"
-    predicting.export(board, cell, board / "bundle")
-    return board / "bundle"
+    predicting.export(leaderboard, cell, leaderboard / "bundle")
+    return leaderboard / "bundle"
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +83,12 @@ CELLS = [
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_bundle_predicts_what_is_stored_for_the_test_rows(cell, board, tmp_path) -> None:
-    record = predicting.export(board, cell, tmp_path / "bundle")
+def test_a_bundle_predicts_what_is_stored_for_the_test_rows(cell, leaderboard, tmp_path) -> None:
+    record = predicting.export(leaderboard, cell, tmp_path / "bundle")
     loaded = load_bundle(tmp_path / "bundle")
     data = load_dataset("Experiment")
     crystals = dict(zip(data.ids, data.crystals, strict=True))
-    store = Store(board)
+    store = Store(leaderboard)
     keys = {
         c["key"]: c["test_on"]
         for c in store.read_plan()["cells"]
@@ -116,7 +116,7 @@ def _row(name: str, crystal: Crystal):
     return StructureRow(name, crystal)
 
 
-def test_the_record_says_what_it_was_trained_on(bundle: Bundle, board: Path) -> None:
+def test_the_record_says_what_it_was_trained_on(bundle: Bundle, leaderboard: Path) -> None:
     record = bundle.record
     data = load_dataset("Rocksalt")
     assert set(record.elements) <= {symbol for c in data.crystals for symbol in c.species}
@@ -126,7 +126,7 @@ def test_the_record_says_what_it_was_trained_on(bundle: Bundle, board: Path) -> 
     assert record.unit == "W/(m·K)"
     lines = [
         line["scores"]["all"]["mae-log"]
-        for line in Store(board).read_results()
+        for line in Store(leaderboard).read_results()
         if line["stage"] == record.stacks[0].stage and line["test_on"] == "Rocksalt"
     ]
     (own,) = [one for one in record.cells if one.cell["test_on"] == "Rocksalt"]
@@ -135,9 +135,9 @@ def test_the_record_says_what_it_was_trained_on(bundle: Bundle, board: Path) -> 
     assert list(own.coverage) == ["0.5", "0.8", "0.9", "0.95"]
 
 
-def test_a_chain_has_seen_what_all_its_stages_have(board, tmp_path) -> None:
+def test_a_chain_has_seen_what_all_its_stages_have(leaderboard, tmp_path) -> None:
     record = predicting.export(
-        board, "backbone=megnet,head=mlp,transfer=two-stage,train_on=Rocksalt", tmp_path / "b"
+        leaderboard, "backbone=megnet,head=mlp,transfer=two-stage,train_on=Rocksalt", tmp_path / "b"
     )
     assert set(record.datasets) == {"Rocksalt", "Tetrahedral"}
     assert "Si" in record.elements  # of Tetrahedral alone
@@ -155,9 +155,9 @@ def test_a_chain_has_seen_what_all_its_stages_have(board, tmp_path) -> None:
         ("trian_on=Rocksalt", "Did you mean 'train_on'"),
     ],
 )
-def test_a_cell_that_is_none_or_several_is_refused(cell, told, board, tmp_path) -> None:
+def test_a_cell_that_is_none_or_several_is_refused(cell, told, leaderboard, tmp_path) -> None:
     with pytest.raises(BundleError, match=told):
-        predicting.export(board, cell, tmp_path / "b")
+        predicting.export(leaderboard, cell, tmp_path / "b")
     assert not list(tmp_path.iterdir())
 
 
@@ -189,18 +189,20 @@ def test_labels_may_have_commas_and_searches_need_no_numbers() -> None:
         find_ensemble(cells, parse_cell("head=x"))
 
 
-def test_weights_that_are_not_there_come_with_the_command_that_makes_them(board, tmp_path) -> None:
+def test_weights_that_are_not_there_come_with_the_command_that_makes_them(
+    leaderboard, tmp_path
+) -> None:
     passed_on = tmp_path / "passed-on"
-    shutil.copytree(board, passed_on)
+    shutil.copytree(leaderboard, passed_on)
     for weights in passed_on.glob("stages/*/weights.safetensors"):
         weights.unlink()
     with pytest.raises(BundleError, match=r"harness run .*passed-on .*train_on=\[\"Rocksalt\"\]"):
         predicting.export(passed_on, CELLS[0], tmp_path / "b")
 
 
-def test_weights_that_predict_something_else_are_refused(board, tmp_path) -> None:
+def test_weights_that_predict_something_else_are_refused(leaderboard, tmp_path) -> None:
     other = tmp_path / "other"
-    shutil.copytree(board, other)
+    shutil.copytree(leaderboard, other)
     store = Store(other)
     key = next(c["key"] for c in store.read_plan()["cells"] if c["backbone"] == "megnet")
     stored = store.read_predictions(key)
@@ -209,9 +211,9 @@ def test_weights_that_predict_something_else_are_refused(board, tmp_path) -> Non
         predicting.export(other, CELLS[0], tmp_path / "b")
 
 
-def test_nothing_is_written_over(folder, board) -> None:
+def test_nothing_is_written_over(folder, leaderboard) -> None:
     with pytest.raises(BundleError, match="is there already"):
-        predicting.export(board, CELLS[0], folder)
+        predicting.export(leaderboard, CELLS[0], folder)
 
 
 def test_without_results_the_error_says_what_to_run(tmp_path) -> None:

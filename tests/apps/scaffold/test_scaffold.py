@@ -62,7 +62,7 @@ def site(plugins: dict[Kind, NewPlugin], tmp_path_factory: pytest.TempPathFactor
 
 
 def test_the_kinds_are_those_of_the_registry() -> None:
-    assert list(Kind) == [catalogue.kind for catalogue in Registry().catalogues()]
+    assert list(Kind) == [catalog.kind for catalog in Registry().catalogs()]
 
 
 def test_every_kind_has_templates() -> None:

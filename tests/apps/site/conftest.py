@@ -74,7 +74,7 @@ def register_heads():
 
 
 @dataclass(frozen=True)
-class Boards:
+class Leaderboards:
     """Folders with results, and the plugins that they need."""
 
     folder: Path
@@ -90,9 +90,9 @@ class Boards:
 
 
 @pytest.fixture(scope="session")
-def boards(tmp_path_factory: pytest.TempPathFactory) -> Boards:
+def leaderboards(tmp_path_factory: pytest.TempPathFactory) -> Leaderboards:
     """`whole` (3 runs), `failing`, `single` (one run), `tuned`, and `begun`, which was cut off."""
-    folder = tmp_path_factory.mktemp("boards")
+    folder = tmp_path_factory.mktemp("leaderboards")
     broken = folder / "broken_head.py"
     broken.write_text(BROKEN_HEAD)
     plugins = (ROOT / "tests" / "plugins" / "tiny.py", broken)
@@ -116,22 +116,22 @@ def boards(tmp_path_factory: pytest.TempPathFactory) -> Boards:
     rename(folder / "begun", "begun")
     lines = (folder / "begun" / "results.jsonl").read_text().splitlines(keepends=True)
     (folder / "begun" / "results.jsonl").write_text("".join(lines[:20]))
-    return Boards(folder, plugins)
+    return Leaderboards(folder, plugins)
 
 
-def rename(board: Path, name: str) -> None:
+def rename(leaderboard: Path, name: str) -> None:
     """Gives copied results the name of their folder."""
-    plan = json.loads((board / "plan.json").read_text())
+    plan = json.loads((leaderboard / "plan.json").read_text())
     plan["benchmark"] |= {"name": name, "title": f"A {name} board"}
-    (board / "plan.json").write_text(json.dumps(plan))
+    (leaderboard / "plan.json").write_text(json.dumps(plan))
 
 
 @pytest.fixture(scope="session")
-def site(boards: Boards, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(leaderboards: Leaderboards, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All of them as a site, with the shipped leaderboard `strict`."""
     out = tmp_path_factory.mktemp("site") / "site"
-    sources = [*boards.sources, ROOT / "leaderboards" / "strict"]
-    return write_site(sources, out, boards.plugins).folder
+    sources = [*leaderboards.sources, ROOT / "leaderboards" / "strict"]
+    return write_site(sources, out, leaderboards.plugins).folder
 
 
 # --- the browser --------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ import pytest
 
 
 @pytest.fixture
-def folder(tmp_path: Path, boards, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, leaderboards, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current folder with one leaderboard, which needs no plugin."""
-    shutil.copytree(boards.folder / "single", tmp_path / "leaderboards" / "single")
+    shutil.copytree(leaderboards.folder / "single", tmp_path / "leaderboards" / "single")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -28,7 +28,7 @@ def test_all_leaderboards_of_the_current_folder(harness, folder: Path) -> None:
 def test_json_says_what_was_written(harness, folder: Path) -> None:
     status, out, _ = harness("site", "single", "--to", "web/pages", "--json")
     written = json.loads(out)
-    assert (status, written["folder"], written["boards"]) == (0, "web/pages", ["single"])
+    assert (status, written["folder"], written["leaderboards"]) == (0, "web/pages", ["single"])
 
 
 def test_a_benchmark_that_was_not_run_says_what_to_do(harness, folder: Path) -> None:

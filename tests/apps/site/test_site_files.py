@@ -80,8 +80,8 @@ def test_ids_are_unique_on_every_page(site: Path) -> None:
         assert len(links.ids) == len(set(links.ids)), path
 
 
-def test_every_cell_has_a_page(boards, site: Path) -> None:
-    for source in boards.sources:
+def test_every_cell_has_a_page(leaderboards, site: Path) -> None:
+    for source in leaderboards.sources:
         keys = {cell["key"] for cell in Store(source).read_plan()["cells"]}
         assert {path.stem for path in (site / source.name / "cells").glob("*.html")} == keys
 
@@ -91,8 +91,8 @@ def test_text_of_a_benchmark_is_text_not_markup(site: Path) -> None:
     assert "<code>tests</code>: &lt;b&gt;no markup&lt;/b&gt; &amp; no" in text
 
 
-def test_the_same_results_give_the_same_bytes(boards, tmp_path: Path) -> None:
-    first, second = (boards.write(tmp_path / name, "failing") for name in ("a", "b"))
+def test_the_same_results_give_the_same_bytes(leaderboards, tmp_path: Path) -> None:
+    first, second = (leaderboards.write(tmp_path / name, "failing") for name in ("a", "b"))
     assert files_of(first.folder) == files_of(second.folder)
 
 
@@ -101,47 +101,51 @@ def test_a_plain_table_needs_a_few_kb_of_script(site: Path) -> None:
     assert "cell.js" not in (site / "whole" / "index.html").read_text()
 
 
-def test_csv_files_are_those_of_the_leaderboard(boards, site: Path) -> None:
+def test_csv_files_are_those_of_the_leaderboard(leaderboards, site: Path) -> None:
     for name in ("table.csv", "table-overlap-free.csv"):
-        assert (site / "whole" / name).read_text() == (boards.folder / "whole" / name).read_text()
+        assert (site / "whole" / name).read_text() == (
+            leaderboards.folder / "whole" / name
+        ).read_text()
 
 
 # --- in its place, whole ------------------------------------------------------------------------
 
 
-def test_a_site_is_replaced_as_a_whole(boards, tmp_path: Path) -> None:
-    boards.write(tmp_path / "site", "single", "failing")
-    written = boards.write(tmp_path / "site", "single")
-    assert written.boards == ("single",)
+def test_a_site_is_replaced_as_a_whole(leaderboards, tmp_path: Path) -> None:
+    leaderboards.write(tmp_path / "site", "single", "failing")
+    written = leaderboards.write(tmp_path / "site", "single")
+    assert written.leaderboards == ("single",)
     assert not (tmp_path / "site" / "failing").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["site"], "nothing is left beside it"
 
 
-def test_a_folder_with_something_else_is_left_alone(boards, tmp_path: Path) -> None:
+def test_a_folder_with_something_else_is_left_alone(leaderboards, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("dear")
     with pytest.raises(StoreError, match="holds something else than a site"):
-        boards.write(tmp_path / "thesis", "single")
+        leaderboards.write(tmp_path / "thesis", "single")
     assert files_of(tmp_path) == {"thesis/chapter.tex": b"dear"}
 
 
-def test_damaged_results_leave_the_old_site(boards, tmp_path: Path) -> None:
-    out = boards.write(tmp_path / "site", "single").folder
+def test_damaged_results_leave_the_old_site(leaderboards, tmp_path: Path) -> None:
+    out = leaderboards.write(tmp_path / "site", "single").folder
     before = files_of(out)
-    shutil.copytree(boards.folder / "single", tmp_path / "single")
+    shutil.copytree(leaderboards.folder / "single", tmp_path / "single")
     damaged = next((tmp_path / "single" / "predictions").iterdir())
     damaged.write_bytes(b"no parquet")
     with pytest.raises(StoreError, match=re.escape(damaged.name) + ".*is damaged"):
-        write_site([tmp_path / "single"], out, boards.plugins)
+        write_site([tmp_path / "single"], out, leaderboards.plugins)
     assert files_of(out) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["single", "site"]
 
 
-def test_two_leaderboards_of_one_name_are_refused(boards, tmp_path: Path) -> None:
-    shutil.copytree(boards.folder / "single", tmp_path / "other")
+def test_two_leaderboards_of_one_name_are_refused(leaderboards, tmp_path: Path) -> None:
+    shutil.copytree(leaderboards.folder / "single", tmp_path / "other")
     with pytest.raises(StoreError, match="both called 'single'"):
         write_site(
-            [boards.folder / "single", tmp_path / "other"], tmp_path / "site", boards.plugins
+            [leaderboards.folder / "single", tmp_path / "other"],
+            tmp_path / "site",
+            leaderboards.plugins,
         )
 
 
@@ -152,14 +156,14 @@ def test_no_results_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not list(tmp_path.iterdir())
 
 
-def test_a_metric_of_a_plugin_that_is_not_loaded_is_named(boards, tmp_path: Path) -> None:
-    shutil.copytree(boards.folder / "single", tmp_path / "single")
+def test_a_metric_of_a_plugin_that_is_not_loaded_is_named(leaderboards, tmp_path: Path) -> None:
+    shutil.copytree(leaderboards.folder / "single", tmp_path / "single")
     plan = tmp_path / "single" / "plan.json"
     plan.write_text(plan.read_text().replace('"mape"', '"exotic"'))
     results = tmp_path / "single" / "results.jsonl"
     results.write_text(results.read_text().replace('"mape"', '"exotic"'))
     with pytest.raises(HarnessError, match="exotic"):
-        write_site([tmp_path / "single"], tmp_path / "site", boards.plugins)
+        write_site([tmp_path / "single"], tmp_path / "site", leaderboards.plugins)
 
 
 def test_the_marker_says_what_the_folder_is(site: Path) -> None:
@@ -169,8 +173,8 @@ def test_the_marker_says_what_the_folder_is(site: Path) -> None:
 # --- what is in it ------------------------------------------------------------------------------
 
 
-def test_rows_of_a_cell_are_those_that_were_stored(boards, site: Path) -> None:
-    store = Store(boards.folder / "whole")
+def test_rows_of_a_cell_are_those_that_were_stored(leaderboards, site: Path) -> None:
+    store = Store(leaderboards.folder / "whole")
     for cell in store.read_plan()["cells"]:
         stored = store.read_predictions(cell["key"])
         shown = data_of(site / "whole" / "cells" / f"{cell['key']}.js")
@@ -183,9 +187,9 @@ def test_rows_of_a_cell_are_those_that_were_stored(boards, site: Path) -> None:
 
 
 def test_failed_predictions_are_nothing_in_the_data_and_counted_on_the_page(
-    boards, site: Path
+    leaderboards, site: Path
 ) -> None:
-    store = Store(boards.folder / "failing")
+    store = Store(leaderboards.folder / "failing")
     (broken, *_) = (c for c in store.read_plan()["cells"] if c["head"] == "broken")
     stored = store.read_predictions(broken["key"])
     failed = int((~np.isfinite(stored["prediction"])).sum())
@@ -196,8 +200,8 @@ def test_failed_predictions_are_nothing_in_the_data_and_counted_on_the_page(
     assert f"failed ({failed} rows)" in text
 
 
-def test_pairs_are_what_harness_compare_says(boards, site: Path) -> None:
-    results = read_results(boards.folder / "whole", Registry(boards.plugins))
+def test_pairs_are_what_harness_compare_says(leaderboards, site: Path) -> None:
+    results = read_results(leaderboards.folder / "whole", Registry(leaderboards.plugins))
     configurations = results.configurations
     for metric, spec in results.metrics.items():
         pairs = data_of(site / "whole" / "compare" / f"{metric}.js")["pairs"]
@@ -228,32 +232,32 @@ def shown_p(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def test_files_that_were_not_kept_are_named(boards, tmp_path: Path) -> None:
-    shutil.copytree(boards.folder / "single", tmp_path / "single")
+def test_files_that_were_not_kept_are_named(leaderboards, tmp_path: Path) -> None:
+    shutil.copytree(leaderboards.folder / "single", tmp_path / "single")
     cell = Store(tmp_path / "single").read_plan()["cells"][-1]
     (tmp_path / "single" / "predictions" / f"{cell['key']}.parquet").unlink()
     shutil.rmtree(tmp_path / "single" / "stages" / cell["chain"][-1])
-    write_site([tmp_path / "single"], tmp_path / "site", boards.plugins)
+    write_site([tmp_path / "single"], tmp_path / "site", leaderboards.plugins)
     text = (tmp_path / "site" / "single" / "cells" / f"{cell['key']}.html").read_text()
     assert f"predictions/{cell['key']}.parquet was not kept" in text
     assert f"stages/{cell['chain'][-1]}/stage.json was not kept" in text
 
 
-def test_a_board_that_was_cut_off_says_what_is_missing(site: Path) -> None:
+def test_a_leaderboard_that_was_cut_off_says_what_is_missing(site: Path) -> None:
     text = (site / "begun" / "index.html").read_text()
     assert re.search(r"\d+ cells have not been run yet", text)
     assert "not run" in text
 
 
-def test_rows_of_a_stage_are_counted_per_run_of_the_stage(boards, site: Path) -> None:
+def test_rows_of_a_stage_are_counted_per_run_of_the_stage(leaderboards, site: Path) -> None:
     """However many of its runs have been scored: `begun` is `whole`, cut off within a cell."""
 
-    def stages(board: str) -> list[str]:
-        text = (site / board / "cells" / f"{cell['key']}.html").read_text()
+    def stages(leaderboard: str) -> list[str]:
+        text = (site / leaderboard / "cells" / f"{cell['key']}.html").read_text()
         ledger = re.search(r'<table[^>]*id="ledger".*?</table>', text, re.DOTALL)
         return [row for row in ledger[0].split("<tr") if "scoring" not in row] if ledger else []
 
-    store = Store(boards.folder / "begun")
+    store = Store(leaderboards.folder / "begun")
     scored = store.scored()
     (cell,) = (cell for cell in store.read_plan()["cells"] if len(scored.get(cell["key"], ())) == 2)
     assert len(stages("begun")) > 1
@@ -261,9 +265,11 @@ def test_rows_of_a_stage_are_counted_per_run_of_the_stage(boards, site: Path) ->
 
 
 def test_a_tuned_cell_says_which_members_predict_and_what_chose_its_settings(
-    boards, site: Path
+    leaderboards, site: Path
 ) -> None:
-    (tuned, *_) = (c for c in Store(boards.folder / "tuned").read_plan()["cells"] if "sources" in c)
+    (tuned, *_) = (
+        c for c in Store(leaderboards.folder / "tuned").read_plan()["cells"] if "sources" in c
+    )
     text = (site / "tuned" / "cells" / f"{tuned['key']}.html").read_text()
     members = [
         ", ".join(f"member {member} of {stage[:6]}" for stage, member in run)
@@ -283,16 +289,16 @@ licence = "CC0-1.0"
 """
 
 
-def test_a_leaderboard_of_submissions_has_pages_too(boards, tmp_path: Path) -> None:
+def test_a_leaderboard_of_submissions_has_pages_too(leaderboards, tmp_path: Path) -> None:
     packed = []
     for name in ("ada", "bob"):
         card = tmp_path / f"{name}.toml"
         card.write_text(CARD.format(name=name))
         packed.append(tmp_path / f"packed-{name}")
-        exchange.pack_submission(boards.folder / "single", card, packed[-1])
-    exchange.merge_submissions(packed, tmp_path / "people", Registry(boards.plugins))
-    write_site([tmp_path / "people"], tmp_path / "site", boards.plugins)
-    cells = Store(boards.folder / "single").read_plan()["cells"]
+        exchange.pack_submission(leaderboards.folder / "single", card, packed[-1])
+    exchange.merge_submissions(packed, tmp_path / "people", Registry(leaderboards.plugins))
+    write_site([tmp_path / "people"], tmp_path / "site", leaderboards.plugins)
+    cells = Store(leaderboards.folder / "single").read_plan()["cells"]
     shown = sorted((tmp_path / "site" / "people" / "cells").glob("*.html"))
     assert [path.stem for path in shown] == sorted(f"ada-{cell['key']}" for cell in cells)
     assert "ada = bob" in (tmp_path / "site" / "people" / "index.html").read_text()

@@ -34,17 +34,17 @@ def values(visit, table: str, title: str) -> list[float | None]:
 # --- tables -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("board", ["whole", "failing", "strict"])
+@pytest.mark.parametrize("leaderboard", ["whole", "failing", "strict"])
 @pytest.mark.parametrize(
     ("table", "file"),
     [("cells-all", "table.csv"), ("cells-overlap-free", "table-overlap-free.csv")],
 )
 def test_the_table_of_cells_holds_what_the_csv_holds(
-    visit, site: Path, board: str, table: str, file: str
+    visit, site: Path, leaderboard: str, table: str, file: str
 ) -> None:
     v = visit()
-    v.open(f"{board}/cells.html")
-    with (site / board / file).open() as opened:
+    v.open(f"{leaderboard}/cells.html")
+    with (site / leaderboard / file).open() as opened:
         lines = list(csv.DictReader(opened))
     assert v.page.locator(f"#{table} tbody tr").count() == len(lines)
     assert column(v, table, "trained on") == [line["train_on"] for line in lines]
@@ -102,8 +102,8 @@ def test_filters_filter_and_say_how_many_rows_are_left(visit) -> None:
     assert bar.get_by_role("status").inner_text() == "0 of 54 rows"
 
 
-def test_another_metric_takes_the_place_of_every_score(visit, site: Path, boards) -> None:
-    results = read_results(boards.folder / "whole", Registry(boards.plugins))
+def test_another_metric_takes_the_place_of_every_score(visit, site: Path, leaderboards) -> None:
+    results = read_results(leaderboards.folder / "whole", Registry(leaderboards.plugins))
     v = visit()
     v.open("whole/index.html")
     v.page.get_by_role("combobox", name="Metric", exact=True).select_option("spearman")
@@ -127,7 +127,7 @@ def test_another_metric_takes_the_place_of_every_score(visit, site: Path, boards
 # --- cells --------------------------------------------------------------------------------------
 
 
-def test_a_cell_opens_and_shows_all_that_is_behind_its_number(visit, boards) -> None:
+def test_a_cell_opens_and_shows_all_that_is_behind_its_number(visit, leaderboards) -> None:
     v = visit()
     v.open("whole/index.html")
     v.page.locator("#matrix tbody tr").last.locator("td a").first.click()
@@ -145,8 +145,8 @@ def test_a_cell_opens_and_shows_all_that_is_behind_its_number(visit, boards) -> 
     assert "environment.versions.torch" in v.page.locator("details[open]").last.inner_text()
 
 
-def test_all_predictions_can_be_read_as_a_table(visit, boards) -> None:
-    store = Store(boards.folder / "whole")
+def test_all_predictions_can_be_read_as_a_table(visit, leaderboards) -> None:
+    store = Store(leaderboards.folder / "whole")
     cell = store.read_plan()["cells"][-1]
     stored = store.read_predictions(cell["key"])
     v = visit()
@@ -163,8 +163,8 @@ def test_all_predictions_can_be_read_as_a_table(visit, boards) -> None:
     assert set(column(v, "rows", "id")) == {stored["id"].iloc[0]}
 
 
-def test_pointing_at_the_plot_names_the_material(visit, boards) -> None:
-    cell = Store(boards.folder / "whole").read_plan()["cells"][-1]
+def test_pointing_at_the_plot_names_the_material(visit, leaderboards) -> None:
+    cell = Store(leaderboards.folder / "whole").read_plan()["cells"][-1]
     v = visit()
     v.open(f"whole/cells/{cell['key']}.html")
     spot = v.page.evaluate(
@@ -232,9 +232,9 @@ def test_a_configuration_is_not_compared_with_itself(visit) -> None:
 def some_pages(site: Path) -> list[str]:
     """The pages of every kind, two cells of each leaderboard among them."""
     found = ["index.html"]
-    for board in sorted(path.parent for path in site.glob("*/index.html")):
-        found += [path.relative_to(site).as_posix() for path in sorted(board.glob("*.html"))]
-        cells = sorted(board.glob("cells/*.html"))
+    for leaderboard in sorted(path.parent for path in site.glob("*/index.html")):
+        found += [path.relative_to(site).as_posix() for path in sorted(leaderboard.glob("*.html"))]
+        cells = sorted(leaderboard.glob("cells/*.html"))
         found += [path.relative_to(site).as_posix() for path in (cells[0], cells[-1])]
     return found
 

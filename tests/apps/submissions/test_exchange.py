@@ -332,8 +332,8 @@ def test_unfinished_results_are_not_packed(results, packed, tmp_path: Path) -> N
 
 
 def test_equal_results_of_two_people_stand_once_with_both_names(packed, metrics) -> None:
-    board = merge([packed("ada"), packed("bob")], "many")
-    table = pivot(board, metrics)
+    leaderboard = merge([packed("ada"), packed("bob")], "many")
+    table = pivot(leaderboard, metrics)
     assert {entry.cell["submission"] for entry in table.entries.values()} == {"ada = bob"}
     assert len(table.entries) == 4
     (note,) = table.notes
@@ -345,25 +345,25 @@ def test_equal_results_of_two_people_stand_once_with_both_names(packed, metrics)
 def test_results_that_differ_are_shown_side_by_side(packed, metrics) -> None:
     ada, bob = packed("ada"), packed("bob")
     edit_line(bob, lambda line: line["scores"]["all"].update({"mae-log": 9.0}))
-    board = merge([ada, bob], "many")
-    named = {entry.cell["submission"] for entry in pivot(board, metrics).entries.values()}
+    leaderboard = merge([ada, bob], "many")
+    named = {entry.cell["submission"] for entry in pivot(leaderboard, metrics).entries.values()}
     assert named == {"ada = bob", "ada ≈ bob", "bob ≈ ada"}
-    assert board.notes[0].endswith("3 with equal scores in all runs, 1 that differ (runs 1)")
+    assert leaderboard.notes[0].endswith("3 with equal scores in all runs, 1 that differ (runs 1)")
 
 
 def test_other_settings_are_another_configuration(packed, metrics) -> None:
-    board = merge([packed("ada"), packed("bob", epochs=2)], "many")
-    shown = pivot(board, metrics, Layout(only={"transfer": ["scratch"]}))
+    leaderboard = merge([packed("ada"), packed("bob", epochs=2)], "many")
+    shown = pivot(leaderboard, metrics, Layout(only={"transfer": ["scratch"]}))
     assert {entry.cell["submission"] for entry in shown.entries.values()} == {"ada", "bob"}
-    assert "1 epochs" in board.settings["summary"]
-    assert "2 epochs" in board.settings["summary"]
-    baselines = pivot(board, metrics, Layout(only={"transfer": ["baseline"]}))
+    assert "1 epochs" in leaderboard.settings["summary"]
+    assert "2 epochs" in leaderboard.settings["summary"]
+    baselines = pivot(leaderboard, metrics, Layout(only={"transfer": ["baseline"]}))
     assert {entry.cell["submission"] for entry in baselines.entries.values()} == {"ada = bob"}
 
 
 def test_one_persons_cells_are_found_among_shared_ones(packed, metrics) -> None:
-    board = merge([packed("ada"), packed("bob")], "many")
-    assert pivot(board, metrics, Layout(only={"submission": ["bob"]})).entries
+    leaderboard = merge([packed("ada"), packed("bob")], "many")
+    assert pivot(leaderboard, metrics, Layout(only={"submission": ["bob"]})).entries
 
 
 def test_other_test_rows_do_not_stand_in_one_table(packed) -> None:
@@ -382,10 +382,10 @@ def test_other_data_by_the_same_name_do_not_stand_in_one_table(packed) -> None:
 def test_a_leaderboard_of_many_grows(packed, tmp_path: Path, metrics) -> None:
     many = tmp_path / "many"
     exchange.merge_submissions([packed("ada")], many)
-    board = exchange.merge_submissions([packed("bob", epochs=2)], many)
+    leaderboard = exchange.merge_submissions([packed("bob", epochs=2)], many)
     assert sorted(path.name for path in (many / "submissions").iterdir()) == ["ada", "bob"]
     assert "- **ada**: A small network" in (many / "table.md").read_text()
-    assert len(api.open_board(many).cells) == len(board.cells) == 8
+    assert len(api.open_leaderboard(many).cells) == len(leaderboard.cells) == 8
     with pytest.raises(StoreError, match="exists already: change `name`"):
         exchange.merge_submissions([tmp_path / "ada"], many)
     with pytest.raises(StoreError, match="Did you mean one of its submissions"):

@@ -15,10 +15,10 @@ from harness.testing import MetricCases
 
 REGISTRY = Registry()
 SPECS = [
-    pytest.param(catalogue.kind, spec, id=f"{catalogue.kind} {name}")
-    for catalogue in REGISTRY.catalogues()
-    for name, spec in catalogue.items()
-    if catalogue.owner(name) in REGISTRY.built_in
+    pytest.param(catalog.kind, spec, id=f"{catalog.kind} {name}")
+    for catalog in REGISTRY.catalogs()
+    for name, spec in catalog.items()
+    if catalog.owner(name) in REGISTRY.built_in
 ]
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
@@ -68,6 +68,6 @@ def test_a_built_in_passes_the_cases_of_its_kind(
 
 def test_every_plugin_that_comes_with_the_harness_is_tried() -> None:
     assert not REGISTRY.broken
-    assert {param.values[0] for param in SPECS} == {c.kind for c in REGISTRY.catalogues()}
+    assert {param.values[0] for param in SPECS} == {c.kind for c in REGISTRY.catalogs()}
     tried = {param.values[1].name for param in SPECS}
     assert {"megnet", "mlp", "strict", "Experiment", "joint", "mae-log"} <= tried
