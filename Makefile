@@ -70,6 +70,7 @@ $(READY): pyproject.toml constraints.txt
 	  fi; \
 	fi
 	@echo "Installing what pyproject.toml asks for, at the versions of constraints.txt (some minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[dev,matgl,dgl,mp]'
+	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[dev,matgl,dgl,mp]'
 	@touch $@

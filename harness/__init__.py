@@ -9,12 +9,13 @@ from typing import Any
 
 import lazy_loader
 
-__version__ = "0.1.0"
-
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        # What the installation says. Looked up here, since that takes longer than all the rest.
+        return import_module("importlib.metadata").version("paraisite-harness")
     try:
         return _load(name)
     except AttributeError:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from harness import __version__
+import harness
 from harness.cli.audit import audit
 from harness.cli.bundle import bundle, export
 from harness.cli.compare import compare
@@ -41,7 +41,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"paraisite-harness {__version__}")
+        print(f"paraisite-harness {harness.__version__}")
         raise typer.Exit
 
 
@@ -111,7 +111,7 @@ def main() -> None:
     except Exception:
         traceback.print_exc()
         print(
-            f"This is a bug in the harness (paraisite-harness {__version__}): "
+            f"This is a bug in the harness (paraisite-harness {harness.__version__}): "
             "please report it, with the lines above.",
             file=sys.stderr,
         )

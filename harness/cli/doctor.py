@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.options import DataOption, JsonOption, PluginOption, WeightsOption
@@ -58,6 +57,8 @@ def _row(what: str, name: str, state: Any) -> dict[str, Any]:
 
 
 def _versions() -> list[dict[str, Any]]:
+    from importlib.metadata import PackageNotFoundError, version
+
     rows = [_row("version", "python", platform.python_version())]
     for package in PACKAGES:
         try:
