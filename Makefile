@@ -32,7 +32,7 @@ format: $(READY) ## ruff: mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-types: $(READY) ## mypy --strict on harness and plugins
+types: $(READY) ## mypy: --strict on harness and plugins, less so on tests
 	@$(BIN)/mypy
 
 docs: $(READY) ## write harness/docs/hooks.md again, from the source

@@ -12,7 +12,7 @@ the features of the two directions of a bond differ: `messages_into = "destinati
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def verify(
     return float(off[worst])
 
 
-def formation_energy(network: M3gnetNetwork, encodings: list[Arrays]) -> Tensor:
+def formation_energy(network: M3gnetNetwork, encodings: Sequence[Arrays]) -> Tensor:
     """Returns formation energies in eV/atom, one per crystal, of a network with its last layers."""
     with torch.no_grad():
         output: Tensor = network(collate(encodings))

@@ -24,8 +24,9 @@ import pytest
 import torch
 
 from harness import Registry, export, load_dataset, run
+from harness.planning.member_training import MemberTraining
 from harness.plugin import Dataset, Scaler, Split, TrainingSettings, derive_seed
-from harness.training.stack_fit import MemberTraining, StackData, fit
+from harness.training.stack_fit import StackData, fit
 
 CPU = torch.device("cpu")
 MEMBERS = 9

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from time import perf_counter, process_time
+from typing import Any
 
 import pytest
 from torch import nn
@@ -68,7 +69,7 @@ def write_structures(path: Path, dataset: Dataset, copies: int) -> int:
 
 
 def make_model() -> nn.Module:
-    model = MEGNet()
+    model: Any = MEGNet()
     activation = model.output_proj.layers[1]
     model.output_proj = nn.Sequential(
         MLP([160, 32, 16], activation), MLP([16, 450, 350, 350, 1], nn.ReLU())

@@ -71,8 +71,9 @@ class Pipeline:
     scaler: Scaler
 
     def fit(self, epochs: int, workers: int) -> Clock:
-        sets, options = (self.train, self.validation), {"num_workers": workers}
-        module = ModelLightningModule(self.model, data_mean=self.scaler.mean, lr=1e-3)
+        sets: Any = (self.train, self.validation)
+        options: Any = {"num_workers": workers}
+        module: Any = ModelLightningModule(self.model, data_mean=self.scaler.mean, lr=1e-3)
         module.data_std, module.loss = self.scaler.std, mape_of_kappa
         clock = Clock()
         lightning.Trainer(
@@ -87,7 +88,7 @@ class Pipeline:
 
 def make_model() -> nn.Module:
     torch.manual_seed(0)
-    model = MEGNet()
+    model: Any = MEGNet()
     activation = model.output_proj.layers[1]
     model.output_proj = nn.Sequential(
         MLP([160, 32, 16], activation), MLP([16, 450, 350, 350, 1], nn.ReLU())

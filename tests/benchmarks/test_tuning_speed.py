@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
 from torch import nn
 
 from harness import TrainingSettings
-from harness.training.stack_fit import MemberTraining, StackFit
+from harness.planning.member_training import MemberTraining
+from harness.training.stack_fit import StackFit
 
+LOSSES: tuple[Literal["mae-log", "mse", "huber"], ...] = ("mae-log", "mse", "huber")
 TRIALS = [
     MemberTraining(
         TrainingSettings(
             epochs=1, lr=1e-3 * (trial + 1), weight_decay=1e-5 * trial, loss=loss, batch_size=8
         )
     )
-    for trial, loss in enumerate(("mae-log", "mse", "huber") * 3)
+    for trial, loss in enumerate(LOSSES * 3)
 ]
 """Nine trials that differ in learning rate, weight decay and loss."""
 
@@ -30,7 +33,7 @@ def test_trials_in_one_stack_are_faster_than_one_at_a_time(
     stacks = [make_stack(members=range(len(TRIALS)))]
     alone = [make_stack(members=[trial]) for trial in range(len(TRIALS))]
 
-    def train(stack, member_trainings) -> None:
+    def train(stack, member_trainings):
         model = nn.ModuleDict({"backbone": stack.backbone, "head": stack.head})
         device = torch.device("cpu")
         StackFit(

@@ -95,12 +95,12 @@ def audited(planned: Callable[..., Plan]) -> Callable[..., Audit]:
     return lambda **changes: audit_benchmark(planned(**changes))
 
 
-def facts(findings: Audit, dataset: str) -> dict[str, Any]:
+def facts(findings: Audit, dataset: str) -> Any:
     return findings.datasets.set_index("dataset").loc[dataset].to_dict()
 
 
 def shared_rows(findings: Audit, level: str, dataset: str, other: str) -> int:
-    return int(findings.matrix(level).loc[dataset, other])
+    return int(findings.matrix(level)[other][dataset])
 
 
 def test_a_dataset_is_described(audited) -> None:

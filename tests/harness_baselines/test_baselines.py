@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from harness.plugin import Crystal, FitRows, PluginError, Predictor, Scaler
+from harness.plugin import Crystal, FitRows, PluginError, Scaler
 from harness_baselines import constant, register_heads
 from harness_composition import CompositionSettings, register_backbones
 from harness_metrics import metrics, register_metrics
@@ -33,8 +34,8 @@ many_kappa = arrays(np.float64, st.integers(1, 30), elements=st.floats(0.02, 300
 
 
 def fit(
-    head: str, embeddings: Any, kappa: Any, seed: int = 0, **settings_of_head: object
-) -> Predictor:
+    head: str, embeddings: Any, kappa: Any, seed: int = 0, **settings_of_head: Any
+) -> Callable[[Floats], Any]:
     kappa = np.asarray(kappa, dtype=np.float64)
     rows = FitRows(np.asarray(embeddings, dtype=np.float64), kappa, Scaler(0, 0, 1), seed)
     spec = HEADS[head]
@@ -42,7 +43,7 @@ def fit(
     return spec.fit(spec.settings(**settings_of_head), rows)
 
 
-def constant_of(head: str, kappa: Any, **settings_of_head: object) -> float:
+def constant_of(head: str, kappa: Any, **settings_of_head: Any) -> float:
     predicted = fit(head, np.zeros((len(kappa), 2)), kappa, **settings_of_head)(np.ones((3, 2)))
     assert predicted.shape == (3,) and np.ptp(predicted) == 0
     return float(predicted[0])
@@ -96,7 +97,7 @@ def test_no_other_constant_is_better(metric: str, kappa: Floats, others: Floats)
 
 def test_a_metric_without_a_known_best_constant_is_refused() -> None:
     with pytest.raises(ValidationError, match="'mape', 'mae', 'mae-log', 'rmse-log' or 'r2-log'"):
-        HEADS["best-constant"].settings(metric="spearman")
+        HEADS["best-constant"].settings.model_validate({"metric": "spearman"})
     with pytest.raises(ValueError, match="spearman"):
         constant.best_constant(np.ones(3), "spearman")
 
@@ -228,7 +229,7 @@ def read(shared: Path, name: str) -> tuple[list[Crystal], Floats]:
 
 def embed(crystals: list[Crystal], features: str) -> Floats:
     (spec,) = register_backbones()
-    backbone = spec.make(CompositionSettings(features=features))
+    backbone = spec.make(CompositionSettings.model_validate({"features": features}))
     return np.array([backbone.encode(c)["features"] for c in crystals], dtype=np.float64)
 
 
@@ -268,5 +269,5 @@ def test_a_forest_learns_dataset2_without_twins(shared: Path) -> None:
             predicted[tested] = predict(embeddings[tested])
         return metrics.mae_log(kappa, predicted)
 
-    sizes: dict[str, dict[str, object]] = {"random-forest": {"n_estimators": 30}, "mean-log": {}}
+    sizes: dict[str, dict[str, Any]] = {"random-forest": {"n_estimators": 30}, "mean-log": {}}
     assert error("random-forest") < 0.8 * error("mean-log")

@@ -27,7 +27,7 @@ def crystal(species: list[str]) -> Crystal:
 
 def backbone(features: str):
     (spec,) = register_backbones()
-    return spec.make(CompositionSettings(features=features))
+    return spec.make(CompositionSettings.model_validate({"features": features}))
 
 
 def encode(features: str, species: list[str]) -> np.ndarray:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from harness import PluginError
 from harness_heads import register_heads
 
-HEADS = {spec.name: spec for spec in register_heads()}
+HEADS: Any = {spec.name: spec for spec in register_heads()}
 
 
 def test_the_plugin_loads_no_library_before_a_head_is_made() -> None:

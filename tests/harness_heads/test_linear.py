@@ -35,4 +35,4 @@ def test_it_is_affine_and_has_one_weight_per_feature() -> None:
 
 def test_it_has_no_settings() -> None:
     with pytest.raises(ValidationError):
-        LinearSettings(hidden=(3,))
+        LinearSettings(hidden=(3,))  # type: ignore[call-arg]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -224,7 +224,7 @@ def test_encodings_survive_the_way_to_another_process_and_the_disk(
     module = backbone.build(generators(1))
     rows = np.arange(len(CRYSTALS))[None]
 
-    def run(encodings: list[Arrays]) -> Tensor:
+    def run(encodings: Sequence[Arrays]) -> Tensor:
         return module(backbone.pool(encodings, CPU).batch(rows))
 
     assert torch.equal(run(built), run(read))
@@ -305,7 +305,7 @@ def test_nothing_of_a_batch_is_kept_in_the_module(name: str) -> None:
 
 @both
 def test_eight_crystals_can_be_learnt_by_heart(name: str) -> None:
-    nested = {"threebody_cutoff_angstrom": 4.0} if name == "m3gnet" else {}
+    nested: dict[str, Any] = {"threebody_cutoff_angstrom": 4.0} if name == "m3gnet" else {}
     backbone = make(name, cutoff_angstrom=4.0, **nested)
     module = backbone.build(generators(1))
     head = torch.nn.Linear(backbone.width, 1)
@@ -330,7 +330,7 @@ def test_the_search_space_gives_settings_that_build(name: str) -> None:
     spec = SPECS[name]
     assert spec.space is not None
     rng = np.random.default_rng(0)
-    distributions = spec.space.distributions()
+    distributions: Mapping[str, Any] = spec.space.distributions()
     for _ in range(3):
         drawn = {
             key: distribution.to_external_repr(rng.integers(len(distribution.choices)))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 import harness_megnet.dgl_backbone
 from harness.errors import DataError, PluginError, WeightsError
 from harness.nn.published_weights import read_tensors
+from harness.planning.member_training import MemberTraining
 from harness.planning.training_settings import TrainingSettings
 from harness.plugin.backbone import BackboneSpec, PretrainedWeights
 from harness.plugin.crystal import Crystal
@@ -28,7 +30,7 @@ from harness.plugin.metric import MetricSpec
 from harness.plugin.protocol import Scaler
 from harness.registry.registry import Registry
 from harness.testing import BackboneCases
-from harness.training.stack_fit import MemberTraining, StackData, fit
+from harness.training.stack_fit import StackData, fit
 from harness_heads.mlp import Mlp
 from harness_megnet.backbone import MegnetBackbone
 from harness_megnet.dgl_backbone import MegnetDglBackbone
@@ -160,6 +162,7 @@ def test_in_double_precision_embeddings_and_gradients_are_those_of_megnet(
     tolerance: float,
 ) -> None:
     megnet = MegnetBackbone(MegnetSettings(collapse=collapse))
+    module: Any
     module, other = (load(one, published).double() for one in (megnet, backbone))
     expected, found = module(batch_of(megnet, real)), other(batch_of(backbone, real))
     ours, others = gradients(module, expected), gradients(other, found)

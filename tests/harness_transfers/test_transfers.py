@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ from harness_transfers.strategies import (
 LAYERS = (("backbone.embedding", "backbone.encoder"), ("backbone.block1",), ("head",))
 TARGET = Target("Dataset1", LAYERS)
 AFLOW = Target("AFLOW", LAYERS)
-FINE_TUNING = [
+FINE_TUNING: list[tuple[Any, Any]] = [
     (frozen, Frozen),
     (gradual_unfreeze, GradualUnfreeze),
     (layerwise_lr, LayerwiseLr),

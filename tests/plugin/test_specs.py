@@ -20,5 +20,5 @@ def test_a_head_is_trained_or_fitted_and_not_both() -> None:
     with pytest.raises(PluginError, match=r"'mine' gives neither of `make`"):
         HeadSpec("mine", "", Settings)
     with pytest.raises(PluginError, match=r"'mine' gives both of `make`"):
-        HeadSpec("mine", "", Settings, make=lambda *_: None, fit=lambda *_: None)  # type: ignore
-    assert HeadSpec("mine", "", Settings, fit=lambda *_: None).make is None  # type: ignore
+        HeadSpec("mine", "", Settings, make=lambda *_: None, fit=lambda *_: None)
+    assert HeadSpec("mine", "", Settings, fit=lambda *_: None).make is None

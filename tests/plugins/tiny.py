@@ -57,7 +57,7 @@ def load_twin_pairs(where: Locations) -> list[Mapping[str, Any]]:
     return [*load_toy(where), *load_twins(where)]
 
 
-def load_two(where: Locations) -> list[Mapping[str, Any]]:
+def load_two(where: Locations) -> list[dict[str, Any]]:
     return list(_rows(CATIONS[:1], 0.0))[:2]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -324,7 +324,9 @@ def test_load_dataset_prepare_and_verify_name_plugins_too(patient: Patient) -> N
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
+def install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[dict[str, str]], None]]:
     """Makes files importable for as long as the test runs."""
     before = set(sys.modules)
 
@@ -335,7 +337,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[s
             path.write_text(text)
         monkeypatch.syspath_prepend(str(tmp_path / "site"))
 
-    yield go  # type: ignore[misc]
+    yield go
     for name in set(sys.modules) - before:
         if name.partition(".")[0] in ("ill_package", "ill_space"):
             del sys.modules[name]

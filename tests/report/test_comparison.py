@@ -79,7 +79,7 @@ def test_a_changed_score_is_a_run_that_differs(backbones: Store, copied: Store, 
 
 
 def test_other_test_rows_are_not_paired(copied: Store, metrics) -> None:
-    sides = [Side.read(copied, SCRATCH), Side.read(copied, PRETRAINED)]
+    sides = Side.read(copied, SCRATCH), Side.read(copied, PRETRAINED)
     (cell, *_) = sides[1].cells(["train_on", "test_on", "backbone"]).values()
     rows = copied.read_predictions(cell["key"])
     copied.write_predictions(cell["key"], rows.assign(target=rows["target"] * 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_the_heat_map_shows_failed_and_missing_cells(make_leaderboard, metrics) 
 
 
 def test_gains_are_those_of_the_table(backbones_leaderboard, metrics) -> None:
-    figure = figures.draw_gains(backbones_leaderboard, metrics, Layout())
+    figure: Any = figures.draw_gains(backbones_leaderboard, metrics, Layout())
     gained = backbones_leaderboard.gains(metrics["mae-log"])
     drawn = {
         round(float(line.get_xdata()[0]), 9)
@@ -53,7 +54,7 @@ def test_gains_are_those_of_the_table(backbones_leaderboard, metrics) -> None:
 
 def test_heads_show_every_run(make_leaderboard, metrics) -> None:
     leaderboard = make_leaderboard({("scratch", "A", "A"): [0.3, 0.5, 0.4]})
-    figure = figures.draw_heads(leaderboard, metrics, Layout())
+    figure: Any = figures.draw_heads(leaderboard, metrics, Layout())
     points = [line for axes in figure.axes for line in axes.get_lines() if line.get_marker() == "."]
     assert [list(line.get_ydata()) for line in points] == [[0.3, 0.5, 0.4]]
 
@@ -73,7 +74,7 @@ def test_learning_curves_need_two_sizes(backbones_leaderboard, metrics) -> None:
 
 def test_losses_show_every_run_and_their_mean(backbones, backbones_leaderboard, metrics) -> None:
     layout = Layout(only=MEGNET)
-    figure = store_figures.draw_losses(backbones, backbones_leaderboard, metrics, layout)
+    figure: Any = store_figures.draw_losses(backbones, backbones_leaderboard, metrics, layout)
     panels = [axes for axes in figure.axes if axes.get_visible()]
     assert len(panels) == 4
     for axes in panels:
@@ -84,7 +85,9 @@ def test_losses_show_every_run_and_their_mean(backbones, backbones_leaderboard, 
 
 def test_parity_shows_every_test_row(backbones, backbones_leaderboard, metrics) -> None:
     only = {"backbone": ["megnet"], "transfer": ["scratch"], "train_on": ["Dataset1"]}
-    figure = store_figures.draw_parity(backbones, backbones_leaderboard, metrics, Layout(only=only))
+    figure: Any = store_figures.draw_parity(
+        backbones, backbones_leaderboard, metrics, Layout(only=only)
+    )
     drawn = [
         sum(len(line.get_xdata()) for line in axes.get_lines() if line.get_linestyle() == "None")
         for axes in figure.axes
@@ -130,7 +133,7 @@ def test_files_are_the_same_every_time(
 def test_other_formats_and_folders_are_refused(
     backbones_leaderboard, metrics, tmp_path: Path
 ) -> None:
-    figure = figures.draw_gains(backbones_leaderboard, metrics, Layout(only=MEGNET))
+    figure: Any = figures.draw_gains(backbones_leaderboard, metrics, Layout(only=MEGNET))
     with pytest.raises(BenchmarkError, match=r"written as \.png, \.svg, \.pdf"):
         write_figure(figure, tmp_path / "gain.jpg")
     with pytest.raises(StoreError, match="Cannot write"):

@@ -29,7 +29,7 @@ BENCHMARK = {
 }
 
 
-def cell(test_on: str, key: str) -> dict[str, str]:
+def cell(test_on: str, key: str) -> dict[str, Any]:
     return {
         "key": key,
         "backbone": "megnet",
@@ -44,7 +44,7 @@ def cell(test_on: str, key: str) -> dict[str, str]:
     }
 
 
-def result(cell: dict[str, str], run: int, value: float | None, failed: int = 0) -> dict[str, Any]:
+def result(cell: dict[str, Any], run: int, value: float | None, failed: int = 0) -> dict[str, Any]:
     scores = {"n": 5, "failed": failed, "mape": value}
     return {
         **cell,

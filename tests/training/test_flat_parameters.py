@@ -67,7 +67,7 @@ def test_each_member_moves_as_under_an_adam_of_its_own() -> None:
     stacked = StackedAdam(flat, weight_decay=[0.02] * MEMBERS)
     for step in range(6):
         moving = [step % 2 == 0, True, step > 3]
-        flat.differentiate(sum((p**2).sin().sum() for p in named.values()))
+        flat.differentiate(torch.stack([(p**2).sin().sum() for p in named.values()]).sum())
         stacked.step(moving, lr=[0.1] * MEMBERS)
         for own, adam, moves in zip(alone, adams, moving, strict=True):
             adam.zero_grad()

@@ -36,7 +36,8 @@ def adam(model: Model, groups: Sequence[ParameterGroup], weight_decay: float = 0
 
 
 def loss(model: nn.Module) -> Tensor:
-    return sum((p.sin() * (k + 1)).sum() for k, p in enumerate(model.parameters()))
+    terms = [(p.sin() * (k + 1)).sum() for k, p in enumerate(model.parameters())]
+    return torch.stack(terms).sum()
 
 
 LOW, HIGH = ("backbone.low",), ("backbone.high",)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 import harness.training.checkpoint
 from harness.errors import BenchmarkError, DataError, PluginError
 from harness.nn.stack import StackedLinear
+from harness.planning.member_training import MemberTraining
 from harness.planning.training_settings import TrainingSettings
 from harness.plugin.metric import MetricSpec
 from harness.plugin.protocol import Scaler
@@ -24,7 +26,6 @@ from harness.training.stack_fit import (
     Alongside,
     EpochReport,
     FitResult,
-    MemberTraining,
     StackData,
     StackFit,
     TaskData,
@@ -80,13 +81,18 @@ def modules(members: Sequence[int], width: int = 20) -> tuple[Backbone, Head]:
     return Backbone(generators), Head(generators, width)
 
 
-def stack_data(members: Sequence[int]) -> StackData:
+@dataclass(frozen=True)
+class FeatureData(StackData):
+    pool: Features
+
+
+def stack_data(members: Sequence[int]) -> FeatureData:
     """Data of the named members: member m has 40 − 5·m training rows."""
     features = torch.randn(CRYSTALS, 5, generator=torch.Generator().manual_seed(1))
     kappa = 10 ** (1 + features[:, :2].sum(dim=1).double().numpy() / 2)
     orders = {m: np.random.default_rng(m).permutation(CRYSTALS) for m in members}
     train = [orders[m][: 40 - 5 * m] for m in members]
-    return StackData(
+    return FeatureData(
         pool=Features(features),
         train=train,
         validation=[orders[m][40 : 55 + m] for m in members],
@@ -176,8 +182,8 @@ def test_neighbours_change_not_one_bit_of_a_member() -> None:
     ]
     one, other = (member_of(weights(*stack), 0) for stack in stacks)
     assert equal(one, other)
-    one, other = (np.array(result.history["train_loss"])[:, 0] for result in results)
-    assert np.array_equal(one, other)
+    first, second = (np.array(result.history["train_loss"])[:, 0] for result in results)
+    assert np.array_equal(first, second)
 
 
 def test_a_member_is_what_plain_pytorch_makes_of_it() -> None:
@@ -214,7 +220,7 @@ def _plain_model(backbone: Backbone, head: Head, member: int) -> nn.Sequential:
 
 
 def _plain_fit(
-    model: nn.Sequential, data: StackData, member: int, settings: TrainingSettings
+    model: nn.Sequential, data: FeatureData, member: int, settings: TrainingSettings
 ) -> np.ndarray:
     scaler, features = data.scalers[member], data.pool.features
     adam = torch.optim.Adam(model.parameters(), weight_decay=settings.weight_decay)
@@ -431,10 +437,10 @@ def replace_epochs(epochs: int) -> TrainingSettings:
 def test_every_step_takes_a_batch_of_each_dataset_pass_after_pass() -> None:
     data, other = stack_data([0, 1]), beside([0, 1])
     run(*modules([0, 1]), data, alongside=[other])
-    taken = other.data.pool.batches
+    pool: Any = other.data.pool
     for member, (own, theirs) in enumerate(zip(data.train, other.data.train, strict=True)):
         steps = -(-len(own) // SHORT.batch_size)  # of one epoch
-        rows = np.concatenate([batch[member] for batch in taken])
+        rows = np.concatenate([batch[member] for batch in pool.batches])
         rows = rows[rows >= 0]
         assert len(rows) == SHORT.epochs * steps * SHORT.batch_size
         for start in range(0, len(rows) - 22, 23):
@@ -516,7 +522,7 @@ def test_a_module_without_members_axis_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("loss", ["mape", "mae-log", "mse", "huber"])
-def test_it_can_overfit_eight_samples(loss: str) -> None:
+def test_it_can_overfit_eight_samples(loss: Any) -> None:
     data = stack_data([0, 1])
     few = [rows[:8] for rows in data.train]
     settings = TrainingSettings(epochs=250, lr=1e-2, loss=loss, cosine_period_epochs=500)
@@ -572,7 +578,7 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_bits(batches: int, tmp_path: 
 def test_skipped_updates_are_counted_across_a_resume(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
 
-    def spoiled() -> StackData:
+    def spoiled() -> FeatureData:
         data = stack_data([0, 1, 2])
         data.labels[2, data.train[2][0]] = np.inf
         return data
@@ -641,8 +647,9 @@ def test_training_mode_is_on_for_training_and_off_for_predictions() -> None:
 @pytest.mark.parametrize("role", ["train", "validation"])
 def test_a_member_without_rows_is_an_error(role: str) -> None:
     data = stack_data([0, 1])
+    changed: dict[str, Any] = {role: [data.train[0], data.train[1][:0]]}
     with pytest.raises(DataError, match=f"Member 2 of the stack has no {role} row"):
-        replace(data, **{role: [data.train[0], data.train[1][:0]]})
+        replace(data, **changed)
 
 
 def test_parts_that_do_not_fit_together_are_an_error() -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import re
 import shutil
 import sqlite3
-import threading
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from optuna.storages.journal import JournalFileBackend
 
 from harness import api, load_bundle, load_dataset
 from harness.api.request import Request
@@ -75,7 +77,7 @@ def benchmark_file(tmp_path: Path):
 
 
 def studies(folder: Path) -> list[optuna.Study]:
-    backend = optuna.storages.journal.JournalFileBackend(str(folder / "tuning" / "journal.log"))
+    backend = JournalFileBackend(str(folder / "tuning" / "journal.log"))
     storage = optuna.storages.JournalStorage(backend)
     names = optuna.get_all_study_names(storage)
     return [optuna.load_study(study_name=name, storage=storage) for name in names]
@@ -418,9 +420,10 @@ def test_of_many_searches_some_are_drawn_and_all_are_written(tuned, benchmark_fi
 
 
 def test_the_spread_of_a_score_is_that_of_a_sample() -> None:
+    search: Any = Search
     trials = [optuna.create_trial(value=value) for value in (1.0, 2.0, 4.0)]
-    assert _mean_and_std(Search, trials) == pytest.approx((7 / 3, np.std([1, 2, 4], ddof=1)))
-    assert _mean_and_std(Search, trials[:1]) == (1.0, 0.0)
+    assert _mean_and_std(search, trials) == pytest.approx((7 / 3, np.std([1, 2, 4], ddof=1)))
+    assert _mean_and_std(search, trials[:1]) == (1.0, 0.0)
 
 
 def test_a_search_space_says_nothing_that_a_file_cannot(
@@ -535,7 +538,7 @@ def test_a_process_that_helps_stops_between_batches_of_heads_in_closed_form(
     path = benchmark_file(text=text)
     with pytest.raises(BenchmarkError, match="No trial"):
         tuned(path, timeout=0)  # begins the search, and no trial
-    told = threading.Event()
+    told = multiprocessing.Event()
     told.set()
     request = Request(path, plugins=[tiny])
     with pytest.raises(KeyboardInterrupt):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages.journal import JournalFileBackend
 
 from harness import api
 from harness.tuning.tuner import TuningProgress
@@ -100,7 +101,7 @@ class Search:
         storage: optuna.storages.BaseStorage
         if self.url is None:
             file = str(self.path.parent / "tuning" / "journal.log")
-            backend = optuna.storages.journal.JournalFileBackend(file)
+            backend = JournalFileBackend(file)
             storage = optuna.storages.JournalStorage(backend)
         else:
             storage = optuna.storages.RDBStorage(self.url)

@@ -198,7 +198,7 @@ def test_the_plot_shows_every_prediction(scan, source, tmp_path, monkeypatch) ->
     scan(source)
     table = tmp_path / "scan.parquet"
     drawn = pq.read_table(table).to_pandas()["kappa_mean"].notna().sum()
-    axes = draw_scan(table, "title", max_kappa=1.0).axes[0]
+    axes: Any = draw_scan(table, "title", max_kappa=1.0).axes[0]
     assert sum(len(points.get_offsets()) for points in axes.collections) == drawn
     monkeypatch.setattr("harness.apps.predict.scan_ranking.POINTS", 5)
     density = draw_scan(table, "title").axes[0].collections[0].get_array()

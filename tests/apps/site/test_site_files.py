@@ -209,11 +209,11 @@ def test_pairs_are_what_harness_compare_says(leaderboards, site: Path) -> None:
         second = configurations.index(
             trained(results, "two-stage(source=Source, source_start=random)")
         )
-        sides = [
+        one, other = (
             Side.read(Store(results.folder), {"transfer": configurations[place][2]})
             for place in (first, second)
-        ]
-        expected = compare(*sides, spec).cells
+        )
+        expected = compare(one, other, spec).cells
         found = pairs[f"{first}-{second}"]
         assert [row[:2] for row in found] == expected[["train_on", "test_on"]].to_numpy().tolist()
         for place, column in ((4, "gain"), (5, "low"), (6, "high")):

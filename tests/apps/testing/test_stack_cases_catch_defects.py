@@ -222,7 +222,7 @@ class Counting(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            self.first.seen += 1
+            self.first.get_buffer("seen").add_(1)
         return super().forward(x)
 
 
@@ -458,7 +458,8 @@ def test_a_backbone_without_parameters_passes() -> None:
 
 
 def test_what_is_no_backbone_is_caught() -> None:
-    spec = replace(backbone(), make=lambda settings: nn.Linear(1, 1))
+    linear: Any = nn.Linear(1, 1)
+    spec = replace(backbone(), make=lambda settings: linear)
     results = outcomes(BackboneCases(), spec)
     assert "returns a harness.Backbone" in results["backbone_says_what_it_is"].message
 

@@ -179,6 +179,6 @@ def pauses() -> list[float]:
 @pytest.fixture
 def service(materials: MaterialsServer, pauses: list[float]) -> Callable[..., Any]:
     """Makes a `Service` at our server, which sleeps into `pauses`."""
-    from harness.data.materials.project import Service
+    from harness.data.materials.server import Service
 
     return lambda **options: Service(endpoint=materials.endpoint, sleep=pauses.append, **options)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from harness import load_dataset
-from harness.data.materials import server as materials_server
 
 OPTIONS = ("--unit", "W/(m·K)", "--temperature", "300", "--method", "ab initio")
 SUMMARY = "materials/summary"
@@ -81,7 +80,7 @@ def test_rows_that_are_only_numbered_are_not_taken_for_materials(
 def test_an_import_that_broke_off_writes_nothing_and_goes_on(
     materials, harness, table, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(materials_server.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
     materials.misbehave("materials/core", *[{"status": 503}] * 7)
     status, _, err = harness("datasets", "import", "FromMP", table, *OPTIONS)
     assert status == 2
