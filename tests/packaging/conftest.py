@@ -1,4 +1,4 @@
-"""The wheel, built from the tree, and environments with nothing in them to try it in."""
+"""The sdist and the wheel, and environments with nothing in them to try the wheel in."""
 
 from __future__ import annotations
 
@@ -58,11 +58,18 @@ class Environment:
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel."""
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist, built from the tree; the wheel lies beside it."""
     folder = tmp_path_factory.mktemp("dist")
-    call(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT, cwd=ROOT)
-    (built,) = folder.glob("*.whl")
+    call(sys.executable, "-m", "build", "--outdir", folder, ROOT, cwd=ROOT)
+    (built,) = folder.glob("*.tar.gz")
+    return built
+
+
+@pytest.fixture(scope="session")
+def wheel(sdist: Path) -> Path:
+    """The wheel, built from the sdist."""
+    (built,) = sdist.parent.glob("*.whl")
     return built
 
 

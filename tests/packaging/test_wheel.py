@@ -6,6 +6,7 @@ Needs a package index, and some minutes: the environment is made and filled from
 from __future__ import annotations
 
 import subprocess
+import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -24,11 +25,18 @@ def list_folder(folder: Path) -> set[Path]:
     }
 
 
-def tracked(*folders: str) -> list[str]:
-    return subprocess.check_output(["git", "ls-files", *folders], cwd=ROOT, text=True).split()
+def tracked(*folders: str) -> set[str]:
+    listed = subprocess.check_output(["git", "ls-files", "-z", *folders], cwd=ROOT, text=True)
+    return set(listed.split("\0")) - {""}
 
 
-def test_the_wheel_holds_every_file_of_the_packages_and_the_shipped_data(wheel: Path) -> None:
+def test_the_sdist_holds_every_file_of_the_repository(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        held = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    assert held == tracked() | {"PKG-INFO"}
+
+
+def test_the_wheel_holds_the_packages_with_the_shipped_data_and_nothing_else(wheel: Path) -> None:
     expected = {name.removeprefix("plugins/") for name in tracked("harness", "plugins")}
     expected |= {f"harness/_shipped/{name}" for name in tracked("datasets")}
     expected |= {
@@ -41,9 +49,7 @@ def test_the_wheel_holds_every_file_of_the_packages_and_the_shipped_data(wheel: 
     }
     with ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert expected <= held
-    plugins = {path.name for path in (ROOT / "plugins").iterdir()}
-    assert {name.split("/")[0] for name in held} <= {"harness", *plugins}
+    assert held == expected
 
 
 def test_the_wheel_runs_the_quickstart_alone_and_uninstalls_without_a_trace(
