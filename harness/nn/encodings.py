@@ -23,11 +23,11 @@ from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 from safetensors.numpy import load, save
 
+from harness.files import sweep, whole_file
 from harness.plugin.backbone import Backbone
 from harness.registry.plugin_calls import Breach, call
 
@@ -180,18 +180,15 @@ def _read_shards(folder: Path, wanted: Collection[str]) -> dict[str, Encoding]:
 def _write_shard(folder: Path, encodings: Mapping[str, Encoding]) -> None:
     """Writes one shard so that it is there whole or not at all."""
     content = _pack(encodings)
-    # No two writers share this name, whatever process, thread or machine they are on.
-    unfinished = folder / f"{uuid4().hex}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(content)
-        unfinished.replace(folder / _name(content))
+        sweep(folder)
+        with whole_file(folder / _name(content)) as staging:
+            staging.write_bytes(content)
     except OSError as error:
         warnings.warn(
             f"Encodings not cached, they will be built again next time: {error}", stacklevel=3
         )
-        with suppress(OSError):
-            unfinished.unlink()
 
 
 def _name(content: bytes) -> str:

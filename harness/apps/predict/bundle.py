@@ -8,9 +8,6 @@ by their sha256, and the ensemble by what it must predict for a few made-up crys
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -25,6 +22,7 @@ from harness.apps.predict.conformal import DEFAULT_LEVEL, half_width
 from harness.apps.predict.prediction_table import Predictions
 from harness.data.structure_files import StructureRow, row_of
 from harness.errors import BundleError, HarnessError, PluginError
+from harness.files import new_folder
 from harness.nn.encodings import encode_together
 from harness.plugin.crystal import Crystal
 from harness.plugin.head import FitRows
@@ -326,21 +324,15 @@ def write_bundle(folder: Path, record: BundleRecord, tensors: Mapping[str, Tenso
     refuse_existing(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        with new_folder(folder) as draft:
+            save_file(dict(tensors), draft / TENSOR_FILE)
+            digest = sha256((draft / TENSOR_FILE).read_bytes()).hexdigest()
+            record = record.model_copy(update={"tensors_sha256": digest})
+            content = {**record.model_dump(mode="json"), "digest": record.digest}
+            text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+            (draft / RECORD_FILE).write_text(text, encoding="utf-8")
     except OSError as problem:
         raise BundleError(f"Cannot write the bundle {folder}: {problem.strerror}.") from problem
-    try:
-        save_file(dict(tensors), staging / TENSOR_FILE)
-        digest = sha256((staging / TENSOR_FILE).read_bytes()).hexdigest()
-        record = record.model_copy(update={"tensors_sha256": digest})
-        content = {**record.model_dump(mode="json"), "digest": record.digest}
-        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        (staging / RECORD_FILE).write_text(text, encoding="utf-8")
-        staging.chmod(0o755)
-        os.replace(staging, folder)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
     return record
 
 

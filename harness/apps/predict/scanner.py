@@ -27,7 +27,6 @@ from itertools import islice
 from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -35,6 +34,7 @@ from harness.apps.predict.bundle import Bundle, load_bundle, read_record
 from harness.apps.predict.prediction_table import schema
 from harness.apps.predict.scan_sources import Item, ScanSource, digest_item, read_item
 from harness.errors import HarnessError, StoreError
+from harness.files import sweep, whole_file
 from harness.training.environment import threads_wanted, use_threads
 
 if TYPE_CHECKING:
@@ -291,15 +291,15 @@ def _own(parts: Path, identity: dict[str, Any]) -> Iterator[None]:
             f"Cannot write to {parts}: {problem.strerror}. Name another file with -o."
         ) from None
     try:
-        for leftover in parts.glob("*.unfinished"):
-            leftover.unlink(missing_ok=True)
+        sweep(parts)
         record = parts / "scan.json"
         if record.is_file() and json.loads(record.read_text()) != identity:
             raise StoreError(
                 f"{parts} holds the beginning of another scan (of {record.read_text().strip()}): "
                 "name another file with -o, or remove that folder."
             )
-        _replace(record, lambda path: path.write_text(json.dumps(identity) + "\n"))
+        with _replacing(record) as staging:
+            staging.write_text(json.dumps(identity) + "\n")
         yield
     finally:
         lock.release()
@@ -312,13 +312,13 @@ def _assemble(chunks: _Chunks, table: Path, identity: dict[str, Any]) -> None:
     about = json.dumps({**identity, "source": chunks.digest})
     columns = schema().with_metadata({SCAN_KEY: about})
 
-    def write(path: Path) -> None:
-        with pq.ParquetWriter(path, columns, compression="zstd") as writer:
-            for number in range(chunks.count):
-                part = pq.read_table(chunks.path(number))
-                writer.write_table(part.replace_schema_metadata(columns.metadata))
-
-    _replace(table, write)
+    with (
+        _replacing(table) as staging,
+        pq.ParquetWriter(staging, columns, compression="zstd") as writer,
+    ):
+        for number in range(chunks.count):
+            rows = pq.read_table(chunks.path(number))
+            writer.write_table(rows.replace_schema_metadata(columns.metadata))
 
 
 def _already_there(source: ScanSource, table: Path, identity: dict[str, Any]) -> ScanReport:
@@ -377,16 +377,14 @@ def _digest_of(path: Path, key: bytes) -> str | None:
 def _write_table(found: pa.Table, path: Path) -> None:
     import pyarrow.parquet as pq
 
-    _replace(path, lambda unfinished: pq.write_table(found, unfinished, compression="zstd"))
+    with _replacing(path) as staging:
+        pq.write_table(found, staging, compression="zstd")
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file beside its place and renames it into it, so that it is whole or not there."""
-    unfinished = path.with_name(f"{path.name}.{uuid4().hex}.unfinished")
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
     try:
-        write(unfinished)
-        os.replace(unfinished, path)
+        with whole_file(path) as staging:
+            yield staging
     except OSError as problem:
         raise StoreError(f"Cannot write {path}: {problem.strerror or problem}.") from problem
-    finally:
-        unfinished.unlink(missing_ok=True)

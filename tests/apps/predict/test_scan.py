@@ -113,7 +113,9 @@ def test_a_part_that_is_damaged_or_unfinished_is_made_again(scan, source, tmp_pa
         scan(source, progress=stop_after(4))
     parts = tmp_path / "scan.parquet.parts"
     (parts / "00000000.parquet").write_bytes(b"PAR1 torn")
-    (parts / "00000001.parquet.x.unfinished").write_bytes(b"torn")
+    unfinished = parts / ".00000001.parquet.unfinished-killed"
+    unfinished.mkdir()
+    (unfinished / "00000001.parquet").write_bytes(b"torn")
     assert scan(source).kept == 3 * CHUNK
     scan(source, "whole.parquet")
     whole, mended = (pq.read_table(tmp_path / f"{n}.parquet") for n in ("whole", "scan"))
