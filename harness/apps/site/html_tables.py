@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from harness.report.tables import direction
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -135,7 +137,7 @@ def title_of(column: str) -> str:
 def metric_title(spec: MetricSpec) -> str:
     """Returns title, unit and direction of a metric, as headings have them."""
     unit = f" in {spec.unit}" if spec.unit else ""
-    return f"{spec.title}{unit}, {'higher' if spec.higher_is_better else 'lower'} is better"
+    return f"{spec.title}{unit}, {direction(spec)}"
 
 
 def number(value: Any, digits: int = 2, text: str | None = None) -> HtmlEntry:
