@@ -121,15 +121,15 @@ def encode_together(backbone: Backbone, crystals: Sequence[Crystal]) -> list[Enc
     if type(backbone).encode_all is Backbone.encode_all:
         return [_encode(backbone, crystal) for crystal in crystals]
     action = f"encoding {len(crystals)} crystals by {_class(backbone)}"
-    found: list[Encoding] = call(backbone.encode_all, crystals, action=action, returns=list)
-    if len(found) != len(crystals) or not all(isinstance(one, Mapping) for one in found):
-        kinds = ", ".join(sorted({type(one).__name__ for one in found}))
+    encodings: list[Encoding] = call(backbone.encode_all, crystals, action=action, returns=list)
+    if len(encodings) != len(crystals) or not all(isinstance(e, Mapping) for e in encodings):
+        kinds = ", ".join(sorted({type(encoding).__name__ for encoding in encodings}))
         raise Breach(
             backbone.encode_all,
             f"{_class(backbone)}.encode_all must return a dict of arrays for each of "
-            f"{len(crystals)} crystals, but returned {len(found)} of type {kinds or 'none'}.",
+            f"{len(crystals)} crystals, but returned {len(encodings)} of type {kinds or 'none'}.",
         )
-    return found
+    return encodings
 
 
 def _encode(backbone: Backbone, crystal: Crystal) -> Encoding:

@@ -231,10 +231,10 @@ class Bundle:
                 bad = int((~np.isfinite(kappa[:, number])).sum())
                 reasons[number] = f"the prediction of {bad} of {len(kappa)} runs is not finite"
         warnings = ["" for _ in rows]
-        for number, own in encodings.items():
+        for number, encoding in encodings.items():
             crystal = rows[number].crystal
             if crystal is not None and not reasons[number]:
-                warnings[number] = self._warn(crystal, own, distance[number])
+                warnings[number] = self._warn(crystal, encoding, distance[number])
         return Predictions(rows, kappa, distance, warnings, reasons)
 
     def _encode(self, rows: Sequence[StructureRow], reasons: list[str]) -> dict[int, list[Arrays]]:
@@ -251,7 +251,7 @@ class Bundle:
             for numbers, found in _sort_out(known, encode, reasons):
                 for number, encoding in zip(numbers, found, strict=True):
                     encodings[number].append(encoding)
-        return {number: own for number, own in encodings.items() if not reasons[number]}
+        return {number: e for number, e in encodings.items() if not reasons[number]}
 
     def _warn(self, crystal: Crystal, encodings: Sequence[Arrays], distance: float) -> str:
         from harness.apps.predict.applicability import FAR
@@ -358,16 +358,16 @@ def read_record(folder: Path) -> BundleRecord:
     path = folder / RECORD_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        stated, found = content.pop("digest"), content["format"]
+        stated, written = content.pop("digest"), content["format"]
     except FileNotFoundError:
         raise BundleError(
             f"{folder} is no bundle: it has no {RECORD_FILE}. `harness export` makes bundles."
         ) from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as problem:
         raise BundleError(f"{path} is damaged: {problem!r}. {AGAIN}") from None
-    if found != FORMAT:
+    if written != FORMAT:
         raise BundleError(
-            f"{path} is a bundle of format {found!r}, and this harness reads format {FORMAT}: "
+            f"{path} is a bundle of format {written!r}, and this harness reads format {FORMAT}: "
             "use the version of the harness that wrote it, or make it again."
         )
     try:
@@ -421,9 +421,9 @@ def assemble(
     stacks, training = [], []
     for number, one in enumerate(record.stacks):
         prefix = f"{number}."
-        own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-        rows = [own[f"training.{member}"].numpy() for member in range(len(one.runs))]
-        stacks.append(_assemble_stack(one, own, rows, registry))
+        of_stack = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+        rows = [of_stack[f"training.{member}"].numpy() for member in range(len(one.runs))]
+        stacks.append(_assemble_stack(one, of_stack, rows, registry))
         training += rows
     return Bundle(
         record,
@@ -486,9 +486,9 @@ def _check_plugin(part: PartRecord, kind: str, registry: Registry) -> None:
 
 def _check_probes(bundle: Bundle, folder: Path) -> None:
     probes = bundle.record.probes
-    found = probe(bundle, [one.crystal for one in probes])
-    wanted = np.array([one.kappa for one in probes]).T.reshape(found.shape)
-    if not np.allclose(found, wanted, rtol=PROBE_TOLERANCE, equal_nan=True):
+    predicted = probe(bundle, [one.crystal for one in probes])
+    wanted = np.array([one.kappa for one in probes]).T.reshape(predicted.shape)
+    if not np.allclose(predicted, wanted, rtol=PROBE_TOLERANCE, equal_nan=True):
         raise BundleError(
             f"The bundle {folder} does not predict what it did when it was written, by version "
             f"{bundle.record.harness} of the harness: install that version, or export it again."

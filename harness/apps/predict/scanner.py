@@ -117,7 +117,7 @@ def scan(
     if table.exists():
         return _already_there(source, table, identity)
     parts = table.with_name(table.name + ".parts")
-    with _own(parts, {**identity, "source": source.name}):
+    with _reserved(parts, {**identity, "source": source.name}):
         begun = time.perf_counter()
         chunks = _Chunks(source, parts, identity)
         report = ScanReport()
@@ -163,12 +163,12 @@ class _Chunks:
         whole = sha256(self._identity)
         items = self._source.items()
         self.count = 0
-        while own := list(islice(items, CHUNK_STRUCTURES)):
-            digest = sha256(self._identity + b"".join(map(digest_item, own))).hexdigest()
+        while taken := list(islice(items, CHUNK_STRUCTURES)):
+            digest = sha256(self._identity + b"".join(map(digest_item, taken))).hexdigest()
             whole.update(digest.encode())
             path = self.path(self.count)
             kept = self._parts is not None and _digest_of(path, DIGEST_KEY) == digest
-            yield _Chunk(self.count, digest, path, len(own), kept, () if kept else own)
+            yield _Chunk(self.count, digest, path, len(taken), kept, () if kept else taken)
             self.count += 1
         self.digest = whole.hexdigest()
 
@@ -241,8 +241,8 @@ class _Worker:
 
     def write(self, chunk: _Chunk) -> None:
         """Reads and predicts the items of a chunk, and writes its part."""
-        found = self.bundle.table([read_item(item) for item in chunk.items], self.level)
-        _write_table(found.replace_schema_metadata({DIGEST_KEY: chunk.digest}), chunk.path)
+        predictions = self.bundle.table([read_item(item) for item in chunk.items], self.level)
+        _write_table(predictions.replace_schema_metadata({DIGEST_KEY: chunk.digest}), chunk.path)
 
 
 _worker: _Worker | HarnessError | None = None
@@ -278,7 +278,7 @@ def _write(chunk: _Chunk) -> None:
 
 
 @contextmanager
-def _own(parts: Path, identity: dict[str, Any]) -> Iterator[None]:
+def _reserved(parts: Path, identity: dict[str, Any]) -> Iterator[None]:
     """Takes the folder of parts for this scan; leftovers of writers that were killed go away."""
     try:
         parts.mkdir(parents=True, exist_ok=True)
@@ -374,11 +374,11 @@ def _digest_of(path: Path, key: bytes) -> str | None:
     return stated.decode() if stated is not None else None
 
 
-def _write_table(found: pa.Table, path: Path) -> None:
+def _write_table(table: pa.Table, path: Path) -> None:
     import pyarrow.parquet as pq
 
     with _replacing(path) as staging:
-        pq.write_table(found, staging, compression="zstd")
+        pq.write_table(table, staging, compression="zstd")
 
 
 @contextmanager

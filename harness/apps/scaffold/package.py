@@ -63,12 +63,12 @@ def write_plugin(kind: Kind, name: str, parent: Path) -> NewPlugin:
 
 def render(kind: Kind, name: str, package: str) -> dict[str, str]:
     """Returns the text of every file of a new package, by its path in there."""
-    own = dict(_templates(kind))
+    templates = dict(_templates(kind))
     words = {"name": name, "package": package, "kind": str(kind)}
-    words["guide"] = own.pop(GUIDE).substitute(words).strip()
+    words["guide"] = templates.pop(GUIDE).substitute(words).strip()
     return {
         path.replace("PACKAGE", package): template.substitute(words)
-        for path, template in (*_templates("common"), *own.items())
+        for path, template in (*_templates("common"), *templates.items())
     }
 
 

@@ -135,16 +135,16 @@ def worst_materials(tested: pd.DataFrame) -> Table:
     entries = tuple(_material(row) for row in worst.to_dict("records"))
     # a column that says the same of all is left out
     kept = [
-        place
-        for place, column in enumerate(columns)
+        position
+        for position, column in enumerate(columns)
         if column.title not in ("dataset", "overlap")
-        or len({row[place].text for row in entries}) > 1
+        or len({row[position].text for row in entries}) > 1
     ]
     return Table(
         "worst",
         "",
-        tuple(columns[place] for place in kept),
-        tuple(tuple(row[place] for place in kept) for row in entries),
+        tuple(columns[position] for position in kept),
+        tuple(tuple(row[position] for position in kept) for row in entries),
     )
 
 

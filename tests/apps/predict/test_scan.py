@@ -154,7 +154,7 @@ def test_the_beginning_of_another_scan_is_not_gone_on_with(scan, source, tmp_pat
     with pytest.raises(StoreError, match="the beginning of another scan"):
         scan(source, level=0.5)
     with (
-        scanner._own(tmp_path / "busy.parquet.parts", {}),
+        scanner._reserved(tmp_path / "busy.parquet.parts", {}),
         pytest.raises(StoreError, match="Anoth"),
     ):
         scan(source, "busy.parquet")
