@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchmarkError, HarnessError, StoreError
-from harness.files import explained, new_folder
+from harness.files import explained, new_folder, sweep
 from harness.planning.benchmark import Benchmark, check_settings
 from harness.plugin.cell import DEFAULT
 from harness.report.submission_schema import (
@@ -159,8 +159,19 @@ def copy_whole(source: Path, target: Path) -> None:
         for name in (MANIFEST_FILE, *Submission.read(source).manifest.files):
             if name != MANIFEST_FILE and not ALLOWED.fullmatch(name):
                 raise StoreError(f"{source}: {name!r} does not belong in a submission.")
+            if not (source / name).is_file():
+                raise StoreError(f"{source}: {name} is missing. Fetch the submission again.")
             (staging / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, staging / name)
+
+
+def folders_of(folder: Path) -> list[Path]:
+    """Returns the folders of the submissions that a results folder holds, by name."""
+    submissions = folder / SUBMISSIONS
+    sweep(submissions)  # of a copy that was killed
+    if not submissions.is_dir():
+        return []
+    return sorted(path for path in submissions.iterdir() if not path.name.startswith("."))
 
 
 def _parts(plan: Mapping[str, Any]) -> Iterator[str]:
