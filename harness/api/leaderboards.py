@@ -21,7 +21,7 @@ from harness.report.markdown import render_markdown
 from harness.report.merging import merge
 from harness.report.pivot import Layout, Pivot, pivot
 from harness.report.published import read_published
-from harness.report.submissions import SUBMISSIONS
+from harness.report.submissions import folders_of
 from harness.results.store import Store
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def open_leaderboard(folder: Path) -> Leaderboard:
         StoreError: nothing was run there, or a file is damaged.
     """
     if holds_submissions(folder):
-        return merge(sorted(path for path in (folder / SUBMISSIONS).iterdir()), folder.name)
+        return merge(folders_of(folder), folder.name)
     return Leaderboard.read(Store(folder))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -19,7 +18,7 @@ from harness.planning.plan import facts_of_run, one_or_all
 from harness.plugin.cell import CELL, DEFAULT
 from harness.results.role_report import conflicts
 from harness.results.store import TRIALS_FILE
-from harness.scoring.scores import SUBSETS, score_stored
+from harness.scoring.scores import SUBSETS, same_score, score_stored
 from harness.tuning.rank_check import check_ranks
 
 if TYPE_CHECKING:
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from harness.planning.plan import Plan, Scoring, StageNode
     from harness.plugin.metric import MetricSpec
     from harness.results.store import Store
-
-RELATIVE_TOLERANCE = 1e-12
-"""Scores are recomputed by the same code from the same rows: they agree to rounding."""
 
 Content = TypeVar("Content")
 
@@ -437,17 +433,8 @@ def _unequal(stored: Any, again: Mapping[str, Any]) -> Iterator[str]:
     for subset in SUBSETS:
         for name, value in again[subset].items():
             here = known.get(f"{subset}.{name}", ABSENT)
-            if not _same_number(here, value):
+            if not same_score(here, value):
                 yield f"{name} ({subset} rows) is {here!r}, the predictions give {value!r}"
-
-
-def _same_number(stored: Any, again: float) -> bool:
-    """Whether a stored score is the one computed again; JSON has null for what is not finite."""
-    if stored is None:
-        return not math.isfinite(again)
-    if not isinstance(stored, int | float):
-        return False
-    return math.isclose(stored, again, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-300)
 
 
 def _same_rows(expected: pd.DataFrame, stored: pd.DataFrame) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,9 @@ from typing import Annotated
 import typer
 
 from harness.errors import BenchmarkError
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
 BenchmarkArgument = Annotated[
     str,
@@ -47,6 +51,12 @@ OutOption = Annotated[
 StrictDataOption = Annotated[
     bool, typer.Option("--strict-data", help="Refuse datasets with unusable rows.")
 ]
+LimitOption = Annotated[
+    int | None, typer.Option(min=1, help="Dry run: at most that many rows per dataset.")
+]
+JobsOption = Annotated[
+    int | None, typer.Option(min=1, help="Processes that share the work; one per CPU core.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a key, as training.epochs=10; may be repeated."),
@@ -74,6 +84,11 @@ OnlyOption = Annotated[
 SubsetOption = Annotated[
     str, typer.Option(help="Which test rows count: all, or overlap-free.", metavar="ROWS")
 ]
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def columns_of(text: str) -> tuple[str, ...]:

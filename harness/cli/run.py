@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.options import (
+    INTERRUPTED,
     BenchmarkArgument,
     DataOption,
+    JobsOption,
     JsonOption,
+    LimitOption,
     OutOption,
     PluginOption,
     SetOption,
     StrictDataOption,
     WeightsOption,
+    cores,
 )
 
 if TYPE_CHECKING:
     from harness.planning.plan import Plan, StageNode
-
-INTERRUPTED = 130
 
 
 def run(
@@ -31,16 +32,12 @@ def run(
     weights_dir: WeightsOption = None,
     out: OutOption = None,
     overrides: SetOption = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Dry run: at most that many rows per dataset.")
-    ] = None,
+    limit: LimitOption = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print stages and scorings; train nothing.")
     ] = False,
     strict_data: StrictDataOption = False,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes that share the work; one per CPU core.")
-    ] = None,
+    jobs: JobsOption = None,
     plugin: PluginOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     json: JsonOption = False,
@@ -81,11 +78,6 @@ def run(
         raise typer.Exit(INTERRUPTED) from None
     if not quiet:
         print_leaderboard(leaderboard, Registry(plugins), json=json)
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def print_plan(planned: Plan, json: bool) -> None:

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.options import (
+    INTERRUPTED,
     BundleOption,
     DataOption,
     DeviceOption,
+    JobsOption,
     JsonOption,
     LevelOption,
     PluginOption,
+    cores,
 )
 
 if TYPE_CHECKING:
     from harness.apps.predict.scanner import ScanReport
 
-INTERRUPTED = 130
 SHOWN_REASONS = 5
 
 
@@ -45,9 +47,7 @@ def scan(
     sort: Annotated[bool, typer.Option("--sort", help="Print the lowest κ first.")] = False,
     top: Annotated[int, typer.Option(min=1, help="Print at most so many.")] = 20,
     level: LevelOption = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes that share the work; one per CPU core.")
-    ] = None,
+    jobs: JobsOption = None,
     device: DeviceOption = "cpu",
     data_dir: DataOption = None,
     plugin: PluginOption = None,
@@ -59,7 +59,6 @@ def scan(
     What is on disk already is not done again: after a stop, the same command goes on.
     """
     from harness.apps.predict import predicting
-    from harness.cli.run import cores
 
     try:
         with _progress(quiet or json) as progress:

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.options import (
+    INTERRUPTED,
     BenchmarkArgument,
     DataOption,
     JsonOption,
+    LimitOption,
     OutOption,
     PluginOption,
     SetOption,
     StrictDataOption,
     WeightsOption,
+    cores,
 )
-from harness.cli.run import INTERRUPTED, cores
 
 if TYPE_CHECKING:
     from harness.planning.benchmark import Benchmark
@@ -40,9 +42,7 @@ def tune(
     weights_dir: WeightsOption = None,
     out: OutOption = None,
     overrides: SetOption = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Dry run: at most that many rows per dataset.")
-    ] = None,
+    limit: LimitOption = None,
     strict_data: StrictDataOption = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes that search; one per CPU core.")

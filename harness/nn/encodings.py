@@ -23,11 +23,11 @@ from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 from safetensors.numpy import load, save
 
+from harness.files import sweep, whole_file
 from harness.plugin.backbone import Backbone
 from harness.registry.plugin_calls import Breach, call
 
@@ -121,15 +121,15 @@ def encode_together(backbone: Backbone, crystals: Sequence[Crystal]) -> list[Enc
     if type(backbone).encode_all is Backbone.encode_all:
         return [_encode(backbone, crystal) for crystal in crystals]
     action = f"encoding {len(crystals)} crystals by {_class(backbone)}"
-    found: list[Encoding] = call(backbone.encode_all, crystals, action=action, returns=list)
-    if len(found) != len(crystals) or not all(isinstance(one, Mapping) for one in found):
-        kinds = ", ".join(sorted({type(one).__name__ for one in found}))
+    encodings: list[Encoding] = call(backbone.encode_all, crystals, action=action, returns=list)
+    if len(encodings) != len(crystals) or not all(isinstance(e, Mapping) for e in encodings):
+        kinds = ", ".join(sorted({type(encoding).__name__ for encoding in encodings}))
         raise Breach(
             backbone.encode_all,
             f"{_class(backbone)}.encode_all must return a dict of arrays for each of "
-            f"{len(crystals)} crystals, but returned {len(found)} of type {kinds or 'none'}.",
+            f"{len(crystals)} crystals, but returned {len(encodings)} of type {kinds or 'none'}.",
         )
-    return found
+    return encodings
 
 
 def _encode(backbone: Backbone, crystal: Crystal) -> Encoding:
@@ -180,18 +180,15 @@ def _read_shards(folder: Path, wanted: Collection[str]) -> dict[str, Encoding]:
 def _write_shard(folder: Path, encodings: Mapping[str, Encoding]) -> None:
     """Writes one shard so that it is there whole or not at all."""
     content = _pack(encodings)
-    # No two writers share this name, whatever process, thread or machine they are on.
-    unfinished = folder / f"{uuid4().hex}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(content)
-        unfinished.replace(folder / _name(content))
+        sweep(folder)
+        with whole_file(folder / _name(content)) as staging:
+            staging.write_bytes(content)
     except OSError as error:
         warnings.warn(
             f"Encodings not cached, they will be built again next time: {error}", stacklevel=3
         )
-        with suppress(OSError):
-            unfinished.unlink()
 
 
 def _name(content: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,32 +44,32 @@ def find_trainable(
     asked = {"freeze": freeze, **{str(group): group.prefixes for group in groups}}
     for who, prefixes in asked.items():
         for prefix in prefixes:
-            if not any(_under(name, prefix) for name in named):
+            if not any(lies_under(name, [prefix]) for name in named):
                 parts = {name.rpartition(".")[0] for name in named} | {"backbone", "head"}
                 raise BenchmarkError(
                     f"{who}: {prefix!r} matches no trainable parameter."
                     f"{did_you_mean(prefix, parts)}"
                 )
-    kept = {name: p for name, p in named.items() if not _under_any(name, freeze)}
+    kept = {name: p for name, p in named.items() if not lies_under(name, freeze)}
     if not kept:
         raise BenchmarkError(
             f"freeze = {list(freeze)} leaves no parameter to train: freeze less in this stage."
         )
-    found: dict[ParameterGroup, dict[str, nn.Parameter]] = {EVERYTHING_ELSE: {}}
+    by_group: dict[ParameterGroup, dict[str, nn.Parameter]] = {EVERYTHING_ELSE: {}}
     for name, parameter in kept.items():
-        own = [group for group in groups if _under_any(name, group.prefixes)]
-        if len(own) > 1:
+        claims = [group for group in groups if lies_under(name, group.prefixes)]
+        if len(claims) > 1:
             raise BenchmarkError(
-                f"The parameter {name!r} is in two groups of a stage: {own[0]} and {own[1]}. "
+                f"The parameter {name!r} is in two groups of a stage: {claims[0]} and {claims[1]}. "
                 "Groups must not overlap."
             )
-        found.setdefault(own[0] if own else EVERYTHING_ELSE, {})[name] = parameter
-    return [Trainable(group, parameters) for group, parameters in found.items() if parameters]
+        by_group.setdefault(claims[0] if claims else EVERYTHING_ELSE, {})[name] = parameter
+    return [Trainable(group, parameters) for group, parameters in by_group.items() if parameters]
 
 
-def _under_any(name: str, prefixes: Sequence[str]) -> bool:
-    return any(_under(name, prefix) for prefix in prefixes)
+def lies_under(name: str, prefixes: Iterable[str]) -> bool:
+    """Whether a parameter, or a part of a model, is or lies in what one of the prefixes names.
 
-
-def _under(name: str, prefix: str) -> bool:
-    return name == prefix or name.startswith(prefix + ".")
+    Layers, `freeze` and groups use prefixes so: `head.layers.1` is no prefix of `head.layers.10`.
+    """
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)

@@ -14,6 +14,7 @@ from harness.planning.benchmark import flatten
 from harness.plugin.cell import CELL
 from harness.report.leaderboard import Leaderboard
 from harness.results.store import Store
+from harness.scoring.scores import same_score
 from harness.scoring.statistics import Gain, holm, paired_gain
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from harness.plugin.metric import MetricSpec
 
 ROW = ["run", "part", "id"]
-RELATIVE_TOLERANCE = 1e-12
-"""Scores that differ by less are equal: the same numbers, summed on another machine."""
 
 COMMON_SETTINGS = ("runs", "seed", "limit", "training", "training_on")
 
@@ -253,7 +252,7 @@ def _by_run(both: pd.DataFrame, metric: MetricSpec) -> dict[str, tuple[int, ...]
     found: dict[str, list[int]] = {"for_a": [], "for_b": [], "equal": []}
     for _, row in both.iterrows():
         one, other = float(row["score_a"]), float(row["score_b"])
-        if math.isclose(one, other, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-300):
+        if same_score(one, other):
             side = "equal"
         else:
             side = "for_b" if sign * (other - one) > 0 else "for_a"

@@ -21,7 +21,7 @@ from harness.drawing.style import (
 from harness.errors import BenchmarkError
 from harness.plugin.cell import DEFAULT
 from harness.report.pivot import Key, Layout, Pivot, PivotEntry, is_baseline, pivot
-from harness.report.tables import Wording, column_levels, heads, number_text
+from harness.report.tables import Wording, column_levels, direction, heads, number_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,10 +45,6 @@ DODGE = 0.7
 def metric_label(spec: MetricSpec) -> str:
     """Returns the label of an axis that shows a metric."""
     return f"{spec.title} ({spec.unit})" if spec.unit else spec.title
-
-
-def _direction(spec: MetricSpec) -> str:
-    return "higher is better" if spec.higher_is_better else "lower is better"
 
 
 def _scored(table: Pivot) -> list[PivotEntry]:
@@ -99,7 +95,7 @@ def draw_cells(leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Fi
     _name_cells(axes, table)
     room = 8 + 24 * (len(table.layout.columns) - 1)
     levels = f"; columns: {column_levels(table)}" if column_levels(table) else ""
-    axes.set_title(f"{table.title}\n{_direction(spec)}{levels}", fontsize=9, loc="left", pad=room)
+    axes.set_title(f"{table.title}\n{direction(spec)}{levels}", fontsize=9, loc="left", pad=room)
     bar = figure.add_axes((1 + 0.15 / max(size[0], 2.0), 0, 0.14 / max(size[0], 2.0), 1))
     figure.colorbar(image, cax=bar).set_label(metric_label(spec), fontsize=8)
     bar.tick_params(labelsize=8)
@@ -280,7 +276,7 @@ def draw_heads(leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Fi
     _legend(figure, series)
     figure.supylabel(metric_label(spec), fontsize=9)
     figure.suptitle(
-        f"{table.title}\nmean and 95 % interval over runs, every run; {_direction(spec)}",
+        f"{table.title}\nmean and 95 % interval over runs, every run; {direction(spec)}",
         fontsize=9,
     )
     return figure
@@ -370,7 +366,7 @@ def draw_learning(leaderboards: Sequence[Leaderboard], metrics: Metrics, layout:
     figure.supylabel(metric_label(spec), fontsize=9)
     figure.suptitle(
         f"{leaderboards[0].title or leaderboards[0].name}\n"
-        f"{_direction(spec)}; mean and 95 % interval over runs{_cut_rows(lines)}",
+        f"{direction(spec)}; mean and 95 % interval over runs{_cut_rows(lines)}",
         fontsize=9,
     )
     return figure

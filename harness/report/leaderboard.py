@@ -24,6 +24,15 @@ MIN_ROWS = 3
 """A cell with fewer test rows per run says so in place of a number."""
 
 
+def has_enough_rows(cell: Mapping[str, Any]) -> bool:
+    """Whether numbers are shown of a cell: it has `MIN_ROWS` on average, and some in every run.
+
+    Args:
+        cell: with `n` and `n_min`, test rows per run.
+    """
+    return bool(cell["n"] >= MIN_ROWS and cell["n_min"] > 0)
+
+
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
     """The results of one benchmark.
@@ -153,7 +162,7 @@ class Leaderboard:
                 "n_min": int(group["n"].min()) if len(group) else 0,
                 "failed": int(group["failed"].sum()),
             }
-            enough = row["n"] >= MIN_ROWS and row["n_min"] > 0
+            enough = has_enough_rows(row)
             for metric in self.metrics:
                 seed = derive_seed(self.settings["seed"], "interval", metric, subset, *name)
                 made = summarise(group[metric].astype(float) if enough else [math.nan], seed)

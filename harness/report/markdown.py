@@ -10,7 +10,7 @@ from harness.errors import StoreError
 from harness.report.leaderboard import Leaderboard
 from harness.report.pivot import Layout, pivot
 from harness.report.published import side_by_side
-from harness.report.tables import Wording, as_markdown, legend, markdown
+from harness.report.tables import Wording, as_markdown, direction, legend, markdown
 from harness.scoring.statistics import SIGNIFICANT
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ def render_markdown(
     for name in leaderboard.metrics:
         spec = metrics[name]
         unit = f", {spec.unit}" if spec.unit else ""
-        arrow = "higher is better" if spec.higher_is_better else "lower is better"
-        lines += [f"## {spec.title} (`{name}`{unit}; {arrow})", ""]
+        lines += [f"## {spec.title} (`{name}`{unit}; {direction(spec)})", ""]
         lines += [markdown(tables[name]), ""]
         if published is not None:
             lines += _published_section(leaderboard, published, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,7 @@ from harness.plugin.cell import CELL, SUBMISSION
 from harness.report.leaderboard import Leaderboard
 from harness.report.submissions import Submission
 from harness.results.store import Store
-from harness.scoring.scores import SUBSETS
-
-RELATIVE_TOLERANCE = 1e-12
-"""Scores that differ by less are equal: the same numbers, summed on another machine."""
+from harness.scoring.scores import SUBSETS, same_score
 
 EQUAL, ALIKE = " = ", " ≈ "
 """Between the names of people who submitted one configuration: with the same scores, or not."""
@@ -199,11 +195,7 @@ def _differing(one: Scores, other: Scores) -> list[int]:
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     for subset in SUBSETS:
         for name in one[subset].keys() & other[subset].keys():
-            a, b = one[subset][name], other[subset][name]
-            if a is None or b is None:
-                if a is not b:
-                    return False
-            elif not math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-300):
+            if not same_score(one[subset][name], other[subset][name]):
                 return False
     return True
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.plugin.cell import BASELINE
-from harness.report.leaderboard import MIN_ROWS, Leaderboard
+from harness.report.leaderboard import Leaderboard, has_enough_rows
 from harness.scoring.scores import SUBSETS
 from harness.scoring.statistics import SIGNIFICANT, Gain, gains, not_worse
 
@@ -365,7 +365,7 @@ def _with_gain(entry: PivotEntry, gained: Any) -> PivotEntry:
 def _state(row: Any, metric: str) -> State:
     if not row["runs"]:
         return "not run"
-    if row["n"] < MIN_ROWS or not row["n_min"]:
+    if not has_enough_rows(row):
         return "too few rows"
     if math.isnan(row[metric]):
         return "failed" if row["failed"] else "undefined"

@@ -12,6 +12,7 @@ from harness.drawing.style import COLOURS, QUIET, in_rows, panels, plain_log_axi
 from harness.plugin.metric import KAPPA_FLOOR
 from harness.report.figures import names_apart
 from harness.report.pivot import Layout, pivot
+from harness.report.plot_data import FACTOR, ParityRows, member_curves
 from harness.report.tables import Wording, number_text
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _draw_history(axes: Axes, record: Mapping[str, Any]) -> None:
 
     history = record["history"]
     for name, colour in (("train_loss", TRAINING), ("score", VALIDATION)):
-        values = _numbers(history[name])
+        values = member_curves(history[name])
         epochs = np.arange(1, len(values) + 1)
         axes.plot(epochs, values, color=colour, linewidth=0.4, alpha=0.35)
         logs = np.log10(np.where(values > 0, values, np.nan))
@@ -104,13 +105,6 @@ def _draw_history(axes: Axes, record: Mapping[str, Any]) -> None:
     axes.set_xlabel("epoch", fontsize=7)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     plain_log_axis(axes, "y")
-
-
-def _numbers(rows: Sequence[Sequence[float | None]]) -> Floats:
-    """Epochs × members; JSON's null is NaN."""
-    return np.array(
-        [[np.nan if value is None else value for value in row] for row in rows], dtype=np.float64
-    )
 
 
 def _over_runs(values: Floats) -> tuple[Floats, Floats]:
@@ -157,8 +151,10 @@ def draw_parity(store: Store, leaderboard: Leaderboard, metrics: Metrics, layout
     places = list(_scored_places(table))
     wanted = len(table.row_keys) if places else 0
     figure, grid = panels(wanted, len(table.column_keys), 2.6, 2.6)
-    rows = {(r, c): store.read_predictions(keys[entry.name]) for r, c, entry in places}
-    limits = _limits([frame["target"].to_numpy() for frame in rows.values()])
+    rows = {
+        (r, c): ParityRows.of(store.read_predictions(keys[entry.name])) for r, c, entry in places
+    }
+    limits = _limits([parity.target for parity in rows.values()])
     for row in range(len(table.row_keys)):
         for column in range(len(table.column_keys)):
             if (row, column) not in rows:
@@ -190,17 +186,16 @@ def _scored_places(table: Pivot) -> Iterator[tuple[int, int, PivotEntry]]:
 
 def _limits(targets: Sequence[Floats]) -> tuple[float, float]:
     known = np.concatenate(targets)
-    known = known[known > 0]
     return max(float(known.min()) / 2, KAPPA_FLOOR), float(known.max()) * 2
 
 
-def _draw_rows(axes: Axes, rows: Any, limits: tuple[float, float]) -> None:
+def _draw_rows(axes: Axes, rows: ParityRows, limits: tuple[float, float]) -> None:
     low, high = limits
-    truth, predicted = rows["target"].to_numpy(), rows["prediction"].to_numpy()
-    outside = ~np.isfinite(predicted) | (predicted < low) | (predicted > high)
-    shown = np.clip(np.where(np.isfinite(predicted), predicted, low), low, high)
+    truth = rows.target
+    outside = rows.failed | rows.lie_beyond(low, high)
+    shown = np.clip(np.where(rows.failed, low, rows.predicted), low, high)
     axes.plot([low, high], [low, high], color=QUIET, linewidth=1)
-    for factor in (0.5, 2):
+    for factor in (1 / FACTOR, FACTOR):
         axes.plot([low, high], [low * factor, high * factor], "--", color=QUIET, linewidth=0.6)
     look: dict[str, Any] = {"markersize": 3, "alpha": 0.4, "rasterized": len(truth) > VECTOR_ROWS}
     axes.plot(truth[~outside], shown[~outside], "o", color=COLOURS[0], markeredgewidth=0, **look)

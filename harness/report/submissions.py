@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchmarkError, HarnessError, StoreError
-from harness.files import new_folder
+from harness.files import explained, new_folder, sweep
 from harness.planning.benchmark import Benchmark, check_settings
 from harness.plugin.cell import DEFAULT
 from harness.report.submission_schema import (
@@ -135,7 +135,7 @@ def pack(store: Store, card: Path, target: Path, harness_version: str) -> Submis
     if plan["benchmark"].get("limit"):
         raise StoreError(f"{store.folder} holds a dry run (--limit): it cannot be submitted.")
     lines = _complete_lines(store, plan)
-    with new_folder(target) as staging:
+    with explained(target.parent), new_folder(target) as staging:
         shutil.copyfile(card, staging / CARD_FILE)
         for relative in _parts(plan):
             source, copy = store.folder / relative, staging / relative
@@ -155,12 +155,23 @@ def copy_whole(source: Path, target: Path) -> None:
     Raises:
         StoreError: the target exists or cannot be written, or a file is missing.
     """
-    with new_folder(target) as staging:
+    with explained(target.parent), new_folder(target) as staging:
         for name in (MANIFEST_FILE, *Submission.read(source).manifest.files):
             if name != MANIFEST_FILE and not ALLOWED.fullmatch(name):
                 raise StoreError(f"{source}: {name!r} does not belong in a submission.")
+            if not (source / name).is_file():
+                raise StoreError(f"{source}: {name} is missing. Fetch the submission again.")
             (staging / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, staging / name)
+
+
+def folders_of(folder: Path) -> list[Path]:
+    """Returns the folders of the submissions that a results folder holds, by name."""
+    submissions = folder / SUBMISSIONS
+    sweep(submissions)  # of a copy that was killed
+    if not submissions.is_dir():
+        return []
+    return sorted(path for path in submissions.iterdir() if not path.name.startswith("."))
 
 
 def _parts(plan: Mapping[str, Any]) -> Iterator[str]:

@@ -19,6 +19,8 @@ from harness.report.pivot import Key, Pivot, PivotEntry
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.plugin.metric import MetricSpec
+
 ABSENT = "—"
 NEGATIVE, NEGATIVE_STANDS = "▽", "▼"
 BEST, TIED = "*", "≈"
@@ -84,11 +86,15 @@ def plain_marks(entry: PivotEntry | None) -> str:
 # --- what stands above and below --------------------------------------------------------------
 
 
+def direction(spec: MetricSpec) -> str:
+    """Says which way a metric is better."""
+    return "higher is better" if spec.higher_is_better else "lower is better"
+
+
 def caption(table: Pivot) -> str:
     """What a table shows, in one line: title, metric and its direction, what is the same."""
     metrics = "; ".join(
-        f"{spec.title} ({spec.unit + ', ' if spec.unit else ''}"
-        f"{'higher' if spec.higher_is_better else 'lower'} is better)"
+        f"{spec.title} ({spec.unit + ', ' if spec.unit else ''}{direction(spec)})"
         for spec in table.metrics.values()
     )
     runs = f"mean (std) over {table.runs} runs" if table.runs > 1 else "one run"

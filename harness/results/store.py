@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from harness.errors import StoreError
-from harness.files import replacing, unwritable
+from harness.files import explained, replacing, replacing_folder, unwritable
 from harness.planning.ledger import COLUMNS
 from harness.plugin.cell import CELL, DEFAULT
 
@@ -114,23 +113,12 @@ class Store:
         """Writes a stage's artefact: all of it or nothing; then drops its checkpoint."""
         from safetensors.torch import save_file
 
-        for leftover in (self.folder / "stages").glob(f".{key}.*"):  # of a process that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=self.folder / "stages"))
-        try:
+        with explained(self.folder), replacing_folder(self.stage_folder(key)) as staging:
             weights = staging / "weights.safetensors"
             save_file(dict(tensors), weights)
             record = {**record, "artefact_sha256": sha256(weights.read_bytes()).hexdigest()}
             (staging / "stage.json").write_text(json.dumps(record) + "\n")
             ledger.to_parquet(staging / "ledger.parquet", index=False, compression="zstd")
-            staging.chmod(0o755)
-            target = self.stage_folder(key)
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(staging, target)
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
         self.checkpoint_path(key).unlink(missing_ok=True)
 
     def read_stage(self, key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -22,6 +22,9 @@ SUBSETS = ("all", "overlap-free")
 """All test rows of a run; and those whose group (reduced formula) is in no training set of the
 chain that the predictions come from."""
 
+SCORE_TOLERANCE = 1e-12
+"""Relative; scores that differ by less are equal: the same numbers, summed on another machine."""
+
 
 def score_run(
     metrics: Mapping[str, MetricSpec],
@@ -58,6 +61,22 @@ def _value(
     action = f"computing the metric {metric.name!r}"
     value: float = call(metric.function, target, prediction, action=action, returns=Real)
     return value
+
+
+def same_score(one: Any, other: Any) -> bool:
+    """Whether two scores are equal but for rounding.
+
+    Args:
+        one: as it was computed, or as it is stored: JSON has null for what is not finite, and a
+            damaged file may have anything.
+        other: likewise.
+    """
+    known = [score for score in (one, other) if score is not None]
+    if not all(isinstance(score, Real) for score in known):
+        return False
+    if len(known) < 2:
+        return not any(math.isfinite(score) for score in known)
+    return math.isclose(one, other, rel_tol=SCORE_TOLERANCE, abs_tol=1e-300)
 
 
 def score_stored(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import warnings
 from collections.abc import Mapping
@@ -15,6 +14,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from harness.files import sweep, whole_file
 
 SNAPSHOT_SECONDS = 1.0
 """Epochs shorter than this are not each kept in memory for the case of an interruption."""
@@ -48,7 +49,7 @@ class CheckpointFile:
         """Returns what was saved; None, with a warning where there was a file, if it is no use."""
         if self._path is None:
             return None
-        self._staging(self._path).unlink(missing_ok=True)  # of a process that was killed
+        sweep(self._path.parent)
         if not self._path.exists():
             return None
         try:
@@ -91,14 +92,10 @@ class CheckpointFile:
             "checksum": _checksum(tensors),
             "progress": json.dumps(checkpoint.progress),
         }
-        save_file(tensors, self._staging(path), metadata=notes)
-        os.replace(self._staging(path), path)
+        with whole_file(path) as staging:
+            save_file(tensors, staging, metadata=notes)
         self._unwritten = None
         self._written = self._kept = time.monotonic()
-
-    @staticmethod
-    def _staging(path: Path) -> Path:
-        return path.with_name(path.name + ".new")
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

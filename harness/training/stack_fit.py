@@ -46,7 +46,7 @@ __all__ = [
     "resolve_device",
 ]
 
-Parts = list[tuple[Any, Targets]]
+StepBatches = list[tuple[Any, Targets]]
 """What one step is made of: a batch and its targets for every dataset that is fitted."""
 
 
@@ -320,7 +320,7 @@ class StackFit:
         progress.member_epochs += len(training)
         progress.epoch += 1
 
-    def _steps(self, training: Sequence[int]) -> Iterator[tuple[Parts, NDArray[np.int64]]]:
+    def _steps(self, training: Sequence[int]) -> Iterator[tuple[StepBatches, NDArray[np.int64]]]:
         """Yields the parts of each step of an epoch, and the number of rows per member."""
         epoch, size = self.progress.epoch, self._batch_size
         own, *others = self._feeds
@@ -332,7 +332,7 @@ class StackFit:
         for *parts, sizes in zip(*streams, counts, strict=True):
             yield parts, sizes
 
-    def _step(self, parts: Parts, present: Bools) -> tuple[Floats, Bools]:
+    def _step(self, parts: StepBatches, present: Bools) -> tuple[Floats, Bools]:
         """Makes one update; returns each member's loss, and whether it was updated.
 
         The loss is that of the stage's own dataset; the update follows the weighted sum of all.
@@ -353,7 +353,7 @@ class StackFit:
         self._adam.step(moving.tolist(), [own.lr_at(epoch) for own in self._settings], done)
         return loss, moving
 
-    def _losses(self, parts: Parts) -> tuple[Tensor, Tensor]:
+    def _losses(self, parts: StepBatches) -> tuple[Tensor, Tensor]:
         """Returns each member's loss on the stage's own dataset, and the weighted sum of all."""
         kinds = [own.loss for own in self._settings]
         losses = []

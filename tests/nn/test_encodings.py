@@ -280,6 +280,7 @@ def test_an_error_keeps_what_was_built_before_it(tmp_path: Path) -> None:
 
 
 KILLED = """
+import os
 import sys
 from pathlib import Path
 import harness.nn.encodings
@@ -289,7 +290,7 @@ Killing.__module__ = sys.argv[3]  # the same class, whatever name its module is 
 harness.nn.encodings.SHARD_CRYSTALS = 20
 harness.nn.encodings.CHUNK_CRYSTALS = 10
 if sys.argv[2] == "while writing":
-    Path.replace = lambda self, target: Killing().fail()
+    os.replace = lambda *paths: Killing().fail()
 harness.nn.encodings.load_encodings(Killing(), make_crystals(60), Path(sys.argv[1]))
 """
 
@@ -307,6 +308,7 @@ def test_a_killed_process_leaves_its_finished_shards(
     found = load_encodings(backbone, make_crystals(60), tmp_path / "cache")
     assert len(backbone.seen) == left
     assert_same(found, [Counting().encode(crystal) for crystal in make_crystals(60)])
+    assert not list((tmp_path / "cache").rglob(".*"))
 
 
 # --- many at once -----------------------------------------------------------------------------

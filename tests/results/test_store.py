@@ -41,7 +41,7 @@ def test_a_stage_that_fails_to_be_written_leaves_nothing(store: Store) -> None:
 
 
 def test_leftovers_of_a_killed_process_are_cleared(store: Store) -> None:
-    (store.folder / "stages" / ".a.killed").mkdir()
+    (store.folder / "stages" / ".a.unfinished-killed" / "new").mkdir(parents=True)
     store.write_stage("a", {"w": torch.zeros(1)}, {}, LEDGER)
     assert [path.name for path in (store.folder / "stages").iterdir()] == ["a"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 
 from harness.plugin.metric import MetricSpec
-from harness.scoring.scores import score_run
+from harness.scoring.scores import same_score, score_run
 
 BIAS = {"bias": MetricSpec("bias", "bias", "", False, lambda t, p: float((p - t).mean()))}
 
@@ -31,3 +32,25 @@ def test_no_rows_give_nan_and_no_failure() -> None:
     scores = score_run(BIAS, np.ones(2), np.ones(2), np.array([True, True]))
     assert scores["overlap-free"]["n"] == 0
     assert math.isnan(scores["overlap-free"]["bias"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (0.1 + 0.2, 0.3, True),  # summed in another order
+        (0.3, 0.3 * (1 + 1e-11), False),
+        (0.0, 0.0, True),
+        (np.float32(0.5), 0.5, True),
+        (None, None, True),
+        (None, math.nan, True),
+        (math.inf, None, True),
+        (None, 0.3, False),
+        ("0.3", 0.3, False),
+        ("absent", None, False),
+        (math.nan, 0.3, False),
+    ],
+)
+def test_scores_are_the_same_up_to_rounding_and_null_is_what_is_not_finite(
+    one: object, other: object, same: bool
+) -> None:
+    assert same_score(one, other) == same_score(other, one) == same

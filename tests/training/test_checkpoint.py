@@ -91,6 +91,8 @@ def test_a_foreign_file_is_ignored_with_a_warning(path: Path) -> None:
 
 def test_what_a_killed_process_left_half_written_is_swept_away(path: Path) -> None:
     write(path)
-    path.with_name(path.name + ".new").write_bytes(b"half")
+    unfinished = path.with_name(f".{path.name}.unfinished-killed")
+    unfinished.mkdir()
+    (unfinished / path.name).write_bytes(b"half")
     assert CheckpointFile(path, "me", 0.0).read() is not None
     assert list(path.parent.iterdir()) == [path]

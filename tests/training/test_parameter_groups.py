@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import BenchmarkError, PluginError
-from harness.planning.trainable import find_trainable
+from harness.planning.trainable import find_trainable, lies_under
 from harness.plugin.transfer import ParameterGroup
 from harness.training.flat_parameters import FlatParameters, Segment, StackedAdam
 
@@ -134,3 +134,11 @@ def test_a_group_that_matches_nothing_is_refused_with_a_suggestion() -> None:
 def test_settings_of_a_group_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(PluginError, match=r"expected lr_factor > 0.*belong in `freeze`"):
         ParameterGroup(("backbone",), **wrong)
+
+
+def test_a_prefix_names_whole_parts_of_a_name() -> None:
+    assert lies_under("head.layers.1.weight", ["backbone", "head.layers.1"])
+    assert lies_under("head", ["head"])
+    assert not lies_under("head.layers.10.weight", ["head.layers.1"])
+    assert not lies_under("head.layers", ["head.layers.1"])
+    assert not lies_under("head", [])

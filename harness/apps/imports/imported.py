@@ -1,19 +1,15 @@
 """Datasets that the user has imported: a folder each, with the rows in neutral form and the card.
 
 `<imports>/<name>/` holds `card.toml`, `rows.jsonl.gz` and, where rows were left out,
-`rejected.csv`. It is filled under a hidden name and then renamed, so it is there as a whole or not
-at all; it can be copied to a colleague as it is. The plugin `imported` offers what lies there.
+`rejected.csv`. It is there as a whole or not at all, also while another takes its place; it can be
+copied to a colleague as it is. The plugin `imported` offers what lies there.
 """
 
 from __future__ import annotations
 
 import csv
-import os
-import shutil
-import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.neutral import read_neutral, write_neutral
 from harness.errors import DataError
+from harness.files import remove_folder, replacing_folder, sweep
 from harness.plugin.dataset import DatasetSpec
 from harness.plugin.locations import Locations
 from harness.registry.validation import NAME
@@ -31,11 +28,6 @@ if TYPE_CHECKING:
 CARD_FILE = "card.toml"
 ROWS_FILE = "rows.jsonl.gz"
 REJECTED_FILE = "rejected.csv"
-
-LEFT_SECONDS = 24 * 3600.0
-"""Age at which a half-filled folder is no import that is still going on."""
-
-_SCRATCH = ".import-"
 
 
 @dataclass(frozen=True)
@@ -62,6 +54,7 @@ def imported_datasets(locations: Locations | None = None) -> list[DatasetSpec]:
         OSError: there is such a folder, and it cannot be listed.
     """
     home = (locations or Locations()).imports
+    sweep(home)  # an import that was killed may have moved a dataset aside
     folders = sorted(home.iterdir()) if home.is_dir() else []
     return [
         DatasetSpec(folder.name, folder / CARD_FILE, load=partial(_load, folder))
@@ -94,13 +87,13 @@ def write_imported(
         DataError: the folder cannot be written; what was there before is still there.
     """
     target = locations.imports / name
-    with _explained(target), _scratch(locations.imports) as scratch:
-        write_neutral(scratch / ROWS_FILE, rows)
-        if rejected:
-            _write_rejected(scratch / REJECTED_FILE, rejected)
-        _write_card(scratch / CARD_FILE, card)
-        os.chmod(scratch, 0o755)  # mkdtemp makes folders that only their owner can read
-        _swap(scratch, target)
+    with _explained(target):
+        locations.imports.mkdir(parents=True, exist_ok=True)
+        with replacing_folder(target) as draft:
+            write_neutral(draft / ROWS_FILE, rows)
+            if rejected:
+                _write_rejected(draft / REJECTED_FILE, rejected)
+            _write_card(draft / CARD_FILE, card)
     return target
 
 
@@ -117,8 +110,8 @@ def remove_imported(name: str, locations: Locations | None = None) -> Path:
             f"No dataset {name!r} was imported, so it cannot be removed. Imported: {known}."
         )
     target = locations.imports / name
-    with _explained(target), _scratch(locations.imports) as scratch:
-        os.replace(target, scratch / name)  # gone at once; its files follow
+    with _explained(target):
+        remove_folder(target)
     return target
 
 
@@ -131,45 +124,6 @@ def _explained(target: Path) -> Iterator[None]:
             f"{target} cannot be written: {problem.strerror or problem}. Make its folder writable, "
             "or point $HARNESS_IMPORTS to another."
         ) from None
-
-
-@contextmanager
-def _scratch(home: Path) -> Iterator[Path]:
-    """A hidden folder beside the datasets, removed at the end with what is left in it."""
-    home.mkdir(parents=True, exist_ok=True)
-    _tidy(home)
-    scratch = Path(tempfile.mkdtemp(dir=home, prefix=_SCRATCH))
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _tidy(home: Path) -> None:
-    """Removes what killed imports have left, once it cannot be one that is still going on.
-
-    A folder in such a folder is a dataset that was about to be replaced: that is kept.
-    """
-    for left in home.glob(f"{_SCRATCH}*"):
-        with suppress(OSError):  # somebody else's, or gone already
-            old = time.time() - left.stat().st_mtime > LEFT_SECONDS
-            if old and not any(path.is_dir() for path in left.iterdir()):
-                shutil.rmtree(left)
-
-
-def _swap(new: Path, target: Path) -> None:
-    """Puts a folder in the place of another, which comes back should that fail."""
-    if not target.exists():
-        os.rename(new, target)
-        return
-    with _scratch(target.parent) as aside:
-        old = aside / target.name
-        os.rename(target, old)
-        try:
-            os.rename(new, target)
-        except BaseException:
-            os.rename(old, target)
-            raise
 
 
 def _write_card(path: Path, card: Card) -> None:

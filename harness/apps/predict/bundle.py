@@ -8,9 +8,6 @@ by their sha256, and the ensemble by what it must predict for a few made-up crys
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -25,6 +22,7 @@ from harness.apps.predict.conformal import DEFAULT_LEVEL, half_width
 from harness.apps.predict.prediction_table import Predictions
 from harness.data.structure_files import StructureRow, row_of
 from harness.errors import BundleError, HarnessError, PluginError
+from harness.files import new_folder
 from harness.nn.encodings import encode_together
 from harness.plugin.crystal import Crystal
 from harness.plugin.head import FitRows
@@ -233,10 +231,10 @@ class Bundle:
                 bad = int((~np.isfinite(kappa[:, number])).sum())
                 reasons[number] = f"the prediction of {bad} of {len(kappa)} runs is not finite"
         warnings = ["" for _ in rows]
-        for number, own in encodings.items():
+        for number, encoding in encodings.items():
             crystal = rows[number].crystal
             if crystal is not None and not reasons[number]:
-                warnings[number] = self._warn(crystal, own, distance[number])
+                warnings[number] = self._warn(crystal, encoding, distance[number])
         return Predictions(rows, kappa, distance, warnings, reasons)
 
     def _encode(self, rows: Sequence[StructureRow], reasons: list[str]) -> dict[int, list[Arrays]]:
@@ -253,7 +251,7 @@ class Bundle:
             for numbers, found in _sort_out(known, encode, reasons):
                 for number, encoding in zip(numbers, found, strict=True):
                     encodings[number].append(encoding)
-        return {number: own for number, own in encodings.items() if not reasons[number]}
+        return {number: e for number, e in encodings.items() if not reasons[number]}
 
     def _warn(self, crystal: Crystal, encodings: Sequence[Arrays], distance: float) -> str:
         from harness.apps.predict.applicability import FAR
@@ -326,21 +324,15 @@ def write_bundle(folder: Path, record: BundleRecord, tensors: Mapping[str, Tenso
     refuse_existing(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        with new_folder(folder) as draft:
+            save_file(dict(tensors), draft / TENSOR_FILE)
+            digest = sha256((draft / TENSOR_FILE).read_bytes()).hexdigest()
+            record = record.model_copy(update={"tensors_sha256": digest})
+            content = {**record.model_dump(mode="json"), "digest": record.digest}
+            text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+            (draft / RECORD_FILE).write_text(text, encoding="utf-8")
     except OSError as problem:
         raise BundleError(f"Cannot write the bundle {folder}: {problem.strerror}.") from problem
-    try:
-        save_file(dict(tensors), staging / TENSOR_FILE)
-        digest = sha256((staging / TENSOR_FILE).read_bytes()).hexdigest()
-        record = record.model_copy(update={"tensors_sha256": digest})
-        content = {**record.model_dump(mode="json"), "digest": record.digest}
-        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        (staging / RECORD_FILE).write_text(text, encoding="utf-8")
-        staging.chmod(0o755)
-        os.replace(staging, folder)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
     return record
 
 
@@ -366,16 +358,16 @@ def read_record(folder: Path) -> BundleRecord:
     path = folder / RECORD_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        stated, found = content.pop("digest"), content["format"]
+        stated, written = content.pop("digest"), content["format"]
     except FileNotFoundError:
         raise BundleError(
             f"{folder} is no bundle: it has no {RECORD_FILE}. `harness export` makes bundles."
         ) from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as problem:
         raise BundleError(f"{path} is damaged: {problem!r}. {AGAIN}") from None
-    if found != FORMAT:
+    if written != FORMAT:
         raise BundleError(
-            f"{path} is a bundle of format {found!r}, and this harness reads format {FORMAT}: "
+            f"{path} is a bundle of format {written!r}, and this harness reads format {FORMAT}: "
             "use the version of the harness that wrote it, or make it again."
         )
     try:
@@ -429,9 +421,9 @@ def assemble(
     stacks, training = [], []
     for number, one in enumerate(record.stacks):
         prefix = f"{number}."
-        own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-        rows = [own[f"training.{member}"].numpy() for member in range(len(one.runs))]
-        stacks.append(_assemble_stack(one, own, rows, registry))
+        of_stack = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+        rows = [of_stack[f"training.{member}"].numpy() for member in range(len(one.runs))]
+        stacks.append(_assemble_stack(one, of_stack, rows, registry))
         training += rows
     return Bundle(
         record,
@@ -494,9 +486,9 @@ def _check_plugin(part: PartRecord, kind: str, registry: Registry) -> None:
 
 def _check_probes(bundle: Bundle, folder: Path) -> None:
     probes = bundle.record.probes
-    found = probe(bundle, [one.crystal for one in probes])
-    wanted = np.array([one.kappa for one in probes]).T.reshape(found.shape)
-    if not np.allclose(found, wanted, rtol=PROBE_TOLERANCE, equal_nan=True):
+    predicted = probe(bundle, [one.crystal for one in probes])
+    wanted = np.array([one.kappa for one in probes]).T.reshape(predicted.shape)
+    if not np.allclose(predicted, wanted, rtol=PROBE_TOLERANCE, equal_nan=True):
         raise BundleError(
             f"The bundle {folder} does not predict what it did when it was written, by version "
             f"{bundle.record.harness} of the harness: install that version, or export it again."

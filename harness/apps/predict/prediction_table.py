@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import DataError
+from harness.files import whole_file
 from harness.scoring.log_kappa import geometric_mean
 
 if TYPE_CHECKING:
@@ -160,17 +161,16 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
     Raises:
         DataError: it cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        if path.suffix == ".csv":
-            frame.to_csv(unfinished, index=False)
-        elif path.suffix == ".json":
-            text = frame.to_json(orient="records", indent=1, force_ascii=False, double_precision=15)
-            unfinished.write_text(text + "\n", encoding="utf-8")
-        else:
-            frame.to_parquet(unfinished, index=False)
-        unfinished.replace(path)
+        with whole_file(path) as staging:
+            if path.suffix == ".csv":
+                frame.to_csv(staging, index=False)
+            elif path.suffix == ".json":
+                text = frame.to_json(
+                    orient="records", indent=1, force_ascii=False, double_precision=15
+                )
+                staging.write_text(text + "\n", encoding="utf-8")
+            else:
+                frame.to_parquet(staging, index=False)
     except OSError as problem:
         raise DataError(f"Cannot write {path}: {problem.strerror}.") from problem
-    finally:
-        unfinished.unlink(missing_ok=True)

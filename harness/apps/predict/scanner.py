@@ -27,7 +27,6 @@ from itertools import islice
 from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -35,6 +34,7 @@ from harness.apps.predict.bundle import Bundle, load_bundle, read_record
 from harness.apps.predict.prediction_table import schema
 from harness.apps.predict.scan_sources import Item, ScanSource, digest_item, read_item
 from harness.errors import HarnessError, StoreError
+from harness.files import sweep, whole_file
 from harness.training.environment import threads_wanted, use_threads
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def scan(
     if table.exists():
         return _already_there(source, table, identity)
     parts = table.with_name(table.name + ".parts")
-    with _own(parts, {**identity, "source": source.name}):
+    with _reserved(parts, {**identity, "source": source.name}):
         begun = time.perf_counter()
         chunks = _Chunks(source, parts, identity)
         report = ScanReport()
@@ -163,12 +163,12 @@ class _Chunks:
         whole = sha256(self._identity)
         items = self._source.items()
         self.count = 0
-        while own := list(islice(items, CHUNK_STRUCTURES)):
-            digest = sha256(self._identity + b"".join(map(digest_item, own))).hexdigest()
+        while taken := list(islice(items, CHUNK_STRUCTURES)):
+            digest = sha256(self._identity + b"".join(map(digest_item, taken))).hexdigest()
             whole.update(digest.encode())
             path = self.path(self.count)
             kept = self._parts is not None and _digest_of(path, DIGEST_KEY) == digest
-            yield _Chunk(self.count, digest, path, len(own), kept, () if kept else own)
+            yield _Chunk(self.count, digest, path, len(taken), kept, () if kept else taken)
             self.count += 1
         self.digest = whole.hexdigest()
 
@@ -241,8 +241,8 @@ class _Worker:
 
     def write(self, chunk: _Chunk) -> None:
         """Reads and predicts the items of a chunk, and writes its part."""
-        found = self.bundle.table([read_item(item) for item in chunk.items], self.level)
-        _write_table(found.replace_schema_metadata({DIGEST_KEY: chunk.digest}), chunk.path)
+        predictions = self.bundle.table([read_item(item) for item in chunk.items], self.level)
+        _write_table(predictions.replace_schema_metadata({DIGEST_KEY: chunk.digest}), chunk.path)
 
 
 _worker: _Worker | HarnessError | None = None
@@ -278,7 +278,7 @@ def _write(chunk: _Chunk) -> None:
 
 
 @contextmanager
-def _own(parts: Path, identity: dict[str, Any]) -> Iterator[None]:
+def _reserved(parts: Path, identity: dict[str, Any]) -> Iterator[None]:
     """Takes the folder of parts for this scan; leftovers of writers that were killed go away."""
     try:
         parts.mkdir(parents=True, exist_ok=True)
@@ -291,15 +291,15 @@ def _own(parts: Path, identity: dict[str, Any]) -> Iterator[None]:
             f"Cannot write to {parts}: {problem.strerror}. Name another file with -o."
         ) from None
     try:
-        for leftover in parts.glob("*.unfinished"):
-            leftover.unlink(missing_ok=True)
+        sweep(parts)
         record = parts / "scan.json"
         if record.is_file() and json.loads(record.read_text()) != identity:
             raise StoreError(
                 f"{parts} holds the beginning of another scan (of {record.read_text().strip()}): "
                 "name another file with -o, or remove that folder."
             )
-        _replace(record, lambda path: path.write_text(json.dumps(identity) + "\n"))
+        with _replacing(record) as staging:
+            staging.write_text(json.dumps(identity) + "\n")
         yield
     finally:
         lock.release()
@@ -312,13 +312,13 @@ def _assemble(chunks: _Chunks, table: Path, identity: dict[str, Any]) -> None:
     about = json.dumps({**identity, "source": chunks.digest})
     columns = schema().with_metadata({SCAN_KEY: about})
 
-    def write(path: Path) -> None:
-        with pq.ParquetWriter(path, columns, compression="zstd") as writer:
-            for number in range(chunks.count):
-                part = pq.read_table(chunks.path(number))
-                writer.write_table(part.replace_schema_metadata(columns.metadata))
-
-    _replace(table, write)
+    with (
+        _replacing(table) as staging,
+        pq.ParquetWriter(staging, columns, compression="zstd") as writer,
+    ):
+        for number in range(chunks.count):
+            rows = pq.read_table(chunks.path(number))
+            writer.write_table(rows.replace_schema_metadata(columns.metadata))
 
 
 def _already_there(source: ScanSource, table: Path, identity: dict[str, Any]) -> ScanReport:
@@ -374,19 +374,17 @@ def _digest_of(path: Path, key: bytes) -> str | None:
     return stated.decode() if stated is not None else None
 
 
-def _write_table(found: pa.Table, path: Path) -> None:
+def _write_table(table: pa.Table, path: Path) -> None:
     import pyarrow.parquet as pq
 
-    _replace(path, lambda unfinished: pq.write_table(found, unfinished, compression="zstd"))
+    with _replacing(path) as staging:
+        pq.write_table(table, staging, compression="zstd")
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file beside its place and renames it into it, so that it is whole or not there."""
-    unfinished = path.with_name(f"{path.name}.{uuid4().hex}.unfinished")
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
     try:
-        write(unfinished)
-        os.replace(unfinished, path)
+        with whole_file(path) as staging:
+            yield staging
     except OSError as problem:
         raise StoreError(f"Cannot write {path}: {problem.strerror or problem}.") from problem
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from tempfile import TemporaryDirectory
 
 from harness.apps.scaffold import Kind
 from harness.apps.scaffold.names import check_free, package_of
 from harness.errors import HarnessError
+from harness.files import new_folder
 
 TEMPLATES = Path(__file__).parent / "templates"
 SUFFIX = ".template"
@@ -51,13 +51,10 @@ def write_plugin(kind: Kind, name: str, parent: Path) -> NewPlugin:
         raise HarnessError(f"{folder} exists already: choose another name, or move it away.")
     files = render(kind, name, package)
     try:
-        # beside its place, since a folder can be renamed within a file system only
-        with TemporaryDirectory(dir=parent, prefix=f".{name}.") as staging:
-            draft = Path(staging) / name
+        with new_folder(folder) as draft:
             for path, text in files.items():
                 (draft / path).parent.mkdir(parents=True, exist_ok=True)
                 (draft / path).write_text(text, encoding="utf-8")
-            draft.rename(folder)
     except OSError as problem:
         raise HarnessError(f"Cannot write {folder}: {problem}.") from None
     uses = (line for line in files[EXAMPLE].splitlines() if f'"{name}"' in line)
@@ -66,12 +63,12 @@ def write_plugin(kind: Kind, name: str, parent: Path) -> NewPlugin:
 
 def render(kind: Kind, name: str, package: str) -> dict[str, str]:
     """Returns the text of every file of a new package, by its path in there."""
-    own = dict(_templates(kind))
+    templates = dict(_templates(kind))
     words = {"name": name, "package": package, "kind": str(kind)}
-    words["guide"] = own.pop(GUIDE).substitute(words).strip()
+    words["guide"] = templates.pop(GUIDE).substitute(words).strip()
     return {
         path.replace("PACKAGE", package): template.substitute(words)
-        for path, template in (*_templates("common"), *own.items())
+        for path, template in (*_templates("common"), *templates.items())
     }
 
 

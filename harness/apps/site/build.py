@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
@@ -19,6 +18,7 @@ from harness.apps.site.comparisons import VERDICTS, Comparisons, Pair
 from harness.apps.site.html_tables import SHADES, metric_title
 from harness.apps.site.results import Results, check_names, find_sources, read_results
 from harness.errors import StoreError
+from harness.files import replacing_folder
 from harness.plugin.cell import BASELINE
 from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
@@ -81,13 +81,10 @@ def write_site(
         check_names(results)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            # beside its place, since a folder can be renamed within a file system only
-            with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as staging:
-                draft = Path(staging) / "new"
+            with replacing_folder(folder) as draft:
                 for path, text in _render(results):
                     (draft / path).parent.mkdir(parents=True, exist_ok=True)
                     (draft / path).write_text(text, encoding="utf-8", newline="\n")
-                _replace(folder, draft, Path(staging) / "old")
         except OSError as problem:
             raise StoreError(
                 f"Cannot write the site to {folder}: {problem.strerror}. "
@@ -111,13 +108,6 @@ def _check_free(folder: Path) -> None:
             f"{folder} holds something else than a site (it has no {MARKER}) and is left alone: "
             "choose another folder with --to, or move it away."
         )
-
-
-def _replace(folder: Path, draft: Path, old: Path) -> None:
-    draft.chmod(0o755)
-    if folder.exists():
-        folder.rename(old)
-    draft.rename(folder)
 
 
 # --- pages ------------------------------------------------------------------------------------

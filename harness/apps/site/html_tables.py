@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from harness.planning.benchmark import flatten
+from harness.report.tables import direction
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -135,7 +138,7 @@ def title_of(column: str) -> str:
 def metric_title(spec: MetricSpec) -> str:
     """Returns title, unit and direction of a metric, as headings have them."""
     unit = f" in {spec.unit}" if spec.unit else ""
-    return f"{spec.title}{unit}, {'higher' if spec.higher_is_better else 'lower'} is better"
+    return f"{spec.title}{unit}, {direction(spec)}"
 
 
 def number(value: Any, digits: int = 2, text: str | None = None) -> HtmlEntry:
@@ -197,15 +200,10 @@ def leading(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flat(settings: Mapping[str, Any]) -> dict[str, str]:
     """Returns nested settings as text by dotted key; what is empty or None is left out."""
-    found: dict[str, str] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        elif value is not None and value != [] and value != "":
-            found[f"{prefix}{key}"] = _plain(value)
-    return found
+    values = flatten(settings)
+    return {key: _plain(value) for key, value in values.items() if value not in (None, [], "")}
 
 
 def _plain(value: Any) -> str:

@@ -28,7 +28,7 @@ from harness.apps.site.plots import (
     dots,
     make_axis,
 )
-from harness.plugin.metric import KAPPA_FLOOR
+from harness.report.plot_data import FACTOR, ParityRows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,9 +45,6 @@ REACH = 30.0
 DENSE = 1000
 """Predictions beyond which a parity plot has small dots."""
 
-FACTOR = 2.0
-"""Predictions this factor off lie on the dashed lines, as in the metric `within-factor-2`."""
-
 
 def draw_parity(tested: pd.DataFrame) -> Plot:
     """Draws predictions against targets, both logarithmic; rows that failed are counted instead.
@@ -55,31 +52,29 @@ def draw_parity(tested: pd.DataFrame) -> Plot:
     Args:
         tested: rows of `Store.read_predictions`.
     """
-    target, predicted = (_floored(tested[name]) for name in ("target", "prediction"))
-    overlap = tested["overlap"].to_numpy(dtype=bool)
-    given = np.isfinite(predicted)
-    low, high = target.min() / REACH, target.max() * REACH
-    held = np.clip(predicted[given], low, high)
-    both = np.concatenate([target, held])
+    shown = ParityRows.of(tested)
+    given = ~shown.failed
+    low, high = shown.target.min() / REACH, shown.target.max() * REACH
+    both = np.concatenate([shown.target, np.clip(shown.predicted[given], low, high)])
     x = make_axis("κ, target, W/(m·K)", both, LEFT, WIDTH - RIGHT, log=True)
     y = make_axis("κ, predicted, W/(m·K)", both, SQUARE_HEIGHT - BOTTOM, TOP, log=True)
     marks = []
     dense = " dense" if len(tested) > DENSE else ""
     for style, label, rows in (
-        ("row", "formula not trained on", ~overlap),
-        ("row overlap", "formula trained on (overlap)", overlap),
+        ("row", "formula not trained on", ~shown.overlap),
+        ("row overlap", "formula trained on (overlap)", shown.overlap),
     ):
         chosen = rows & given
         if chosen.any():
-            path = dots(x.place(target[chosen]), y.place(predicted[chosen]))
+            path = dots(x.place(shown.target[chosen]), y.place(shown.predicted[chosen]))
             marks.append(Mark(style + dense, path, label))
     marks += [Mark("guide", _diagonal(x, y, 1.0)), Mark("guide dashed", _diagonals(x, y))]
-    beyond = int((given & ((predicted < y.low) | (predicted > y.high))).sum())
+    beyond = int(shown.lie_beyond(y.low, y.high).sum())
     runs = counted(tested["run"].nunique(), "run")
     notes = [f"{counted(len(tested), 'prediction')} of {runs}; dashed: a factor 2 off."]
     if beyond:
         notes.append(f"Beyond the frame and drawn on its edge: {counted(beyond, 'prediction')}.")
-    if lost := int((~given).sum()):
+    if lost := int(shown.failed.sum()):
         notes.append(f"Failed and not drawn: {counted(lost, 'prediction')}.")
     return Plot(
         "parity",
@@ -90,11 +85,6 @@ def draw_parity(tested: pd.DataFrame) -> Plot:
         " ".join(notes),
         SQUARE_HEIGHT,
     )
-
-
-def _floored(values: pd.Series[float]) -> Floats:
-    """κ as logarithms may see it; see `harness.plugin.KAPPA_FLOOR`."""
-    return np.maximum(values.to_numpy(dtype=np.float64), KAPPA_FLOOR)
 
 
 def _diagonals(x: Axis, y: Axis) -> str:
@@ -114,10 +104,13 @@ def worst_materials(tested: pd.DataFrame) -> Table:
     Args:
         tested: rows of `Store.read_predictions` with their `formula`.
     """
-    target, predicted = (_floored(tested[name]) for name in ("target", "prediction"))
-    error = np.log10(np.where(np.isfinite(predicted), predicted, np.nan) / target)
-    rows = tested.assign(target=target, log=np.log10(np.maximum(predicted, KAPPA_FLOOR)))
-    rows = rows.assign(off=np.abs(error), failed=~np.isfinite(tested["prediction"]))
+    parity = ParityRows.of(tested)
+    rows = tested.assign(
+        target=parity.target,
+        log=np.log10(parity.predicted),
+        off=np.abs(np.log10(parity.predicted / parity.target)),
+        failed=parity.failed,
+    )
     grouped = rows.groupby(["part", "id", "formula"], sort=True)
     materials = grouped.agg(
         runs=("run", "nunique"),
@@ -142,16 +135,16 @@ def worst_materials(tested: pd.DataFrame) -> Table:
     entries = tuple(_material(row) for row in worst.to_dict("records"))
     # a column that says the same of all is left out
     kept = [
-        place
-        for place, column in enumerate(columns)
+        position
+        for position, column in enumerate(columns)
         if column.title not in ("dataset", "overlap")
-        or len({row[place].text for row in entries}) > 1
+        or len({row[position].text for row in entries}) > 1
     ]
     return Table(
         "worst",
         "",
-        tuple(columns[place] for place in kept),
-        tuple(tuple(row[place] for place in kept) for row in entries),
+        tuple(columns[position] for position in kept),
+        tuple(tuple(row[position] for position in kept) for row in entries),
     )
 
 

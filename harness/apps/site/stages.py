@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.apps.site.html_tables import Column, HtmlEntry, Table, count, flat, significant
 from harness.apps.site.plots import Mark, Plot, dots, frame_x, frame_y, line, thin
+from harness.report.plot_data import member_curves
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,8 +120,7 @@ def _curves(key: str, record: Mapping[str, Any], common: Mapping[str, Any]) -> t
 
 def _draw(name: str, title: str, values: Sequence[Sequence[Any]], best: Any) -> Plot:
     """Draws one line per member; where `best` is given, with a dot on the epoch that was kept."""
-    curves = np.array([[np.nan if v is None else v for v in row] for row in values], dtype=float)
-    curves[~np.isfinite(curves)] = np.nan
+    curves = member_curves(values)
     epochs = np.arange(1.0, len(curves) + 1)
     drawn = thin(len(curves)).astype(int)
     x = replace(frame_x("epoch", epochs, log=False), whole=True)

@@ -22,6 +22,7 @@ from harness.report.submissions import (
     check_files,
     check_schema,
     copy_whole,
+    folders_of,
     pack,
 )
 from harness.results.store import Store
@@ -93,9 +94,9 @@ def merge_submissions(
         BenchmarkError: they cannot stand in one table.
     """
     known = into / SUBMISSIONS
-    have = sorted(known.iterdir()) if known.is_dir() else []
-    found = [Submission.read(folder) for folder in folders]
-    for one in found:
+    have = folders_of(into)
+    fresh = [Submission.read(folder) for folder in folders]
+    for one in fresh:
         if (known / one.card.name).exists():
             raise StoreError(
                 f"{known / one.card.name} exists already: change `name` in {one.folder}'s "
@@ -103,6 +104,6 @@ def merge_submissions(
             )
     merge([*have, *folders], into.name)  # an error leaves everything as it was
     make_folder(known)
-    for one in found:
+    for one in fresh:
         copy_whole(one.folder, known / one.card.name)
     return write_tables(Store(into), registry or Registry())

@@ -18,7 +18,6 @@ from harness.apps.testing.crystals import (
     sample_crystals,
     supercell,
 )
-from harness.apps.testing.prefixes import under
 from harness.apps.testing.promises import broken, promise, skip
 from harness.apps.testing.randomness import global_seed
 from harness.apps.testing.stacked import (
@@ -32,6 +31,7 @@ from harness.apps.testing.stacked import (
 )
 from harness.errors import WeightsError
 from harness.nn.encodings import STORABLE, encode_together, load_encodings
+from harness.planning.trainable import lies_under
 from harness.plugin.backbone import Backbone, BackboneSpec, PretrainedWeights
 from harness.plugin.crystal import SYMBOLS, Crystal
 
@@ -309,13 +309,13 @@ class BackboneCases(StackCases):
         prefixes = [prefix for layer in backbone.layers for prefix in layer]
         for prefix in prefixes:
             promise(
-                any(under(name, [prefix]) for name in names),
+                any(lies_under(name, [prefix]) for name in names),
                 "every prefix in `layers` names trainable parameters",
                 f"{prefix!r} names none",
                 f"parameters: {', '.join(names[:8])}, …",
             )
         for name in names:
-            number = sum(under(name, [prefix]) for prefix in prefixes)
+            number = sum(lies_under(name, [prefix]) for prefix in prefixes)
             promise(
                 number == 1,
                 "every trainable parameter is in exactly one layer",
@@ -331,7 +331,7 @@ class BackboneCases(StackCases):
         layers = [tuple(f"backbone.{prefix}" for prefix in layer) for layer in backbone.layers]
         for frozen in [("backbone",), *(layers if len(layers) > 1 else [])]:
             moved_names = _trained_names(thing, frozen)
-            stuck = [name for name in moved_names if under(name, frozen)]
+            stuck = [name for name in moved_names if lies_under(name, frozen)]
             promise(
                 not stuck,
                 f"freeze = {frozen} keeps these parameters",
@@ -342,7 +342,7 @@ class BackboneCases(StackCases):
                 if frozen == ("backbone",) and other != ("head",):
                     continue
                 promise(
-                    any(under(name, other) for name in moved_names),
+                    any(lies_under(name, other) for name in moved_names),
                     f"freeze = {frozen} lets the others learn",
                     f"nothing in {other} moved",
                     "see that gradients flow around the frozen layer, with no `no_grad` or detach",

@@ -27,9 +27,9 @@ class SmallHead(nn.Module):
 
     def __init__(self, width: int, seeds: Sequence[int]) -> None:
         super().__init__()
-        own = generators(seeds)
-        self.hidden = StackedLinear(own, width, 32)
-        self.last = StackedLinear(own, 32, 1)
+        of_members = generators(seeds)
+        self.hidden = StackedLinear(of_members, width, 32)
+        self.last = StackedLinear(of_members, 32, 1)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Takes `members × batch × width` to `members × batch`."""

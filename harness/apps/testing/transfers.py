@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.apps.testing.cases import SettingsCases
-from harness.apps.testing.prefixes import under
 from harness.apps.testing.promises import broken, promise, skip
+from harness.planning.trainable import lies_under
 from harness.planning.training_settings import TrainingSettings
 from harness.plugin.backbone import Layers
 from harness.plugin.transfer import Stage, Target, TransferSpec
@@ -91,7 +91,7 @@ class TransferCases(SettingsCases):
                 grouped = [prefix for group in stage.groups for prefix in group.prefixes]
                 for prefix in (*stage.freeze, *grouped):
                     promise(
-                        any(under(name, [prefix]) for name in known),
+                        any(lies_under(name, [prefix]) for name in known),
                         "`freeze` and `groups` name layers of the model, 'backbone' or 'head'",
                         f"{prefix!r} for the layers {target.layers}",
                         "take prefixes from `target.layers`",
@@ -102,7 +102,7 @@ class TransferCases(SettingsCases):
         for _, target, stages in self._plans(spec):
             known = [name for layer in target.layers for name in layer]
             for stage in stages:
-                free = [name for name in known if not under(name, stage.freeze)]
+                free = [name for name in known if not lies_under(name, stage.freeze)]
                 promise(
                     bool(free),
                     "every stage trains something",
@@ -111,7 +111,7 @@ class TransferCases(SettingsCases):
                 )
                 for group in stage.groups:
                     promise(
-                        any(under(name, group.prefixes) for name in free),
+                        any(lies_under(name, group.prefixes) for name in free),
                         "groups hold parameters that are trained",
                         f"all of {group.prefixes} is frozen by freeze = {stage.freeze}",
                         "leave the group out, or freeze less",
@@ -126,7 +126,7 @@ class TransferCases(SettingsCases):
                         (a, b)
                         for a in one.prefixes
                         for b in other.prefixes
-                        if under(a, [b]) or under(b, [a])
+                        if lies_under(a, [b]) or lies_under(b, [a])
                     ]
                     promise(
                         not clash,

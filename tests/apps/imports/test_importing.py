@@ -476,16 +476,14 @@ def test_a_failed_replacement_leaves_what_was_there(
             patch.setattr(function, fail)
             with pytest.raises(DataError, match="cannot be written: No space left on device"):
                 do_import(source, unit="mW/(m·K)", overwrite=True)
-    renames: list[Any] = []
 
-    def fail_second(old: Any, new: Any, rename: Any = os.rename) -> None:
-        renames.append(new)
-        if len(renames) == 2:
+    def fail_second(old: Path, new: Path, rename: Any = os.rename) -> None:
+        if old.name == "new":
             fail()
         rename(old, new)
 
     with monkeypatch.context() as patch:
-        patch.setattr("harness.apps.imports.imported.os.rename", fail_second)
+        patch.setattr("harness.files.os.rename", fail_second)
         with pytest.raises(DataError, match="cannot be written"):
             do_import(source, unit="mW/(m·K)", overwrite=True)
     assert load_dataset("Mine").digest == first.digest
@@ -495,18 +493,12 @@ def test_a_failed_replacement_leaves_what_was_there(
 def test_what_a_killed_import_left_is_tidied_up_but_no_dataset_is(
     source: Path, imports: Path
 ) -> None:
-    for name in ("old", "saved", "going-on"):
-        (imports / f".import-{name}").mkdir(parents=True)
-        (imports / f".import-{name}" / "rows.jsonl.gz").write_bytes(b"half")
-    (imports / ".import-saved" / "Mine").mkdir()  # killed while it was replaced
-    for name in ("old", "saved"):
-        os.utime(imports / f".import-{name}", (0, 0))
     do_import(source)
-    assert {path.name for path in imports.iterdir()} == {
-        "Mine",
-        ".import-saved",
-        ".import-going-on",
-    }
+    aside = imports / ".Mine.unfinished-killed"
+    (aside / "new").mkdir(parents=True)
+    (imports / "Mine").rename(aside / "old")  # killed while it was replaced
+    assert [spec.name for spec in imported_datasets()] == ["Mine"]
+    assert [path.name for path in imports.iterdir()] == ["Mine"]
 
 
 def test_an_import_that_is_removed_is_gone(source: Path, imports: Path) -> None:

@@ -113,7 +113,9 @@ def test_a_part_that_is_damaged_or_unfinished_is_made_again(scan, source, tmp_pa
         scan(source, progress=stop_after(4))
     parts = tmp_path / "scan.parquet.parts"
     (parts / "00000000.parquet").write_bytes(b"PAR1 torn")
-    (parts / "00000001.parquet.x.unfinished").write_bytes(b"torn")
+    unfinished = parts / ".00000001.parquet.unfinished-killed"
+    unfinished.mkdir()
+    (unfinished / "00000001.parquet").write_bytes(b"torn")
     assert scan(source).kept == 3 * CHUNK
     scan(source, "whole.parquet")
     whole, mended = (pq.read_table(tmp_path / f"{n}.parquet") for n in ("whole", "scan"))
@@ -152,7 +154,7 @@ def test_the_beginning_of_another_scan_is_not_gone_on_with(scan, source, tmp_pat
     with pytest.raises(StoreError, match="the beginning of another scan"):
         scan(source, level=0.5)
     with (
-        scanner._own(tmp_path / "busy.parquet.parts", {}),
+        scanner._reserved(tmp_path / "busy.parquet.parts", {}),
         pytest.raises(StoreError, match="Anoth"),
     ):
         scan(source, "busy.parquet")

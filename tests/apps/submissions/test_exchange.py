@@ -17,7 +17,7 @@ from harness.check.verification import Verification
 from harness.errors import BenchmarkError, StoreError
 from harness.report.merging import merge
 from harness.report.pivot import Layout, pivot
-from harness.report.submissions import Submission, _facts, read_card
+from harness.report.submissions import Submission, _facts, copy_whole, read_card
 from harness.results.store import Store
 
 BENCHMARK = """
@@ -377,6 +377,22 @@ def test_other_data_by_the_same_name_do_not_stand_in_one_table(packed) -> None:
     edit(bob / "plan.json", lambda plan: plan["datasets"]["Toy"].update(digest="0" * 64))
     with pytest.raises(BenchmarkError, match="other rows in the dataset 'Toy'"):
         merge([ada, bob], "many")
+
+
+def test_a_submission_that_is_not_whole_is_not_copied(packed, tmp_path: Path) -> None:
+    ada = packed("ada")
+    (ada / "results.jsonl").unlink()
+    with pytest.raises(StoreError, match=r"results\.jsonl is missing"):
+        copy_whole(ada, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_copy_that_was_killed_is_no_submission(packed, tmp_path: Path) -> None:
+    many = tmp_path / "many"
+    exchange.merge_submissions([packed("ada")], many)
+    (many / "submissions" / ".bob.unfinished-killed" / "new").mkdir(parents=True)
+    assert len(api.open_leaderboard(many).cells) == 4
+    assert [path.name for path in (many / "submissions").iterdir()] == ["ada"]
 
 
 def test_a_leaderboard_of_many_grows(packed, tmp_path: Path, metrics) -> None:
