@@ -71,7 +71,7 @@ def test_units_are_converted() -> None:
 def test_a_wrong_unit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "card.toml"
     path.write_text('title = "t"\nunit = "eV/atom"\n')
-    with pytest.raises(DataError, match=r"card.toml gives the unit 'eV/atom'.*W/\(m·K\)"):
+    with pytest.raises(DataError, match=r"card.toml is malformed: unit: 'eV/atom' .*W/\(m·K\)"):
         Card.read(path)
 
 
