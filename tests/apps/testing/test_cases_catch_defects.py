@@ -268,6 +268,11 @@ def test_a_good_strategy_passes() -> None:
     assert {result.outcome for result in results.values()} == {"passed"}
 
 
+def test_text_that_leads_nowhere_is_caught() -> None:
+    broken = failing(TransferCases(), transfer(stages="no_such_module:stages"))
+    assert "there is no module 'no_such_module'" in broken["functions_given_as_text_exist"]
+
+
 def test_a_setting_without_a_default_can_be_given() -> None:
     cases = TransferCases()
     cases.settings = {"depth": 3}
