@@ -96,11 +96,11 @@ class SearchSpace:
     parameters: Mapping[str, Range | Choice]
     settle: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
 
+    @classmethod
+    def of(cls, declared: Space | None) -> SearchSpace:
+        """Returns what a spec declares as one type; an empty space where it declares none."""
+        return declared if isinstance(declared, SearchSpace) else cls(declared or {})
+
 
 Space = SearchSpace | Mapping[str, Range | Choice]
 """What a spec declares: parameters named like the settings they give, or a `SearchSpace`."""
-
-
-def space_of(declared: Space | None) -> SearchSpace:
-    """Returns what a spec declares as one type; an empty space where it declares none."""
-    return declared if isinstance(declared, SearchSpace) else SearchSpace(declared or {})

@@ -114,7 +114,7 @@ def _is_space(value: object) -> bool:
 
 _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("a name of letters, digits, and . + - _ inside it", _is_name),
-    "settings": ("a subclass of harness.Settings", _is_settings),
+    "settings": ("a subclass of harness.plugin.Settings", _is_settings),
     "card": ("a harness.plugin.Card, or a pathlib.Path", lambda v: isinstance(v, Card | Path)),
     "parts": ("a tuple of names", lambda value: not isinstance(value, str)),
     "space": ("ranges by name, as {'lr': Range(1e-4, 1e-2, log=True)}", _is_space),

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import BenchmarkError, did_you_mean
 from harness.planning.chosen_settings import Setting
 from harness.planning.training_settings import TRAINING_SPACE, TrainingSettings
-from harness.plugin.ranges import Parameter, Range, Space, read_parameter
-from harness.plugin.ranges import space_of as declared_space
+from harness.plugin.ranges import Parameter, Range, SearchSpace, Space, read_parameter
 from harness.plugin.settings import Settings
 from harness.plugin.study import SpaceChanges
 from harness.registry.plugin_calls import Breach, call
@@ -28,13 +27,13 @@ class ComponentSpace:
 
     Attributes:
         name: `training`, `backbone`, `head` or `transfer`: what its parameters begin with.
-        declared: by the plugin, as it is.
+        space: as declared.
         parameters: as the benchmark has them.
         fixed: parameters with one value.
     """
 
     name: str
-    declared: Space | None
+    space: SearchSpace
     parameters: Mapping[str, Parameter]
     fixed: Mapping[str, Any]
 
@@ -49,18 +48,18 @@ class ComponentSpace:
             for name, value in params.items()
             if name.startswith(f"{self.name}.")
         }
-        space = declared_space(self.declared)
+        declared = self.space.parameters
         values = {**self.fixed, **own}
-        added = {name: value for name, value in values.items() if name not in space.parameters}
+        added = {name: value for name, value in values.items() if name not in declared}
         settled = call(
-            space.settle,
-            {name: value for name, value in values.items() if name in space.parameters},
+            self.space.settle,
+            {name: value for name, value in values.items() if name in declared},
             action=f"settling the parameters of the {self.name}",
             returns=Mapping,
         )
         if nothing := [name for name, value in settled.items() if value is None]:
             raise Breach(
-                self.declared if space.settle is dict else space.settle,
+                self.space.settle,
                 f"The search space of the {self.name} gives {nothing[0]} = None, which a benchmark "
                 "file cannot say: leave the setting out in `settle`, or let a value stand for it.",
             )
@@ -167,9 +166,10 @@ def _part(
     change: Mapping[str, Any] | bool,
 ) -> ComponentSpace:
     if change is False:
-        return ComponentSpace(name, None, {}, {})
+        return ComponentSpace(name, SearchSpace({}), {}, {})
     assert not isinstance(change, bool)
-    parameters = dict(declared_space(declared).parameters)
+    space = SearchSpace.of(declared)
+    parameters = dict(space.parameters)
     fixed: dict[str, Any] = {}
     known = [*parameters, *settings.model_fields]
     for parameter, asked in change.items():
@@ -191,7 +191,7 @@ def _part(
             fixed[parameter] = asked
         else:
             parameters[parameter] = found
-    return ComponentSpace(name, declared, parameters, fixed)
+    return ComponentSpace(name, space, parameters, fixed)
 
 
 def distribution_of(parameter: Parameter) -> BaseDistribution:

@@ -1,4 +1,4 @@
-"""M3GNet and TensorNet of matgl 4 (the backend of PyTorch Geometric), through `harness.Stacked`."""
+"""M3GNet and TensorNet of matgl 4 (the backend of PyTorch Geometric), in a `Stacked`."""
 
 from __future__ import annotations
 

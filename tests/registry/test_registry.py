@@ -277,7 +277,7 @@ METRICS = "\n@hookimpl\ndef register_metrics():\n    "
         ),
         (
             METRICS.replace("metrics", "heads") + "yield HeadSpec('h', '', dict, make=bias)",
-            r"'h' with settings = <class 'dict'>: expected a subclass of harness.Settings",
+            r"'h' with settings = <class 'dict'>: expected a subclass of harness.plugin.Settings",
         ),
         (
             METRICS.replace("metrics", "datasets") + "yield DatasetSpec('D', 'd.toml', bias)",

@@ -10,7 +10,7 @@ from optuna.distributions import FloatDistribution as Float
 from optuna.distributions import IntDistribution as Int
 
 from harness.planning.training_settings import TRAINING_SPACE
-from harness.plugin.ranges import Space, read_parameter, space_of
+from harness.plugin.ranges import SearchSpace, Space, read_parameter
 from harness.registry.registry import Registry
 from harness.tuning.search_space import distribution_of
 
@@ -65,7 +65,7 @@ IN_FILES = [
 
 
 def distributions(space: Space | None) -> dict[str, object]:
-    return {name: distribution_of(own) for name, own in space_of(space).parameters.items()}
+    return {name: distribution_of(own) for name, own in SearchSpace.of(space).parameters.items()}
 
 
 def test_searches_of_built_in_plugins_are_what_they_were() -> None:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from harness.apps.testing.promises import broken, promise, skip
 from harness.plugin.function import Imported, WrongText
-from harness.plugin.ranges import SearchSpace, space_of
+from harness.plugin.ranges import SearchSpace
 from harness.plugin.settings import Settings
 from harness.registry.validation import NAME
 
@@ -127,16 +127,16 @@ class SettingsCases(Cases):
         model = spec.settings
         promise(
             isinstance(model, type) and issubclass(model, Settings),
-            "`settings` is a subclass of harness.Settings",
+            "`settings` is a subclass of harness.plugin.Settings",
             repr(model),
-            "derive the model of the settings from harness.Settings",
+            "derive the model of the settings from harness.plugin.Settings",
         )
         config = {key: model.model_config.get(key) for key in ("frozen", "extra")}
         promise(
             config == {"frozen": True, "extra": "forbid"},
             "settings are frozen and refuse unknown keys",
             str(config),
-            f"leave `model_config` of {model.__name__} as harness.Settings has it",
+            f"leave `model_config` of {model.__name__} as harness.plugin.Settings has it",
         )
 
     def test_default_settings_are_valid(self, spec: Any) -> None:
@@ -161,7 +161,7 @@ class SettingsCases(Cases):
             refused,
             "a setting that does not exist is refused",
             f"{misspelt} = 1 was taken without a word",
-            f"leave `model_config` of {spec.settings.__name__} as harness.Settings has it",
+            f"leave `model_config` of {spec.settings.__name__} as harness.plugin.Settings has it",
         )
 
     def test_settings_survive_json(self, spec: Any) -> None:
@@ -183,7 +183,7 @@ class SettingsCases(Cases):
         """What is drawn from the search space, its ends included, settles into valid settings."""
         if getattr(spec, "space", None) is None:
             skip("no search space declared")
-        space = space_of(spec.space)
+        space = SearchSpace.of(spec.space)
         for values in _draw(space):
             settled = space.settle(dict(values))
             promise(
