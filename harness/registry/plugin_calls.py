@@ -166,7 +166,7 @@ def unwrapped(function: object) -> object:
 def defined_at(function: object) -> str:
     """Returns `file, line n` of a function, the file alone of other things, or nothing.
 
-    Nothing is said of objects of our own classes, such as a search space.
+    Nothing is said of objects of our own classes, such as text whose function cannot be found.
     """
     bare = unwrapped(function)
     code = getattr(bare, "__code__", None)
