@@ -6,10 +6,10 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run site test slow lint format types docs bench check clean
+.PHONY: help run site test slow lint format types docs revisions bench check clean
 
 help: ## show these lines
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 run: $(READY) ## run the quickstart benchmark; tables in leaderboards/quickstart/
 	@$(BIN)/harness run quickstart
@@ -37,6 +37,9 @@ types: $(READY) ## mypy: --strict on harness and plugins, less so on tests
 
 docs: $(READY) ## write harness/docs/hooks.md again, from the source
 	@$(BIN)/python tools/hook_reference.py
+
+revisions: $(READY) ## write tests/registry/revisions.toml again, once revisions are right
+	@$(BIN)/python tools/revisions.py
 
 bench: $(READY) ## speed and memory, measured (takes minutes)
 	@$(BIN)/pytest tests/benchmarks -m ""

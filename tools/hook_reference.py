@@ -28,6 +28,10 @@ Written by `make docs` from the source; do not edit.
 A plugin is a Python module with functions that are named like the hooks below and marked with
 `@hookimpl`. Those called `register_…` return what the plugin offers, as specs; the others, the
 observers, are told what happens. All names are imported from `harness.plugin`.
+
+Where a spec takes a function (`… | str` below) it may be given as text, `"package.module:Name"`: it
+is imported when it is called, so that the module with the hooks stays light without any import in
+a function.
 """
 
 
@@ -108,7 +112,13 @@ CHAPTERS = (
     Chapter(
         "Searches for settings",
         ("make_study",),
-        ("plugin.study.StudyRequest", "plugin.study.Tuning", "plugin.search_space.SearchSpace"),
+        (
+            "plugin.study.StudyRequest",
+            "plugin.study.Tuning",
+            "plugin.ranges.SearchSpace",
+            "plugin.ranges.Range",
+            "plugin.ranges.Choice",
+        ),
     ),
     Chapter("In specs of several kinds", (), ("plugin.settings.Settings",)),
 )
@@ -117,6 +127,7 @@ ALIASES = (
     "arrays.Floats",
     "arrays.Indices",
     "arrays.Arrays",
+    "ranges.Space",
     "backbone.Layers",
     "backbone.Invariance",
     "head.Predictor",
@@ -182,7 +193,16 @@ def _fields(kind: griffe.Class) -> Iterator[str]:
             continue
         is_default = member.value is not None and "property" not in member.labels
         default = f" = {member.value}" if is_default else ""
-        yield f"- `{name}: {member.annotation}{default}`: {meanings[name]}"
+        yield f"- `{name}: {_as_given(f'{member.annotation}{default}')}`: {meanings[name]}"
+
+
+def _as_given(field: str) -> str:
+    """What an author may give for a field that holds a function: text, too."""
+    inside, function, default = field.removeprefix("Function[").rpartition("] = Function(")
+    if not function:
+        return field
+    may_lack = default == "None)"
+    return f"{inside.removesuffix(' | None')} | str{' | None = None' if may_lack else ''}"
 
 
 def _inherited(kind: griffe.Class) -> set[str]:

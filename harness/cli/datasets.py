@@ -44,14 +44,13 @@ def list_datasets(plugin: PluginOption = None, json: JsonOption = False) -> None
     """List the datasets that plugins offer, from their cards; loads no rows."""
     from harness.cli.output import print_json, print_table
     from harness.errors import DataError
-    from harness.plugin.dataset import Card
     from harness.registry.registry import Registry
 
     registry = Registry(plugin or ())
     rows = []
     for name, spec in registry.datasets.items():
         try:
-            card = Card.read(spec.card)
+            card = spec.read_card()
             size, title = card.rows, card.title
         except DataError as problem:  # of one plugin; the others are shown
             size, title = None, f"unusable: {problem}"

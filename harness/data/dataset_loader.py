@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.dataset import Dataset, build_dataset, join_datasets
 from harness.errors import DataError, HarnessError
-from harness.plugin.dataset import Card
 from harness.registry.plugin_calls import Breach, call, using
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class DatasetLoader:
 
     def _load(self, name: str) -> Dataset:
         spec = self._registry.datasets[name]
-        card = Card.read(spec.card)
+        card = spec.read_card()
         if spec.parts:
             return join_datasets(name, card, [self[part] for part in self.parts(name)])
         if spec.load is None:

@@ -90,8 +90,7 @@ def resolve_protocol(ref: ComponentRef, registry: Registry) -> ResolvedProtocol:
     settings = check_settings(spec.settings, ref.settings, f"protocol {ref.name!r}")
     action = f"making the protocol {ref.name!r}"
     rules: ProtocolRules = call(spec.make, settings, action=action, returns=ProtocolRules)
-    registry.metrics[rules.selection]
-    return ResolvedProtocol(ref, rules)
+    return ResolvedProtocol(ref, rules, registry.metrics[rules.selection].revision)
 
 
 def resolve_model(backbone: ComponentRef, head: ComponentRef, registry: Registry) -> ResolvedModel:
@@ -101,7 +100,7 @@ def resolve_model(backbone: ComponentRef, head: ComponentRef, registry: Registry
     head_spec = registry.heads[head.name]
     head_settings = check_settings(head_spec.settings, head.settings, f"head {head.name!r}")
     code = [
-        registry.code_digest(catalog.owner(name))
+        registry.code_of(catalog, name)
         for catalog, name in ((registry.backbones, backbone.name), (registry.heads, head.name))
     ]
     return ResolvedModel(

@@ -39,9 +39,9 @@ class ResolvedModel:
     """A backbone with a head, resolved.
 
     Attributes:
-        settings: all that determines what it is, the code of plugins that are not built in
-            included; part of the key of its stages.
-        backbone_code: digest of the code of the backbone's plugin; see `Registry.code_digest`.
+        settings: all that determines what it is, the code of plugins that are not built in and
+            revisions above 1 included; part of the key of its stages.
+        backbone_code: names the code of the backbone; see `Registry.code_of`.
     """
 
     backbone_ref: ComponentRef
@@ -56,10 +56,15 @@ class ResolvedModel:
 
 @dataclass(frozen=True, eq=False)
 class ResolvedProtocol:
-    """A protocol, resolved."""
+    """A protocol, resolved.
+
+    Attributes:
+        selection_revision: of the metric that chooses epochs.
+    """
 
     ref: ComponentRef
     rules: ProtocolRules
+    selection_revision: int
 
     @property
     def label(self) -> str:

@@ -284,6 +284,7 @@ def _title(stage: Stage, parents: Sequence[MemberOf]) -> str:
 def _identity(node: StageNode) -> Mapping[str, Any]:
     """All that determines the outcome of a stage."""
     start = node.parent.key if node.parent else node.weights.digest if node.weights else "random"
+    revision = node.protocol.selection_revision
     weights = [
         alike(own) for own in zip(*(own.alongside for own in node.member_trainings), strict=True)
     ]
@@ -298,6 +299,7 @@ def _identity(node: StageNode) -> Mapping[str, Any]:
         "selection": node.protocol.rules.selection,
         "members": [_member_identity(member) for member in node.members],
         **optional(
+            selection_revision=revision if revision > 1 else None,
             parent_members=goes_on(node),
             groups=alike(
                 [[asdict(group) for group in own.groups] for own in node.member_trainings]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import cos, pi
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from harness.plugin.search_space import SearchSpace
+from harness.plugin.ranges import Choice, Parameter, Range
 from harness.plugin.settings import Settings
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 Loss = Literal["mape", "mae-log", "mse", "huber"]
 
@@ -57,19 +54,13 @@ class TrainingSettings(Settings):
         return self.lr * (self.lr_floor_fraction + (1.0 - self.lr_floor_fraction) * wave)
 
 
-def _distributions() -> Mapping[str, BaseDistribution]:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
-
-    return {
-        "lr": FloatDistribution(1e-4, 1e-2, log=True),
-        "weight_decay": FloatDistribution(1e-6, 1e-2, log=True),
-        "batch_size": CategoricalDistribution((8, 16, 32)),
-        "loss": CategoricalDistribution(("mae-log", "huber", "mse")),
-        "schedule": CategoricalDistribution(("cosine", "constant")),
-        "cosine_period_epochs": FloatDistribution(100.0, 1000.0, log=True),
-    }
-
-
-TRAINING_SPACE = SearchSpace(_distributions)
+TRAINING_SPACE: Mapping[str, Parameter] = {
+    "lr": Range(1e-4, 1e-2, log=True),
+    "weight_decay": Range(1e-6, 1e-2, log=True),
+    "batch_size": Choice(8, 16, 32),
+    "loss": Choice("mae-log", "huber", "mse"),
+    "schedule": Choice("cosine", "constant"),
+    "cosine_period_epochs": Range(100.0, 1000.0, log=True),
+}
 """What a search varies in the training settings of a configuration's last stage. Epochs are not
 among them: a benchmark may add them, as `epochs = { low = 50, high = 300 }`."""

@@ -59,7 +59,10 @@ from harness.plugin.protocol import ProtocolRules as ProtocolRules
 from harness.plugin.protocol import ProtocolSpec as ProtocolSpec
 from harness.plugin.protocol import Scaler as Scaler
 from harness.plugin.protocol import Split as Split
-from harness.plugin.search_space import SearchSpace as SearchSpace
+from harness.plugin.ranges import Choice as Choice
+from harness.plugin.ranges import Range as Range
+from harness.plugin.ranges import SearchSpace as SearchSpace
+from harness.plugin.ranges import Space as Space
 from harness.plugin.seeds import derive_seed as derive_seed
 from harness.plugin.settings import Settings as Settings
 from harness.plugin.study import StudyRequest as StudyRequest

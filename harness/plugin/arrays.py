@@ -1,19 +1,16 @@
 """Types of arrays, for signatures.
 
-NumPy is imported by type checkers only.
+Loads NumPy, so import from here for type checkers only where a module is to stay light.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
-    Indices = NDArray[np.int64]
-
-
-Arrays = Mapping[str, "NDArray[Any]"]
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+Arrays = Mapping[str, NDArray[Any]]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from harness.errors import WeightsError
+from harness.plugin.function import Function
 from harness.plugin.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from harness.plugin.arrays import Arrays, Indices
     from harness.plugin.crystal import Crystal
     from harness.plugin.locations import Locations
-    from harness.plugin.search_space import SearchSpace
+    from harness.plugin.ranges import Space
 
 
 class Pool(Protocol):
@@ -119,7 +120,8 @@ class Backbone(ABC):
         """Makes the stacked module, one member per generator, initialised from it alone.
 
         Its `forward(batch)` returns embeddings, `members × batch × width`. Every parameter has a
-        leading members axis, and no member depends on another.
+        leading members axis, and no member depends on another. A module in it with a method
+        `begin_epoch(epoch)` is called before every epoch of training; the first is epoch 0.
         """
 
     def find_pretrained(self, locations: Locations) -> PretrainedWeights:
@@ -154,15 +156,19 @@ class BackboneSpec:
         name: as it is written in a benchmark file.
         summary: one line for `harness plugins list`.
         settings: typed settings; a benchmark file may set exactly its fields.
-        make: settings → backbone. Heavy imports belong here.
+        make: settings → backbone; the class itself, say. Heavy imports belong in it, or in the
+            module that it is imported from where it is given as text.
         rows_per_second: training rows per second, summed over members, on one CPU core; for the
             estimate of `--plan` only.
         space: what a search may vary.
+        revision: of what it computes: to be raised when the same settings give other results, so
+            that these are not taken for those of before. Part of keys when above 1.
     """
 
     name: str
     summary: str
-    settings: type[Settings]
-    make: Callable[[Any], Backbone]
+    settings: type[Settings] = Settings
+    make: Function[Callable[[Any], Backbone]] = Function()
     rows_per_second: float = 1000.0
-    space: SearchSpace | None = None
+    space: Space | None = None
+    revision: int = 1

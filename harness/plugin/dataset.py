@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from harness.errors import DataError
+from harness.plugin.function import Function
 from harness.plugin.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ UNITS = {
 
 
 class Card(Settings):
-    """What is known about a dataset, read from its TOML card; unknown keys are refused.
+    """What is known about a dataset, given by its plugin or read from a TOML file.
+
+    Unknown keys are refused, and so is a unit that is not of κ.
 
     Attributes:
         title: one line for lists.
@@ -53,6 +56,16 @@ class Card(Settings):
     citation: str = ""
     files: Mapping[str, str] = {}
 
+    @field_validator("unit")
+    @classmethod
+    def _is_of_kappa(cls, unit: str) -> str:
+        if unit not in UNITS:
+            raise ValueError(
+                f"{unit!r} is not a unit of thermal conductivity. Known: {', '.join(UNITS)}. "
+                "Convert the values, or correct the card"
+            )
+        return unit
+
     @classmethod
     def read(cls, path: Path) -> Card:
         """Reads a card.
@@ -61,20 +74,19 @@ class Card(Settings):
             DataError: the file is missing or malformed, or names a unit that is not of κ.
         """
         try:
-            card = cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise DataError(f"The dataset card {path} does not exist.") from None
         except OSError as problem:
             raise DataError(f"The dataset card {path} cannot be read: {problem}") from None
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as problem:
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
             raise DataError(f"The dataset card {path} is malformed: {problem}") from None
-        if card.unit not in UNITS:
-            raise DataError(
-                f"The dataset card {path} gives the unit {card.unit!r}, which is not a unit of "
-                f"thermal conductivity. Known: {', '.join(UNITS)}. Convert the values, or correct "
-                "the card."
+        except ValidationError as problem:
+            what = "; ".join(
+                f"{'.'.join(map(str, error['loc']))}: {error['msg'].removeprefix('Value error, ')}"
+                for error in problem.errors()
             )
-        return card
+            raise DataError(f"The dataset card {path} is malformed: {what}.") from None
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,8 @@ class DatasetSpec:
 
     Attributes:
         name: as it is written in a benchmark file.
-        card: the TOML card (title, target, unit, temperature, method, licence, citation, …).
+        card: what is known about it (title, target, unit, temperature, method, licence, citation,
+            …), or the TOML file that says it.
         load: returns raw rows: mappings with `id`, the card's target key, `lattice` (3 × 3, Å),
             `species` and `frac_coords`. Called only when the rows are needed. Must be absent
             where `parts` is given.
@@ -92,6 +105,14 @@ class DatasetSpec:
     """
 
     name: str
-    card: Path
-    load: Callable[[Locations], Iterable[Mapping[str, Any]]] | None = None
+    card: Path | Card
+    load: Function[Callable[[Locations], Iterable[Mapping[str, Any]]] | None] = Function(None)
     parts: tuple[str, ...] = ()
+
+    def read_card(self) -> Card:
+        """Returns the card, from its file where it has one.
+
+        Raises:
+            DataError: see `Card.read`.
+        """
+        return self.card if isinstance(self.card, Card) else Card.read(self.card)

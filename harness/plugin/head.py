@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import PluginError
+from harness.plugin.function import Function
 from harness.plugin.settings import Settings
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from harness.plugin.arrays import Floats
     from harness.plugin.protocol import Scaler
-    from harness.plugin.search_space import SearchSpace
+    from harness.plugin.ranges import Space
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,19 +62,24 @@ class HeadSpec:
         summary: one line for `harness plugins list`.
         settings: typed settings; a benchmark file may set exactly its fields.
         make: (settings, width, generators) → stacked module whose `forward` takes embeddings
-            `members × batch × width` to scaled targets `members × batch`.
+            `members × batch × width` to scaled targets `members × batch`. A module in it with a
+            method `begin_epoch(epoch)` is called before every epoch of training, from epoch 0.
         fit: instead of `make`: (settings, rows of one member) → predictor. The backbone then stays
             as it starts, and the fit is made anew from its rows whenever it is needed, so it must
             be cheap and depend on nothing else.
         space: what a search may vary.
+        revision: of what it computes; see `BackboneSpec`.
     """
 
     name: str
     summary: str
-    settings: type[Settings]
-    make: Callable[[Any, int, Sequence[torch.Generator]], nn.Module] | None = None
-    fit: Callable[[Any, FitRows], Predictor] | None = None
-    space: SearchSpace | None = None
+    settings: type[Settings] = Settings
+    make: Function[Callable[[Any, int, Sequence[torch.Generator]], nn.Module] | None] = Function(
+        None
+    )
+    fit: Function[Callable[[Any, FitRows], Predictor] | None] = Function(None)
+    space: Space | None = None
+    revision: int = 1
 
     def __post_init__(self) -> None:
         if (self.make is None) == (self.fit is None):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pluggy import HookimplMarker, HookspecMarker
 
 if TYPE_CHECKING:
-    from optuna import Study
-
     from harness.plugin.backbone import BackboneSpec
     from harness.plugin.dataset import DatasetSpec
     from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
@@ -54,7 +52,7 @@ def register_metrics() -> Iterable[MetricSpec]:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def make_study(request: StudyRequest) -> Study | None:
+def make_study(request: StudyRequest) -> Any:
     """Makes the Optuna study of a search, or opens it where it is there already.
 
     Called by one process at a time, for every run of every configuration that is tuned. The first

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.plugin.function import Function
+
 if TYPE_CHECKING:
     from harness.plugin.arrays import Floats
 
@@ -32,10 +34,13 @@ class MetricSpec:
         higher_is_better: its direction.
         function: (targets, predictions), both κ in W/(m·K) and of equal length → value. Gets
             finite numbers only: the core turns a set with a failed prediction into NaN.
+        revision: of what it computes; see `BackboneSpec`. Where it chooses epochs, it is part of
+            the keys of stages.
     """
 
     name: str
     title: str
     unit: str
     higher_is_better: bool
-    function: Callable[[Floats, Floats], float]
+    function: Function[Callable[[Floats, Floats], float]] = Function()
+    revision: int = 1

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.plugin.function import Function
 from harness.plugin.settings import Settings
 
 if TYPE_CHECKING:
@@ -122,5 +123,5 @@ class ProtocolSpec:
 
     name: str
     summary: str
-    settings: type[Settings]
-    make: Callable[[Any], ProtocolRules]
+    settings: type[Settings] = Settings
+    make: Function[Callable[[Any], ProtocolRules]] = Function()

@@ -12,8 +12,8 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from harness.plugin.settings import Settings
 
 Narrowing = Mapping[str, Any]
-"""By parameter: `{ low = …, high = …, log = true, step = … }`, a list of choices, or one value,
-which is then not searched for."""
+"""By parameter: a `Range` as `{ low = …, high = …, log = true, step = … }`, a `Choice` as a list,
+or one value, which is then not searched for."""
 
 
 class SpaceChanges(Settings):

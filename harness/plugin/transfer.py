@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from harness.errors import PluginError
+from harness.plugin.function import Function
 from harness.plugin.settings import Settings
 
 if TYPE_CHECKING:
     from harness.plugin.backbone import Layers
-    from harness.plugin.search_space import SearchSpace
+    from harness.plugin.ranges import Space
 
 Start = Literal["random", "pretrained", "previous"]
 
@@ -101,6 +102,6 @@ class TransferSpec:
 
     name: str
     summary: str
-    settings: type[Settings]
-    stages: Callable[[Any, Target], Sequence[Stage]]
-    space: SearchSpace | None = None
+    settings: type[Settings] = Settings
+    stages: Function[Callable[[Any, Target], Sequence[Stage]]] = Function()
+    space: Space | None = None

@@ -6,7 +6,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from harness.errors import HarnessError, PluginError
+from harness.plugin.function import Imported, WrongText
 
 OURS = Path(__file__).resolve().parents[1]
 """The folder of the harness's own code."""
@@ -61,6 +62,8 @@ def using(function: object, action: str) -> Iterator[None]:
     """
     try:
         yield
+    except WrongText as problem:
+        raise Breach(function, str(problem)) from None
     except HarnessError:
         raise
     except (Exception, SystemExit) as problem:
@@ -151,20 +154,26 @@ def places_of(thing: object) -> list[Path]:
 
 
 def unwrapped(function: object) -> object:
-    """Returns the function below partials and decorators."""
+    """Returns the function below text, partials and decorators."""
+    if isinstance(function, Imported):
+        with suppress(Exception):  # which is told elsewhere
+            function = function.load()
     while isinstance(function, partial):
         function = function.func
     return inspect.unwrap(function) if callable(function) else function
 
 
 def defined_at(function: object) -> str:
-    """Returns `file, line n` of a function, the file alone of other things, or nothing."""
+    """Returns `file, line n` of a function, the file alone of other things, or nothing.
+
+    Nothing is said of objects of our own classes, such as text whose function cannot be found.
+    """
     bare = unwrapped(function)
     code = getattr(bare, "__code__", None)
     if code is not None:
         return f"{_path(code.co_filename)}, line {code.co_firstlineno}"
     places = places_of(bare)
-    return str(places[-1]) if places else ""
+    return str(places[-1]) if places and not is_ours(places[-1]) else ""
 
 
 def is_ours(file: Path) -> bool:

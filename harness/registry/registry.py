@@ -92,6 +92,15 @@ class Registry:
             digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 
+    def code_of(self, catalog: Catalog[Any], name: str) -> str:
+        """Names what computes a backbone or a head: its plugin's code, and its own revision.
+
+        Returns:
+            The digest of the code, followed by `r` and the revision where that is above 1.
+        """
+        digest, revision = self.code_digest(catalog.owner(name)), catalog[name].revision
+        return digest if revision == 1 else f"{digest}r{revision}"
+
     def add_observer(self, observer: object) -> None:
         """Adds an object with observer hooks, checked like a plugin.
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from harness.errors import PluginError, did_you_mean
 from harness.plugin import hookspecs
+from harness.plugin.dataset import Card
+from harness.plugin.ranges import Parameter, SearchSpace
 from harness.plugin.settings import Settings
 from harness.registry.plugin_calls import defined_at, describe
 
@@ -102,12 +104,25 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
+def _is_space(value: object) -> bool:
+    parameters = value.parameters if isinstance(value, SearchSpace) else value
+    return isinstance(parameters, Mapping) and all(
+        isinstance(name, str) and isinstance(parameter, Parameter)
+        for name, parameter in parameters.items()
+    )
+
+
 _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("a name of letters, digits, and . + - _ inside it", _is_name),
-    "settings": ("a subclass of harness.Settings", _is_settings),
-    "card": ("a pathlib.Path", lambda value: isinstance(value, Path)),
+    "settings": ("a subclass of harness.plugin.Settings", _is_settings),
+    "card": ("a harness.plugin.Card, or a pathlib.Path", lambda v: isinstance(v, Card | Path)),
     "parts": ("a tuple of names", lambda value: not isinstance(value, str)),
-    **dict.fromkeys(("load", "make", "fit", "stages", "function"), ("a function", callable)),
+    "space": ("ranges by name, as {'lr': Range(1e-4, 1e-2, log=True)}", _is_space),
+    "revision": ("a whole number, 1 or more", lambda value: type(value) is int and value > 0),
+    **dict.fromkeys(
+        ("load", "make", "fit", "stages", "function"),
+        ("a function, or text as 'package.module:Name'", callable),
+    ),
 }
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.nn.stack import StackedDropout
 from harness.planning.member_training import MemberTraining, batch_size_of
 from harness.planning.trainable import find_trainable
+from harness.registry.plugin_calls import using
 from harness.training.checkpoint import CheckpointFile
 from harness.training.fit_data import Alongside, Feed, StackData, TaskData
 from harness.training.fit_progress import EpochReport, FitResult, Progress
@@ -305,8 +305,10 @@ class StackFit:
         progress = self.progress
         self._model.train()
         for module in self._model.modules():
-            if isinstance(module, StackedDropout):
-                module.begin_epoch(progress.epoch)
+            begin = getattr(module, "begin_epoch", None)
+            if callable(begin):
+                with using(begin, f"beginning epoch {progress.epoch + 1}"):
+                    begin(progress.epoch)
         members = len(self._member_trainings)
         losses, rows = np.zeros(members), np.zeros(members, dtype=np.int64)
         for parts, sizes in self._steps(training):

@@ -115,7 +115,8 @@ class StageBuilder:
         """Returns the packed crystals of a dataset."""
         key = (dataset.digest, f"{identity(model.backbone)} {model.backbone_code}")
         if key not in self._pools:
-            # Encodings of other code, of this plugin or of another that also says `v1`, lie apart.
+            # Encodings of other code, of this plugin or of another that also says `v1`, lie apart;
+            # and so do those of another revision.
             folder = self._locations.cache / "encodings" / model.backbone_code
             encodings = load_encodings(model.backbone, dataset.crystals, folder)
             with using(model.backbone.pool, f"packing the crystals of {dataset.name!r}"):

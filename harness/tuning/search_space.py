@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import BenchmarkError, did_you_mean
 from harness.planning.chosen_settings import Setting
 from harness.planning.training_settings import TRAINING_SPACE, TrainingSettings
-from harness.plugin.search_space import SearchSpace
+from harness.plugin.ranges import Parameter, Range, SearchSpace, Space, read_parameter
 from harness.plugin.settings import Settings
 from harness.plugin.study import SpaceChanges
 from harness.registry.plugin_calls import Breach, call
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from harness.planning.configurations import Configuration
     from harness.registry.registry import Registry
 
-Distributions = Mapping[str, "BaseDistribution"]
-NOTHING = SearchSpace(dict)
-
 
 @dataclass(frozen=True, eq=False)
 class ComponentSpace:
@@ -31,13 +28,13 @@ class ComponentSpace:
     Attributes:
         name: `training`, `backbone`, `head` or `transfer`: what its parameters begin with.
         space: as declared.
-        distributions: as the benchmark has them.
+        parameters: as the benchmark has them.
         fixed: parameters with one value.
     """
 
     name: str
     space: SearchSpace
-    distributions: Distributions
+    parameters: Mapping[str, Parameter]
     fixed: Mapping[str, Any]
 
     def settle(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -51,7 +48,7 @@ class ComponentSpace:
             for name, value in params.items()
             if name.startswith(f"{self.name}.")
         }
-        declared = set(self.space.distributions())
+        declared = self.space.parameters
         values = {**self.fixed, **own}
         added = {name: value for name, value in values.items() if name not in declared}
         settled = call(
@@ -62,7 +59,7 @@ class ComponentSpace:
         )
         if nothing := [name for name, value in settled.items() if value is None]:
             raise Breach(
-                self.space.distributions,
+                self.space.settle,
                 f"The search space of the {self.name} gives {nothing[0]} = None, which a benchmark "
                 "file cannot say: leave the setting out in `settle`, or let a value stand for it.",
             )
@@ -79,9 +76,9 @@ class ConfigurationSpace:
     def distributions(self) -> dict[str, BaseDistribution]:
         """By whole name, as `training.lr`."""
         return {
-            f"{part.name}.{name}": distribution
+            f"{part.name}.{name}": distribution_of(parameter)
             for part in self.parts
-            for name, distribution in part.distributions.items()
+            for name, parameter in part.parameters.items()
         }
 
     @property
@@ -89,10 +86,11 @@ class ConfigurationSpace:
         """Most epochs of the last stage that are asked for; None: the benchmark's."""
         for part in self.parts:
             if part.name == "training":
-                asked = part.distributions.get("epochs", part.fixed.get("epochs"))
-                if asked is None or isinstance(asked, int):
+                asked = part.parameters.get("epochs", part.fixed.get("epochs"))
+                if not isinstance(asked, Parameter):
                     return asked
-                ends: Any = getattr(asked, "choices", None) or (vars(asked)["high"],)
+                distribution = distribution_of(asked)
+                ends: Any = getattr(distribution, "choices", None) or (vars(distribution)["high"],)
                 return int(max(ends))
         return None
 
@@ -163,17 +161,17 @@ def check_changes(changes: SpaceChanges, choices: Mapping[str, Sequence[str]]) -
 def _part(
     name: str,
     table: str,
-    declared: SearchSpace | None,
+    declared: Space | None,
     settings: type[Settings],
     change: Mapping[str, Any] | bool,
 ) -> ComponentSpace:
-    space = declared or NOTHING
     if change is False:
-        return ComponentSpace(name, NOTHING, {}, {})
+        return ComponentSpace(name, SearchSpace({}), {}, {})
     assert not isinstance(change, bool)
-    distributions: dict[str, BaseDistribution] = dict(space.distributions())
+    space = SearchSpace.of(declared)
+    parameters = dict(space.parameters)
     fixed: dict[str, Any] = {}
-    known = [*distributions, *settings.model_fields]
+    known = [*parameters, *settings.model_fields]
     for parameter, asked in change.items():
         where = f"tuning.space.{table}.{parameter}"
         if parameter not in known:
@@ -181,31 +179,32 @@ def _part(
                 f"{where}: neither a parameter of the declared space nor a setting."
                 f"{did_you_mean(parameter, known)}"
             )
-        if isinstance(asked, Mapping | list | tuple):
-            distributions[parameter] = _distribution(asked, where)
-        else:
-            distributions.pop(parameter, None)
+        try:
+            found = read_parameter(asked)
+        except ValueError as problem:
+            raise BenchmarkError(
+                f"{where} = {asked!r} is no search space ({problem}): expected {{ low = …, high = "
+                "…, log = true }, a list of choices, or one value."
+            ) from None
+        if found is None:
+            parameters.pop(parameter, None)
             fixed[parameter] = asked
-    return ComponentSpace(name, space, distributions, fixed)
+        else:
+            parameters[parameter] = found
+    return ComponentSpace(name, space, parameters, fixed)
 
 
-def _distribution(asked: Any, where: str) -> BaseDistribution:
+def distribution_of(parameter: Parameter) -> BaseDistribution:
+    """Returns the same range or choice as a distribution of Optuna."""
     from optuna.distributions import (
         CategoricalDistribution,
         FloatDistribution,
         IntDistribution,
     )
 
-    try:
-        if not isinstance(asked, Mapping):
-            if any(isinstance(choice, Mapping | list | tuple) for choice in asked):
-                raise TypeError("a choice is a number, text, true or false")
-            return CategoricalDistribution(tuple(asked))
-        values = (asked["low"], asked["high"], *filter(None, [asked.get("step")]))
-        whole = all(isinstance(value, int) for value in values)
-        return (IntDistribution if whole else FloatDistribution)(**asked)
-    except (KeyError, TypeError, ValueError) as problem:
-        raise BenchmarkError(
-            f"{where} = {asked!r} is no search space ({problem}): expected {{ low = …, high = …, "
-            "log = true }, a list of choices, or one value."
-        ) from None
+    if not isinstance(parameter, Range):
+        return CategoricalDistribution(parameter.values)
+    low, high, step = parameter.low, parameter.high, parameter.step
+    if isinstance(low, int) and isinstance(high, int) and not isinstance(step, float):
+        return IntDistribution(low, high, parameter.log, 1 if step is None else step)
+    return FloatDistribution(low, high, parameter.log, step)

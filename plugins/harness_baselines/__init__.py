@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from harness.plugin import FitRows, HeadSpec, Predictor, Settings, hookimpl
+from harness.plugin import HeadSpec, Settings, hookimpl
 
 
 class ConstantSettings(Settings):
@@ -18,10 +18,6 @@ class ConstantSettings(Settings):
     """
 
     metric: Literal["mape", "mae", "mae-log", "rmse-log", "r2-log"] = "mape"
-
-
-class MeanSettings(Settings):
-    """The head `mean-log` has no settings."""
 
 
 class NearestSettings(Settings):
@@ -59,47 +55,22 @@ def register_heads() -> Iterable[HeadSpec]:
         name="best-constant",
         summary="the constant that is best for one metric on the training rows",
         settings=ConstantSettings,
-        fit=_fit_best_constant,
+        fit="harness_baselines.constant:fit_best_constant",
     )
     yield HeadSpec(
         name="mean-log",
         summary="the mean of log κ over the training rows, as κ",
-        settings=MeanSettings,
-        fit=_fit_mean_log,
+        fit="harness_baselines.constant:fit_mean_log",
     )
     yield HeadSpec(
         name="nearest",
         summary="κ of the nearest training row; a polymorph twin where there is one",
         settings=NearestSettings,
-        fit=_fit_nearest,
+        fit="harness_baselines.nearest:fit_nearest",
     )
     yield HeadSpec(
         name="random-forest",
         summary="random forest for log κ; needs the extra `baselines`",
         settings=ForestSettings,
-        fit=_fit_forest,
+        fit="harness_baselines.forest:fit_forest",
     )
-
-
-def _fit_best_constant(settings: ConstantSettings, rows: FitRows) -> Predictor:
-    from harness_baselines.constant import best_constant, predict_constant
-
-    return predict_constant(best_constant(rows.kappa, settings.metric))
-
-
-def _fit_mean_log(settings: MeanSettings, rows: FitRows) -> Predictor:
-    from harness_baselines.constant import best_constant, predict_constant
-
-    return predict_constant(best_constant(rows.kappa, "rmse-log"))
-
-
-def _fit_nearest(settings: NearestSettings, rows: FitRows) -> Predictor:
-    from harness_baselines.nearest import fit_nearest
-
-    return fit_nearest(rows, settings.distance, settings.standardise)
-
-
-def _fit_forest(settings: ForestSettings, rows: FitRows) -> Predictor:
-    from harness_baselines.forest import fit_forest
-
-    return fit_forest(rows, **settings.model_dump())

@@ -6,13 +6,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.plugin import MAPE_FLOOR, Predictor
+from harness.plugin import MAPE_FLOOR, FitRows, Predictor, Settings
 from harness_baselines.logarithm import log_kappa
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from harness.plugin import Floats
+    from harness_baselines import ConstantSettings
 
-    Floats = NDArray[np.float64]
+
+def fit_best_constant(settings: ConstantSettings, rows: FitRows) -> Predictor:
+    """Fits the head `best-constant`."""
+    return predict_constant(best_constant(rows.kappa, settings.metric))
+
+
+def fit_mean_log(settings: Settings, rows: FitRows) -> Predictor:
+    """Fits the head `mean-log`: the mean of log κ minimises its squared error."""
+    return predict_constant(best_constant(rows.kappa, "rmse-log"))
 
 
 def best_constant(kappa: Floats, metric: str) -> float:

@@ -10,14 +10,11 @@ from harness.plugin import FitRows, PluginError, Predictor
 from harness_baselines.logarithm import log_kappa
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from harness.plugin import Floats
+    from harness_baselines import ForestSettings
 
-    Floats = NDArray[np.float64]
 
-
-def fit_forest(
-    rows: FitRows, n_estimators: int, max_features: float, min_samples_leaf: int
-) -> Predictor:
+def fit_forest(settings: ForestSettings, rows: FitRows) -> Predictor:
     """Fits scikit-learn's `RandomForestRegressor`, on one core and seeded by the rows' seed.
 
     Raises:
@@ -32,9 +29,7 @@ def fit_forest(
             "or take the head out of the benchmark file."
         ) from problem
     forest = RandomForestRegressor(
-        n_estimators,
-        max_features=max_features,
-        min_samples_leaf=min_samples_leaf,
+        **settings.model_dump(),
         random_state=rows.seed % 2**32,
         n_jobs=1,
     )

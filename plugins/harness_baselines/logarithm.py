@@ -9,10 +9,10 @@ import numpy as np
 from harness.plugin import KAPPA_FLOOR
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from harness.plugin import Floats
 
 
-def log_kappa(kappa: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_kappa(kappa: Floats) -> Floats:
     """κ in W/(m·K) → log10 κ, floored as in the metrics.
 
     Labels as the published protocol distorts them can lie below zero.

@@ -10,9 +10,8 @@ from harness.plugin import FitRows, Predictor
 from harness_baselines.logarithm import log_kappa
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from harness.plugin import Floats
+    from harness_baselines import NearestSettings
 
 TIE = 1e-6
 """Distances that differ by less (relative, and absolute near zero) are equal: embeddings are in
@@ -24,27 +23,22 @@ ROWS_AT_ONCE = 1024
 SCIPY_NAMES = {"manhattan": "cityblock", "euclidean": "euclidean"}
 
 
-def fit_nearest(rows: FitRows, distance: str, standardise: bool) -> Predictor:
+def fit_nearest(settings: NearestSettings, rows: FitRows) -> Predictor:
     """Returns the predictor that copies κ of the nearest training row.
 
     Rows at the same, smallest distance share: the geometric mean of their κ, whatever their order.
     On composition features a polymorph twin has distance zero and is therefore found first.
-
-    Args:
-        rows: training rows.
-        distance: `manhattan` or `euclidean`.
-        standardise: divide every feature by its standard deviation over the training rows.
     """
     from scipy.spatial.distance import cdist
 
-    scale = _spread(rows.embeddings) if standardise else 1.0
+    scale = _spread(rows.embeddings) if settings.standardise else 1.0
     known, logs = rows.embeddings / scale, log_kappa(rows.kappa)
 
     def predict(embeddings: Floats) -> Floats:
         kappa = np.empty(len(embeddings))
         for start in range(0, len(embeddings), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
-            distances = cdist(embeddings[part] / scale, known, SCIPY_NAMES[distance])
+            distances = cdist(embeddings[part] / scale, known, SCIPY_NAMES[settings.distance])
             smallest = distances.min(axis=1, keepdims=True)
             nearest = distances <= smallest * (1 + TIE) + TIE
             kappa[part] = 10 ** (nearest @ logs / nearest.sum(axis=1))

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from harness.plugin import BackboneSpec, Settings, hookimpl
-
-if TYPE_CHECKING:
-    from harness_composition.backbone import CompositionBackbone
 
 
 class CompositionSettings(Settings):
@@ -30,13 +27,7 @@ def register_backbones() -> Iterable[BackboneSpec]:
             name="composition",
             summary="element fractions, with statistics of element properties on request",
             settings=CompositionSettings,
-            make=_make,
+            make="harness_composition.backbone:CompositionBackbone",
             rows_per_second=100_000.0,
         )
     ]
-
-
-def _make(settings: CompositionSettings) -> CompositionBackbone:
-    from harness_composition.backbone import CompositionBackbone
-
-    return CompositionBackbone(settings.features)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from harness_composition import CompositionSettings
+
 POSITIONS = {symbol: position for position, symbol in enumerate(SYMBOLS)}
 
 
@@ -45,15 +47,15 @@ class CompositionBackbone(Backbone):
     Crystals of one reduced formula have equal features, to the last bit.
 
     Args:
-        features: `fractions` or `elements`.
+        settings: which of the two.
     """
 
-    def __init__(self, features: str) -> None:
-        self.features = features
+    def __init__(self, settings: CompositionSettings) -> None:
+        self.features = settings.features
         self.width = len(SYMBOLS)
         self.elements = frozenset(SYMBOLS)
         self.encoding = "composition-fractions-1"
-        if features == "elements":
+        if settings.features == "elements":
             from harness_composition.properties import KNOWN, STATISTICS, property_table
 
             table = property_table()

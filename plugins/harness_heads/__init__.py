@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
 from harness.plugin import (
+    Choice,
     FitRows,
     HeadSpec,
     PluginError,
     Predictor,
+    Range,
     SearchSpace,
     Settings,
     hookimpl,
 )
-
-if TYPE_CHECKING:
-    import torch
-    from optuna.distributions import BaseDistribution
-    from torch import nn
 
 PositiveFinite = Annotated[FiniteFloat, Field(gt=0)]
 
@@ -39,10 +36,6 @@ class MlpSettings(Settings):
     activation: Literal["relu", "softplus", "silu"] = "relu"
     # Not mentioned where it is off, so that results from before there was one keep their keys.
     dropout: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda share: share == 0)
-
-
-class LinearSettings(Settings):
-    """The head `linear` has no settings."""
 
 
 class RidgeSettings(Settings):
@@ -92,14 +85,21 @@ def register_heads() -> list[HeadSpec]:
             name="mlp",
             summary="multilayer perceptron with any list of hidden layers (published: 450-350-350)",
             settings=MlpSettings,
-            make=_make_mlp,
-            space=SearchSpace(_mlp_distributions, _settle_mlp),
+            make="harness_heads.mlp:make_mlp",
+            space=SearchSpace(
+                {
+                    "layers": Range(1, 4),
+                    "width": Range(16, 512, log=True),
+                    "activation": Choice("relu", "softplus", "silu"),
+                    "dropout": Range(0.0, 0.5, step=0.1),
+                },
+                settle=_settle_mlp,
+            ),
         ),
         HeadSpec(
             name="linear",
             summary="one linear layer, trained by gradient",
-            settings=LinearSettings,
-            make=_make_linear,
+            make="harness_heads.mlp:make_linear",
         ),
         HeadSpec(
             name="ridge",
@@ -112,23 +112,10 @@ def register_heads() -> list[HeadSpec]:
             summary="Gaussian process for log κ, with uncertainties; needs the extra `heads`",
             settings=GpSettings,
             fit=_fit_gp,
-            space=SearchSpace(_gp_distributions),
+            # the kernel alone: its parameters, and `ridge`'s penalty, are chosen within the fit
+            space={"kernel": Choice("matern", "rbf")},
         ),
     ]
-
-
-def _make_mlp(
-    settings: MlpSettings, width: int, generators: Sequence[torch.Generator]
-) -> nn.Module:
-    from harness_heads.mlp import Mlp
-
-    return Mlp(generators, width, settings.hidden, settings.activation, settings.dropout)
-
-
-def _make_linear(
-    settings: LinearSettings, width: int, generators: Sequence[torch.Generator]
-) -> nn.Module:
-    return _make_mlp(MlpSettings(hidden=()), width, generators)
 
 
 def _fit_ridge(settings: RidgeSettings, rows: FitRows) -> Predictor:
@@ -154,20 +141,6 @@ def _require_scikit_learn(head: str) -> None:
         )
 
 
-# --- what a search may vary -------------------------------------------------------------------
-
-
-def _mlp_distributions() -> Mapping[str, BaseDistribution]:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    return {
-        "layers": IntDistribution(1, 4),
-        "width": IntDistribution(16, 512, log=True),
-        "activation": CategoricalDistribution(("relu", "softplus", "silu")),
-        "dropout": FloatDistribution(0.0, 0.5, step=0.1),
-    }
-
-
 def _settle_mlp(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Hidden layers of one width, `layers` of them."""
     return {
@@ -175,10 +148,3 @@ def _settle_mlp(values: Mapping[str, Any]) -> Mapping[str, Any]:
         "activation": values["activation"],
         "dropout": values["dropout"],
     }
-
-
-def _gp_distributions() -> Mapping[str, BaseDistribution]:
-    """The kernel alone: its parameters, and `ridge`'s penalty, are chosen within the fit."""
-    from optuna.distributions import CategoricalDistribution
-
-    return {"kernel": CategoricalDistribution(("matern", "rbf"))}

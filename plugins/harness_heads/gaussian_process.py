@@ -16,9 +16,7 @@ from harness_heads.logarithm import decode_finite, scale_logs
 from harness_heads.threads import one_thread
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from harness.plugin import Floats, Indices
 
 ROWS_AT_ONCE = 1024
 """Predicted in one go, to bound the memory that the covariances take."""
@@ -70,7 +68,7 @@ def fit_gaussian_process(
     return predict
 
 
-def _shuffled(rows: FitRows) -> NDArray[np.int64]:
+def _shuffled(rows: FitRows) -> Indices:
     order = np.lexsort((*rows.embeddings.T, rows.kappa))
     return np.random.default_rng(rows.seed).permutation(order)
 

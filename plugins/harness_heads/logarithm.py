@@ -9,9 +9,7 @@ import numpy as np
 from harness.plugin import KAPPA_FLOOR, Scaler
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from harness.plugin import Floats
 
 
 def scale_logs(kappa: Floats) -> tuple[Scaler, Floats]:

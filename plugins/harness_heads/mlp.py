@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.plugin import StackedDropout, StackedLinear
+from harness.plugin import Settings, StackedDropout, StackedLinear
+
+if TYPE_CHECKING:
+    from harness_heads import MlpSettings
 
 _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -53,3 +57,13 @@ class Mlp(nn.Module):
         for layer, dropout in zip(hidden, self.dropouts, strict=True):
             x = dropout(self._activation(layer(x)))
         return torch.squeeze(last(x), -1)
+
+
+def make_mlp(settings: MlpSettings, width: int, generators: Sequence[torch.Generator]) -> Mlp:
+    """Makes the head `mlp`."""
+    return Mlp(generators, width, settings.hidden, settings.activation, settings.dropout)
+
+
+def make_linear(settings: Settings, width: int, generators: Sequence[torch.Generator]) -> Mlp:
+    """Makes the head `linear`."""
+    return Mlp(generators, width, (), "relu")

@@ -14,10 +14,7 @@ from harness_heads.logarithm import decode_finite, scale_logs
 from harness_heads.threads import one_thread
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from harness.plugin import Floats
 
 
 def fit_ridge(rows: FitRows, alphas: Sequence[float]) -> Predictor:

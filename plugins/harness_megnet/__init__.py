@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-from harness.plugin import BackboneSpec, SearchSpace, hookimpl
+from harness.plugin import BackboneSpec, Range, hookimpl
 from harness_megnet.settings import MegnetSettings, NetworkSettings
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-
-    from harness_megnet.backbone import MegnetBackbone
-    from harness_megnet.dgl_backbone import MegnetDglBackbone
 
 ROWS_PER_SECOND = 2400.0
 """Training rows per second, all members together, forward and backward with the head `mlp`:
@@ -20,6 +13,8 @@ measured on AFLOW with 9 members and batch 8, one thread."""
 
 DGL_ROWS_PER_SECOND = 300.0
 """The same for `megnet-dgl`."""
+
+SPACE = {"blocks": Range(1, 4), "readout_steps": Range(1, 3)}
 
 
 @hookimpl
@@ -30,34 +25,16 @@ def register_backbones() -> Iterable[BackboneSpec]:
             name="megnet",
             summary="MEGNet on collapsed graphs; published weights MEGNet-MP-2018.6.1-Eform.",
             settings=MegnetSettings,
-            make=_make,
+            make="harness_megnet.backbone:MegnetBackbone",
             rows_per_second=ROWS_PER_SECOND,
-            space=SearchSpace(_distributions),
+            space=SPACE,
         ),
         BackboneSpec(
             name="megnet-dgl",
             summary="the same MEGNet by DGL on whole graphs: slow, an independent check.",
             settings=NetworkSettings,
-            make=_make_dgl,
+            make="harness_megnet.dgl_backbone:MegnetDglBackbone",
             rows_per_second=DGL_ROWS_PER_SECOND,
-            space=SearchSpace(_distributions),
+            space=SPACE,
         ),
     ]
-
-
-def _distributions() -> Mapping[str, BaseDistribution]:
-    from optuna.distributions import IntDistribution
-
-    return {"blocks": IntDistribution(1, 4), "readout_steps": IntDistribution(1, 3)}
-
-
-def _make(settings: MegnetSettings) -> MegnetBackbone:
-    from harness_megnet.backbone import MegnetBackbone
-
-    return MegnetBackbone(settings)
-
-
-def _make_dgl(settings: NetworkSettings) -> MegnetDglBackbone:
-    from harness_megnet.dgl_backbone import MegnetDglBackbone
-
-    return MegnetDglBackbone(settings)

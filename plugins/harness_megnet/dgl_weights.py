@@ -1,6 +1,6 @@
 """Published weights for `megnet-dgl`: checked strictly, put into a stack, and verified.
 
-A stack of `harness.Stacked` keeps its parameters under `model.`, and so does the published file:
+A stack of `Stacked` keeps its parameters under `model.`, and so does the published file:
 the names are the same, and no tensor is turned or swapped.
 """
 

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 from harness.plugin import KAPPA_FLOOR, MAPE_FLOOR
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from harness.plugin import Floats
 
-    Floats = NDArray[np.float64]
     Metric = Callable[[Floats, Floats], float]
 
 LOW_SHARE = 10

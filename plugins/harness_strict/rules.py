@@ -11,10 +11,7 @@ from pydantic import Field, model_validator
 from harness.plugin import DataError, ProtocolRules, Settings, Split, derive_seed
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Indices = NDArray[np.int64]
+    from harness.plugin import Indices
 
 _SIDES = 3
 

@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-from harness.plugin import SearchSpace, Settings, TransferSpec, hookimpl
+from harness.plugin import Range, Settings, TransferSpec, hookimpl
 from harness_transfers import strategies as s
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-
-
-def _number(name: str, low: float, high: float, log: bool = False) -> SearchSpace:
-    def distributions() -> Mapping[str, BaseDistribution]:
-        from optuna.distributions import FloatDistribution
-
-        return {name: FloatDistribution(low, high, log=log)}
-
-    return SearchSpace(distributions)
-
-
-def _layers() -> Mapping[str, BaseDistribution]:
-    from optuna.distributions import IntDistribution
-
-    return {"layers": IntDistribution(1, 8)}
 
 
 @hookimpl
@@ -42,33 +23,33 @@ def register_transfers() -> Iterable[TransferSpec]:
         "only the head is trained, and the last layers of the backbone if asked for",
         s.Frozen,
         s.frozen,
-        SearchSpace(_layers),
+        {"layers": Range(1, 8)},
     )
     yield TransferSpec(
         "gradual-unfreeze",
         "the head first, then one more layer at a time",
         s.GradualUnfreeze,
         s.gradual_unfreeze,
-        _number("until", 0.1, 0.9),
+        {"until": Range(0.1, 0.9)},
     )
     yield TransferSpec(
         "layerwise-lr",
         "lower layers learn more slowly",
         s.LayerwiseLr,
         s.layerwise_lr,
-        _number("decay", 0.3, 1.0),
+        {"decay": Range(0.3, 1.0)},
     )
     yield TransferSpec(
         "l2-sp",
         "a penalty towards the starting weights",
         s.L2Sp,
         s.l2_sp,
-        _number("strength", 1e-4, 1.0, log=True),
+        {"strength": Range(1e-4, 1.0, log=True)},
     )
     yield TransferSpec(
         "joint",
         "source and target at the same time, one head each",
         s.Joint,
         s.joint,
-        _number("source_weight", 0.03, 3.0, log=True),
+        {"source_weight": Range(0.03, 3.0, log=True)},
     )

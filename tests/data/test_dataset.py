@@ -11,7 +11,7 @@ import pytest
 from harness.data.dataset import build_dataset, join_datasets
 from harness.errors import DataError
 from harness.plugin.crystal import Crystal, reduced_formula
-from harness.plugin.dataset import Card
+from harness.plugin.dataset import Card, DatasetSpec
 
 CARD = Card(title="test", unit="W/(m·K)")
 
@@ -71,7 +71,7 @@ def test_units_are_converted() -> None:
 def test_a_wrong_unit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "card.toml"
     path.write_text('title = "t"\nunit = "eV/atom"\n')
-    with pytest.raises(DataError, match=r"card.toml gives the unit 'eV/atom'.*W/\(m·K\)"):
+    with pytest.raises(DataError, match=r"card.toml is malformed: unit: 'eV/atom' .*W/\(m·K\)"):
         Card.read(path)
 
 
@@ -80,6 +80,13 @@ def test_an_unknown_key_of_a_card_is_refused(tmp_path: Path) -> None:
     path.write_text('title = "t"\nunit = "W/(m·K)"\nlicense = "MIT"\n')
     with pytest.raises(DataError, match="license"):
         Card.read(path)
+
+
+def test_a_plugin_gives_a_card_or_names_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "card.toml"
+    path.write_text('title = "test"\nunit = "W/(m·K)"\n')
+    assert DatasetSpec("D", CARD).read_card() is CARD
+    assert DatasetSpec("D", path).read_card() == CARD
 
 
 def test_the_digest_depends_on_content_alone() -> None:

@@ -31,7 +31,7 @@ def test_without_scikit_learn_the_extra_is_named(head, fit, monkeypatch) -> None
 
 def test_a_search_varies_depth_width_and_activation_of_the_perceptron() -> None:
     space = HEADS["mlp"].space
-    assert set(space.distributions()) == {"layers", "width", "activation", "dropout"}
+    assert set(space.parameters) == {"layers", "width", "activation", "dropout"}
     settled = space.settle({"layers": 3, "width": 64, "activation": "silu", "dropout": 0.2})
     assert HEADS["mlp"].settings(**settled).hidden == (64, 64, 64)
     assert HEADS["mlp"].settings(**settled).activation == "silu"
@@ -39,7 +39,7 @@ def test_a_search_varies_depth_width_and_activation_of_the_perceptron() -> None:
 
 
 def test_a_search_varies_the_kernel_of_the_gaussian_process() -> None:
-    (name, kernels), *rest = HEADS["gp"].space.distributions().items()
+    (name, kernels), *rest = HEADS["gp"].space.items()
     assert not rest
-    found = {HEADS["gp"].settings(**{name: kernel}).kernel for kernel in kernels.choices}
+    found = {HEADS["gp"].settings(**{name: kernel}).kernel for kernel in kernels.values}
     assert found == {"matern", "rbf"}

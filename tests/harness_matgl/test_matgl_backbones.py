@@ -13,7 +13,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.plugin import Arrays, Backbone, BackboneSpec, Crystal, PluginError, read_neutral
+from harness.plugin import (
+    Arrays,
+    Backbone,
+    BackboneSpec,
+    Choice,
+    Crystal,
+    PluginError,
+    read_neutral,
+)
 from harness_matgl import backbone as backbone_module
 from harness_matgl import register_backbones
 
@@ -330,15 +338,14 @@ def test_the_search_space_gives_settings_that_build(name: str) -> None:
     spec = SPECS[name]
     assert spec.space is not None
     rng = np.random.default_rng(0)
-    distributions: Mapping[str, Any] = spec.space.distributions()
     for _ in range(3):
         drawn = {
-            key: distribution.to_external_repr(rng.integers(len(distribution.choices)))
-            if hasattr(distribution, "choices")
-            else int(rng.integers(distribution.low, distribution.high + 1))
-            for key, distribution in distributions.items()
+            key: own.values[rng.integers(len(own.values))]
+            if isinstance(own, Choice)
+            else int(rng.integers(own.low, own.high + 1))
+            for key, own in spec.space.items()
         }
-        backbone = spec.make(spec.settings.model_validate(spec.space.settle(drawn)))
+        backbone = spec.make(spec.settings.model_validate(drawn))
         embeddings = embed(backbone, backbone.build(generators(1)), CRYSTALS[:2])
         assert embeddings.shape == (1, 2, backbone.width)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from harness.planning.benchmark import Benchmark
 from harness.planning.plan import Plan
 from harness.planning.planner import plan
 from harness.plugin.locations import Locations
+from harness.registry.catalog import Catalog
 from harness.registry.registry import Registry
 
 
@@ -327,3 +329,34 @@ def test_the_same_code_elsewhere_is_the_same_stage(planned, tmp_path: Path) -> N
 def test_built_in_plugins_have_the_version_of_the_harness_and_no_digest() -> None:
     registry = Registry()
     assert {registry.code_digest(name) for name in registry.built_in} == {""}
+
+
+def test_a_thing_of_another_revision_is_another_stage(planned, monkeypatch) -> None:
+    """The digest of a built-in plugin is empty: its author says when results change."""
+    first = planned().stages[0]
+    assert planned().stages[0].key == first.key
+    for catalog, name in (("backbones", "tiny"), ("heads", "mlp"), ("metrics", "mae-log")):
+        with monkeypatch.context() as patch:
+            raise_revision(patch, catalog, name)
+            found = planned().stages[0]
+        assert found.key != first.key
+        assert (found.model.backbone_code != first.model.backbone_code) == (catalog == "backbones")
+
+
+def raise_revision(patch: pytest.MonkeyPatch, catalog: str, name: str) -> None:
+    find = Catalog.__getitem__
+
+    def found(self: Catalog[Any], wanted: str) -> Any:
+        spec = find(self, wanted)
+        raised = self.kind == catalog.removesuffix("s") and wanted == name
+        return replace(spec, revision=2) if raised else spec
+
+    patch.setattr(Catalog, "__getitem__", found)
+
+
+def test_a_revision_of_1_says_nothing_and_another_one_does(monkeypatch) -> None:
+    registry = Registry()
+    assert registry.code_of(registry.heads, "mlp") == ""
+    raise_revision(monkeypatch, "heads", "mlp")
+    assert registry.code_of(registry.heads, "mlp") == "r2"
+    assert registry.code_of(registry.heads, "linear") == ""

@@ -219,7 +219,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
 HEADER = """
 from pathlib import Path
-from harness.plugin import DatasetSpec, HeadSpec, MetricSpec, Settings, hookimpl
+from harness.plugin import Card, DatasetSpec, HeadSpec, MetricSpec, Settings, hookimpl
 
 def bias(targets, predictions):
     return float((predictions - targets).mean())
@@ -259,17 +259,29 @@ METRICS = "\n@hookimpl\ndef register_metrics():\n    "
         ),
         (METRICS + "yield MetricSpec('a b', '', '', False, bias)", r"name = 'a b': expected"),
         (METRICS + "yield MetricSpec('a', '', '', False, None)", r"function = None: .* a function"),
+        (METRICS + "yield MetricSpec('a', '', '', False)", r"function = '': .* a function"),
+        (METRICS + "yield MetricSpec('a', '', '', False, 'bias')", r"= 'bias': .*module:Name'"),
+        (METRICS + "yield MetricSpec('a', '', '', False, bias, 0)", r"revision = 0: .* 1 or more"),
+        (
+            METRICS.replace("metrics", "heads")
+            + "yield HeadSpec('h', '', fit=bias, space={'k': 3})",
+            r"space = .'k': 3.: expected ranges by name, as \{'lr': Range\(",
+        ),
+        (
+            METRICS.replace("metrics", "datasets") + "DatasetSpec('D', Card(title='D', unit='eV'))",
+            r"ValidationError: (.|\n)*'eV' is not a unit of thermal conductivity",
+        ),
         (
             METRICS + "yield from 2 * [MetricSpec('twin', '', '', False, bias)]",
             r"offers the name 'twin' twice \(.*sick_plugin\.py, line 9\)",
         ),
         (
             METRICS.replace("metrics", "heads") + "yield HeadSpec('h', '', dict, make=bias)",
-            r"'h' with settings = <class 'dict'>: expected a subclass of harness.Settings",
+            r"'h' with settings = <class 'dict'>: expected a subclass of harness.plugin.Settings",
         ),
         (
             METRICS.replace("metrics", "datasets") + "yield DatasetSpec('D', 'd.toml', bias)",
-            r"'D' with card = 'd.toml': expected a pathlib.Path",
+            r"'D' with card = 'd.toml': expected a harness.plugin.Card, or a pathlib.Path",
         ),
         (
             METRICS.replace("metrics", "datasets") + "yield DatasetSpec('D', Path(), parts='AB')",

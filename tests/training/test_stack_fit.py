@@ -239,6 +239,21 @@ def _plain_fit(
     return scaler.decode(model(features[rows])[:, 0].detach().numpy())
 
 
+def test_any_module_that_wants_to_know_is_told_of_every_epoch() -> None:
+    class Listener(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.told: list[int] = []
+
+        def begin_epoch(self, epoch: int) -> None:
+            self.told.append(epoch)
+
+    backbone, head = modules([0])
+    head.listener = Listener()
+    run(backbone, head, stack_data([0]), replace_epochs(3))
+    assert head.listener.told == [0, 1, 2]
+
+
 def test_every_member_sees_each_of_its_rows_once_per_epoch() -> None:
     data = stack_data([0, 1, 2])
     run(*modules([0, 1, 2]), data, SHORT.model_copy(update={"epochs": 1}))

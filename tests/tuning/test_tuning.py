@@ -361,7 +361,7 @@ def test_a_plugin_brings_its_own_study(tuned, benchmark_file, tmp_path, tiny: Pa
 
 
 GATED = """
-from harness.plugin import HeadSpec, SearchSpace, Settings, StackedLinear, hookimpl
+from harness.plugin import Choice, HeadSpec, SearchSpace, Settings, StackedLinear, hookimpl
 from torch import nn
 
 
@@ -379,11 +379,7 @@ class Gated(nn.Module):
         return self.linear(x).squeeze(-1)
 
 
-def distributions():
-    from optuna.distributions import CategoricalDistribution
-
-    switch = CategoricalDistribution((True, False))
-    return {{"width": CategoricalDistribution((2, 4)), "gated": switch}}
+SPACE = {{"width": Choice(2, 4), "gated": Choice(True, False)}}
 
 
 def settle(values):
@@ -393,7 +389,7 @@ def settle(values):
 
 @hookimpl
 def register_heads():
-    return [HeadSpec("gated", "", GatedSettings, Gated, space=SearchSpace(distributions, settle))]
+    return [HeadSpec("gated", "", GatedSettings, Gated, space=SearchSpace(SPACE, settle))]
 """
 
 

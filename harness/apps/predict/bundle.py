@@ -61,7 +61,7 @@ class PartRecord(Settings):
         settings: all of them.
         plugin: whose it is.
         version: of the distribution that brings the plugin.
-        code: digest of the plugin's source; empty for built-in ones, see `Registry.code_digest`.
+        code: names what computes it; empty for built-in ones of revision 1, see `Registry.code_of`.
     """
 
     name: str
@@ -477,7 +477,7 @@ def _check_plugin(part: PartRecord, kind: str, registry: Registry) -> None:
         raise PluginError(
             f"The bundle needs {needed}. Install it, or name its file with --plugin. {problem}"
         ) from None
-    if registry.code_digest(catalog.owner(part.name)) != part.code:
+    if registry.code_of(catalog, part.name) != part.code:
         raise PluginError(
             f"The bundle needs {needed}, and its code here is another one than that which the "
             "bundle was trained by. Install that version, or train and export again."

@@ -400,7 +400,7 @@ def _part(registry: Registry, kind: str, chosen: tuple[str, Mapping[str, Any]]) 
         settings=settings,
         plugin=plugin,
         version=_version(registry, plugin),
-        code=registry.code_digest(plugin),
+        code=registry.code_of(catalog, name),
     )
 
 

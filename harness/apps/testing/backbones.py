@@ -120,7 +120,7 @@ class BackboneCases(StackCases):
             bool(backbone.elements) and not strange,
             "`elements` are symbols of the periodic table, at least one",
             ", ".join(strange) or "none",
-            "take them from harness.SYMBOLS",
+            "take them from harness.plugin.SYMBOLS",
         )
         known = sorted(backbone.elements, key=SYMBOLS.index)
         for symbol in known:
@@ -398,7 +398,7 @@ class BackboneCases(StackCases):
         backbone: Any = spec.make(self.made_settings(spec))
         promise(
             isinstance(backbone, Backbone),
-            "`make` returns a harness.Backbone",
+            "`make` returns a harness.plugin.Backbone",
             f"a {type(backbone).__name__}",
             "derive from Backbone, or wrap the model in Stacked",
         )

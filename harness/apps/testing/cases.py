@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import ValidationError
 
 from harness.apps.testing.promises import broken, promise, skip
-from harness.plugin.search_space import SearchSpace
+from harness.plugin.function import Imported, WrongText
+from harness.plugin.ranges import SearchSpace
 from harness.plugin.settings import Settings
 from harness.registry.validation import NAME
 
@@ -69,6 +70,20 @@ class Cases:
             "say in a few words what it is",
         )
 
+    def test_functions_given_as_text_exist(self, spec: Any) -> None:
+        """What is given as text, `package.module:Name`, if anything is, can be imported."""
+        for function in vars(spec).values():
+            if not isinstance(function, Imported):
+                continue
+            try:
+                function.load()
+            except WrongText as problem:
+                broken(
+                    "a function where the text says",
+                    str(problem).rstrip("."),
+                    "correct the text, and see that the module is packaged",
+                )
+
     def _line(self, spec: Any) -> str:
         return str(spec.summary)
 
@@ -112,16 +127,16 @@ class SettingsCases(Cases):
         model = spec.settings
         promise(
             isinstance(model, type) and issubclass(model, Settings),
-            "`settings` is a subclass of harness.Settings",
+            "`settings` is a subclass of harness.plugin.Settings",
             repr(model),
-            "derive the model of the settings from harness.Settings",
+            "derive the model of the settings from harness.plugin.Settings",
         )
         config = {key: model.model_config.get(key) for key in ("frozen", "extra")}
         promise(
             config == {"frozen": True, "extra": "forbid"},
             "settings are frozen and refuse unknown keys",
             str(config),
-            f"leave `model_config` of {model.__name__} as harness.Settings has it",
+            f"leave `model_config` of {model.__name__} as harness.plugin.Settings has it",
         )
 
     def test_default_settings_are_valid(self, spec: Any) -> None:
@@ -146,7 +161,7 @@ class SettingsCases(Cases):
             refused,
             "a setting that does not exist is refused",
             f"{misspelt} = 1 was taken without a word",
-            f"leave `model_config` of {spec.settings.__name__} as harness.Settings has it",
+            f"leave `model_config` of {spec.settings.__name__} as harness.plugin.Settings has it",
         )
 
     def test_settings_survive_json(self, spec: Any) -> None:
@@ -166,9 +181,9 @@ class SettingsCases(Cases):
 
     def test_search_space_gives_valid_settings(self, spec: Any) -> None:
         """What is drawn from the search space, its ends included, settles into valid settings."""
-        space: SearchSpace | None = getattr(spec, "space", None)
-        if space is None:
+        if getattr(spec, "space", None) is None:
             skip("no search space declared")
+        space = SearchSpace.of(spec.space)
         for values in _draw(space):
             settled = space.settle(dict(values))
             promise(
@@ -180,7 +195,7 @@ class SettingsCases(Cases):
             self._validated(
                 spec,
                 {**self.given(spec), **settled},
-                f"narrow the distributions, or settle {values} into valid settings",
+                f"narrow the ranges, or settle {values} into valid settings",
             )
 
     def _validated(self, spec: Any, values: Mapping[str, Any], remedy: str) -> Any:
@@ -195,18 +210,12 @@ class SettingsCases(Cases):
 
 
 def _draw(space: SearchSpace) -> Iterator[dict[str, Any]]:
-    """Draws values from every distribution: some at random, and each end or choice once."""
+    """Draws a value for every parameter: some at random, and each end or choice once."""
     import optuna
-    from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-    distributions = dict(space.distributions())
-    for name, distribution in distributions.items():
-        promise(
-            isinstance(distribution, BaseDistribution),
-            "`space.distributions` returns Optuna distributions by name",
-            f"{name!r} is a {type(distribution).__name__}",
-            "use optuna.distributions, as FloatDistribution(0.0, 1.0)",
-        )
+    from harness.tuning.search_space import distribution_of
+
+    distributions = {name: distribution_of(own) for name, own in space.parameters.items()}
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -216,10 +225,6 @@ def _draw(space: SearchSpace) -> Iterator[dict[str, Any]]:
         optuna.logging.set_verbosity(verbosity)
     yield from drawn
     for name, distribution in distributions.items():
-        ends = (
-            distribution.choices
-            if isinstance(distribution, CategoricalDistribution)
-            else (distribution.low, distribution.high)  # type: ignore[attr-defined]
-        )
-        for end in ends:
+        found = vars(distribution)
+        for end in found.get("choices") or (found["low"], found["high"]):
             yield {**drawn[0], name: end}

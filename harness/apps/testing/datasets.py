@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from harness.apps.testing.promises import Remark, broken, promise, skip
 from harness.data.dataset import Dataset, build_dataset
 from harness.data.dataset_loader import DatasetLoader
 from harness.errors import DataError
-from harness.plugin.dataset import UNITS, Card, DatasetSpec
+from harness.plugin.dataset import UNITS, DatasetSpec
 
 if TYPE_CHECKING:
     from harness.plugin.crystal import Crystal
@@ -46,16 +47,16 @@ class DatasetCases(Cases):
     kappa_range = KAPPA_RANGE
 
     def _line(self, spec: DatasetSpec) -> str:
-        return Card.read(spec.card).title
+        return spec.read_card().title
 
     def test_card_is_valid(self, spec: DatasetSpec) -> None:
         """The card can be read."""
         try:
-            card = Card.read(spec.card)
+            card = spec.read_card()
         except DataError as problem:
             broken("a valid card", str(problem), "mend the card, and see that it is packaged")
         if not card.licence:
-            warnings.warn(Remark(f"{spec.card} names no licence."), stacklevel=2)
+            warnings.warn(Remark(f"{_place(spec)} names no licence."), stacklevel=2)
 
     def test_rows_come_from_one_place(self, spec: DatasetSpec) -> None:
         """The dataset has either rows of its own or parts."""
@@ -80,7 +81,7 @@ class DatasetCases(Cases):
     def test_rows_can_be_used(self, spec: DatasetSpec) -> None:
         """Rows are valid; the few that are not are reported with reasons."""
         raw = self._raw_rows(spec)
-        dataset = build_dataset(spec.name, Card.read(spec.card), raw)
+        dataset = build_dataset(spec.name, spec.read_card(), raw)
         found = f"{len(dataset.problems)} of {len(raw)} rows cannot be used" + "".join(
             f"; row {p.row} ({p.id or 'no id'}): {p.reason}" for p in dataset.problems[:3]
         )
@@ -95,7 +96,7 @@ class DatasetCases(Cases):
 
     def test_targets_are_plausible(self, spec: DatasetSpec) -> None:
         """Targets are positive and finite, and κ lies where solids do: the unit is right."""
-        card = Card.read(spec.card)
+        card = spec.read_card()
         values = [row.get(card.target) for row in self._raw_rows(spec)]
         kappa = np.array([v for v in values if v is not None], dtype=np.float64) * UNITS[card.unit]
         low, high = self.kappa_range
@@ -130,7 +131,7 @@ class DatasetCases(Cases):
 
     def test_rows_are_not_more_than_the_card_says(self, spec: DatasetSpec) -> None:
         """The card's number of rows, where it gives one, holds."""
-        rows = Card.read(spec.card).rows
+        rows = spec.read_card().rows
         if rows is None:
             skip("the card gives no number of rows")
         loaded = len(self._dataset(spec)) if spec.parts else len(self._raw_rows(spec))
@@ -138,7 +139,7 @@ class DatasetCases(Cases):
             0 < loaded <= rows,
             f"at most {rows} rows, as the card says",
             f"{loaded} rows",
-            f"correct `rows` in {spec.card}",
+            f"correct `rows` in {_place(spec)}",
         )
 
     def test_loading_twice_gives_the_same(self, spec: DatasetSpec) -> None:
@@ -190,11 +191,15 @@ class DatasetCases(Cases):
 
     def _dataset(self, spec: DatasetSpec) -> Dataset:
         if spec.load is not None or not spec.parts:
-            return build_dataset(spec.name, Card.read(spec.card), self._raw_rows(spec))
+            return build_dataset(spec.name, spec.read_card(), self._raw_rows(spec))
         try:
             return DatasetLoader(self._registry(), self._locations())[spec.name]
         except DataError as problem:
             skip(f"the rows are not on this machine: {problem}")
+
+
+def _place(spec: DatasetSpec) -> str:
+    return str(spec.card) if isinstance(spec.card, Path) else "the card"
 
 
 def _shortest_distance(crystal: Crystal) -> float:

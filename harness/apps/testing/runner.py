@@ -6,7 +6,6 @@ import inspect
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import Any, Literal
 from unittest import SkipTest
@@ -14,7 +13,7 @@ from unittest import SkipTest
 from harness.apps.testing.cases import Cases
 from harness.apps.testing.promises import BrokenPromise, Remark
 from harness.errors import HarnessError
-from harness.registry.plugin_calls import describe, root_of
+from harness.registry.plugin_calls import describe, root_of, unwrapped
 
 Outcome = Literal["passed", "failed", "skipped", "error"]
 
@@ -75,7 +74,7 @@ def _run(case: Any, spec: Any) -> CaseResult:
 
 def definition(spec: Any) -> str:
     """Returns `file, line n` of what a spec calls; empty where that cannot be known."""
-    maker = inspect.unwrap(_maker(spec))
+    maker: Any = _maker(spec)
     try:
         file, (_, line) = inspect.getsourcefile(maker), inspect.getsourcelines(maker)
     except (TypeError, OSError):
@@ -85,7 +84,5 @@ def definition(spec: Any) -> str:
 
 def _maker(spec: Any) -> Any:
     names = ("make", "fit", "load", "stages", "function")
-    maker = next((m for m in (getattr(spec, name, None) for name in names) if m is not None), None)
-    while isinstance(maker, partial):
-        maker = maker.func
-    return maker
+    makers = (getattr(spec, name, None) for name in names)
+    return unwrapped(next((maker for maker in makers if maker is not None), None))

@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field
 
 from harness import Registry
 from harness.apps.testing.runner import run_cases
 from harness.plugin import (
+    Choice,
     DataError,
     DatasetSpec,
     MetricSpec,
     ParameterGroup,
     ProtocolRules,
     ProtocolSpec,
+    Range,
     SearchSpace,
     Settings,
     Split,
@@ -121,10 +122,6 @@ def one_stage(start: Any = "random", **options: Any) -> TransferSpec:
     return transfer(stages)
 
 
-def space(**distributions: Any) -> SearchSpace:
-    return SearchSpace(lambda: distributions)
-
-
 CALLS = count()
 
 
@@ -159,34 +156,29 @@ TRANSFERS = {
         transfer(settings=Wrong), "default_settings_are_valid", "depth: Input should be"
     ),
     "a space beyond what is valid": Defect(
-        transfer(space=space(factor=FloatDistribution(0.0, 1.0))),
+        transfer(space={"factor": Range(0.0, 1.0)}),
         "search_space_gives_valid_settings",
         "factor: Input should be greater than 0",
     ),
     "a space of another setting": Defect(
-        transfer(space=space(facter=FloatDistribution(0.1, 1.0))),
+        transfer(space={"facter": Range(0.1, 1.0)}),
         "search_space_gives_valid_settings",
         "facter: Extra inputs",
     ),
     "a space whose last choice is wrong": Defect(
-        transfer(space=space(factor=CategoricalDistribution([*np.linspace(0.1, 1, 400), 2.0]))),
+        transfer(space={"factor": Choice(*np.linspace(0.1, 1, 400).tolist(), 2.0)}),
         "search_space_gives_valid_settings",
         "factor: Input should be less than or equal to 1",
-    ),
-    "a space of plain numbers": Defect(
-        transfer(space=space(factor=(0.1, 1.0))),
-        "search_space_gives_valid_settings",
-        "'factor' is a tuple",
     ),
     "a space that settles wrongly": Defect(
         transfer(
             space=SearchSpace(
-                lambda: {"tenths": IntDistribution(1, 20)},
+                {"tenths": Range(1, 20)},
                 lambda values: {"factor": values["tenths"] / 10},
             )
         ),
         "search_space_gives_valid_settings",
-        "narrow the distributions",
+        "narrow the ranges",
     ),
     "the first stage starts from previous": Defect(
         one_stage("previous"), "first_stage_starts_from_nothing_before_it", "none before it"
@@ -272,8 +264,13 @@ def test_settings_that_do_not_come_back_are_caught() -> None:
 
 
 def test_a_good_strategy_passes() -> None:
-    results = outcomes(TransferCases(), transfer(space=space(factor=FloatDistribution(0.1, 1.0))))
+    results = outcomes(TransferCases(), transfer(space={"factor": Range(0.1, 1.0)}))
     assert {result.outcome for result in results.values()} == {"passed"}
+
+
+def test_text_that_leads_nowhere_is_caught() -> None:
+    broken = failing(TransferCases(), transfer(stages="no_such_module:stages"))
+    assert "there is no module 'no_such_module'" in broken["functions_given_as_text_exist"]
 
 
 def test_a_setting_without_a_default_can_be_given() -> None:

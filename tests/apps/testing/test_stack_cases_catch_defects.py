@@ -461,7 +461,7 @@ def test_what_is_no_backbone_is_caught() -> None:
     linear: Any = nn.Linear(1, 1)
     spec = replace(backbone(), make=lambda settings: linear)
     results = outcomes(BackboneCases(), spec)
-    assert "returns a harness.Backbone" in results["backbone_says_what_it_is"].message
+    assert "returns a harness.plugin.Backbone" in results["backbone_says_what_it_is"].message
 
 
 def test_a_backbone_of_few_elements_needs_crystals_of_its_own() -> None:
