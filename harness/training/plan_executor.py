@@ -15,7 +15,7 @@ from harness.planning.plan import facts_of_run, one_or_all
 from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.plugin.head import FitRows
 from harness.scoring.log_kappa import average
-from harness.scoring.scores import SUBSETS, score_run, score_stored
+from harness.scoring.scores import SUBSETS, measure, score_run, score_stored
 from harness.training.checkpoint import CheckpointFile
 from harness.training.closed_form import ask, fit_head
 from harness.training.environment import environment, peak_memory_mb, threads_wanted, use_threads
@@ -253,9 +253,7 @@ class PlanExecutor:
         metric = self.registry.metrics[node.protocol.rules.selection]
         found = self._predict_rows(node, model, node.dataset, asked)
         return [
-            float(metric.function(member.labels[member.validation], kappa))
-            if np.isfinite(kappa).all()
-            else math.nan
+            measure(metric, member.labels[member.validation], kappa)
             for member, (kappa, _) in zip(node.members, found, strict=True)
         ]
 

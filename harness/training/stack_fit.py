@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from harness.nn.stack import StackedDropout
 from harness.planning.member_training import MemberTraining, batch_size_of
 from harness.planning.trainable import find_trainable
+from harness.scoring.scores import measure
 from harness.training.checkpoint import CheckpointFile
 from harness.training.fit_data import Alongside, Feed, StackData, TaskData
 from harness.training.fit_progress import EpochReport, FitResult, Progress
@@ -374,8 +375,7 @@ class StackFit:
         improved = []
         for member, prediction in enumerate(predictions):
             labels = data.labels[member, data.validation[member]]
-            finite = bool(np.isfinite(prediction).all())
-            score = float(selection.function(labels, prediction)) if finite else math.nan
+            score = measure(selection, labels, prediction)
             best = progress.best_score[member]
             better = score > best if selection.higher_is_better else score < best
             if better or (math.isnan(best) and not math.isnan(score)):
