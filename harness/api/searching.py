@@ -15,11 +15,11 @@ from harness.api.request import Request
 from harness.errors import BenchmarkError
 from harness.planning.benchmark import Benchmark
 from harness.registry.attribution import blaming
-from harness.registry.registry import Registry
 from harness.results.store import CHOICES_FILE, TRIALS_FILE, Store
 from harness.training.workers import StopSignal, workers
 
 if TYPE_CHECKING:
+    from harness.training.run_context import RunContext
     from harness.tuning.tuner import Tuner, TuningProgress
 
 
@@ -70,40 +70,44 @@ def tune(
         HarnessError: see its subclasses; finished trials stay in the study.
     """
     more = () if trials is None else (f"tuning.trials={trials}",)
-    changes = (*overrides, *more)
-    asked = Request(source, changes, data_dir, weights_dir, limit, plugins, strict_data)
-    folder = asked.folder(out)
-    if join and not (folder / "tuning").is_dir():
+    asked = Request.read(
+        source,
+        (*overrides, *more),
+        out=out,
+        data_dir=data_dir,
+        weights_dir=weights_dir,
+        limit=limit,
+        plugins=plugins,
+        strict_data=strict_data,
+    )
+    if join and not (asked.folder / "tuning").is_dir():
         raise BenchmarkError(
-            f"There is no search to join in {folder}: begin one with `harness tune`."
+            f"There is no search to join in {asked.folder}: begin one with `harness tune`."
         )
-    store = Store.create(folder)
     deadline = math.inf if timeout is None else time.monotonic() + timeout
-    registry = asked.register(observers)
+    context = asked.begin(observers)
     if join:
-        _search(asked, store, registry, jobs, tell, deadline, join)
+        _search(asked, context, jobs, tell, deadline, join)
         return None
-    return choose_settings(asked, store, registry, jobs, tell, deadline)
+    return choose_settings(asked, context, jobs, tell, deadline)
 
 
 def choose_settings(
     asked: Request,
-    store: Store,
-    registry: Registry,
+    context: RunContext,
     jobs: int,
     tell: Callable[[TuningProgress], None],
     deadline: float = math.inf,
 ) -> Benchmark:
     """Searches, and writes what comes of it; returns the benchmark with what was chosen."""
-    tuner = _search(asked, store, registry, jobs, tell, deadline)
-    with blaming(registry):
-        return write_choices(tuner, store)
+    tuner = _search(asked, context, jobs, tell, deadline)
+    with blaming(context.registry):
+        return write_choices(tuner, context.store)
 
 
 def _search(
     asked: Request,
-    store: Store,
-    registry: Registry,
+    context: RunContext,
     jobs: int,
     tell: Callable[[TuningProgress], None],
     deadline: float,
@@ -112,52 +116,45 @@ def _search(
     """Searches in this process and in `jobs` - 1 further ones, until no trial is left to begin.
 
     Args:
-        asked: the benchmark.
-        store: where the studies lie, and the artefacts that trials go on from.
-        registry: with the observers of this process.
+        asked: what further processes are sent.
+        context: with the observers of this process.
         jobs: processes.
         tell: hears of progress.
         deadline: of `time.monotonic()`; no trial is begun after it.
         join: another process has begun the search.
     """
-    tuner = _make_tuner(asked, store, registry, tell, join)
+    tuner = _make_tuner(context, tell, join)
     if tuner.untuned:
         warnings.warn(
             f"There is nothing to search for in {'; '.join(tuner.untuned)}: no part declares a "
             "search space, or the benchmark fixes all of it. There the defaults stay.",
             stacklevel=4,
         )
-    work = partial(_join_search, asked, store.folder, deadline)
-    with blaming(registry), workers(jobs - 1, work):
+    work = partial(_join_search, asked, deadline)
+    with blaming(context.registry), workers(jobs - 1, work):
         tuner.search(deadline)
     return tuner
 
 
-def _join_search(asked: Request, folder: Path, deadline: float, leash: StopSignal) -> None:
+def _join_search(asked: Request, deadline: float, leash: StopSignal) -> None:
     """Joins, in a process of its own, a search that another one has begun."""
-    registry = asked.register([leash])
-    tuner = _make_tuner(asked, Store.create(folder), registry, lambda progress: None, join=True)
-    with blaming(registry):
+    context = asked.begin([leash])
+    tuner = _make_tuner(context, lambda progress: None, join=True)
+    with blaming(context.registry):
         tuner.search(deadline, leash.check)
 
 
-def _make_tuner(
-    asked: Request,
-    store: Store,
-    registry: Registry,
-    tell: Callable[[TuningProgress], None],
-    join: bool,
-) -> Tuner:
+def _make_tuner(context: RunContext, tell: Callable[[TuningProgress], None], join: bool) -> Tuner:
     from harness.tuning.tuner import Tuner
 
-    planned = asked.plan(registry)
-    if planned.benchmark.tuning is None:
+    benchmark = context.plan.benchmark
+    if benchmark.tuning is None:
         raise BenchmarkError(
-            f"The benchmark {planned.benchmark.name!r} does not say how to tune: add a table "
+            f"The benchmark {benchmark.name!r} does not say how to tune: add a table "
             "[tuning], as with trials = 60; or, for once, --set tuning.trials=60."
         )
-    with blaming(registry):
-        return Tuner(planned, store, registry, tell, join)
+    with blaming(context.registry):
+        return Tuner(context, tell, join)
 
 
 def write_choices(tuner: Tuner, store: Store) -> Benchmark:

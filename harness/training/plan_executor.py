@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from harness.plugin.arrays import Floats, Indices
     from harness.registry.registry import Registry
     from harness.results.store import Store
+    from harness.training.run_context import RunContext
 
 Predicted = tuple["Floats", "Floats | None"]
 """κ in W/(m·K) of one member's rows, and the std of log10 κ where the head gives it."""
@@ -39,7 +39,7 @@ CHECKPOINT_SECONDS = 30.0
 """Shortest time between two checkpoints of a stage: what a kill costs at most, and an epoch."""
 
 
-def execute(plan: Plan, store: Store, registry: Registry) -> None:
+def execute(context: RunContext) -> None:
     """Runs every stage and scoring of a plan that is not on disk yet.
 
     May be called by several processes at once: each stage is taken by one of them.
@@ -47,7 +47,7 @@ def execute(plan: Plan, store: Store, registry: Registry) -> None:
     Raises:
         HarnessError: weights that fail their verification, no write permission, ….
     """
-    PlanExecutor(plan, store, registry).execute()
+    PlanExecutor(context).execute()
 
 
 def pending_stages(plan: Plan, store: Store) -> list[StageNode]:
@@ -77,19 +77,16 @@ class PlanExecutor:
     """Carries out stages and scorings of one plan, one after another.
 
     Args:
-        plan: what is to be done.
-        store: where artefacts and results go.
-        registry: for metrics and observers.
+        context: with the plan.
     """
 
-    def __init__(self, plan: Plan, store: Store, registry: Registry) -> None:
-        self.plan = plan
-        self.store = store
-        self.registry = registry
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+        self.plan, self.store, self.registry = context.plan, context.store, context.registry
         use_threads(threads_wanted())
-        device = resolve_device(plan.benchmark.device)
-        self.stage_builder = StageBuilder(plan.locations, store, registry, device)
-        self.metrics = {name: registry.metrics[name] for name in plan.benchmark.metrics}
+        device = resolve_device(self.plan.benchmark.device)
+        self.stage_builder = StageBuilder(self.plan.locations, self.store, self.registry, device)
+        self.metrics = {name: self.registry.metrics[name] for name in self.plan.benchmark.metrics}
         self._work_done = 0
         self._work_total = 0
 
@@ -134,7 +131,7 @@ class PlanExecutor:
 
     def _train(self, node: StageNode, done: int, total: int) -> None:
         started = time.perf_counter()
-        self.tell(
+        self.context.tell(
             "stage_started",
             StageStarted(node.key, node.title, len(node.members), node.epochs, done, total),
         )
@@ -146,7 +143,9 @@ class PlanExecutor:
             seconds = result.seconds  # of earlier sessions too, where the fit was resumed
         record = self._record(node, result, transferred, seconds)
         self.store.write_stage(node.key, tensors_of(model), record, stage_ledger(node))
-        self.tell("stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total))
+        self.context.tell(
+            "stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total)
+        )
 
     def _fit(self, node: StageNode, model: nn.ModuleDict) -> FitResult:
         epochs = node.epochs
@@ -162,7 +161,7 @@ class PlanExecutor:
                 epoch.skipped,
                 (self._work_done + node.work * epoch.epoch / epochs) / self._work_total,
             )
-            self.tell("epoch_finished", event)
+            self.context.tell("epoch_finished", event)
 
         fit = self.stage_builder.stack_fit(node, model)
         path = self.store.checkpoint_path(node.key)
@@ -207,7 +206,7 @@ class PlanExecutor:
             self.store.write_tuning_ledger(scoring.key, tuning_ledger(scoring))
         self.store.append_results(self._result_lines(scoring, predictions))
         cell = CellFinished(**vars(scoring.cell), runs=len(scoring.runs))
-        self.tell("cell_finished", cell)
+        self.context.tell("cell_finished", cell)
 
     def _predict(self, node: StageNode, scoring: Scoring) -> dict[int, Predicted]:
         """Returns what members predict for the test rows of their run, by position in a stage."""
@@ -288,18 +287,6 @@ class PlanExecutor:
                 }
             )
         return lines
-
-    def tell(self, hook: str, event: object) -> None:
-        """Tells every observer; one that raises is reported and costs nothing."""
-        for implementation in getattr(self.registry.manager.hook, hook).get_hookimpls():
-            try:
-                implementation.function(event)
-            except Exception as problem:  # an observer is somebody else's code
-                warnings.warn(
-                    f"The observer {implementation.plugin_name!r} failed in {hook}: "
-                    f"{type(problem).__name__}: {problem}",
-                    stacklevel=2,
-                )
 
 
 def _of_member(records: Mapping[str, Any], source: MemberOf, field: str) -> Any:

@@ -15,8 +15,7 @@ from optuna.trial import TrialState
 
 from harness.errors import BenchmarkError, LeakError
 from harness.planning.chosen_settings import Chosen
-from harness.planning.configurations import configure, resolve
-from harness.planning.plan import MemberOf, Plan, StageNode, digest_of
+from harness.planning.plan import MemberOf, StageNode, digest_of
 from harness.planning.stage_planner import Assigned, StagePlanner
 from harness.plugin.events import EpochFinished
 from harness.plugin.seeds import derive_seed
@@ -38,11 +37,10 @@ if TYPE_CHECKING:
 
     import optuna
 
-    from harness.planning.configurations import Configuration
+    from harness.planning.resolved import Configuration
     from harness.plugin.metric import MetricSpec
-    from harness.registry.registry import Registry
-    from harness.results.store import Store
     from harness.training.fit_progress import EpochReport
+    from harness.training.run_context import RunContext
     from harness.training.stack_fit import StackFit
 
 MOST_MEMBERS = 64
@@ -76,9 +74,8 @@ class Tuner:
     """Searches for the settings of every configuration of a plan.
 
     Args:
-        plan: of the benchmark, whose `tuning` says how to search.
-        store: where artefacts lie, and the folder `tuning` of the searches.
-        registry: for plugins.
+        context: with the plan of a benchmark whose `tuning` says how to search; the searches lie
+            in the folder `tuning` of its store.
         tell: hears of progress.
         join: another process has begun these searches.
 
@@ -90,16 +87,16 @@ class Tuner:
         BenchmarkError: none has; or there is no such search to join.
     """
 
-    def __init__(
-        self, plan: Plan, store: Store, registry: Registry, tell: Tell, join: bool = False
-    ) -> None:
-        assert plan.benchmark.tuning is not None
-        self.benchmark = plan.benchmark
-        self.tuning: Tuning = plan.benchmark.tuning
-        self._plan, self._store, self._registry, self._tell = plan, store, registry, tell
+    def __init__(self, context: RunContext, tell: Tell, join: bool = False) -> None:
+        self._context, self._tell = context, tell
+        self._plan, self._store = context.plan, context.store
+        self._registry = context.registry
+        self.benchmark = self._plan.benchmark
+        assert self.benchmark.tuning is not None
+        self.tuning: Tuning = self.benchmark.tuning
         self._fraction = 0.0
-        self._engine = PlanExecutor(plan, store, registry)
-        self._folder = store.folder / "tuning"
+        self._executor = PlanExecutor(context)
+        self._folder = self._store.folder / "tuning"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._join = join
         self._stages: dict[str, StageNode] = {}
@@ -122,11 +119,10 @@ class Tuner:
             "transfers": [ref.name for ref in benchmark.transfers],
         }
         check_changes(tuning.space, choices)
-        parts = resolve(benchmark, self._registry)
-        found, _ = configure(parts.models, parts.transfers, benchmark.train_on, plan.locations)
-        for protocol in parts.protocols:
+        tunable = [one for one in plan.configurations if one.transfer is not None]
+        for protocol in plan.protocols:
             planner = StagePlanner(benchmark, plan.loader, plan.locations, protocol, self._stages)
-            for one in found:
+            for one in tunable:
                 if tuning.selection == "shared" and protocol.rules.leak_free:
                     _refuse_shared(one, planner, benchmark.runs)
                 space = space_of(one, tuning.space, self._registry)
@@ -240,7 +236,7 @@ class Tuner:
             for part in _parts(positions, together):
                 group = [assigned[position] for position in part]
                 members = search.planner.members([own for _, own in group])
-                self._engine.train(_missing(members, self._store.has_stage))
+                self._executor.train(_missing(members, self._store.has_stage))
                 trials = _Trials([attempt for attempt, _ in group])
                 self._fit(members, trials, lambda shares: self._say(search, shares / together))
         self._say(search, 0.0)
@@ -257,7 +253,7 @@ class Tuner:
         """
         (node,) = {member.stage.key: member.stage for member in members}.values()
         if node.closed_form:
-            trials.finish(self._engine.validate(node))
+            trials.finish(self._executor.validate(node))
             return
         fit = self._start(node)
         alive = list(range(len(members)))
@@ -273,7 +269,7 @@ class Tuner:
                 epoch.skipped,
                 self._fraction,
             )
-            self._engine.tell("epoch_finished", event)
+            self._context.tell("epoch_finished", event)
 
         while alive:
             fit.train(fit.progress.epoch + self.tuning.report_every, heard)
@@ -282,13 +278,13 @@ class Tuner:
                 tell(len(keep) * fit.progress.epoch / node.epochs)
             if keep and len(keep) < len(alive):
                 kept = [alive[place] for place in keep]
-                fit = fit.of_members(keep, self._engine.stage_builder.modules(node, kept))
+                fit = fit.of_members(keep, self._executor.stage_builder.modules(node, kept))
             alive = [alive[place] for place in keep]
 
     def _start(self, node: StageNode) -> StackFit:
-        model = self._engine.stage_builder.modules(node)
-        self._engine.stage_builder.start_weights(node, model)
-        return self._engine.stage_builder.stack_fit(node, model)
+        model = self._executor.stage_builder.modules(node)
+        self._executor.stage_builder.start_weights(node, model)
+        return self._executor.stage_builder.stack_fit(node, model)
 
     def _say(self, search: Search, training: float) -> None:
         finished = sum(own.finished for own in self.searches)

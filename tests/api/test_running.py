@@ -209,7 +209,7 @@ def test_a_stage_goes_on_from_its_checkpoint(
                 raise MemoryError  # ends the run as a kill does: nothing is flushed
 
     monkeypatch.setattr("harness.training.plan_executor.CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr("harness.training.plan_executor.PlanExecutor.tell", _tell_and_let_it_raise)
+    monkeypatch.setattr("harness.training.run_context.RunContext.tell", _tell_and_let_it_raise)
     with pytest.raises(MemoryError):
         run(observers=[Killer()])
     monkeypatch.undo()
@@ -221,8 +221,8 @@ def test_a_stage_goes_on_from_its_checkpoint(
     assert table_of(toy) == table_of(tmp_path / "undisturbed")
 
 
-def _tell_and_let_it_raise(engine: Any, hook: str, event: object) -> None:
-    getattr(engine.registry.manager.hook, hook)(event=event)
+def _tell_and_let_it_raise(context: Any, hook: str, event: object) -> None:
+    getattr(context.registry.manager.hook, hook)(event=event)
 
 
 # --- other processes ----------------------------------------------------------------------------

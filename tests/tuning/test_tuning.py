@@ -537,9 +537,9 @@ def test_a_process_that_helps_stops_between_batches_of_heads_in_closed_form(
         tuned(path, timeout=0)  # begins the search, and no trial
     told = threading.Event()
     told.set()
-    request = Request(path, plugins=[tiny])
+    request = Request.read(path, plugins=[tiny])
     with pytest.raises(KeyboardInterrupt):
-        _join_search(request, path.parent, math.inf, StopSignal(told, os.getppid()))
+        _join_search(request, math.inf, StopSignal(told, os.getppid()))
     assert [len(study.trials) for study in studies(path.parent)] == [0, 0, 0]
 
 
