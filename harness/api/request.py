@@ -12,9 +12,10 @@ from harness.api.plans import prepare
 from harness.planning.benchmark import Benchmark
 from harness.registry.registry import Registry
 from harness.results.store import Store
+from harness.training.run_context import RunContext
 
 if TYPE_CHECKING:
-    from harness.training.run_context import RunContext
+    from harness.training.stop_signal import StopSignal
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,13 @@ class Request:
             strict_data,
         )
 
-    def begin(self, observers: Sequence[object] = ()) -> RunContext:
+    def begin(self, stop: StopSignal, observers: Sequence[object] = ()) -> RunContext:
         """Loads the plugins, lays out the plan and opens the store: once in every process.
 
         Args:
+            stop: whether to end before all is done.
             observers: of this process.
         """
-        from harness.training.run_context import RunContext
-
         registry = Registry(self.plugins)
         for observer in observers:
             registry.add_observer(observer)
@@ -88,4 +88,4 @@ class Request:
             strict_data=self.strict_data,
             registry=registry,
         )
-        return RunContext(planned, store, registry)
+        return RunContext(planned, store, registry, stop)

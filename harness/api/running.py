@@ -17,7 +17,8 @@ from harness.planning.planner import plan_chosen
 from harness.registry.attribution import blaming
 from harness.report.leaderboard import Leaderboard
 from harness.results.store import PLAN_FILE
-from harness.training.workers import StopSignal, workers
+from harness.training.stop_signal import StopSignal
+from harness.training.workers import workers
 
 if TYPE_CHECKING:
     from harness.training.run_context import RunContext
@@ -36,6 +37,7 @@ def run(
     plugins: Sequence[Path | str] = (),
     observers: Sequence[object] = (),
     jobs: int = 1,
+    stop: StopSignal | None = None,
     tell: Callable[[TuningProgress], None] = lambda progress: None,
 ) -> Leaderboard:
     """Trains and scores whatever of a benchmark is not on disk yet, and writes its tables.
@@ -55,6 +57,8 @@ def run(
         observers: objects with observer hooks (`@hookimpl`); they hear of this process's stages.
         jobs: processes that share the work, stage by stage. More than one needs the usual
             `if __name__ == "__main__"` in a script.
+        stop: ends the run where it is set, from an observer or another thread. Ctrl-C, SIGTERM
+            and SIGHUP set it while stages are trained; a second one ends the run at once.
         tell: hears of the progress of a search.
 
     Returns:
@@ -63,6 +67,7 @@ def run(
     Raises:
         HarnessError: see its subclasses; results that were complete stay on disk. What a plugin
             raises becomes a `PluginError` that names it, with file and line.
+        KeyboardInterrupt: it was stopped; the next call goes on from there.
     """
     asked = Request.read(
         source,
@@ -75,7 +80,7 @@ def run(
         strict_data=strict_data,
     )
     published = published_cells(source, asked.benchmark)
-    context = asked.begin(observers)
+    context = asked.begin(stop or StopSignal(), observers)
     if asked.benchmark.tuning is not None and not asked.benchmark.chosen:
         asked = replace(asked, benchmark=choose_settings(asked, context, jobs, tell))
         with blaming(context.registry):
@@ -94,14 +99,14 @@ def _carry_out(asked: Request, context: RunContext, jobs: int) -> None:
     with blaming(context.registry):
         complete_metrics(planned, store, context.registry)
         further = min(jobs, len(pending_stages(planned, store))) - 1
-        with workers(further, partial(_join, asked)):
+        with context.stop.listening(), workers(further, partial(_join, asked), context.stop):
             execute(context)
 
 
-def _join(asked: Request, leash: StopSignal) -> None:
+def _join(asked: Request, stop: StopSignal) -> None:
     """Joins, in a process of its own, a run that another one has begun."""
     from harness.training.plan_executor import execute
 
-    context = asked.begin([leash])
+    context = asked.begin(stop)
     with blaming(context.registry):
         execute(context)

@@ -16,7 +16,8 @@ from harness.errors import BenchmarkError
 from harness.planning.benchmark import Benchmark
 from harness.registry.attribution import blaming
 from harness.results.store import CHOICES_FILE, TRIALS_FILE, Store
-from harness.training.workers import StopSignal, workers
+from harness.training.stop_signal import StopSignal
+from harness.training.workers import workers
 
 if TYPE_CHECKING:
     from harness.training.run_context import RunContext
@@ -38,6 +39,7 @@ def tune(
     trials: int | None = None,
     timeout: float | None = None,
     join: bool = False,
+    stop: StopSignal | None = None,
     tell: Callable[[TuningProgress], None] = lambda progress: None,
 ) -> Benchmark | None:
     """Searches for the settings of every configuration of a benchmark; trains no cell of it.
@@ -59,6 +61,7 @@ def tune(
         trials: in place of the benchmark's.
         timeout: seconds after which no trial is begun.
         join: only help with a search that is there already; nothing is written.
+        stop: ends the search where it is set; see `run`.
         tell: hears of progress.
 
     Returns:
@@ -68,6 +71,7 @@ def tune(
 
     Raises:
         HarnessError: see its subclasses; finished trials stay in the study.
+        KeyboardInterrupt: it was stopped; the next call goes on from there.
     """
     more = () if trials is None else (f"tuning.trials={trials}",)
     asked = Request.read(
@@ -85,7 +89,7 @@ def tune(
             f"There is no search to join in {asked.folder}: begin one with `harness tune`."
         )
     deadline = math.inf if timeout is None else time.monotonic() + timeout
-    context = asked.begin(observers)
+    context = asked.begin(stop or StopSignal(), observers)
     if join:
         _search(asked, context, jobs, tell, deadline, join)
         return None
@@ -130,18 +134,18 @@ def _search(
             "search space, or the benchmark fixes all of it. There the defaults stay.",
             stacklevel=4,
         )
-    work = partial(_join_search, asked, deadline)
-    with blaming(context.registry), workers(jobs - 1, work):
+    work, stop = partial(_join_search, asked, deadline), context.stop
+    with blaming(context.registry), stop.listening(), workers(jobs - 1, work, stop):
         tuner.search(deadline)
     return tuner
 
 
-def _join_search(asked: Request, deadline: float, leash: StopSignal) -> None:
+def _join_search(asked: Request, deadline: float, stop: StopSignal) -> None:
     """Joins, in a process of its own, a search that another one has begun."""
-    context = asked.begin([leash])
+    context = asked.begin(stop)
     tuner = _make_tuner(context, lambda progress: None, join=True)
     with blaming(context.registry):
-        tuner.search(deadline, leash.check)
+        tuner.search(deadline)
 
 
 def _make_tuner(context: RunContext, tell: Callable[[TuningProgress], None], join: bool) -> Tuner:

@@ -45,6 +45,7 @@ def execute(context: RunContext) -> None:
     May be called by several processes at once: each stage is taken by one of them.
 
     Raises:
+        KeyboardInterrupt: it was to stop; what is complete is on disk.
         HarnessError: weights that fail their verification, no write permission, ….
     """
     PlanExecutor(context).execute()
@@ -105,6 +106,7 @@ class PlanExecutor:
         total = len(pending)
         self._work_done, self._work_total = 0, sum(node.work for node in pending)
         while pending:
+            self.context.stop.check()
             node = self._take_one(pending, total)
             if node is None:
                 time.sleep(0.2)  # other processes hold all stages that could be trained now
@@ -165,7 +167,8 @@ class PlanExecutor:
 
         fit = self.stage_builder.stack_fit(node, model)
         path = self.store.checkpoint_path(node.key)
-        return fit.run(CheckpointFile(path, fit.digest(node.key), CHECKPOINT_SECONDS), tell)
+        file = CheckpointFile(path, fit.digest(node.key), CHECKPOINT_SECONDS)
+        return fit.run(file, tell, self.context.stop)
 
     def _record(
         self,
@@ -192,6 +195,7 @@ class PlanExecutor:
         """Scores a cell whose stages are there, unless it is scored already."""
         if set(scoring.runs) <= self.store.scored().get(scoring.key, set()):
             return
+        self.context.stop.check()
         by_stage = {node.key: self._predict(node, scoring) for node in scoring.stages}
         predictions, spreads = [], []
         for sources in scoring.sources:

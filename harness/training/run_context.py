@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from harness.planning.plan import Plan
     from harness.registry.registry import Registry
     from harness.results.store import Store
+    from harness.training.stop_signal import StopSignal
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,14 +21,16 @@ class RunContext:
         plan: what is to be done.
         store: where artefacts and results go.
         registry: for plugins, and the observers of this process.
+        stop: whether to end before all is done.
     """
 
     plan: Plan
     store: Store
     registry: Registry
+    stop: StopSignal
 
     def tell(self, hook: str, event: object) -> None:
-        """Tells every observer; one that raises is reported and costs nothing."""
+        """Tells every observer; one that raises is reported, and costs and stops nothing."""
         for implementation in getattr(self.registry.manager.hook, hook).get_hookimpls():
             try:
                 implementation.function(event)

@@ -25,6 +25,7 @@ from harness.training.fit_progress import EpochReport, FitResult, Progress
 from harness.training.flat_parameters import FlatParameters, Segment, StackedAdam
 from harness.training.losses import Targets, member_losses
 from harness.training.prediction import predict, resolve_device
+from harness.training.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,6 +66,7 @@ def fit(
     checkpoint_seconds: float = 30.0,
     identity: str = "",
     on_epoch: Callable[[EpochReport], None] | None = None,
+    stop: StopSignal | None = None,
 ) -> FitResult:
     """Fits a stack whose members are all trained alike; see `StackFit`."""
     model = nn.ModuleDict({"backbone": backbone, "head": head})
@@ -80,7 +82,7 @@ def fit(
         alongside=[task.data for task in alongside],
     )
     file = CheckpointFile(checkpoint, stack.digest(identity), checkpoint_seconds)
-    return stack.run(file, on_epoch)
+    return stack.run(file, on_epoch, stop)
 
 
 class StackFit:
@@ -197,7 +199,10 @@ class StackFit:
         return named.hexdigest()
 
     def run(
-        self, file: CheckpointFile, on_epoch: Callable[[EpochReport], None] | None = None
+        self,
+        file: CheckpointFile,
+        on_epoch: Callable[[EpochReport], None] | None = None,
+        stop: StopSignal | None = None,
     ) -> FitResult:
         """Trains to the end, and leaves each member's best weights in the modules.
 
@@ -205,6 +210,10 @@ class StackFit:
             file: from which to go on, and to write to at the end of epochs. It stays when the fit
                 has ended: the caller drops it once the weights are safe.
             on_epoch: called after every epoch.
+            stop: asked at the end of every epoch.
+
+        Raises:
+            KeyboardInterrupt: it is to stop; the file holds the epoch that was just finished.
         """
         saved = file.read()
         if saved is not None:
@@ -216,13 +225,13 @@ class StackFit:
             file.offer(self._state(), vars(self.progress))
             if on_epoch is not None:
                 on_epoch(report)
+            if stop is not None and stop.is_set():
+                file.write(self._state(), vars(self.progress))
+                stop.check()
 
         try:
             self.train(on_epoch=end_epoch)
             self._flat.values.copy_(self._best)
-        except KeyboardInterrupt:
-            file.flush()
-            raise
         finally:
             self._flat.release()
             for parameter in self._frozen:

@@ -192,7 +192,7 @@ class Tuner:
 
     # --- searching ----------------------------------------------------------------------------
 
-    def search(self, deadline: float = math.inf, go_on: Callable[[], None] = lambda: None) -> None:
+    def search(self, deadline: float = math.inf) -> None:
         """Carries out trials until every study has as many as it was asked for.
 
         May be called by several processes at once: each takes batches of trials, of the search
@@ -200,11 +200,13 @@ class Tuner:
 
         Args:
             deadline: of `time.monotonic()`; no batch is begun after it.
-            go_on: called before every batch; raises KeyboardInterrupt to stop.
+
+        Raises:
+            KeyboardInterrupt: it was to stop; trials that are done are in their studies.
         """
         with Worker(self._folder) as worker, quiet():
             while time.monotonic() < deadline:
-                go_on()
+                self._context.stop.check()
                 busy = False
                 for search in sorted(self.searches, key=lambda own: own.asked / own.wanted):
                     attempts = self._ask(search, worker)
@@ -270,6 +272,7 @@ class Tuner:
                 self._fraction,
             )
             self._context.tell("epoch_finished", event)
+            self._context.stop.check()
 
         while alive:
             fit.train(fit.progress.epoch + self.tuning.report_every, heard)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import shutil
+import signal
 import sqlite3
 import threading
 from pathlib import Path
@@ -26,7 +26,7 @@ from harness.plugin.events import EpochFinished
 from harness.plugin.hookspecs import hookimpl
 from harness.results.role_report import role_counts
 from harness.results.store import Store
-from harness.training.workers import StopSignal
+from harness.training.stop_signal import StopSignal
 from harness.tuning.search import Search
 from harness.tuning.tuning_figures import _mean_and_std
 
@@ -478,7 +478,7 @@ def test_choices_that_are_not_complete_are_refused(
 
 
 class Impatient:
-    """Stops a search as Ctrl-C does; a process that helps is stopped so when it is told to."""
+    """Stops a search by Ctrl-C."""
 
     def __init__(self, epochs: int) -> None:
         self.left = epochs
@@ -487,7 +487,7 @@ class Impatient:
     def epoch_finished(self, event: EpochFinished) -> None:
         self.left -= 1
         if not self.left:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_search_that_is_stopped_goes_on(tuned, benchmark_file) -> None:
@@ -539,7 +539,7 @@ def test_a_process_that_helps_stops_between_batches_of_heads_in_closed_form(
     told.set()
     request = Request.read(path, plugins=[tiny])
     with pytest.raises(KeyboardInterrupt):
-        _join_search(request, math.inf, StopSignal(told, os.getppid()))
+        _join_search(request, math.inf, StopSignal(told))
     assert [len(study.trials) for study in studies(path.parent)] == [0, 0, 0]
 
 
