@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from harness.training.workers import workers
 
 if TYPE_CHECKING:
     from harness.training.run_context import RunContext
-    from harness.tuning.tuner import TuningProgress
 
 
 def run(
@@ -38,7 +37,6 @@ def run(
     observers: Sequence[object] = (),
     jobs: int = 1,
     stop: StopSignal | None = None,
-    tell: Callable[[TuningProgress], None] = lambda progress: None,
 ) -> Leaderboard:
     """Trains and scores whatever of a benchmark is not on disk yet, and writes its tables.
 
@@ -54,12 +52,11 @@ def run(
         limit: keep at most that many rows of each dataset.
         strict_data: refuse datasets with unusable rows.
         plugins: Python files to load as plugins besides the installed ones.
-        observers: objects with observer hooks (`@hookimpl`); they hear of this process's stages.
+        observers: objects with observer hooks (`@hookimpl`); they hear of this process's work.
         jobs: processes that share the work, stage by stage. More than one needs the usual
             `if __name__ == "__main__"` in a script.
         stop: ends the run where it is set, from an observer or another thread. Ctrl-C, SIGTERM
             and SIGHUP set it while stages are trained; a second one ends the run at once.
-        tell: hears of the progress of a search.
 
     Returns:
         The leaderboard; `.runs` and `.summary()` are pandas frames.
@@ -82,7 +79,7 @@ def run(
     published = published_cells(source, asked.benchmark)
     context = asked.begin(stop or StopSignal(), observers)
     if asked.benchmark.tuning is not None and not asked.benchmark.chosen:
-        asked = replace(asked, benchmark=choose_settings(asked, context, jobs, tell))
+        asked = replace(asked, benchmark=choose_settings(asked, context, jobs))
         with blaming(context.registry):
             planned = plan_chosen(context.plan, asked.benchmark, context.registry)
         context = replace(context, plan=planned)

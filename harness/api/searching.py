@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from harness.training.workers import workers
 
 if TYPE_CHECKING:
     from harness.training.run_context import RunContext
-    from harness.tuning.tuner import Tuner, TuningProgress
+    from harness.tuning.tuner import Tuner
 
 
 def tune(
@@ -40,7 +40,6 @@ def tune(
     timeout: float | None = None,
     join: bool = False,
     stop: StopSignal | None = None,
-    tell: Callable[[TuningProgress], None] = lambda progress: None,
 ) -> Benchmark | None:
     """Searches for the settings of every configuration of a benchmark; trains no cell of it.
 
@@ -56,13 +55,12 @@ def tune(
         limit: keep at most that many rows of each dataset; see `run`.
         strict_data: refuse datasets with unusable rows.
         plugins: Python files to load as plugins besides the installed ones.
-        observers: objects with observer hooks; they hear of stages that trials go on from.
+        observers: objects with observer hooks; they hear of this process's work.
         jobs: processes that search.
         trials: in place of the benchmark's.
         timeout: seconds after which no trial is begun.
         join: only help with a search that is there already; nothing is written.
         stop: ends the search where it is set; see `run`.
-        tell: hears of progress.
 
     Returns:
         The benchmark with what was chosen, which is also in `best.toml` of the results folder;
@@ -91,20 +89,19 @@ def tune(
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     context = asked.begin(stop or StopSignal(), observers)
     if join:
-        _search(asked, context, jobs, tell, deadline, join)
+        _search(asked, context, jobs, deadline, join)
         return None
-    return choose_settings(asked, context, jobs, tell, deadline)
+    return choose_settings(asked, context, jobs, deadline)
 
 
 def choose_settings(
     asked: Request,
     context: RunContext,
     jobs: int,
-    tell: Callable[[TuningProgress], None],
     deadline: float = math.inf,
 ) -> Benchmark:
     """Searches, and writes what comes of it; returns the benchmark with what was chosen."""
-    tuner = _search(asked, context, jobs, tell, deadline)
+    tuner = _search(asked, context, jobs, deadline)
     with blaming(context.registry):
         return write_choices(tuner, context.store)
 
@@ -113,7 +110,6 @@ def _search(
     asked: Request,
     context: RunContext,
     jobs: int,
-    tell: Callable[[TuningProgress], None],
     deadline: float,
     join: bool = False,
 ) -> Tuner:
@@ -123,11 +119,10 @@ def _search(
         asked: what further processes are sent.
         context: with the observers of this process.
         jobs: processes.
-        tell: hears of progress.
         deadline: of `time.monotonic()`; no trial is begun after it.
         join: another process has begun the search.
     """
-    tuner = _make_tuner(context, tell, join)
+    tuner = _make_tuner(context, join)
     if tuner.untuned:
         warnings.warn(
             f"There is nothing to search for in {'; '.join(tuner.untuned)}: no part declares a "
@@ -143,12 +138,12 @@ def _search(
 def _join_search(asked: Request, deadline: float, stop: StopSignal) -> None:
     """Joins, in a process of its own, a search that another one has begun."""
     context = asked.begin(stop)
-    tuner = _make_tuner(context, lambda progress: None, join=True)
+    tuner = _make_tuner(context, join=True)
     with blaming(context.registry):
         tuner.search(deadline)
 
 
-def _make_tuner(context: RunContext, tell: Callable[[TuningProgress], None], join: bool) -> Tuner:
+def _make_tuner(context: RunContext, join: bool) -> Tuner:
     from harness.tuning.tuner import Tuner
 
     benchmark = context.plan.benchmark
@@ -158,7 +153,7 @@ def _make_tuner(context: RunContext, tell: Callable[[TuningProgress], None], joi
             "[tuning], as with trials = 60; or, for once, --set tuning.trials=60."
         )
     with blaming(context.registry):
-        return Tuner(context, tell, join)
+        return Tuner(context, join)
 
 
 def write_choices(tuner: Tuner, store: Store) -> Benchmark:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,7 @@ from harness.errors import BenchmarkError, LeakError
 from harness.planning.chosen_settings import Chosen
 from harness.planning.plan import MemberOf, StageNode, digest_of
 from harness.planning.stage_planner import Assigned, StagePlanner
-from harness.plugin.events import EpochFinished
+from harness.plugin.events import EpochFinished, SearchProgressed
 from harness.plugin.seeds import derive_seed
 from harness.plugin.study import StudyRequest, Tuning
 from harness.training.plan_executor import PlanExecutor
@@ -47,36 +46,12 @@ MOST_MEMBERS = 64
 """Members of one stack of trials; more are trained one stack after another."""
 
 
-@dataclass(frozen=True)
-class TuningProgress:
-    """How far the searches of a benchmark are.
-
-    Attributes:
-        title: of the search that this process is at.
-        finished, wanted: trials, over all searches and runs.
-        best: mean over runs of the best validation score of that search; NaN before there is one.
-        metric: its name.
-        fraction: share of the trials that is done, 0 … 1; those in training count in part.
-    """
-
-    title: str
-    finished: int
-    wanted: int
-    best: float
-    metric: str
-    fraction: float
-
-
-Tell = Callable[[TuningProgress], None]
-
-
 class Tuner:
     """Searches for the settings of every configuration of a plan.
 
     Args:
         context: with the plan of a benchmark whose `tuning` says how to search; the searches lie
             in the folder `tuning` of its store.
-        tell: hears of progress.
         join: another process has begun these searches.
 
     Attributes:
@@ -87,8 +62,8 @@ class Tuner:
         BenchmarkError: none has; or there is no such search to join.
     """
 
-    def __init__(self, context: RunContext, tell: Tell, join: bool = False) -> None:
-        self._context, self._tell = context, tell
+    def __init__(self, context: RunContext, join: bool = False) -> None:
+        self._context = context
         self._plan, self._store = context.plan, context.store
         self._registry = context.registry
         self.benchmark = self._plan.benchmark
@@ -217,6 +192,8 @@ class Tuner:
                     busy |= search.finished < search.wanted
                 else:
                     if not busy:
+                        if self._fraction < 1.0:  # others have carried out the last ones
+                            self._say(self.searches[-1], 0.0)
                         return
                     time.sleep(1.0)  # other processes hold the last trials, and may yet be killed
 
@@ -294,16 +271,15 @@ class Tuner:
         wanted = sum(own.wanted for own in self.searches)
         self._fraction = min(1.0, (finished + training) / wanted)
         scores = [search.score(best[0]) for runs in search.studies if (best := search.best(runs))]
-        self._tell(
-            TuningProgress(
-                search.title,
-                finished,
-                wanted,
-                float(np.mean(scores)) if scores else math.nan,
-                search.metric,
-                self._fraction,
-            )
+        event = SearchProgressed(
+            search.title,
+            finished,
+            wanted,
+            search.metric,
+            float(np.mean(scores)) if scores else math.nan,
+            self._fraction,
         )
+        self._context.tell("search_progressed", event)
 
     # --- what has come out --------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from harness.api.searching import _join_search
 from harness.apps.predict import predicting
 from harness.errors import BenchmarkError, BundleError, HarnessError, LeakError, PluginError
 from harness.planning.benchmark import Benchmark
-from harness.plugin.events import EpochFinished
+from harness.plugin.events import EpochFinished, SearchProgressed
 from harness.plugin.hookspecs import hookimpl
 from harness.results.role_report import role_counts
 from harness.results.store import Store
@@ -279,11 +279,20 @@ def test_brute_force_tries_every_combination_once(tuned, benchmark_file) -> None
 
 
 def test_progress_counts_every_trial_once(tuned) -> None:
-    said = []
-    tuned(tell=said.append)
-    fractions = [one.fraction for one in said]
+    class Listener:
+        @hookimpl
+        def search_progressed(self, event: SearchProgressed) -> None:
+            said.append(event)
+
+    said: list[SearchProgressed] = []
+    tuned(observers=[Listener()])
+    fractions = [event.fraction for event in said]
     assert fractions == sorted(fractions)
-    assert all((one.fraction == 1.0) == (one.finished == one.wanted) for one in said)
+    assert fractions.count(1.0) == 1
+    assert all((event.fraction == 1.0) == (event.done == event.total) for event in said)
+    said.clear()
+    tuned(observers=[Listener()])
+    assert [(event.done, event.total) for event in said] == [(15, 15)], "they are done already"
 
 
 def test_trials_that_do_badly_are_dropped_from_the_stack(tuned, benchmark_file) -> None:
