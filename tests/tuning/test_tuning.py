@@ -22,8 +22,10 @@ from harness.api.searching import _join_search
 from harness.apps.predict import predicting
 from harness.errors import BenchmarkError, BundleError, HarnessError, LeakError, PluginError
 from harness.planning.benchmark import Benchmark
+from harness.planning.planner import plan_chosen
 from harness.plugin.events import EpochFinished, SearchProgressed
 from harness.plugin.hookspecs import hookimpl
+from harness.registry.registry import Registry
 from harness.results.role_report import role_counts
 from harness.results.store import Store
 from harness.training.stop_signal import StopSignal
@@ -276,6 +278,16 @@ def test_brute_force_tries_every_combination_once(tuned, benchmark_file) -> None
     tuned(path, overrides=changes, trials=12)
     (study,) = studies(path.parent)
     assert len({tuple(trial.params.values()) for trial in study.trials}) == 12
+
+
+def test_a_choice_is_laid_out_as_if_it_had_been_read_from_its_file(finished, tiny: Path) -> None:
+    path, _ = finished
+    registry, best = Registry([tiny]), Benchmark.load(path.parent / "best.toml")
+    afresh = api.prepare(best, registry=registry)
+    again = plan_chosen(api.prepare(path, registry=registry), best, registry)
+    assert len(again.scorings) == 6
+    for own, other in ((again.stages, afresh.stages), (again.scorings, afresh.scorings)):
+        assert [one.key for one in own] == [one.key for one in other]
 
 
 def test_progress_counts_every_trial_once(tuned) -> None:
