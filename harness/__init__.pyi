@@ -48,5 +48,6 @@ from .report.pivot import Pivot as Pivot
 from .report.pivot import PivotEntry as PivotEntry
 from .report.tables import Wording as Wording
 from .report.tables import render as render
+from .training.stop_signal import StopSignal as StopSignal
 
 __version__: str

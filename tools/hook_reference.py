@@ -101,12 +101,19 @@ CHAPTERS = (
     Chapter("Metrics", ("register_metrics",), ("plugin.metric.MetricSpec",)),
     Chapter(
         "Observers",
-        ("stage_started", "epoch_finished", "stage_finished", "cell_finished"),
+        (
+            "stage_started",
+            "epoch_finished",
+            "stage_finished",
+            "cell_finished",
+            "search_progressed",
+        ),
         (
             "plugin.events.StageStarted",
             "plugin.events.EpochFinished",
             "plugin.events.StageFinished",
             "plugin.events.CellFinished",
+            "plugin.events.SearchProgressed",
         ),
     ),
     Chapter(

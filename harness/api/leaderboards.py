@@ -61,11 +61,16 @@ def read_leaderboard(
     return write_tables(store, registry or Registry(), published_cells(source))
 
 
-def published_cells(source: Source, overrides: Sequence[str] = ()) -> pd.DataFrame | None:
-    """Reads the published cells that a benchmark names, if it has a file and names any."""
+def published_cells(source: Source, benchmark: Benchmark | None = None) -> pd.DataFrame | None:
+    """Reads the published cells that a benchmark names, if it has a file and names any.
+
+    Args:
+        source: the benchmark, or a folder with results alone.
+        benchmark: as it was read from the source, where that has been done.
+    """
     if results_alone(source):
         return None
-    name = load_benchmark(source, overrides).published
+    name = (benchmark or load_benchmark(source)).published
     if name is None:
         return None
     folder = Path() if isinstance(source, Benchmark) else find_benchmark(source).parent

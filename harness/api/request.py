@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.api.lookup import Source, default_out, load_benchmark, path_of
 from harness.api.plans import prepare
 from harness.planning.benchmark import Benchmark
-from harness.planning.plan import Plan
 from harness.registry.registry import Registry
+from harness.results.store import Store
+from harness.training.run_context import RunContext
+
+if TYPE_CHECKING:
+    from harness.training.stop_signal import StopSignal
 
 
 @dataclass(frozen=True)
@@ -18,8 +23,8 @@ class Request:
     """What `run` and `tune` are asked; whoever shares the work lays out the same plan from it.
 
     Attributes:
-        source: the benchmark.
-        overrides: `key=value` changes to its file.
+        benchmark: as it was read, once.
+        folder: for results.
         data_dir: folder with datasets, looked in first.
         weights_dir: folder with published weights, looked in first.
         limit: keep at most that many rows of each dataset.
@@ -27,38 +32,60 @@ class Request:
         strict_data: refuse datasets with unusable rows.
     """
 
-    source: Source
-    overrides: Sequence[str] = ()
-    data_dir: Path | str | None = None
-    weights_dir: Path | str | None = None
+    benchmark: Benchmark
+    folder: Path
+    data_dir: Path | None = None
+    weights_dir: Path | None = None
     limit: int | None = None
-    plugins: Sequence[Path | str] = ()
+    plugins: tuple[Path, ...] = ()
     strict_data: bool = False
 
-    def read(self) -> Benchmark:
-        """Reads the benchmark."""
-        return load_benchmark(self.source, self.overrides)
+    @classmethod
+    def read(
+        cls,
+        source: Source,
+        overrides: Sequence[str] = (),
+        *,
+        out: Path | str | None = None,
+        data_dir: Path | str | None = None,
+        weights_dir: Path | str | None = None,
+        limit: int | None = None,
+        plugins: Sequence[Path | str] = (),
+        strict_data: bool = False,
+    ) -> Request:
+        """Reads the benchmark; the folder is `out` or the default, of a dry run a sub-folder.
 
-    def folder(self, out: Path | str | None) -> Path:
-        """Returns the folder for results: `out` or the default; of a dry run, a sub-folder."""
-        folder = path_of(out) or default_out(self.source)
-        return folder / f"limit-{self.limit}" if self.limit else folder
+        Raises:
+            BenchmarkError: see `load_benchmark`.
+        """
+        folder = path_of(out) or default_out(source)
+        return cls(
+            load_benchmark(source, overrides),
+            folder / f"limit-{limit}" if limit else folder,
+            path_of(data_dir),
+            path_of(weights_dir),
+            limit,
+            tuple(Path(plugin) for plugin in plugins),
+            strict_data,
+        )
 
-    def register(self, observers: Sequence[object]) -> Registry:
-        """Loads the plugins, and adds the observers."""
-        registry = Registry([Path(plugin) for plugin in self.plugins])
+    def begin(self, stop: StopSignal, observers: Sequence[object] = ()) -> RunContext:
+        """Loads the plugins, lays out the plan and opens the store: once in every process.
+
+        Args:
+            stop: whether to end before all is done.
+            observers: of this process.
+        """
+        registry = Registry(self.plugins)
         for observer in observers:
             registry.add_observer(observer)
-        return registry
-
-    def plan(self, registry: Registry) -> Plan:
-        """Lays out what is to be done."""
-        return prepare(
-            self.source,
-            overrides=self.overrides,
-            data_dir=path_of(self.data_dir),
-            weights_dir=path_of(self.weights_dir),
+        store = Store.create(self.folder)
+        planned = prepare(
+            self.benchmark,
+            data_dir=self.data_dir,
+            weights_dir=self.weights_dir,
             limit=self.limit,
             strict_data=self.strict_data,
             registry=registry,
         )
+        return RunContext(planned, store, registry, stop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,14 +13,15 @@ from harness.api.lookup import Source
 from harness.api.plans import describe
 from harness.api.request import Request
 from harness.api.searching import choose_settings
+from harness.planning.planner import plan_chosen
 from harness.registry.attribution import blaming
-from harness.registry.registry import Registry
 from harness.report.leaderboard import Leaderboard
-from harness.results.store import PLAN_FILE, Store
-from harness.training.workers import StopSignal, workers
+from harness.results.store import PLAN_FILE
+from harness.training.stop_signal import StopSignal
+from harness.training.workers import workers
 
 if TYPE_CHECKING:
-    from harness.tuning.tuner import TuningProgress
+    from harness.training.run_context import RunContext
 
 
 def run(
@@ -35,7 +36,7 @@ def run(
     plugins: Sequence[Path | str] = (),
     observers: Sequence[object] = (),
     jobs: int = 1,
-    tell: Callable[[TuningProgress], None] = lambda progress: None,
+    stop: StopSignal | None = None,
 ) -> Leaderboard:
     """Trains and scores whatever of a benchmark is not on disk yet, and writes its tables.
 
@@ -51,10 +52,11 @@ def run(
         limit: keep at most that many rows of each dataset.
         strict_data: refuse datasets with unusable rows.
         plugins: Python files to load as plugins besides the installed ones.
-        observers: objects with observer hooks (`@hookimpl`); they hear of this process's stages.
+        observers: objects with observer hooks (`@hookimpl`); they hear of this process's work.
         jobs: processes that share the work, stage by stage. More than one needs the usual
             `if __name__ == "__main__"` in a script.
-        tell: hears of the progress of a search.
+        stop: ends the run where it is set, from an observer or another thread. Ctrl-C, SIGTERM
+            and SIGHUP set it while stages are trained; a second one ends the run at once.
 
     Returns:
         The leaderboard; `.runs` and `.summary()` are pandas frames.
@@ -62,37 +64,46 @@ def run(
     Raises:
         HarnessError: see its subclasses; results that were complete stay on disk. What a plugin
             raises becomes a `PluginError` that names it, with file and line.
+        KeyboardInterrupt: it was stopped; the next call goes on from there.
     """
-    published = published_cells(source, overrides)
-    asked = Request(source, overrides, data_dir, weights_dir, limit, plugins, strict_data)
-    store = Store.create(asked.folder(out))
-    benchmark = asked.read()
-    if benchmark.tuning is not None and not benchmark.chosen:
-        found = choose_settings(asked, store, asked.register(observers), jobs, tell)
-        asked = replace(asked, source=found, overrides=())
-    registry = asked.register(observers)
-    _carry_out(asked, store, registry, jobs)
-    return write_tables(store, registry, published)
+    asked = Request.read(
+        source,
+        overrides,
+        out=out,
+        data_dir=data_dir,
+        weights_dir=weights_dir,
+        limit=limit,
+        plugins=plugins,
+        strict_data=strict_data,
+    )
+    published = published_cells(source, asked.benchmark)
+    context = asked.begin(stop or StopSignal(), observers)
+    if asked.benchmark.tuning is not None and not asked.benchmark.chosen:
+        asked = replace(asked, benchmark=choose_settings(asked, context, jobs))
+        with blaming(context.registry):
+            planned = plan_chosen(context.plan, asked.benchmark, context.registry)
+        context = replace(context, plan=planned)
+    _carry_out(asked, context, jobs)
+    return write_tables(context.store, context.registry, published)
 
 
-def _carry_out(asked: Request, store: Store, registry: Registry, jobs: int) -> None:
+def _carry_out(asked: Request, context: RunContext, jobs: int) -> None:
     """Trains and scores what is pending, in this process and in up to `jobs` - 1 further ones."""
     from harness.training.plan_executor import complete_metrics, execute, pending_stages
 
-    planned = asked.plan(registry)
+    planned, store = context.plan, context.store
     store.write_json(PLAN_FILE, describe(planned))
-    with blaming(registry):
-        complete_metrics(planned, store, registry)
+    with blaming(context.registry):
+        complete_metrics(planned, store, context.registry)
         further = min(jobs, len(pending_stages(planned, store))) - 1
-        with workers(further, partial(_join, asked, store.folder)):
-            execute(planned, store, registry)
+        with context.stop.listening(), workers(further, partial(_join, asked), context.stop):
+            execute(context)
 
 
-def _join(asked: Request, folder: Path, leash: StopSignal) -> None:
+def _join(asked: Request, stop: StopSignal) -> None:
     """Joins, in a process of its own, a run that another one has begun."""
     from harness.training.plan_executor import execute
 
-    registry = asked.register([leash])
-    planned = asked.plan(registry)
-    with blaming(registry):
-        execute(planned, Store.create(folder), registry)
+    context = asked.begin(stop)
+    with blaming(context.registry):
+        execute(context)

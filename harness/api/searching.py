@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +15,13 @@ from harness.api.request import Request
 from harness.errors import BenchmarkError
 from harness.planning.benchmark import Benchmark
 from harness.registry.attribution import blaming
-from harness.registry.registry import Registry
 from harness.results.store import CHOICES_FILE, TRIALS_FILE, Store
-from harness.training.workers import StopSignal, workers
+from harness.training.stop_signal import StopSignal
+from harness.training.workers import workers
 
 if TYPE_CHECKING:
-    from harness.tuning.tuner import Tuner, TuningProgress
+    from harness.training.run_context import RunContext
+    from harness.tuning.tuner import Tuner
 
 
 def tune(
@@ -38,7 +39,7 @@ def tune(
     trials: int | None = None,
     timeout: float | None = None,
     join: bool = False,
-    tell: Callable[[TuningProgress], None] = lambda progress: None,
+    stop: StopSignal | None = None,
 ) -> Benchmark | None:
     """Searches for the settings of every configuration of a benchmark; trains no cell of it.
 
@@ -54,12 +55,12 @@ def tune(
         limit: keep at most that many rows of each dataset; see `run`.
         strict_data: refuse datasets with unusable rows.
         plugins: Python files to load as plugins besides the installed ones.
-        observers: objects with observer hooks; they hear of stages that trials go on from.
+        observers: objects with observer hooks; they hear of this process's work.
         jobs: processes that search.
         trials: in place of the benchmark's.
         timeout: seconds after which no trial is begun.
         join: only help with a search that is there already; nothing is written.
-        tell: hears of progress.
+        stop: ends the search where it is set; see `run`.
 
     Returns:
         The benchmark with what was chosen, which is also in `best.toml` of the results folder;
@@ -68,96 +69,91 @@ def tune(
 
     Raises:
         HarnessError: see its subclasses; finished trials stay in the study.
+        KeyboardInterrupt: it was stopped; the next call goes on from there.
     """
     more = () if trials is None else (f"tuning.trials={trials}",)
-    changes = (*overrides, *more)
-    asked = Request(source, changes, data_dir, weights_dir, limit, plugins, strict_data)
-    folder = asked.folder(out)
-    if join and not (folder / "tuning").is_dir():
+    asked = Request.read(
+        source,
+        (*overrides, *more),
+        out=out,
+        data_dir=data_dir,
+        weights_dir=weights_dir,
+        limit=limit,
+        plugins=plugins,
+        strict_data=strict_data,
+    )
+    if join and not (asked.folder / "tuning").is_dir():
         raise BenchmarkError(
-            f"There is no search to join in {folder}: begin one with `harness tune`."
+            f"There is no search to join in {asked.folder}: begin one with `harness tune`."
         )
-    store = Store.create(folder)
     deadline = math.inf if timeout is None else time.monotonic() + timeout
-    registry = asked.register(observers)
+    context = asked.begin(stop or StopSignal(), observers)
     if join:
-        _search(asked, store, registry, jobs, tell, deadline, join)
+        _search(asked, context, jobs, deadline, join)
         return None
-    return choose_settings(asked, store, registry, jobs, tell, deadline)
+    return choose_settings(asked, context, jobs, deadline)
 
 
 def choose_settings(
     asked: Request,
-    store: Store,
-    registry: Registry,
+    context: RunContext,
     jobs: int,
-    tell: Callable[[TuningProgress], None],
     deadline: float = math.inf,
 ) -> Benchmark:
     """Searches, and writes what comes of it; returns the benchmark with what was chosen."""
-    tuner = _search(asked, store, registry, jobs, tell, deadline)
-    with blaming(registry):
-        return write_choices(tuner, store)
+    tuner = _search(asked, context, jobs, deadline)
+    with blaming(context.registry):
+        return write_choices(tuner, context.store)
 
 
 def _search(
     asked: Request,
-    store: Store,
-    registry: Registry,
+    context: RunContext,
     jobs: int,
-    tell: Callable[[TuningProgress], None],
     deadline: float,
     join: bool = False,
 ) -> Tuner:
     """Searches in this process and in `jobs` - 1 further ones, until no trial is left to begin.
 
     Args:
-        asked: the benchmark.
-        store: where the studies lie, and the artefacts that trials go on from.
-        registry: with the observers of this process.
+        asked: what further processes are sent.
+        context: with the observers of this process.
         jobs: processes.
-        tell: hears of progress.
         deadline: of `time.monotonic()`; no trial is begun after it.
         join: another process has begun the search.
     """
-    tuner = _make_tuner(asked, store, registry, tell, join)
+    tuner = _make_tuner(context, join)
     if tuner.untuned:
         warnings.warn(
             f"There is nothing to search for in {'; '.join(tuner.untuned)}: no part declares a "
             "search space, or the benchmark fixes all of it. There the defaults stay.",
             stacklevel=4,
         )
-    work = partial(_join_search, asked, store.folder, deadline)
-    with blaming(registry), workers(jobs - 1, work):
+    work, stop = partial(_join_search, asked, deadline), context.stop
+    with blaming(context.registry), stop.listening(), workers(jobs - 1, work, stop):
         tuner.search(deadline)
     return tuner
 
 
-def _join_search(asked: Request, folder: Path, deadline: float, leash: StopSignal) -> None:
+def _join_search(asked: Request, deadline: float, stop: StopSignal) -> None:
     """Joins, in a process of its own, a search that another one has begun."""
-    registry = asked.register([leash])
-    tuner = _make_tuner(asked, Store.create(folder), registry, lambda progress: None, join=True)
-    with blaming(registry):
-        tuner.search(deadline, leash.check)
+    context = asked.begin(stop)
+    tuner = _make_tuner(context, join=True)
+    with blaming(context.registry):
+        tuner.search(deadline)
 
 
-def _make_tuner(
-    asked: Request,
-    store: Store,
-    registry: Registry,
-    tell: Callable[[TuningProgress], None],
-    join: bool,
-) -> Tuner:
+def _make_tuner(context: RunContext, join: bool) -> Tuner:
     from harness.tuning.tuner import Tuner
 
-    planned = asked.plan(registry)
-    if planned.benchmark.tuning is None:
+    benchmark = context.plan.benchmark
+    if benchmark.tuning is None:
         raise BenchmarkError(
-            f"The benchmark {planned.benchmark.name!r} does not say how to tune: add a table "
+            f"The benchmark {benchmark.name!r} does not say how to tune: add a table "
             "[tuning], as with trials = 60; or, for once, --set tuning.trials=60."
         )
-    with blaming(registry):
-        return Tuner(planned, store, registry, tell, join)
+    with blaming(context.registry):
+        return Tuner(context, join)
 
 
 def write_choices(tuner: Tuner, store: Store) -> Benchmark:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
+from harness.plugin.events import (
+    CellFinished,
+    EpochFinished,
+    SearchProgressed,
+    StageFinished,
+    StageStarted,
+)
 from harness.plugin.hookspecs import hookimpl
-
-if TYPE_CHECKING:
-    from harness.tuning.tuner import TuningProgress
 
 PLAIN_INTERVAL_SECONDS = 10.0
 
@@ -44,47 +47,10 @@ def _live(console: Console) -> Progress:
     )
 
 
-@contextmanager
-def tuning_progress(quiet: bool) -> Iterator[Callable[[TuningProgress], None]]:
-    """Yields what is told of the progress of a search: nothing, a live bar, or plain lines."""
-    console = Console(stderr=True)
-    if quiet:
-        yield lambda progress: None
-    elif console.is_terminal:
-        with _live(console) as bars:
-            bar = bars.add_task("trials", total=1.0, detail="")
-            clock = _Clock()
-
-            def show(progress: TuningProgress) -> None:
-                detail = f"{_trials_text(progress)}, {clock.left(progress.fraction)} left"
-                bars.update(
-                    bar, completed=progress.fraction, description=progress.title, detail=detail
-                )
-
-            yield show
-    else:
-        yield _PlainTrials()
-
-
-def _trials_text(progress: TuningProgress) -> str:
-    best = f"{progress.best:.3f}" if math.isfinite(progress.best) else "none yet"
-    done = f"{progress.finished} of {progress.wanted} trials"
-    return f"{done}, best validation {progress.metric} {best}"
-
-
-class _PlainTrials:
-    """A line every few seconds."""
-
-    def __init__(self) -> None:
-        self._clock = _Clock()
-        self._last_line = 0.0
-
-    def __call__(self, progress: TuningProgress) -> None:
-        now = time.monotonic()
-        if now - self._last_line >= PLAIN_INTERVAL_SECONDS or progress.fraction == 1.0:
-            self._last_line = now
-            left = self._clock.left(progress.fraction)
-            _line(f"{progress.title}: {_trials_text(progress)}, {left} left")
+def tell_of_stop() -> None:
+    """Says what becomes of a first Ctrl-C; in a signal handler, so past Python's buffers."""
+    with suppress(OSError):  # the terminal may be what has gone
+        os.write(2, b"\nStopping as soon as nothing is lost by it. Once more: at once.\n")
 
 
 class _Clock:
@@ -117,43 +83,76 @@ def _score_text(event: EpochFinished) -> str:
     return f"epoch {event.epoch}/{event.epochs}, validation {event.metric} {mean}{skipped}"
 
 
+def _trials_text(event: SearchProgressed) -> str:
+    best = f"{event.best:.3f}" if math.isfinite(event.best) else "none yet"
+    return f"{event.done} of {event.total} trials, best validation {event.metric} {best}"
+
+
 class LiveProgress:
-    """One bar for the whole run, one for the stage in training."""
+    """Bars for the search, for all stages, and for the stage in training; each while it goes on."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._clock = _Clock()
-        self._whole: TaskID | None = None
-        self._stage: TaskID | None = None
+        self._bars: dict[str, TaskID] = {}
+        self._clocks = {"search": _Clock(), "all stages": _Clock()}
         self._key = ""
+
+    @hookimpl
+    def search_progressed(self, event: SearchProgressed) -> None:
+        """Moves the bar of the search; the stages that its trials go on from are done."""
+        self._end("all stages", "stage")
+        self._clocks["all stages"] = _Clock()
+        self._begin("search", event.title, total=1.0)
+        self._move("search", event.fraction, _trials_text(event), event.title)
+        if event.fraction == 1.0:
+            self._end("search")
 
     @hookimpl
     def stage_started(self, event: StageStarted) -> None:
         """Starts the stage's bar."""
         self._key = event.key
-        if self._whole is None:
-            self._whole = self._progress.add_task("all stages", total=1.0, detail="")
-        if self._stage is not None:
-            self._progress.remove_task(self._stage)
+        self._begin("all stages", "all stages", total=1.0)
+        self._end("stage")
         title = f"stage {event.done + 1}/{event.total}  {event.title}"
-        self._stage = self._progress.add_task(title, total=event.epochs or None, detail="")
+        self._begin("stage", title, total=event.epochs or None)
 
     @hookimpl
     def epoch_finished(self, event: EpochFinished) -> None:
-        """Moves both bars; the trials of a search have one of their own."""
-        if event.key == self._key and self._stage is not None and self._whole is not None:
-            self._progress.update(self._stage, completed=event.epoch, detail=_score_text(event))
-            left = f"{self._clock.left(event.fraction)} left"
-            self._progress.update(self._whole, completed=event.fraction, detail=left)
+        """Moves both bars of a stage; the trials of a search have one of their own."""
+        if event.key == self._key and "stage" in self._bars:
+            detail = _score_text(event)
+            self._progress.update(self._bars["stage"], completed=event.epoch, detail=detail)
+            self._move("all stages", event.fraction, "", "all stages")
+
+    def _begin(self, bar: str, title: str, total: float | None) -> None:
+        if bar not in self._bars:
+            self._bars[bar] = self._progress.add_task(title, total=total, detail="")
+
+    def _move(self, bar: str, fraction: float, detail: str, title: str) -> None:
+        detail = ", ".join(filter(None, (detail, f"{self._clocks[bar].left(fraction)} left")))
+        self._progress.update(self._bars[bar], completed=fraction, detail=detail, description=title)
+
+    def _end(self, *bars: str) -> None:
+        for bar in bars:
+            if bar in self._bars:
+                self._progress.remove_task(self._bars.pop(bar))
 
 
 class PlainProgress:
     """A line when a stage starts and ends, and every few seconds in between."""
 
     def __init__(self) -> None:
-        self._clock = _Clock()
+        self._clock, self._search_clock = _Clock(), _Clock()
         self._last_line = 0.0
         self._key = ""
+
+    @hookimpl
+    def search_progressed(self, event: SearchProgressed) -> None:
+        """Prints trials, best score and time left, unless a line was printed just now."""
+        self._clock = _Clock()
+        left = self._search_clock.left(event.fraction)
+        if self._is_due() or event.fraction == 1.0:
+            _line(f"{event.title}: {_trials_text(event)}, {left} left")
 
     @hookimpl
     def stage_started(self, event: StageStarted) -> None:
@@ -168,9 +167,7 @@ class PlainProgress:
 
         The trials of a search have lines of their own.
         """
-        now = time.monotonic()
-        if event.key == self._key and now - self._last_line >= PLAIN_INTERVAL_SECONDS:
-            self._last_line = now
+        if event.key == self._key and self._is_due():
             _line(f"    {_score_text(event)}, {self._clock.left(event.fraction)} left")
 
     @hookimpl
@@ -182,6 +179,12 @@ class PlainProgress:
     def cell_finished(self, event: CellFinished) -> None:
         """Prints which cell has been scored."""
         _line(f"    scored {event.transfer}: {event.train_on} → {event.test_on}")
+
+    def _is_due(self) -> bool:
+        now = time.monotonic()
+        due = now - self._last_line >= PLAIN_INTERVAL_SECONDS
+        self._last_line = now if due else self._last_line
+        return due
 
 
 def _line(text: str) -> None:

@@ -47,9 +47,10 @@ def run(
     What is on disk already is not done again: after a stop, the same command goes on.
     """
     from harness import api
-    from harness.cli.progress import observer, tuning_progress
+    from harness.cli.progress import observer, tell_of_stop
     from harness.cli.table import print_leaderboard
     from harness.registry.registry import Registry
+    from harness.training.stop_signal import StopSignal
 
     options: dict[str, Any] = {
         "overrides": overrides or (),
@@ -63,14 +64,14 @@ def run(
         print_plan(api.prepare(benchmark, registry=Registry(plugins), **options), json=json)
         return
     try:
-        with observer(quiet or json) as progress, tuning_progress(quiet or json) as tell:
+        with observer(quiet or json) as progress:
             leaderboard = api.run(
                 benchmark,
                 out=out,
                 plugins=plugins,
                 observers=progress,
                 jobs=jobs or cores(),
-                tell=tell,
+                stop=StopSignal(notice=tell_of_stop),
                 **options,
             )
     except KeyboardInterrupt:

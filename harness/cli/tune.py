@@ -57,7 +57,8 @@ def tune(
     score what was chosen with `harness run`.
     """
     from harness import api
-    from harness.cli.progress import tuning_progress
+    from harness.cli.progress import observer, tell_of_stop
+    from harness.training.stop_signal import StopSignal
 
     options: dict[str, Any] = {
         "out": out,
@@ -73,8 +74,9 @@ def tune(
         "join": join,
     }
     try:
-        with tuning_progress(quiet or json) as tell:
-            chosen = api.tune(benchmark, tell=tell, **options)
+        with observer(quiet or json) as progress:
+            stop = StopSignal(notice=tell_of_stop)
+            chosen = api.tune(benchmark, observers=progress, stop=stop, **options)
     except KeyboardInterrupt:
         print("\nStopped. Trials that are done are kept: run the same again.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.errors import BenchmarkError, HarnessError, PluginError
 from harness.planning.benchmark import Benchmark, check_settings
 from harness.planning.chosen_settings import Setting
 from harness.planning.component_ref import ComponentRef
-from harness.planning.plan import ResolvedModel, ResolvedProtocol, optional
+from harness.planning.plan import optional
+from harness.planning.resolved import (
+    Configuration,
+    ResolvedModel,
+    ResolvedProtocol,
+    ResolvedTransfer,
+)
 from harness.planning.trainable import find_trainable
 from harness.plugin.backbone import Backbone, Layers
-from harness.plugin.cell import BASELINE
 from harness.plugin.protocol import ProtocolRules
-from harness.plugin.transfer import Stage, Target, TransferSpec
+from harness.plugin.transfer import Stage, Target
 from harness.registry.plugin_calls import Breach, call
 
 if TYPE_CHECKING:
@@ -23,39 +28,6 @@ if TYPE_CHECKING:
 
     from harness.plugin.locations import Locations
     from harness.registry.registry import Registry
-
-
-@dataclass(frozen=True)
-class ResolvedTransfer:
-    """A transfer strategy, resolved."""
-
-    ref: ComponentRef
-    spec: TransferSpec
-    settings: Any
-
-
-@dataclass(frozen=True, eq=False)
-class Configuration:
-    """What makes one row of a table.
-
-    Attributes:
-        model: backbone and head.
-        strategy: how the model is carried over; none for a baseline.
-        target: the dataset that the last stage fits.
-        stages: first to last, never none.
-        training: settings of the last stage that a search has found; they go over all others.
-    """
-
-    model: ResolvedModel
-    transfer: ResolvedTransfer | None
-    target: str
-    stages: tuple[Stage, ...]
-    training: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def transfer_label(self) -> str:
-        """Name and settings of the transfer, as tables show it."""
-        return self.transfer.ref.label if self.transfer else BASELINE
 
 
 def reconfigure(one: Configuration, setting: Setting, registry: Registry) -> Configuration:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.data.dataset import Dataset
-    from harness.planning.plan import Plan, ResolvedProtocol, Scoring, StageNode
+    from harness.planning.plan import Plan, Scoring, StageNode
+    from harness.planning.resolved import ResolvedProtocol
 
 ROLES = ("scaler", "gradient", "selection", "tuning", "test")
 COLUMNS = ("run", "part", "id", "group", "role")

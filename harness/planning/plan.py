@@ -7,7 +7,7 @@ a stage whose artefact exists is not run again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -18,12 +18,11 @@ import numpy as np
 from harness.data.dataset import Dataset
 from harness.data.dataset_loader import DatasetLoader
 from harness.planning.benchmark import Benchmark
-from harness.planning.component_ref import ComponentRef
 from harness.planning.member_training import MemberTraining
-from harness.plugin.backbone import Backbone, PretrainedWeights
+from harness.planning.resolved import Configuration, ResolvedModel, ResolvedProtocol
+from harness.plugin.backbone import PretrainedWeights
 from harness.plugin.cell import Cell
-from harness.plugin.head import HeadSpec
-from harness.plugin.protocol import ProtocolRules, Scaler
+from harness.plugin.protocol import Scaler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,44 +31,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class ResolvedModel:
-    """A backbone with a head, resolved.
-
-    Attributes:
-        settings: all that determines what it is, the code of plugins that are not built in and
-            revisions above 1 included; part of the key of its stages.
-        backbone_code: names the code of the backbone; see `Registry.code_of`.
-    """
-
-    backbone_ref: ComponentRef
-    backbone: Backbone
-    rows_per_second: float
-    head_ref: ComponentRef
-    head: HeadSpec
-    head_settings: Any
-    settings: Mapping[str, Any]
-    backbone_code: str
-
-
-@dataclass(frozen=True, eq=False)
-class ResolvedProtocol:
-    """A protocol, resolved.
-
-    Attributes:
-        selection_revision: of the metric that chooses epochs.
-    """
-
-    ref: ComponentRef
-    rules: ProtocolRules
-    selection_revision: int
-
-    @property
-    def label(self) -> str:
-        """Name in tables: with its view where it has one, else with its settings."""
-        return f"{self.ref.name} [{self.rules.view}]" if self.rules.view else self.ref.label
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,6 +278,8 @@ class Plan:
 
     Attributes:
         locations: where data, weights and caches are looked for.
+        protocols: in the order of the benchmark.
+        configurations: in table order, under every protocol; the baselines first.
         stages: each after its parent.
         scorings: in table order.
         not_applicable: (transfer, train_on) pairs that are left out: the strategy makes no sense
@@ -327,6 +290,8 @@ class Plan:
     benchmark: Benchmark
     loader: DatasetLoader
     locations: Locations
+    protocols: tuple[ResolvedProtocol, ...]
+    configurations: tuple[Configuration, ...]
     stages: tuple[StageNode, ...]
     scorings: tuple[Scoring, ...]
     not_applicable: tuple[tuple[str, str], ...]

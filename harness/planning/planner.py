@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,23 +12,10 @@ from harness.data.dataset_loader import DatasetLoader
 from harness.errors import BenchmarkError
 from harness.planning.benchmark import Benchmark
 from harness.planning.chosen_settings import Chosen
-from harness.planning.configurations import (
-    Configuration,
-    configure,
-    configure_baselines,
-    reconfigure,
-    resolve,
-)
+from harness.planning.configurations import configure, configure_baselines, reconfigure, resolve
 from harness.planning.ledger import check_plan
-from harness.planning.plan import (
-    MemberOf,
-    Plan,
-    ResolvedProtocol,
-    Scoring,
-    StageNode,
-    array_digest,
-    digest_of,
-)
+from harness.planning.plan import MemberOf, Plan, Scoring, StageNode, array_digest, digest_of
+from harness.planning.resolved import Configuration, ResolvedProtocol
 from harness.planning.stage_planner import Assigned, StagePlanner
 from harness.plugin.cell import DEFAULT, Cell
 
@@ -54,63 +42,79 @@ def plan(
         HarnessError: an unknown name, missing data or weights, or a split that cannot be made.
         LeakError: a protocol that promises to be leak-free is not.
     """
-    return _Planner(benchmark, registry, locations, limit, strict_data).plan()
+    _check_names(benchmark, registry)
+    parts, targets = resolve(benchmark, registry), benchmark.train_on
+    models = (*parts.models, *parts.baselines)
+    known = [(model.backbone_ref.name, model.backbone.elements) for model in models]
+    loader = DatasetLoader(registry, locations, limit, dict.fromkeys(known), strict_data)
+    found, left_out = configure(parts.models, parts.transfers, targets, locations)
+    resolved = Plan(
+        benchmark,
+        loader,
+        locations,
+        parts.protocols,
+        (*configure_baselines(parts.baselines, targets), *found),
+        stages=(),
+        scorings=(),
+        not_applicable=left_out,
+        limit=limit,
+    )
+    return _Planner(resolved, registry).plan()
+
+
+def plan_chosen(planned: Plan, benchmark: Benchmark, registry: Registry) -> Plan:
+    """Lays out a plan again when a search has chosen settings; looks up no other name once more.
+
+    Args:
+        planned: of the benchmark as it was.
+        benchmark: the same with `chosen`.
+        registry: for the plugins whose settings were chosen.
+
+    Raises:
+        BenchmarkError: the choice is not complete, or of something that the plan does not hold.
+    """
+    return _Planner(replace(planned, benchmark=benchmark), registry).plan()
+
+
+def _check_names(benchmark: Benchmark, registry: Registry) -> None:
+    for name in (*benchmark.train_on, *benchmark.test_on, *benchmark.training_on):
+        registry.datasets[name]
+    for name in benchmark.metrics:
+        registry.metrics[name]
+    if len(set(benchmark.metrics)) < len(benchmark.metrics):
+        raise BenchmarkError(f"metrics: a name stands twice in {', '.join(benchmark.metrics)}.")
 
 
 class _Planner:
-    def __init__(
-        self,
-        benchmark: Benchmark,
-        registry: Registry,
-        locations: Locations,
-        limit: int | None,
-        strict_data: bool,
-    ) -> None:
-        self.benchmark = benchmark
-        self.registry = registry
-        self.locations = locations
-        self.limit = limit
-        self._check_names()
-        self.parts = resolve(benchmark, registry)
-        models = (*self.parts.models, *self.parts.baselines)
-        known = [(model.backbone_ref.name, model.backbone.elements) for model in models]
-        self.loader = DatasetLoader(registry, locations, limit, dict.fromkeys(known), strict_data)
-        self.stages: dict[str, StageNode] = {}
+    """Lays out stages and scorings.
 
-    def _check_names(self) -> None:
-        benchmark = self.benchmark
-        for name in (*benchmark.train_on, *benchmark.test_on, *benchmark.training_on):
-            self.registry.datasets[name]
-        for name in benchmark.metrics:
-            self.registry.metrics[name]
-        if len(set(benchmark.metrics)) < len(benchmark.metrics):
-            raise BenchmarkError(f"metrics: a name stands twice in {', '.join(benchmark.metrics)}.")
+    Args:
+        resolved: the plan without them.
+        registry: for the settings that a search has chosen.
+    """
+
+    def __init__(self, resolved: Plan, registry: Registry) -> None:
+        self.resolved = resolved
+        self.registry = registry
+        self.benchmark, self.loader = resolved.benchmark, resolved.loader
+        self.stages: dict[str, StageNode] = {}
 
     def plan(self) -> Plan:
         scorings: list[Scoring] = []
-        targets = self.benchmark.train_on
-        parts = self.parts
-        found, skipped = configure(parts.models, parts.transfers, targets, self.locations)
         chosen = _by_configuration(self.benchmark.chosen)
-        for protocol in parts.protocols:
+        for protocol in self.resolved.protocols:
             planner = StagePlanner(
-                self.benchmark, self.loader, self.locations, protocol, self.stages
+                self.benchmark, self.loader, self.resolved.locations, protocol, self.stages
             )
-            for one in (*configure_baselines(parts.baselines, targets), *found):
+            for one in self.resolved.configurations:
                 members = planner.members([Assigned(run, one) for run in self.runs])
                 scorings += self._scorings([(m,) for m in members], one, DEFAULT, (), planner)
                 if settings := chosen.pop(_key(one, protocol), None):
                     scorings += self._tuned(settings, one, planner)
         _refuse_unknown(chosen)
         _check_cells(scorings)
-        laid_out = Plan(
-            self.benchmark,
-            self.loader,
-            self.locations,
-            tuple(self.stages.values()),
-            tuple(scorings),
-            skipped,
-            self.limit,
+        laid_out = replace(
+            self.resolved, stages=tuple(self.stages.values()), scorings=tuple(scorings)
         )
         check_plan(laid_out)
         return laid_out

@@ -11,7 +11,7 @@ from torch import nn
 from harness.registry.plugin_calls import Breach, call
 
 if TYPE_CHECKING:
-    from harness.planning.plan import ResolvedModel
+    from harness.planning.resolved import ResolvedModel
 
 
 def build_backbone(model: ResolvedModel, generators: Sequence[torch.Generator]) -> nn.Module:

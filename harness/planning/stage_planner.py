@@ -10,14 +10,11 @@ import numpy as np
 
 from harness.data.dataset_loader import DatasetLoader
 from harness.planning.benchmark import Benchmark
-from harness.planning.configurations import Configuration
 from harness.planning.member_training import MemberTraining
 from harness.planning.plan import (
     AlongsideRows,
     MemberOf,
     MemberRows,
-    ResolvedModel,
-    ResolvedProtocol,
     StageNode,
     alike,
     array_digest,
@@ -25,6 +22,7 @@ from harness.planning.plan import (
     goes_on,
     optional,
 )
+from harness.planning.resolved import Configuration, ResolvedModel, ResolvedProtocol
 from harness.planning.splits import Splits
 from harness.planning.training_settings import TrainingSettings
 from harness.plugin.backbone import PretrainedWeights

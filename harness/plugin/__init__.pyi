@@ -43,6 +43,7 @@ from harness.plugin.dataset import Card as Card
 from harness.plugin.dataset import DatasetSpec as DatasetSpec
 from harness.plugin.events import CellFinished as CellFinished
 from harness.plugin.events import EpochFinished as EpochFinished
+from harness.plugin.events import SearchProgressed as SearchProgressed
 from harness.plugin.events import StageFinished as StageFinished
 from harness.plugin.events import StageStarted as StageStarted
 from harness.plugin.head import FitRows as FitRows

@@ -1,4 +1,4 @@
-"""What observers hear of: plain data about stages, epochs and cells."""
+"""What observers hear of: plain data about stages, epochs, cells and searches."""
 
 from __future__ import annotations
 
@@ -81,3 +81,24 @@ class CellFinished(Cell):
     """
 
     runs: int
+
+
+@dataclass(frozen=True)
+class SearchProgressed:
+    """The searches for settings have come further.
+
+    Attributes:
+        title: of the search that this process is at.
+        done: trials that have ended, over all searches and runs.
+        total: trials that are asked for, likewise.
+        metric: name of the metric on validation rows that settings are chosen by.
+        best: mean over runs of the best value by it in that search; NaN before there is one.
+        fraction: share of the trials that is done, 0 … 1; those in training count in part.
+    """
+
+    title: str
+    done: int
+    total: int
+    metric: str
+    best: float
+    fraction: float

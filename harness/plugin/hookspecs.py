@@ -10,7 +10,13 @@ from pluggy import HookimplMarker, HookspecMarker
 if TYPE_CHECKING:
     from harness.plugin.backbone import BackboneSpec
     from harness.plugin.dataset import DatasetSpec
-    from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
+    from harness.plugin.events import (
+        CellFinished,
+        EpochFinished,
+        SearchProgressed,
+        StageFinished,
+        StageStarted,
+    )
     from harness.plugin.head import HeadSpec
     from harness.plugin.metric import MetricSpec
     from harness.plugin.protocol import ProtocolSpec
@@ -79,3 +85,8 @@ def stage_finished(event: StageFinished) -> None:
 @hookspec
 def cell_finished(event: CellFinished) -> None:
     """Called when the results of a cell, all its runs, are on disk."""
+
+
+@hookspec
+def search_progressed(event: SearchProgressed) -> None:
+    """Called while trials of a search are in training, and when some have ended."""

@@ -30,7 +30,13 @@ ENTRY_POINT_GROUP = "harness"
 DISTRIBUTION = "paraisite-harness"
 """Whose plugins are the built-in ones."""
 
-OBSERVER_HOOKS = ("stage_started", "epoch_finished", "stage_finished", "cell_finished")
+OBSERVER_HOOKS = (
+    "stage_started",
+    "epoch_finished",
+    "stage_finished",
+    "cell_finished",
+    "search_progressed",
+)
 
 
 class Registry:

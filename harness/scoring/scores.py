@@ -49,18 +49,30 @@ def score_run(
         failed = int((~np.isfinite(prediction[rows])).sum())
         values: dict[str, Any] = {"n": int(rows.sum()), "failed": failed}
         for name, metric in metrics.items():
-            usable = values["n"] > 0 and not failed
-            values[name] = _value(metric, target[rows], prediction[rows]) if usable else math.nan
+            values[name] = measure(metric, target[rows], prediction[rows])
         scores[subset] = values
     return scores
 
 
-def _value(
+def measure(
     metric: MetricSpec, target: NDArray[np.float64], prediction: NDArray[np.float64]
 ) -> float:
+    """Returns a metric's value; NaN where there is no row, or a prediction is not finite.
+
+    Whoever needs a metric calls this, so that an error names the plugin that it comes from.
+
+    Args:
+        metric: the metric.
+        target: κ in W/(m·K), one per row.
+        prediction: likewise.
+
+    Raises:
+        PluginError: the metric returned something else than a number.
+    """
+    if not len(prediction) or not np.isfinite(prediction).all():
+        return math.nan
     action = f"computing the metric {metric.name!r}"
-    value: float = call(metric.function, target, prediction, action=action, returns=Real)
-    return value
+    return float(call(metric.function, target, prediction, action=action, returns=Real))
 
 
 def same_score(one: Any, other: Any) -> bool:

@@ -17,9 +17,6 @@ from torch import Tensor
 
 from harness.files import sweep, whole_file
 
-SNAPSHOT_SECONDS = 1.0
-"""Epochs shorter than this are not each kept in memory for the case of an interruption."""
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -35,15 +32,14 @@ class CheckpointFile:
     Args:
         path: where it lies; None keeps nothing.
         identity: digest of all that determines the fit's outcome.
-        every_seconds: shortest time between two writes.
+        every_seconds: shortest time between two writes of what is offered.
     """
 
     def __init__(self, path: Path | None, identity: str, every_seconds: float) -> None:
         self._path = path
         self._identity = identity
         self._every_seconds = every_seconds
-        self._written = self._kept = time.monotonic()
-        self._unwritten: Checkpoint | None = None
+        self._written = time.monotonic()
 
     def read(self) -> Checkpoint | None:
         """Returns what was saved; None, with a warning where there was a file, if it is no use."""
@@ -69,33 +65,23 @@ class CheckpointFile:
             return None
 
     def offer(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
-        """Takes the state at an epoch's end; writes it, or keeps a copy, or neither, as is due."""
+        """Takes the state at an epoch's end, and writes it where that is due."""
+        if time.monotonic() - self._written >= self._every_seconds:
+            self.write(tensors, progress)
+
+    def write(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+        """Writes the state at an epoch's end, due or not: the fit is about to stop."""
         if self._path is None:
             return
-        now = time.monotonic()
-        if now - self._written >= self._every_seconds:
-            self._write(self._path, Checkpoint(tensors, progress))
-        elif now - self._kept >= SNAPSHOT_SECONDS:
-            copies = {name: tensor.clone() for name, tensor in tensors.items()}
-            self._unwritten = Checkpoint(copies, json.loads(json.dumps(progress)))
-            self._kept = now
-
-    def flush(self) -> None:
-        """Writes the kept copy, if there is one: for a fit that is being interrupted."""
-        if self._path is not None and self._unwritten is not None:
-            self._write(self._path, self._unwritten)
-
-    def _write(self, path: Path, checkpoint: Checkpoint) -> None:
-        tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
+        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         notes = {
             "identity": self._identity,
-            "checksum": _checksum(tensors),
-            "progress": json.dumps(checkpoint.progress),
+            "checksum": _checksum(stored),
+            "progress": json.dumps(progress),
         }
-        with whole_file(path) as staging:
-            save_file(tensors, staging, metadata=notes)
-        self._unwritten = None
-        self._written = self._kept = time.monotonic()
+        with whole_file(self._path) as staging:
+            save_file(stored, staging, metadata=notes)
+        self._written = time.monotonic()
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

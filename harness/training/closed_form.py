@@ -11,7 +11,7 @@ from harness.plugin.head import FitRows, Predictor, Uncertain
 from harness.registry.plugin_calls import Breach, call, using
 
 if TYPE_CHECKING:
-    from harness.planning.plan import ResolvedModel
+    from harness.planning.resolved import ResolvedModel
     from harness.plugin.arrays import Floats
 
 

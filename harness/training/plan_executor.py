@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from harness.planning.plan import facts_of_run, one_or_all
 from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.plugin.head import FitRows
 from harness.scoring.log_kappa import average
-from harness.scoring.scores import SUBSETS, score_run, score_stored
+from harness.scoring.scores import SUBSETS, measure, score_run, score_stored
 from harness.training.checkpoint import CheckpointFile
 from harness.training.closed_form import ask, fit_head
 from harness.training.environment import environment, peak_memory_mb, threads_wanted, use_threads
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from harness.plugin.arrays import Floats, Indices
     from harness.registry.registry import Registry
     from harness.results.store import Store
+    from harness.training.run_context import RunContext
 
 Predicted = tuple["Floats", "Floats | None"]
 """κ in W/(m·K) of one member's rows, and the std of log10 κ where the head gives it."""
@@ -39,15 +39,16 @@ CHECKPOINT_SECONDS = 30.0
 """Shortest time between two checkpoints of a stage: what a kill costs at most, and an epoch."""
 
 
-def execute(plan: Plan, store: Store, registry: Registry) -> None:
+def execute(context: RunContext) -> None:
     """Runs every stage and scoring of a plan that is not on disk yet.
 
     May be called by several processes at once: each stage is taken by one of them.
 
     Raises:
+        KeyboardInterrupt: it was to stop; what is complete is on disk.
         HarnessError: weights that fail their verification, no write permission, ….
     """
-    PlanExecutor(plan, store, registry).execute()
+    PlanExecutor(context).execute()
 
 
 def pending_stages(plan: Plan, store: Store) -> list[StageNode]:
@@ -77,19 +78,16 @@ class PlanExecutor:
     """Carries out stages and scorings of one plan, one after another.
 
     Args:
-        plan: what is to be done.
-        store: where artefacts and results go.
-        registry: for metrics and observers.
+        context: with the plan.
     """
 
-    def __init__(self, plan: Plan, store: Store, registry: Registry) -> None:
-        self.plan = plan
-        self.store = store
-        self.registry = registry
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+        self.plan, self.store, self.registry = context.plan, context.store, context.registry
         use_threads(threads_wanted())
-        device = resolve_device(plan.benchmark.device)
-        self.stage_builder = StageBuilder(plan.locations, store, registry, device)
-        self.metrics = {name: registry.metrics[name] for name in plan.benchmark.metrics}
+        device = resolve_device(self.plan.benchmark.device)
+        self.stage_builder = StageBuilder(self.plan.locations, self.store, self.registry, device)
+        self.metrics = {name: self.registry.metrics[name] for name in self.plan.benchmark.metrics}
         self._work_done = 0
         self._work_total = 0
 
@@ -108,6 +106,7 @@ class PlanExecutor:
         total = len(pending)
         self._work_done, self._work_total = 0, sum(node.work for node in pending)
         while pending:
+            self.context.stop.check()
             node = self._take_one(pending, total)
             if node is None:
                 time.sleep(0.2)  # other processes hold all stages that could be trained now
@@ -134,7 +133,7 @@ class PlanExecutor:
 
     def _train(self, node: StageNode, done: int, total: int) -> None:
         started = time.perf_counter()
-        self.tell(
+        self.context.tell(
             "stage_started",
             StageStarted(node.key, node.title, len(node.members), node.epochs, done, total),
         )
@@ -146,7 +145,9 @@ class PlanExecutor:
             seconds = result.seconds  # of earlier sessions too, where the fit was resumed
         record = self._record(node, result, transferred, seconds)
         self.store.write_stage(node.key, tensors_of(model), record, stage_ledger(node))
-        self.tell("stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total))
+        self.context.tell(
+            "stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total)
+        )
 
     def _fit(self, node: StageNode, model: nn.ModuleDict) -> FitResult:
         epochs = node.epochs
@@ -162,11 +163,12 @@ class PlanExecutor:
                 epoch.skipped,
                 (self._work_done + node.work * epoch.epoch / epochs) / self._work_total,
             )
-            self.tell("epoch_finished", event)
+            self.context.tell("epoch_finished", event)
 
         fit = self.stage_builder.stack_fit(node, model)
         path = self.store.checkpoint_path(node.key)
-        return fit.run(CheckpointFile(path, fit.digest(node.key), CHECKPOINT_SECONDS), tell)
+        file = CheckpointFile(path, fit.digest(node.key), CHECKPOINT_SECONDS)
+        return fit.run(file, tell, self.context.stop)
 
     def _record(
         self,
@@ -193,6 +195,7 @@ class PlanExecutor:
         """Scores a cell whose stages are there, unless it is scored already."""
         if set(scoring.runs) <= self.store.scored().get(scoring.key, set()):
             return
+        self.context.stop.check()
         by_stage = {node.key: self._predict(node, scoring) for node in scoring.stages}
         predictions, spreads = [], []
         for sources in scoring.sources:
@@ -207,7 +210,7 @@ class PlanExecutor:
             self.store.write_tuning_ledger(scoring.key, tuning_ledger(scoring))
         self.store.append_results(self._result_lines(scoring, predictions))
         cell = CellFinished(**vars(scoring.cell), runs=len(scoring.runs))
-        self.tell("cell_finished", cell)
+        self.context.tell("cell_finished", cell)
 
     def _predict(self, node: StageNode, scoring: Scoring) -> dict[int, Predicted]:
         """Returns what members predict for the test rows of their run, by position in a stage."""
@@ -253,9 +256,7 @@ class PlanExecutor:
         metric = self.registry.metrics[node.protocol.rules.selection]
         found = self._predict_rows(node, model, node.dataset, asked)
         return [
-            float(metric.function(member.labels[member.validation], kappa))
-            if np.isfinite(kappa).all()
-            else math.nan
+            measure(metric, member.labels[member.validation], kappa)
             for member, (kappa, _) in zip(node.members, found, strict=True)
         ]
 
@@ -290,18 +291,6 @@ class PlanExecutor:
                 }
             )
         return lines
-
-    def tell(self, hook: str, event: object) -> None:
-        """Tells every observer; one that raises is reported and costs nothing."""
-        for implementation in getattr(self.registry.manager.hook, hook).get_hookimpls():
-            try:
-                implementation.function(event)
-            except Exception as problem:  # an observer is somebody else's code
-                warnings.warn(
-                    f"The observer {implementation.plugin_name!r} failed in {hook}: "
-                    f"{type(problem).__name__}: {problem}",
-                    stacklevel=2,
-                )
 
 
 def _of_member(records: Mapping[str, Any], source: MemberOf, field: str) -> Any:

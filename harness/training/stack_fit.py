@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from harness.planning.member_training import MemberTraining, batch_size_of
 from harness.planning.trainable import find_trainable
 from harness.registry.plugin_calls import using
+from harness.scoring.scores import measure
 from harness.training.checkpoint import CheckpointFile
 from harness.training.fit_data import Alongside, Feed, StackData, TaskData
 from harness.training.fit_progress import EpochReport, FitResult, Progress
 from harness.training.flat_parameters import FlatParameters, Segment, StackedAdam
 from harness.training.losses import Targets, member_losses
 from harness.training.prediction import predict, resolve_device
+from harness.training.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,6 +66,7 @@ def fit(
     checkpoint_seconds: float = 30.0,
     identity: str = "",
     on_epoch: Callable[[EpochReport], None] | None = None,
+    stop: StopSignal | None = None,
 ) -> FitResult:
     """Fits a stack whose members are all trained alike; see `StackFit`."""
     model = nn.ModuleDict({"backbone": backbone, "head": head})
@@ -79,7 +82,7 @@ def fit(
         alongside=[task.data for task in alongside],
     )
     file = CheckpointFile(checkpoint, stack.digest(identity), checkpoint_seconds)
-    return stack.run(file, on_epoch)
+    return stack.run(file, on_epoch, stop)
 
 
 class StackFit:
@@ -196,7 +199,10 @@ class StackFit:
         return named.hexdigest()
 
     def run(
-        self, file: CheckpointFile, on_epoch: Callable[[EpochReport], None] | None = None
+        self,
+        file: CheckpointFile,
+        on_epoch: Callable[[EpochReport], None] | None = None,
+        stop: StopSignal | None = None,
     ) -> FitResult:
         """Trains to the end, and leaves each member's best weights in the modules.
 
@@ -204,6 +210,10 @@ class StackFit:
             file: from which to go on, and to write to at the end of epochs. It stays when the fit
                 has ended: the caller drops it once the weights are safe.
             on_epoch: called after every epoch.
+            stop: asked at the end of every epoch.
+
+        Raises:
+            KeyboardInterrupt: it is to stop; the file holds the epoch that was just finished.
         """
         saved = file.read()
         if saved is not None:
@@ -215,13 +225,13 @@ class StackFit:
             file.offer(self._state(), vars(self.progress))
             if on_epoch is not None:
                 on_epoch(report)
+            if stop is not None and stop.is_set():
+                file.write(self._state(), vars(self.progress))
+                stop.check()
 
         try:
             self.train(on_epoch=end_epoch)
             self._flat.values.copy_(self._best)
-        except KeyboardInterrupt:
-            file.flush()
-            raise
         finally:
             self._flat.release()
             for parameter in self._frozen:
@@ -376,8 +386,7 @@ class StackFit:
         improved = []
         for member, prediction in enumerate(predictions):
             labels = data.labels[member, data.validation[member]]
-            finite = bool(np.isfinite(prediction).all())
-            score = float(selection.function(labels, prediction)) if finite else math.nan
+            score = measure(selection, labels, prediction)
             best = progress.best_score[member]
             better = score > best if selection.higher_is_better else score < best
             if better or (math.isnan(best) and not math.isnan(score)):

@@ -16,7 +16,8 @@ from harness.training.stack_fit import StackData, StackFit, TaskData
 
 if TYPE_CHECKING:
     from harness.data.dataset import Dataset
-    from harness.planning.plan import MemberRows, ResolvedModel, StageNode
+    from harness.planning.plan import MemberRows, StageNode
+    from harness.planning.resolved import ResolvedModel
     from harness.plugin.backbone import Pool
     from harness.plugin.locations import Locations
     from harness.registry.registry import Registry

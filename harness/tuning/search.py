@@ -19,7 +19,8 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from harness.planning.chosen_settings import Setting
-from harness.planning.configurations import Configuration, reconfigure
+from harness.planning.configurations import reconfigure
+from harness.planning.resolved import Configuration
 from harness.plugin.seeds import derive_seed
 from harness.plugin.study import Tuning
 from harness.tuning.search_space import ConfigurationSpace

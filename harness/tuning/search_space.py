@@ -17,7 +17,7 @@ from harness.registry.plugin_calls import Breach, call
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-    from harness.planning.configurations import Configuration
+    from harness.planning.resolved import Configuration
     from harness.registry.registry import Registry
 
 

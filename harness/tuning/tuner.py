@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +14,9 @@ from optuna.trial import TrialState
 
 from harness.errors import BenchmarkError, LeakError
 from harness.planning.chosen_settings import Chosen
-from harness.planning.configurations import configure, resolve
-from harness.planning.plan import MemberOf, Plan, StageNode, digest_of
+from harness.planning.plan import MemberOf, StageNode, digest_of
 from harness.planning.stage_planner import Assigned, StagePlanner
-from harness.plugin.events import EpochFinished
+from harness.plugin.events import EpochFinished, SearchProgressed
 from harness.plugin.seeds import derive_seed
 from harness.plugin.study import StudyRequest, Tuning
 from harness.training.plan_executor import PlanExecutor
@@ -38,48 +36,22 @@ if TYPE_CHECKING:
 
     import optuna
 
-    from harness.planning.configurations import Configuration
+    from harness.planning.resolved import Configuration
     from harness.plugin.metric import MetricSpec
-    from harness.registry.registry import Registry
-    from harness.results.store import Store
     from harness.training.fit_progress import EpochReport
+    from harness.training.run_context import RunContext
     from harness.training.stack_fit import StackFit
 
 MOST_MEMBERS = 64
 """Members of one stack of trials; more are trained one stack after another."""
 
 
-@dataclass(frozen=True)
-class TuningProgress:
-    """How far the searches of a benchmark are.
-
-    Attributes:
-        title: of the search that this process is at.
-        finished, wanted: trials, over all searches and runs.
-        best: mean over runs of the best validation score of that search; NaN before there is one.
-        metric: its name.
-        fraction: share of the trials that is done, 0 … 1; those in training count in part.
-    """
-
-    title: str
-    finished: int
-    wanted: int
-    best: float
-    metric: str
-    fraction: float
-
-
-Tell = Callable[[TuningProgress], None]
-
-
 class Tuner:
     """Searches for the settings of every configuration of a plan.
 
     Args:
-        plan: of the benchmark, whose `tuning` says how to search.
-        store: where artefacts lie, and the folder `tuning` of the searches.
-        registry: for plugins.
-        tell: hears of progress.
+        context: with the plan of a benchmark whose `tuning` says how to search; the searches lie
+            in the folder `tuning` of its store.
         join: another process has begun these searches.
 
     Attributes:
@@ -90,16 +62,16 @@ class Tuner:
         BenchmarkError: none has; or there is no such search to join.
     """
 
-    def __init__(
-        self, plan: Plan, store: Store, registry: Registry, tell: Tell, join: bool = False
-    ) -> None:
-        assert plan.benchmark.tuning is not None
-        self.benchmark = plan.benchmark
-        self.tuning: Tuning = plan.benchmark.tuning
-        self._plan, self._store, self._registry, self._tell = plan, store, registry, tell
+    def __init__(self, context: RunContext, join: bool = False) -> None:
+        self._context = context
+        self._plan, self._store = context.plan, context.store
+        self._registry = context.registry
+        self.benchmark = self._plan.benchmark
+        assert self.benchmark.tuning is not None
+        self.tuning: Tuning = self.benchmark.tuning
         self._fraction = 0.0
-        self._engine = PlanExecutor(plan, store, registry)
-        self._folder = store.folder / "tuning"
+        self._executor = PlanExecutor(context)
+        self._folder = self._store.folder / "tuning"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._join = join
         self._stages: dict[str, StageNode] = {}
@@ -122,11 +94,10 @@ class Tuner:
             "transfers": [ref.name for ref in benchmark.transfers],
         }
         check_changes(tuning.space, choices)
-        parts = resolve(benchmark, self._registry)
-        found, _ = configure(parts.models, parts.transfers, benchmark.train_on, plan.locations)
-        for protocol in parts.protocols:
+        tunable = [one for one in plan.configurations if one.transfer is not None]
+        for protocol in plan.protocols:
             planner = StagePlanner(benchmark, plan.loader, plan.locations, protocol, self._stages)
-            for one in found:
+            for one in tunable:
                 if tuning.selection == "shared" and protocol.rules.leak_free:
                     _refuse_shared(one, planner, benchmark.runs)
                 space = space_of(one, tuning.space, self._registry)
@@ -196,7 +167,7 @@ class Tuner:
 
     # --- searching ----------------------------------------------------------------------------
 
-    def search(self, deadline: float = math.inf, go_on: Callable[[], None] = lambda: None) -> None:
+    def search(self, deadline: float = math.inf) -> None:
         """Carries out trials until every study has as many as it was asked for.
 
         May be called by several processes at once: each takes batches of trials, of the search
@@ -204,11 +175,13 @@ class Tuner:
 
         Args:
             deadline: of `time.monotonic()`; no batch is begun after it.
-            go_on: called before every batch; raises KeyboardInterrupt to stop.
+
+        Raises:
+            KeyboardInterrupt: it was to stop; trials that are done are in their studies.
         """
         with Worker(self._folder) as worker, quiet():
             while time.monotonic() < deadline:
-                go_on()
+                self._context.stop.check()
                 busy = False
                 for search in sorted(self.searches, key=lambda own: own.asked / own.wanted):
                     attempts = self._ask(search, worker)
@@ -219,6 +192,8 @@ class Tuner:
                     busy |= search.finished < search.wanted
                 else:
                     if not busy:
+                        if self._fraction < 1.0:  # others have carried out the last ones
+                            self._say(self.searches[-1], 0.0)
                         return
                     time.sleep(1.0)  # other processes hold the last trials, and may yet be killed
 
@@ -240,7 +215,7 @@ class Tuner:
             for part in _parts(positions, together):
                 group = [assigned[position] for position in part]
                 members = search.planner.members([own for _, own in group])
-                self._engine.train(_missing(members, self._store.has_stage))
+                self._executor.train(_missing(members, self._store.has_stage))
                 trials = _Trials([attempt for attempt, _ in group])
                 self._fit(members, trials, lambda shares: self._say(search, shares / together))
         self._say(search, 0.0)
@@ -257,7 +232,7 @@ class Tuner:
         """
         (node,) = {member.stage.key: member.stage for member in members}.values()
         if node.closed_form:
-            trials.finish(self._engine.validate(node))
+            trials.finish(self._executor.validate(node))
             return
         fit = self._start(node)
         alive = list(range(len(members)))
@@ -273,7 +248,8 @@ class Tuner:
                 epoch.skipped,
                 self._fraction,
             )
-            self._engine.tell("epoch_finished", event)
+            self._context.tell("epoch_finished", event)
+            self._context.stop.check()
 
         while alive:
             fit.train(fit.progress.epoch + self.tuning.report_every, heard)
@@ -282,29 +258,28 @@ class Tuner:
                 tell(len(keep) * fit.progress.epoch / node.epochs)
             if keep and len(keep) < len(alive):
                 kept = [alive[place] for place in keep]
-                fit = fit.of_members(keep, self._engine.stage_builder.modules(node, kept))
+                fit = fit.of_members(keep, self._executor.stage_builder.modules(node, kept))
             alive = [alive[place] for place in keep]
 
     def _start(self, node: StageNode) -> StackFit:
-        model = self._engine.stage_builder.modules(node)
-        self._engine.stage_builder.start_weights(node, model)
-        return self._engine.stage_builder.stack_fit(node, model)
+        model = self._executor.stage_builder.modules(node)
+        self._executor.stage_builder.start_weights(node, model)
+        return self._executor.stage_builder.stack_fit(node, model)
 
     def _say(self, search: Search, training: float) -> None:
         finished = sum(own.finished for own in self.searches)
         wanted = sum(own.wanted for own in self.searches)
         self._fraction = min(1.0, (finished + training) / wanted)
         scores = [search.score(best[0]) for runs in search.studies if (best := search.best(runs))]
-        self._tell(
-            TuningProgress(
-                search.title,
-                finished,
-                wanted,
-                float(np.mean(scores)) if scores else math.nan,
-                search.metric,
-                self._fraction,
-            )
+        event = SearchProgressed(
+            search.title,
+            finished,
+            wanted,
+            search.metric,
+            float(np.mean(scores)) if scores else math.nan,
+            self._fraction,
         )
+        self._context.tell("search_progressed", event)
 
     # --- what has come out --------------------------------------------------------------------
 

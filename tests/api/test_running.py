@@ -5,10 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import runpy
 import signal
 import threading
 import tomllib
 import warnings
+from collections.abc import Callable
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,12 @@ import pytest
 
 from harness import api
 from harness.errors import BenchmarkError, HarnessError, PluginError, WeightsError
+from harness.planning import planner
 from harness.planning.benchmark import Benchmark
 from harness.plugin.hookspecs import hookimpl
 from harness.report.leaderboard import Leaderboard
 from harness.results.store import Store
+from harness.training.stop_signal import StopSignal
 
 BENCHMARK = """
 train_on = ["Toy", "Twins"]
@@ -144,6 +149,52 @@ def test_a_metric_that_is_added_later_is_scored_from_the_stored_rows(run) -> Non
     assert leaderboard.summary()["spearman"].notna().all()
 
 
+COUNTING = """
+import os
+from functools import wraps
+from harness.planning import planner
+from harness.planning.benchmark import Benchmark
+
+def counted(function, what):
+    @wraps(function)
+    def count(*arguments):
+        with open({log!r}, "a") as log:
+            log.write(f"{{os.getpid()}} {{what}}\\n")
+        return function(*arguments)
+    return count
+
+if not hasattr(planner.resolve, "__wrapped__"):
+    Benchmark.load = counted(Benchmark.load, "reads")
+    planner.resolve = counted(planner.resolve, "resolves")
+"""
+SEARCH = """
+[tuning]
+trials = 1
+ensemble = 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "search", "jobs"),
+    [(api.run, "", 1), (api.run, SEARCH, 1), (api.tune, SEARCH, 1), (api.run, SEARCH, 2)],
+    ids=["run", "run with a search", "tune", "two processes"],
+)
+def test_the_file_is_read_once_and_its_names_are_looked_up_once_in_every_process(
+    toy: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, call: Any, search: str, jobs: int
+) -> None:
+    (toy / "benchmark.toml").write_text(BENCHMARK + search)
+    log, plugin = toy / "log", toy / "counting.py"
+    plugin.write_text(COUNTING.format(log=str(log)))
+    monkeypatch.setattr(Benchmark, "load", Benchmark.load)  # so that what it counts is undone
+    monkeypatch.setattr(planner, "resolve", planner.resolve)
+    runpy.run_path(str(plugin))
+    call(toy, plugins=[tiny, plugin], jobs=jobs, overrides=["runs=1", "training.epochs=1"])
+    lines = [line.split() for line in log.read_text().splitlines()]
+    assert [process for process, did in lines if did == "reads"] == [str(os.getpid())]
+    processes = [process for process, did in lines if did == "resolves"]
+    assert len(processes) == len(set(processes)) == 2 * jobs - 1, "one helps with each"
+
+
 def test_a_benchmark_made_in_python_runs(tiny: Path, tmp_path: Path) -> None:
     benchmark = Benchmark.model_validate(tomllib.loads(BENCHMARK) | {"name": "mine"})
     leaderboard = api.run(benchmark, out=tmp_path, plugins=[tiny])
@@ -170,11 +221,14 @@ def test_a_dry_run_keeps_to_a_folder_of_its_own(run, toy: Path) -> None:
     assert not (toy / "table.csv").exists()
 
 
-def test_an_observer_that_raises_is_reported_and_costs_nothing(run) -> None:
+@pytest.mark.parametrize("problem", [RuntimeError, SystemExit])
+def test_an_observer_that_raises_is_reported_and_costs_nothing(
+    run, problem: type[BaseException]
+) -> None:
     class Broken:
         @hookimpl
         def cell_finished(self, event: Any) -> None:
-            raise RuntimeError("I am not well")
+            raise problem("I am not well")
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -183,20 +237,55 @@ def test_an_observer_that_raises_is_reported_and_costs_nothing(run) -> None:
     assert any("I am not well" in str(warning.message) for warning in caught)
 
 
-def test_an_interrupt_leaves_a_store_that_goes_on(run, toy: Path, tmp_path: Path) -> None:
-    class Impatient:
-        @hookimpl
-        def epoch_finished(self, event: Any) -> None:
-            if event.title.startswith("Toy (after") and event.epoch == 2:
-                raise KeyboardInterrupt
+class Impatient:
+    """Does something at the end of the second epoch of a stage."""
 
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.act = act
+
+    @hookimpl
+    def epoch_finished(self, event: Any) -> None:
+        if event.title == "Toy (after Source)" and event.epoch == 2:
+            self.act()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_run_after_the_epoch_from_which_it_then_goes_on(
+    run, toy: Path, tmp_path: Path, name: str
+) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run(observers=[Impatient()])
+        run(observers=[Impatient(partial(signal.raise_signal, getattr(signal, name)))])
     diary = Diary()
     run(observers=[diary])
     assert diary.lines[0] == "start Toy (after Source)"
+    assert diary.lines[1].startswith("epoch 3 of")
     run(tmp_path / "undisturbed")
     assert table_of(toy) == table_of(tmp_path / "undisturbed")
+
+
+def test_an_observer_may_ask_for_the_end_of_a_run(run, toy: Path) -> None:
+    stop = StopSignal()
+    with pytest.raises(KeyboardInterrupt):
+        run(observers=[Impatient(stop.set)], stop=stop)
+    diary = Diary()
+    run(observers=[diary])
+    assert diary.lines[1].startswith("epoch 3 of")
+
+
+def test_a_run_stops_between_cells_of_heads_in_closed_form(run, toy: Path) -> None:
+    class Content:
+        @hookimpl
+        def cell_finished(self, event: Any) -> None:
+            stop.set()
+
+    stop = StopSignal()
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            observers=[Content()],
+            stop=stop,
+            overrides=['heads=["nearest"]', 'transfers=["scratch"]'],
+        )
+    assert len(Store(toy).read_results()) == 2, "the runs of one cell"
 
 
 def test_a_stage_goes_on_from_its_checkpoint(
@@ -209,7 +298,7 @@ def test_a_stage_goes_on_from_its_checkpoint(
                 raise MemoryError  # ends the run as a kill does: nothing is flushed
 
     monkeypatch.setattr("harness.training.plan_executor.CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr("harness.training.plan_executor.PlanExecutor.tell", _tell_and_let_it_raise)
+    monkeypatch.setattr("harness.training.run_context.RunContext.tell", _tell_and_let_it_raise)
     with pytest.raises(MemoryError):
         run(observers=[Killer()])
     monkeypatch.undo()
@@ -221,8 +310,8 @@ def test_a_stage_goes_on_from_its_checkpoint(
     assert table_of(toy) == table_of(tmp_path / "undisturbed")
 
 
-def _tell_and_let_it_raise(engine: Any, hook: str, event: object) -> None:
-    getattr(engine.registry.manager.hook, hook)(event=event)
+def _tell_and_let_it_raise(context: Any, hook: str, event: object) -> None:
+    getattr(context.registry.manager.hook, hook)(event=event)
 
 
 # --- other processes ----------------------------------------------------------------------------
@@ -343,13 +432,13 @@ def test_jobs_share_the_work_and_change_nothing(run, toy: Path, tmp_path: Path) 
 
 
 def test_jobs_stop_when_the_first_process_is_interrupted(run, toy: Path) -> None:
-    class Impatient:
+    class Hasty:
         @hookimpl
         def epoch_finished(self, event: Any) -> None:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run(observers=[Impatient()], jobs=2, overrides=["training.epochs=100000"])
+        run(observers=[Hasty()], jobs=2, overrides=["training.epochs=100000"])
     assert not multiprocessing.active_children()
 
 

@@ -128,8 +128,8 @@ def test_a_folder_that_cannot_be_written_is_named(harness, toy: str, tiny: Path)
 def test_ctrl_c_says_how_to_go_on(harness, toy: str, tiny: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "impatient.py"
     plugin.write_text(
-        "from harness import hookimpl\n\n@hookimpl\ndef epoch_finished(event):\n"
-        "    raise KeyboardInterrupt\n"
+        "import signal\nfrom harness.plugin import hookimpl\n\n@hookimpl\n"
+        "def epoch_finished(event):\n    signal.raise_signal(signal.SIGINT)\n"
     )
     status, _, err = harness("run", toy, "--plugin", str(tiny), "--plugin", str(plugin))
     assert status == 130

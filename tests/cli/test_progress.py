@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from rich.progress import Progress
 
 from harness.cli import progress
-from harness.plugin.events import EpochFinished, StageStarted
+from harness.plugin.events import EpochFinished, SearchProgressed, StageStarted
 
 
 @pytest.fixture
@@ -17,6 +18,53 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def epoch(key: str, fraction: float) -> EpochFinished:
     return EpochFinished(key, "Toy (random)", 1, 4, "mae-log", (0.5,), (0,), fraction)
+
+
+def trials(done: int, fraction: float | None = None) -> SearchProgressed:
+    share = done / 4 if fraction is None else fraction
+    return SearchProgressed("tiny, mlp, Toy", done, 4, "mae-log", 0.25, share)
+
+
+STAGE = StageStarted("stage", "Toy (random)", 3, 4, 0, 1)
+
+
+def test_a_run_that_tunes_nothing_shows_no_bar_of_trials() -> None:
+    bars = Progress(disable=True)
+    live = progress.LiveProgress(bars)
+    live.stage_started(STAGE)
+    live.epoch_finished(epoch("stage", 0.25))
+    assert [task.description for task in bars.tasks] == ["all stages", "stage 1/1  Toy (random)"]
+
+
+def test_a_search_has_one_bar_and_the_stages_it_needs_have_theirs_while_they_train() -> None:
+    bars = Progress(disable=True)
+    live = progress.LiveProgress(bars)
+    live.search_progressed(trials(1))
+    live.stage_started(STAGE)
+    assert [task.completed for task in bars.tasks] == [0.25, 0, 0]
+    live.search_progressed(trials(2, 0.6))
+    (search,) = bars.tasks
+    assert (search.description, search.completed) == ("tiny, mlp, Toy", 0.6)
+    assert "2 of 4 trials, best validation mae-log 0.250" in search.fields["detail"]
+    live.search_progressed(trials(4))
+    assert bars.tasks == []
+
+
+def test_lines_tell_of_a_search_now_and_then_and_of_its_end(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = progress.PlainProgress()
+    for done in (1, 2, 3, 4):
+        lines.search_progressed(trials(done))
+        clock[0] += 6
+    printed = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1][:6] for line in printed] == ["1 of 4", "3 of 4", "4 of 4"]
+    assert printed[1].endswith("0:06 left")
+
+
+def test_a_first_ctrl_c_is_told_what_a_second_one_does(capfd: pytest.CaptureFixture[str]) -> None:
+    progress.tell_of_stop()
+    assert "Once more: at once" in capfd.readouterr().err
 
 
 def test_trials_neither_print_epochs_nor_count_in_the_time_that_is_left(

@@ -57,13 +57,13 @@ class Patient:
         self.path.write_text(text.replace(old, new))
         return text[: text.index(old)].count("\n") + 1
 
-    def run(self) -> None:
-        benchmark = Benchmark.model_validate(tomllib.loads(BENCHMARK))
+    def run(self, **changes: Any) -> None:
+        benchmark = Benchmark.model_validate({**tomllib.loads(BENCHMARK), **changes})
         api.run(benchmark, out=self.folder / "out", plugins=[self.path])
 
-    def error(self) -> PluginError:
+    def error(self, **changes: Any) -> PluginError:
         with pytest.raises(PluginError) as caught:
-            self.run()
+            self.run(**changes)
         return caught.value
 
 
@@ -239,6 +239,37 @@ def test_what_a_model_is_made_of_is_held_to_its_contract(
     assert re.search(message, text), text
     assert text.startswith(f"The plugin '{patient.path}' breaks its contract.")
     assert f"({patient.path}" in text
+
+
+SEARCH = {"trials": 1, "ensemble": 0}
+
+
+@pytest.mark.parametrize("returns", [RAISE, "return 'good'"])
+@pytest.mark.parametrize(
+    ("selection", "changes"),
+    [
+        ("mae-log", {"heads": ["sick"]}),
+        ("sick", {"heads": ["sick"], "metrics": ["mae-log"]}),
+        ("sick", {"heads": ["sick"], "metrics": ["mae-log"], "tuning": SEARCH}),
+        (
+            "sick",
+            {
+                "heads": ["nearest"],
+                "metrics": ["mae-log"],
+                "tuning": {**SEARCH, "space": {"heads": {"nearest": {"standardise": [True]}}}},
+            },
+        ),
+    ],
+    ids=["cells", "epochs", "trials", "trials in closed form"],
+)
+def test_a_sick_metric_is_named_wherever_it_is_asked(
+    patient: Patient, selection: str, changes: dict[str, Any], returns: str
+) -> None:
+    patient.change('    selection = "mae-log"', f'    selection = "{selection}"')
+    patient.change("    pass  # score\n", f"    {returns}\n")
+    text = str(patient.error(**changes))
+    assert text.startswith(f"The plugin '{patient.path}'")
+    assert "while computing the metric 'sick'" in text
 
 
 def test_a_module_that_is_missing_is_said_to_be_needed(patient: Patient) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import harness.training.checkpoint
 from harness.training.checkpoint import CheckpointFile
 
 TENSORS = {"values": torch.arange(12.0).view(3, 4), "clocks": torch.tensor([1.0, 2.0])}
@@ -38,34 +37,15 @@ def test_nothing_saved_is_nothing_read(path: Path) -> None:
     assert CheckpointFile(path, "me", 0.0).read() is None
     nowhere = CheckpointFile(None, "me", 0.0)
     nowhere.offer(TENSORS, PROGRESS)
-    nowhere.flush()
     assert nowhere.read() is None
 
 
-def test_it_is_not_written_before_it_is_due_but_on_interruption(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(harness.training.checkpoint, "SNAPSHOT_SECONDS", 0.0)
+def test_it_is_not_written_before_it_is_due_unless_the_fit_is_to_stop(path: Path) -> None:
     file = CheckpointFile(path, "me", 1e9)
-    moving = {"values": torch.zeros(2, 2)}
-    progress = {"epoch": 1, "history": {"lr": [1.0]}}
-    file.offer(moving, progress)
-    moving["values"] += 1  # the next epoch has begun
-    progress["history"]["lr"].append(0.5)
-    assert not path.exists()
-    file.flush()
-    found = CheckpointFile(path, "me", 0.0).read()
-    assert found is not None
-    assert found.progress == {"epoch": 1, "history": {"lr": [1.0]}}
-    assert torch.equal(found.tensors["values"], torch.zeros(2, 2))
-
-
-def test_flushing_writes_nothing_that_is_older_than_the_file(path: Path) -> None:
-    file = CheckpointFile(path, "me", 0.0)
     file.offer(TENSORS, PROGRESS)
-    path.unlink()
-    file.flush()
     assert not path.exists()
+    file.write(TENSORS, PROGRESS)
+    assert CheckpointFile(path, "me", 0.0).read() is not None
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import harness.training.checkpoint
 from harness.errors import BenchmarkError, DataError, PluginError
 from harness.nn.stack import StackedLinear
 from harness.planning.member_training import MemberTraining
@@ -33,6 +32,7 @@ from harness.training.stack_fit import (
     predict,
     resolve_device,
 )
+from harness.training.stop_signal import StopSignal
 
 CPU = torch.device("cpu")
 CRYSTALS = 60
@@ -608,16 +608,15 @@ def test_skipped_updates_are_counted_across_a_resume(tmp_path: Path) -> None:
     assert result.skipped == (0, 0, 6)
 
 
-def test_ctrl_c_saves_the_last_finished_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(harness.training.checkpoint, "SNAPSHOT_SECONDS", 0.0)
-    path = tmp_path / "checkpoint"
-    run_until(3 * 6 + 2, KeyboardInterrupt, path)
+def test_a_fit_that_is_told_to_stop_finishes_its_epoch_and_saves_it(tmp_path: Path) -> None:
+    path, stop, stopped = tmp_path / "checkpoint", StopSignal(), stack_data([0, 1, 2])
+    stopped.pool.before_batch = lambda: len(stopped.pool.batches) == 3 * 6 + 2 and stop.set()
+    with pytest.raises(KeyboardInterrupt):
+        run(*modules([0, 1, 2]), stopped, checkpoint=path, stop=stop)
     undisturbed, resumed, data = modules([0, 1, 2]), modules([0, 1, 2]), stack_data([0, 1, 2])
     run(*undisturbed, stack_data([0, 1, 2]))
     run(*resumed, data, checkpoint=path)
-    assert len(data.pool.batches) == 3 * 6
+    assert len(data.pool.batches) == 2 * 6
     assert equal(weights(*resumed), weights(*undisturbed))
 
 

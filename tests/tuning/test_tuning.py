@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import re
 import shutil
+import signal
 import sqlite3
 from pathlib import Path
 from textwrap import dedent
@@ -24,11 +24,13 @@ from harness.api.searching import _join_search
 from harness.apps.predict import predicting
 from harness.errors import BenchmarkError, BundleError, HarnessError, LeakError, PluginError
 from harness.planning.benchmark import Benchmark
-from harness.plugin.events import EpochFinished
+from harness.planning.planner import plan_chosen
+from harness.plugin.events import EpochFinished, SearchProgressed
 from harness.plugin.hookspecs import hookimpl
+from harness.registry.registry import Registry
 from harness.results.role_report import role_counts
 from harness.results.store import Store
-from harness.training.workers import StopSignal
+from harness.training.stop_signal import StopSignal
 from harness.tuning.search import Search
 from harness.tuning.tuning_figures import _mean_and_std
 
@@ -280,12 +282,31 @@ def test_brute_force_tries_every_combination_once(tuned, benchmark_file) -> None
     assert len({tuple(trial.params.values()) for trial in study.trials}) == 12
 
 
+def test_a_choice_is_laid_out_as_if_it_had_been_read_from_its_file(finished, tiny: Path) -> None:
+    path, _ = finished
+    registry, best = Registry([tiny]), Benchmark.load(path.parent / "best.toml")
+    afresh = api.prepare(best, registry=registry)
+    again = plan_chosen(api.prepare(path, registry=registry), best, registry)
+    assert len(again.scorings) == 6
+    for own, other in ((again.stages, afresh.stages), (again.scorings, afresh.scorings)):
+        assert [one.key for one in own] == [one.key for one in other]
+
+
 def test_progress_counts_every_trial_once(tuned) -> None:
-    said = []
-    tuned(tell=said.append)
-    fractions = [one.fraction for one in said]
+    class Listener:
+        @hookimpl
+        def search_progressed(self, event: SearchProgressed) -> None:
+            said.append(event)
+
+    said: list[SearchProgressed] = []
+    tuned(observers=[Listener()])
+    fractions = [event.fraction for event in said]
     assert fractions == sorted(fractions)
-    assert all((one.fraction == 1.0) == (one.finished == one.wanted) for one in said)
+    assert fractions.count(1.0) == 1
+    assert all((event.fraction == 1.0) == (event.done == event.total) for event in said)
+    said.clear()
+    tuned(observers=[Listener()])
+    assert [(event.done, event.total) for event in said] == [(15, 15)], "they are done already"
 
 
 def test_trials_that_do_badly_are_dropped_from_the_stack(tuned, benchmark_file) -> None:
@@ -477,7 +498,7 @@ def test_choices_that_are_not_complete_are_refused(
 
 
 class Impatient:
-    """Stops a search as Ctrl-C does; a process that helps is stopped so when it is told to."""
+    """Stops a search by Ctrl-C."""
 
     def __init__(self, epochs: int) -> None:
         self.left = epochs
@@ -486,7 +507,7 @@ class Impatient:
     def epoch_finished(self, event: EpochFinished) -> None:
         self.left -= 1
         if not self.left:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_search_that_is_stopped_goes_on(tuned, benchmark_file) -> None:
@@ -536,9 +557,9 @@ def test_a_process_that_helps_stops_between_batches_of_heads_in_closed_form(
         tuned(path, timeout=0)  # begins the search, and no trial
     told = multiprocessing.Event()
     told.set()
-    request = Request(path, plugins=[tiny])
+    request = Request.read(path, plugins=[tiny])
     with pytest.raises(KeyboardInterrupt):
-        _join_search(request, path.parent, math.inf, StopSignal(told, os.getppid()))
+        _join_search(request, math.inf, StopSignal(told))
     assert [len(study.trials) for study in studies(path.parent)] == [0, 0, 0]
 
 

@@ -18,7 +18,8 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 
 from harness import api
-from harness.tuning.tuner import TuningProgress
+from harness.plugin.events import SearchProgressed
+from harness.plugin.hookspecs import hookimpl
 
 BENCHMARK = """
 train_on = ["Toy"]
@@ -121,17 +122,22 @@ def search(request: pytest.FixtureRequest, tmp_path: Path) -> Search:
     return Search(path, url)
 
 
-def tune(path: Path, tiny: Path, kill_in_batch: int | None = None, join: bool = False) -> None:
-    batches = 0
+class Mortal:
+    """An observer that kills its own process, as kill -9 does, in the n-th batch of trials."""
 
-    def tell(progress: TuningProgress) -> None:
-        nonlocal batches
-        training = progress.fraction > progress.finished / progress.wanted
-        batches += not training
-        if training and batches == kill_in_batch:
+    def __init__(self, batch: int | None) -> None:
+        self.batch, self.batches = batch, 0
+
+    @hookimpl
+    def search_progressed(self, event: SearchProgressed) -> None:
+        training = event.fraction > event.done / event.total
+        self.batches += not training
+        if training and self.batches == self.batch:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    api.tune(path, plugins=[tiny], tell=tell, join=join)
+
+def tune(path: Path, tiny: Path, kill_in_batch: int | None = None, join: bool = False) -> None:
+    api.tune(path, plugins=[tiny], observers=[Mortal(kill_in_batch)], join=join)
 
 
 def process(*arguments: object) -> multiprocessing.process.BaseProcess:
@@ -150,12 +156,14 @@ def test_a_search_holds_few_connections_however_many_studies_it_has(
     path.write_text(BENCHMARK.format(storage=f'storage = "{url}"'))
     connections = []
 
-    def tell(progress: TuningProgress) -> None:
-        with psycopg.connect(url) as connection:
-            query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-            connections.append(connection.execute(query).fetchone()[0])
+    class Listener:
+        @hookimpl
+        def search_progressed(self, event: SearchProgressed) -> None:
+            with psycopg.connect(url) as connection:
+                query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                connections.append(connection.execute(query).fetchone()[0])
 
-    api.tune(path, plugins=[tiny], tell=tell, overrides=["runs=9", "tuning.trials=2"])
+    api.tune(path, plugins=[tiny], observers=[Listener()], overrides=["runs=9", "tuning.trials=2"])
     assert max(connections) <= 4  # for trials, heartbeats, and this one
 
 

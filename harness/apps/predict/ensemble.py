@@ -26,7 +26,7 @@ from harness.training.closed_form import ask, fit_head
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.planning.plan import ResolvedModel
+    from harness.planning.resolved import ResolvedModel
     from harness.plugin.arrays import Arrays, Floats
     from harness.plugin.backbone import Backbone
     from harness.plugin.head import FitRows

@@ -1,0 +1,85 @@
+"""What a benchmark names, resolved; and the configurations that are made of it. Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.planning.component_ref import ComponentRef
+from harness.plugin.backbone import Backbone
+from harness.plugin.cell import BASELINE
+from harness.plugin.head import HeadSpec
+from harness.plugin.protocol import ProtocolRules
+from harness.plugin.transfer import Stage, TransferSpec
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedModel:
+    """A backbone with a head, resolved.
+
+    Attributes:
+        settings: all that determines what it is, the code of plugins that are not built in and
+            revisions above 1 included; part of the key of its stages.
+        backbone_code: names the code of the backbone; see `Registry.code_of`.
+    """
+
+    backbone_ref: ComponentRef
+    backbone: Backbone
+    rows_per_second: float
+    head_ref: ComponentRef
+    head: HeadSpec
+    head_settings: Any
+    settings: Mapping[str, Any]
+    backbone_code: str
+
+
+@dataclass(frozen=True)
+class ResolvedTransfer:
+    """A transfer strategy, resolved."""
+
+    ref: ComponentRef
+    spec: TransferSpec
+    settings: Any
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedProtocol:
+    """A protocol, resolved.
+
+    Attributes:
+        selection_revision: of the metric that chooses epochs.
+    """
+
+    ref: ComponentRef
+    rules: ProtocolRules
+    selection_revision: int
+
+    @property
+    def label(self) -> str:
+        """Name in tables: with its view where it has one, else with its settings."""
+        return f"{self.ref.name} [{self.rules.view}]" if self.rules.view else self.ref.label
+
+
+@dataclass(frozen=True, eq=False)
+class Configuration:
+    """What makes one row of a table.
+
+    Attributes:
+        model: backbone and head.
+        transfer: how the model is carried over; none for a baseline.
+        target: the dataset that the last stage fits.
+        stages: first to last, never none.
+        training: settings of the last stage that a search has found; they go over all others.
+    """
+
+    model: ResolvedModel
+    transfer: ResolvedTransfer | None
+    target: str
+    stages: tuple[Stage, ...]
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def transfer_label(self) -> str:
+        """Name and settings of the transfer, as tables show it."""
+        return self.transfer.ref.label if self.transfer else BASELINE

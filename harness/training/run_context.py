@@ -1,0 +1,42 @@
+"""What one process carries out a plan with: made once, and handed down whole."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.planning.plan import Plan
+    from harness.registry.registry import Registry
+    from harness.results.store import Store
+    from harness.training.stop_signal import StopSignal
+
+
+@dataclass(frozen=True, eq=False)
+class RunContext:
+    """A plan, and what its stages and trials are carried out with.
+
+    Attributes:
+        plan: what is to be done.
+        store: where artefacts and results go.
+        registry: for plugins, and the observers of this process.
+        stop: whether to end before all is done.
+    """
+
+    plan: Plan
+    store: Store
+    registry: Registry
+    stop: StopSignal
+
+    def tell(self, hook: str, event: object) -> None:
+        """Tells every observer; one that raises is reported, and costs and stops nothing."""
+        for implementation in getattr(self.registry.manager.hook, hook).get_hookimpls():
+            try:
+                implementation.function(event)
+            except (Exception, SystemExit) as problem:  # an observer is somebody else's code
+                warnings.warn(
+                    f"The observer {implementation.plugin_name!r} failed in {hook}: "
+                    f"{type(problem).__name__}: {problem}",
+                    stacklevel=2,
+                )
