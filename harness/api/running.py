@@ -16,7 +16,7 @@ from harness.api.searching import choose_settings
 from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
 from harness.report.leaderboard import Leaderboard
-from harness.results.store import PLAN_FILE, Store
+from harness.results.store import Store
 from harness.training.workers import StopSignal, workers
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _carry_out(asked: Request, store: Store, registry: Registry, jobs: int) -> N
     from harness.training.plan_executor import complete_metrics, execute, pending_stages
 
     planned = asked.plan(registry)
-    store.write_json(PLAN_FILE, describe(planned))
+    store.write_plan(describe(planned))
     with blaming(registry):
         complete_metrics(planned, store, registry)
         further = min(jobs, len(pending_stages(planned, store))) - 1

@@ -16,20 +16,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from harness.errors import StoreError
 from harness.files import replacing, unwritable
 from harness.planning.ledger import COLUMNS
-from harness.plugin.cell import CELL, DEFAULT
+from harness.results.records import (
+    OtherFormatError,
+    PlanFile,
+    ResultLine,
+    StageFacts,
+    StageRecord,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
 PLAN_FILE = "plan.json"
+RESULTS_FILE = "results.jsonl"
+STAGE_FILE, LEDGER_FILE = "stage.json", "ledger.parquet"
 CHOICES_FILE = "best.toml"
 """The benchmark with the settings that a search has chosen."""
 TRIALS_FILE = "trials.csv"
@@ -67,7 +75,7 @@ class Store:
     @property
     def results_path(self) -> Path:
         """The file with one line per (cell, run)."""
-        return self.folder / "results.jsonl"
+        return self.folder / RESULTS_FILE
 
     # --- stages -----------------------------------------------------------------------------
 
@@ -108,7 +116,7 @@ class Store:
         self,
         key: str,
         tensors: Mapping[str, torch.Tensor],
-        record: Mapping[str, Any],
+        facts: StageFacts,
         ledger: pd.DataFrame,
     ) -> None:
         """Writes a stage's artefact: all of it or nothing; then drops its checkpoint."""
@@ -120,9 +128,10 @@ class Store:
         try:
             weights = staging / "weights.safetensors"
             save_file(dict(tensors), weights)
-            record = {**record, "artefact_sha256": sha256(weights.read_bytes()).hexdigest()}
-            (staging / "stage.json").write_text(json.dumps(record) + "\n")
-            ledger.to_parquet(staging / "ledger.parquet", index=False, compression="zstd")
+            digest = sha256(weights.read_bytes()).hexdigest()
+            record = {**facts.as_json(), "artefact_sha256": digest}
+            (staging / STAGE_FILE).write_text(json.dumps(record) + "\n")
+            ledger.to_parquet(staging / LEDGER_FILE, index=False, compression="zstd")
             staging.chmod(0o755)
             target = self.stage_folder(key)
             if target.exists():
@@ -133,19 +142,29 @@ class Store:
             raise
         self.checkpoint_path(key).unlink(missing_ok=True)
 
-    def read_stage(self, key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def read_stage(self, key: str) -> tuple[dict[str, torch.Tensor], StageRecord]:
         """Reads a stage's tensors (on the CPU) and record."""
         from safetensors.torch import load_file
 
         return load_file(self.weights_path(key)), self.stage_record(key)
 
+    def has_record(self, key: str) -> bool:
+        """Whether a stage's record is there."""
+        return (self.stage_folder(key) / STAGE_FILE).is_file()
+
+    def has_ledger(self, key: str) -> bool:
+        """Whether a stage's ledger is there."""
+        return (self.stage_folder(key) / LEDGER_FILE).is_file()
+
     def read_ledger(self, key: str) -> pd.DataFrame:
         """Reads what a stage used each row for; columns as `ledger.COLUMNS`."""
-        return _read_rows(self.stage_folder(key) / "ledger.parquet", COLUMNS)
+        return _read_rows(self.stage_folder(key) / LEDGER_FILE, COLUMNS)
 
-    def stage_record(self, key: str) -> dict[str, Any]:
+    def stage_record(self, key: str) -> StageRecord:
         """Reads a stage's record: history, best epochs, skipped updates, seconds."""
-        return _read_object(self.stage_folder(key) / "stage.json")
+        path = self.stage_folder(key) / STAGE_FILE
+        with _reading(path):
+            return StageRecord.read(path.read_bytes())
 
     # --- predictions and results --------------------------------------------------------------
 
@@ -181,30 +200,29 @@ class Store:
     def _tuning_ledger_path(self, key: str) -> Path:
         return self.folder / "tuning" / f"{key}.parquet"
 
-    def append_results(self, lines: Iterable[Mapping[str, Any]]) -> None:
+    def append_results(self, lines: Iterable[ResultLine]) -> None:
         """Appends result lines in one write; a line torn by an earlier kill is cut off first.
 
         A (scoring, run) that is there already, from another process or an earlier attempt, is
         not written again.
         """
         with FileLock(self.folder / ".lock-results"):
-            have = {(line["key"], line["run"]) for line in self.read_results()}
-            fresh = [line for line in lines if (line["key"], line["run"]) not in have]
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in fresh)
+            have = {line.place for line in self.read_results()}
+            fresh = [line for line in lines if line.place not in have]
             self._cut_torn_line()
             with self.results_path.open("ab") as file:
-                file.write(text.encode())
+                file.write(lines_text(fresh).encode())
                 file.flush()
                 os.fsync(file.fileno())
 
-    def replace_results(self, lines: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
+    def replace_results(self, lines: Iterable[ResultLine]) -> None:
         """Puts new result lines in the place of those of the same (scoring, run)."""
+        fresh = {line.place: line for line in lines}
         with FileLock(self.folder / ".lock-results"):
-            kept = [lines.get((old["key"], old["run"]), old) for old in self.read_results()]
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
-            self.write_text(self.results_path.name, text)
+            kept = [fresh.get(old.place, old) for old in self.read_results()]
+            self.write_text(self.results_path.name, lines_text(kept))
 
-    def read_results(self) -> list[dict[str, Any]]:
+    def read_results(self) -> list[ResultLine]:
         """Reads all complete result lines.
 
         Raises:
@@ -217,20 +235,15 @@ class Store:
         numbered = enumerate(complete.split("\n"), start=1)
         return [self._parse_line(number, text) for number, text in numbered if text.strip()]
 
-    def _parse_line(self, number: int, text: str) -> dict[str, Any]:
+    def _parse_line(self, number: int, text: str) -> ResultLine:
         with _reading(self.results_path, f", line {number}"):
-            line = json.loads(text)
-            _require(line, ("key", "run"), "the line")
-            line.setdefault("tuning", DEFAULT)  # results from before there was tuning
-            if not isinstance(line["run"], int):
-                raise ValueError(f"run is {line['run']!r}, not a number")
-        return dict(line)
+            return ResultLine.read(text)
 
     def scored(self) -> dict[str, set[int]]:
         """Runs that have a result line, by scoring key."""
         runs: dict[str, set[int]] = {}
         for line in self.read_results():
-            runs.setdefault(line["key"], set()).add(line["run"])
+            runs.setdefault(line.key, set()).add(line.run)
         return runs
 
     def _cut_torn_line(self) -> None:
@@ -241,68 +254,49 @@ class Store:
             with self.results_path.open("r+b") as file:
                 file.truncate(content.rfind(b"\n") + 1)
 
-    def write_json(self, name: str, content: Any) -> None:
-        """Writes a JSON file of the results folder atomically."""
-        self.write_text(name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    # --- the plan and what is made of the results ---------------------------------------------
+
+    def write_plan(self, plan: PlanFile) -> None:
+        """Writes what is run, atomically."""
+        text = json.dumps(plan.as_json(), indent=1, ensure_ascii=False)
+        self.write_text(PLAN_FILE, text + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file of the results folder atomically."""
         with replacing(self.folder / name) as staging:
             staging.write_text(text, encoding="utf-8")
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Reads a JSON file of the results folder.
+    def read_plan(self) -> PlanFile:
+        """Reads the benchmark as it was run, its datasets and cells.
 
         Raises:
-            StoreError: it does not exist, or is damaged.
+            StoreError: there is none, it is damaged, or of another format.
         """
-        path = self.folder / name
+        path = self.folder / PLAN_FILE
         if not path.is_file():
             raise StoreError(
                 f"{path} does not exist: {self.folder} holds no results yet. "
-                f"Run `harness run` first.{self._other_folders(name)}"
+                f"Run `harness run` first.{self._other_folders()}"
             )
-        return _read_object(path)
+        with _reading(path):
+            return PlanFile.read(path.read_bytes())
 
-    def _other_folders(self, name: str) -> str:
+    def _other_folders(self) -> str:
         """Names the dry runs or submissions below this folder; empty where there are none."""
         dry, sent = (
-            " or ".join(str(path.parent) for path in sorted(self.folder.glob(f"{below}/{name}")))
+            " or ".join(
+                str(path.parent) for path in sorted(self.folder.glob(f"{below}/{PLAN_FILE}"))
+            )
             for below in ("limit-*", "submissions/*")
         )
         if sent:
             return f" Did you mean one of its submissions, {sent}?"
         return f" Did you mean --out {dry}?" if dry else ""
 
-    def read_plan(self) -> dict[str, Any]:
-        """Reads the benchmark as it was run, its datasets and cells; see `api.describe`.
 
-        Raises:
-            StoreError: there is none, it is damaged, or a field is missing.
-        """
-        plan = self.read_json(PLAN_FILE)
-        with _reading(self.folder / PLAN_FILE):
-            _require(plan, ("benchmark", "datasets", "cells"), "the plan")
-            for name, data in plan["datasets"].items():
-                _require(data, ("digest", "rows"), f"the dataset {name}")
-            for number, cell in enumerate(plan["cells"], start=1):
-                cell.setdefault("tuning", DEFAULT)
-                _require(cell, ("key", *CELL, "leak_free", "chain"), f"cell {number}")
-        return plan
-
-
-def _require(found: Any, fields: Iterable[str], what: str) -> None:
-    missing = [field for field in fields if not isinstance(found, dict) or field not in found]
-    if missing:
-        raise ValueError(f"{what} lacks {', '.join(missing)}")
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    with _reading(path):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("expected a JSON object")
-    return found
+def lines_text(lines: Iterable[ResultLine]) -> str:
+    """Returns result lines as their file holds them."""
+    return "".join(json.dumps(line.as_json(), ensure_ascii=False) + "\n" for line in lines)
 
 
 def _read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -310,7 +304,8 @@ def _read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
     with _reading(path):
         frame = pd.read_parquet(path)
-        _require(dict.fromkeys(frame.columns), columns, "the table")
+        if missing := [column for column in columns if column not in frame]:
+            raise ValueError(f"the table lacks {', '.join(missing)}")
     return frame
 
 
@@ -321,6 +316,8 @@ def _reading(path: Path, place: str = "") -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise StoreError(f"{path} is missing. {RESTORE}") from None
+    except OtherFormatError as problem:
+        raise StoreError(f"{path}{place} {problem}") from None
     except (OSError, ValueError, AttributeError, TypeError) as problem:
         what = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise StoreError(f"{path}{place} is damaged: {what}. {RESTORE}") from None

@@ -69,24 +69,24 @@ def test_runs_that_disagree_are_named(backbones: Store, metrics) -> None:
 
 def test_a_changed_score_is_a_run_that_differs(backbones: Store, copied: Store, metrics) -> None:
     lines = copied.read_results()
-    lines[3]["scores"]["all"]["mae-log"] += 0.01
-    copied.replace_results({(lines[3]["key"], lines[3]["run"]): lines[3]})
+    lines[3].scores["all"]["mae-log"] += 0.01
+    copied.replace_results([lines[3]])
     found = compare(Side.read(backbones), Side.read(copied), metrics["mae-log"])
     notes = comparison_table(found)["note"]
     assert list(notes[notes.str.contains("differ")]) == [
-        f"same configuration, runs differ: {lines[3]['run']}"
+        f"same configuration, runs differ: {lines[3].run}"
     ]
 
 
 def test_other_test_rows_are_not_paired(copied: Store, metrics) -> None:
     sides = [Side.read(copied, SCRATCH), Side.read(copied, PRETRAINED)]
     (cell, *_) = sides[1].cells(["train_on", "test_on", "backbone"]).values()
-    rows = copied.read_predictions(cell["key"])
-    copied.write_predictions(cell["key"], rows.assign(target=rows["target"] * 2))
+    rows = copied.read_predictions(cell.key)
+    copied.write_predictions(cell.key, rows.assign(target=rows["target"] * 2))
     states = compare(*sides, metrics["mae-log"]).cells.set_index(
         ["backbone", "train_on", "test_on"]
     )["state"]
-    changed = states.loc[(cell["backbone"], cell["train_on"], cell["test_on"])]
+    changed = states.loc[(cell.backbone, cell.train_on, cell.test_on)]
     assert changed == OTHER_ROWS
     assert (states == COMPARED).sum() == len(states) - 1
 

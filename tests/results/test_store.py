@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
 from harness.errors import StoreError
+from harness.plugin.cell import CELL
+from harness.results.records import DatasetFacts, ResultLine, StageFacts
 from harness.results.store import Store
 
+CELL_COLUMNS: dict[str, Any] = dict.fromkeys(CELL, "x") | {"train_on": "D", "test_on": "D"}
 LEDGER = pd.DataFrame({"run": [1], "part": ["D"], "id": ["a"], "group": ["A"], "role": ["scaler"]})
 
 
@@ -19,30 +23,66 @@ def store(tmp_path: Path) -> Store:
     return Store.create(tmp_path / "results")
 
 
-def line(run: int, key: str = "k") -> dict[str, object]:
-    return {"key": key, "run": run, "score": 0.5}
+def line(run: int, score: float = 0.5) -> ResultLine:
+    scores = {"n": 1, "failed": 0, "mape": score}
+    return ResultLine(
+        **CELL_COLUMNS,
+        key="k",
+        run=run,
+        scores={"all": scores, "overlap-free": scores},
+        stage="a",
+        train_rows=2,
+        epochs=1,
+        best_epoch=1,
+        skipped_updates=0,
+        datasets={"D": DatasetFacts(digest="d", rows=3)},
+    )
+
+
+def facts(**changes: Any) -> StageFacts:
+    known = dict.fromkeys(StageFacts.model_fields, None) | {
+        "format": 1,
+        "title": "t",
+        "dataset": "D",
+        "dataset_digest": "d",
+        "dataset_rows": 3,
+        "model": {},
+        "freeze": [],
+        "protocol": "strict",
+        "runs": [1],
+        "train_rows": [2],
+        "validation_rows": [1],
+        "scalers": [{"mean": 0.0, "std": 1.0}],
+        "parent_members": [],
+        "groups": [],
+        "alongside": [],
+        "member_epochs": 1,
+        "seconds": 0.5,
+        "environment": {},
+    }
+    return StageFacts(**(known | changes))
 
 
 def test_a_stage_comes_back_as_it_was_written(store: Store) -> None:
     weights = {"backbone.weight": torch.arange(6.0).reshape(2, 3)}
     assert not store.has_stage("a")
-    store.write_stage("a", weights, {"title": "t"}, LEDGER)
+    store.write_stage("a", weights, facts(), LEDGER)
     tensors, record = store.read_stage("a")
     assert store.has_stage("a")
-    assert record["title"] == "t"
+    assert record.title == "t"
     pd.testing.assert_frame_equal(store.read_ledger("a"), LEDGER)
     assert torch.equal(tensors["backbone.weight"], weights["backbone.weight"])
 
 
 def test_a_stage_that_fails_to_be_written_leaves_nothing(store: Store) -> None:
     with pytest.raises(TypeError):
-        store.write_stage("a", {"w": torch.zeros(1)}, {"not json": object()}, LEDGER)
+        store.write_stage("a", {"w": torch.zeros(1)}, facts(model={"not json": object()}), LEDGER)
     assert not list((store.folder / "stages").iterdir())
 
 
 def test_leftovers_of_a_killed_process_are_cleared(store: Store) -> None:
     (store.folder / "stages" / ".a.killed").mkdir()
-    store.write_stage("a", {"w": torch.zeros(1)}, {}, LEDGER)
+    store.write_stage("a", {"w": torch.zeros(1)}, facts(), LEDGER)
     assert [path.name for path in (store.folder / "stages").iterdir()] == ["a"]
 
 
@@ -59,14 +99,14 @@ def test_a_torn_line_is_ignored_and_cut_off(store: Store) -> None:
         file.write('{"key": "k", "ru')
     assert len(store.read_results()) == 1
     store.append_results([line(2)])
-    assert [r["run"] for r in store.read_results()] == [1, 2]
+    assert [found.run for found in store.read_results()] == [1, 2]
     assert store.results_path.read_text().count("\n") == 2
 
 
 def test_no_line_is_written_twice(store: Store) -> None:
     store.append_results([line(1), line(2)])
     store.append_results([line(2), line(3)])
-    assert [r["run"] for r in store.read_results()] == [1, 2, 3]
+    assert [found.run for found in store.read_results()] == [1, 2, 3]
     assert store.scored() == {"k": {1, 2, 3}}
 
 
@@ -90,14 +130,14 @@ def test_writing_to_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> No
 
 def test_a_folder_without_results_is_named(store: Store) -> None:
     with pytest.raises(StoreError, match=r"holds no results yet.*harness run"):
-        store.read_json("plan.json")
+        store.read_plan()
 
 
 def test_dry_runs_below_a_folder_without_results_are_named(store: Store) -> None:
     dry = Store.create(store.folder / "limit-20")
-    dry.write_json("plan.json", {})
+    dry.write_text("plan.json", "{}")
     with pytest.raises(StoreError, match=r"Did you mean --out .*results/limit-20\?"):
-        store.read_json("plan.json")
+        store.read_plan()
 
 
 def test_opening_makes_no_folder(tmp_path: Path) -> None:
@@ -107,11 +147,9 @@ def test_opening_makes_no_folder(tmp_path: Path) -> None:
 
 def test_a_line_takes_the_place_of_another(store: Store) -> None:
     store.append_results([line(1), line(2)])
-    store.replace_results({("k", 1): {**line(1), "score": 0.25}})
-    assert [(found["run"], found["score"]) for found in store.read_results()] == [
-        (1, 0.25),
-        (2, 0.5),
-    ]
+    store.replace_results([line(1, 0.25)])
+    scores = [(found.run, found.scores["all"]["mape"]) for found in store.read_results()]
+    assert scores == [(1, 0.25), (2, 0.5)]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3", '{"key": "k"}', '{"key": "k", "run": "1"}'])

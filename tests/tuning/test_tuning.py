@@ -138,14 +138,14 @@ def test_the_choice_is_refitted_scored_once_and_stands_beside_the_default(
     assert len(leaderboard.summary()) == 3 * 2
     assert (leaderboard.summary()["runs"] == 3).all()
     store = Store(path.parent)
-    lines = [line for line in store.read_results() if line["tuning"] == LABELS[1]]
+    lines = [line for line in store.read_results() if line.tuning == LABELS[1]]
     assert len(lines) == 3 * 2
     chosen = {c.run: c for c in Benchmark.load(path.parent / "best.toml").chosen if c.rank == 1}
     for line in lines:
-        record = store.stage_record(line["stage"])
-        member = record["runs"].index(line["run"])
-        score = record["history"]["score"][line["best_epoch"] - 1][member]
-        assert score == pytest.approx(chosen[line["run"]].score, rel=1e-3), "the trial again"
+        record = store.stage_record(line.stage)
+        member = record.runs.index(line.run)
+        score = record.history["score"][line.best_epoch - 1][member]
+        assert score == pytest.approx(chosen[line.run].score, rel=1e-3), "the trial again"
     assert api.verify(path, plugins=[tiny]).differences == ()
 
 
@@ -191,11 +191,11 @@ def test_a_search_whose_trials_were_not_kept_is_not_checked(copied: Path, tiny: 
 def test_the_mean_of_the_best_is_that_of_their_logarithms(finished) -> None:
     path, _ = finished
     store = Store(path.parent)
-    cells = [c for c in store.read_plan()["cells"] if c["test_on"] == "Toy"]
-    best, mean = (next(c for c in cells if c["tuning"] == label) for label in LABELS[1:])
-    assert [len(sources) for sources in mean["sources"]] == [3, 3, 3]
-    assert [sources[0] for sources in mean["sources"]] == [s[0] for s in best["sources"]]
-    one, several = (store.read_predictions(cell["key"]) for cell in (best, mean))
+    cells = [c for c in store.read_plan().cells if c.test_on == "Toy"]
+    best, mean = (next(c for c in cells if c.tuning == label) for label in LABELS[1:])
+    assert [len(sources) for sources in mean.sources] == [3, 3, 3]
+    assert [sources[0] for sources in mean.sources] == [s[0] for s in best.sources]
+    one, several = (store.read_predictions(cell.key) for cell in (best, mean))
     assert (one["id"] == several["id"]).all()
     assert not np.allclose(one["prediction"], several["prediction"])
 
@@ -203,16 +203,16 @@ def test_the_mean_of_the_best_is_that_of_their_logarithms(finished) -> None:
 def test_the_ledger_says_which_rows_chose_settings(finished) -> None:
     path, _ = finished
     store = Store(path.parent)
-    for cell in store.read_plan()["cells"]:
-        if cell["tuning"] == "default":
+    for cell in store.read_plan().cells:
+        if cell.tuning == "default":
             continue
-        used = store.read_tuning_ledger(cell["key"])
-        tested = store.read_predictions(cell["key"])
+        used = store.read_tuning_ledger(cell.key)
+        tested = store.read_predictions(cell.key)
         assert set(used["role"]) == {"tuning"}
         assert used["run"].nunique() == 3
         for run in (1, 2, 3):
             names = set(used[used["run"] == run]["id"])
-            if cell["test_on"] == "Toy":
+            if cell.test_on == "Toy":
                 assert not names & set(tested[tested["run"] == run]["id"])
     counts = role_counts(store)
     assert counts["settings"].tolist() == [label for label in LABELS for _ in range(2)]

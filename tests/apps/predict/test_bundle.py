@@ -90,12 +90,10 @@ def test_a_bundle_predicts_what_is_stored_for_the_test_rows(cell, leaderboard, t
     crystals = dict(zip(data.ids, data.crystals, strict=True))
     store = Store(leaderboard)
     keys = {
-        c["key"]: c["test_on"]
-        for c in store.read_plan()["cells"]
-        if c["chain"][-1] == record.stacks[0].stage
+        c.key: c.test_on for c in store.read_plan().cells if c.chain[-1] == record.stacks[0].stage
     }
     assert sorted(keys.values()) == ["Experiment", "Rocksalt"]
-    assert {one.cell["test_on"] for one in record.cells} == set(keys.values())
+    assert {one.cell.test_on for one in record.cells} == set(keys.values())
     for key in keys:
         stored = store.read_predictions(key)
         ids = list(dict.fromkeys(stored["id"]))
@@ -125,11 +123,11 @@ def test_the_record_says_what_it_was_trained_on(bundle: Bundle, leaderboard: Pat
     assert record.stacks[0].cutoff_angstrom == 4.0
     assert record.unit == "W/(m·K)"
     lines = [
-        line["scores"]["all"]["mae-log"]
+        line.scores["all"]["mae-log"]
         for line in Store(leaderboard).read_results()
-        if line["stage"] == record.stacks[0].stage and line["test_on"] == "Rocksalt"
+        if line.stage == record.stacks[0].stage and line.test_on == "Rocksalt"
     ]
-    (own,) = [one for one in record.cells if one.cell["test_on"] == "Rocksalt"]
+    (own,) = [one for one in record.cells if one.cell.test_on == "Rocksalt"]
     assert own.metrics["mae-log"][0] == pytest.approx(np.mean(lines))
     assert record.calibration_rows == len(bundle.residuals) > 0
     assert list(own.coverage) == ["0.5", "0.8", "0.9", "0.95"]
@@ -204,7 +202,7 @@ def test_weights_that_predict_something_else_are_refused(leaderboard, tmp_path) 
     other = tmp_path / "other"
     shutil.copytree(leaderboard, other)
     store = Store(other)
-    key = next(c["key"] for c in store.read_plan()["cells"] if c["backbone"] == "megnet")
+    key = next(c.key for c in store.read_plan().cells if c.backbone == "megnet")
     stored = store.read_predictions(key)
     store.write_predictions(key, stored.assign(prediction=stored["prediction"] * 1.01))
     with pytest.raises(BundleError, match="does not predict what is stored"):

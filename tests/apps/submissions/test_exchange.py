@@ -17,7 +17,7 @@ from harness.check.verification import Verification
 from harness.errors import BenchmarkError, StoreError
 from harness.report.merging import merge
 from harness.report.pivot import Layout, pivot
-from harness.report.submissions import Submission, _facts, read_card
+from harness.report.submissions import Submission, facts_of, read_card
 from harness.results.store import Store
 
 BENCHMARK = """
@@ -81,7 +81,9 @@ def sign(folder: Path) -> None:
     path = folder / "submission.json"
     manifest = json.loads(path.read_text())
     manifest["files"] = {
-        name: _facts(folder / name) for name in manifest["files"] if (folder / name).is_file()
+        name: facts_of(folder / name).as_json()
+        for name in manifest["files"]
+        if (folder / name).is_file()
     }
     path.write_text(json.dumps(manifest))
 
@@ -261,11 +263,11 @@ def call_it_a_dry_run(folder: Path) -> None:
         (lose_a_file_quietly, "ledger.parquet is missing"),
         (add_a_key_to_a_line, "results.jsonl, line 1: unknown key 'note'"),
         (add_a_key_to_the_plan, "plan.json: unknown key 'note'"),
-        (add_a_key_to_a_cell, "plan.json, cell 1: unknown key 'note'"),
+        (add_a_key_to_a_cell, "plan.json: unknown key 'cells.0.note'"),
         (add_a_setting, "plan.json, benchmark: unknown key 'cheat'"),
         (add_a_key_to_a_record, "stage.json: unknown key 'note'"),
-        (send_a_key_elsewhere, "plan.json, cell 1: key"),
-        (add_a_script, "plan.json, cell 1: head"),
+        (send_a_key_elsewhere, "plan.json: cells.0.key"),
+        (add_a_script, "plan.json: cells.0.head"),
         (add_a_script_to_the_rows, "rows are not those of its datasets"),
         (add_a_column, "unknown column 'note'"),
         (change_a_type, "column prediction is"),
