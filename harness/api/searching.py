@@ -16,7 +16,7 @@ from harness.errors import BenchmarkError
 from harness.planning.benchmark import Benchmark
 from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
-from harness.results.store import CHOICES_FILE, TRIALS_FILE, Store
+from harness.results.store import CHOICES_FILE, TRIALS_FILE, TUNING_FOLDER, Store
 from harness.training.workers import StopSignal, workers
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def tune(
     changes = (*overrides, *more)
     asked = Request(source, changes, data_dir, weights_dir, limit, plugins, strict_data)
     folder = asked.folder(out)
-    if join and not (folder / "tuning").is_dir():
+    if join and not (folder / TUNING_FOLDER).is_dir():
         raise BenchmarkError(
             f"There is no search to join in {folder}: begin one with `harness tune`."
         )

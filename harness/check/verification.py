@@ -146,7 +146,8 @@ class _Check:
             try:
                 return read(key)
             except StoreError as problem:
-                self.differences.append(str(problem))
+                if str(problem) not in self.differences:  # one file may hold much
+                    self.differences.append(str(problem))
                 return None
 
         return go

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -126,18 +126,24 @@ def pack(store: Store, card: Path, target: Path, harness_version: str) -> Submis
     plan = store.read_plan()
     if plan.limit:
         raise StoreError(f"{store.folder} holds a dry run (--limit): it cannot be submitted.")
-    lines = _complete_lines(store, plan)
+    lines = store.complete_results(plan)
     with new_folder(target) as staging:
         shutil.copyfile(card, staging / CARD_FILE)
-        for relative in _parts(plan):
-            source, copy = store.folder / relative, staging / relative
-            if not source.is_file():
-                raise StoreError(f"{source} is missing. Run `harness run` again, then pack.")
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
-        (staging / RESULTS_FILE).write_text(lines_text(lines), encoding="utf-8")
+        _copy(store, plan, lines, Store.create(staging))
         _write_manifest(staging, plan.name, harness_version)
     return Submission.read(target)
+
+
+def _copy(store: Store, plan: PlanFile, lines: Sequence[ResultLine], copy: Store) -> None:
+    """Writes what a plan and its results need, one file each, frozen or not where they are."""
+    copy.write_plan(plan)
+    copy.write_text(RESULTS_FILE, lines_text(lines))
+    for cell in plan.cells:
+        copy.write_predictions(cell.key, store.read_predictions(cell.key))
+        if cell.tuned:
+            copy.write_tuning_ledger(cell.key, store.read_tuning_ledger(cell.key))
+    for key in plan.stages:
+        copy.write_record(key, store.stage_record(key), store.read_ledger(key))
 
 
 def copy_whole(source: Path, target: Path) -> None:
@@ -155,7 +161,7 @@ def copy_whole(source: Path, target: Path) -> None:
 
 
 def _parts(plan: PlanFile) -> Iterator[str]:
-    """Paths of what is copied as it is."""
+    """Paths of what it needs besides card and result lines."""
     yield PLAN_FILE
     for cell in plan.cells:
         yield f"predictions/{cell.key}.parquet"
@@ -163,20 +169,6 @@ def _parts(plan: PlanFile) -> Iterator[str]:
             yield f"tuning/{cell.key}.parquet"
     for key in plan.stages:
         yield from (f"stages/{key}/{STAGE_FILE}", f"stages/{key}/{LEDGER_FILE}")
-
-
-def _complete_lines(store: Store, plan: PlanFile) -> list[ResultLine]:
-    """The result lines of the plan, in its order; all of them, or an error that says which lack."""
-    runs = range(1, plan.runs + 1)
-    have = {line.place: line for line in store.read_results()}
-    wanted = [(cell.key, run) for cell in plan.cells for run in runs]
-    missing = [place for place in wanted if place not in have]
-    if missing:
-        raise StoreError(
-            f"{store.results_path} lacks {len(missing)} of {len(wanted)} results (the first: "
-            f"cell {missing[0][0]}, run {missing[0][1]}). Finish them with `harness run`."
-        )
-    return [have[place] for place in wanted]
 
 
 def _write_manifest(folder: Path, benchmark: str, version: str) -> None:
@@ -298,7 +290,7 @@ def check_complete(submission: Submission) -> Iterator[str]:
     store = Store(submission.folder)
     plan = store.read_plan()
     try:
-        lines = _complete_lines(store, plan)
+        lines = store.complete_results(plan)
     except StoreError as problem:
         yield str(problem)
         return

@@ -406,3 +406,58 @@ class Manifest(Record):
     harness: Line
     benchmark: Line
     files: dict[str, FileFacts]
+
+
+# --- the frozen form --------------------------------------------------------------------------
+
+
+class FrozenStage(Record):
+    """A line of `stages.jsonl`: a stage's record, whose history lies in `history.parquet`."""
+
+    format: Literal[1] = 1
+    key: Key
+    record: StageRecord
+
+
+class PackedRows(Record):
+    """Where the rows of one scoring or stage lie in a table that holds those of all.
+
+    Attributes:
+        rows: their number; they follow those of the keys before.
+        absent: columns that they do not have, though others do.
+        per_epoch: of a history, the columns that hold one number per epoch for all members.
+    """
+
+    LEFT_OUT = ("absent", "per_epoch")
+
+    rows: Count
+    absent: tuple[str, ...] = ()
+    per_epoch: tuple[str, ...] = ()
+
+
+class PackedIndex(Record):
+    """What the metadata of such a table say of it, in the order of its rows."""
+
+    format: Literal[1] = 1
+    keys: dict[str, PackedRows]
+
+
+class StudyFacts(Record):
+    """A study of `trials.parquet`, as Optuna knows it.
+
+    Attributes:
+        directions: 1 to minimise, 2 to maximise.
+        user_attrs, system_attrs: what was noted of it.
+    """
+
+    name: str
+    directions: tuple[int, ...]
+    user_attrs: dict[str, Any] = {}
+    system_attrs: dict[str, Any] = {}
+
+
+class StudiesIndex(Record):
+    """What the metadata of `trials.parquet` say of it: its studies, in the order of the journal."""
+
+    format: Literal[1] = 1
+    studies: tuple[StudyFacts, ...]

@@ -4,6 +4,9 @@
 <out>/results.jsonl           one line per (cell, run)
 <out>/predictions/<key>.parquet   rows (run, part, id, role, target, prediction, overlap)
 <out>/stages/<key>/           weights.safetensors + stage.json + ledger.parquet; remade when missing
+<out>/tuning/<key>.parquet    rows that settings were chosen by
+
+All but the first two and the weights may lie in the few files of `frozen` instead.
 """
 
 from __future__ import annotations
@@ -23,6 +26,14 @@ from filelock import FileLock, Timeout
 from harness.errors import StoreError
 from harness.files import replacing, unwritable
 from harness.planning.ledger import COLUMNS
+from harness.results.frozen import (
+    HISTORIES_FILE,
+    LEDGERS_FILE,
+    PREDICTIONS_FILE,
+    STAGES_FILE,
+    TUNING_LEDGERS_FILE,
+    Frozen,
+)
 from harness.results.records import (
     OtherFormatError,
     PlanFile,
@@ -37,6 +48,7 @@ if TYPE_CHECKING:
 
 PLAN_FILE = "plan.json"
 RESULTS_FILE = "results.jsonl"
+TUNING_FOLDER = "tuning"
 STAGE_FILE, LEDGER_FILE = "stage.json", "ledger.parquet"
 CHOICES_FILE = "best.toml"
 """The benchmark with the settings that a search has chosen."""
@@ -55,6 +67,16 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._frozen = Frozen(folder)
+        self._signature = self._frozen.signature
+
+    @property
+    def frozen(self) -> Frozen:
+        """What is frozen here, read again whenever its files change."""
+        fresh = Frozen(self.folder)
+        if fresh.signature != self._signature:
+            self._frozen, self._signature = fresh, fresh.signature
+        return self._frozen
 
     @classmethod
     def create(cls, folder: Path) -> Store:
@@ -150,55 +172,87 @@ class Store:
 
     def has_record(self, key: str) -> bool:
         """Whether a stage's record is there."""
-        return (self.stage_folder(key) / STAGE_FILE).is_file()
+        return self._record_path(key).is_file() or self._is_frozen(STAGES_FILE, key)
 
     def has_ledger(self, key: str) -> bool:
         """Whether a stage's ledger is there."""
-        return (self.stage_folder(key) / LEDGER_FILE).is_file()
+        return self.ledger_path(key).is_file() or self._is_frozen(LEDGERS_FILE, key)
 
     def read_ledger(self, key: str) -> pd.DataFrame:
         """Reads what a stage used each row for; columns as `ledger.COLUMNS`."""
-        return _read_rows(self.stage_folder(key) / LEDGER_FILE, COLUMNS)
+        return self._read_rows(self.ledger_path(key), LEDGERS_FILE, key, COLUMNS)
 
     def stage_record(self, key: str) -> StageRecord:
         """Reads a stage's record: history, best epochs, skipped updates, seconds."""
-        path = self.stage_folder(key) / STAGE_FILE
+        path = self._record_path(key)
+        if not path.is_file() and self._is_frozen(STAGES_FILE, key):
+            with _reading(self.folder / HISTORIES_FILE):
+                return self.frozen.record(key)
         with _reading(path):
             return StageRecord.read(path.read_bytes())
+
+    def write_record(self, key: str, record: StageRecord, ledger: pd.DataFrame) -> None:
+        """Writes a stage's record and ledger, without the weights."""
+        self.stage_folder(key).mkdir(exist_ok=True)
+        self._record_path(key).write_text(json.dumps(record.as_json()) + "\n")
+        _write_rows(ledger, self.ledger_path(key))
+
+    def ledger_path(self, key: str) -> Path:
+        """Where a stage's ledger lies until it is frozen."""
+        return self.stage_folder(key) / LEDGER_FILE
+
+    def _record_path(self, key: str) -> Path:
+        return self.stage_folder(key) / STAGE_FILE
+
+    # --- what may be frozen -------------------------------------------------------------------
+
+    def _is_frozen(self, name: str, key: str) -> bool:
+        with _reading(self.folder / name):
+            return key in self.frozen.keys(name)
+
+    def _read_rows(self, path: Path, name: str, key: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Reads the rows of a loose file; where there is none, those in the frozen one."""
+        if path.is_file() or not self._is_frozen(name, key):
+            return _read_rows(path, columns)
+        with _reading(self.folder / name):
+            return _checked(self.frozen.tables[name].read(key), columns)
 
     # --- predictions and results --------------------------------------------------------------
 
     def predictions_path(self, key: str) -> Path:
-        """Where the rows of a scoring lie."""
+        """Where the rows of a scoring lie until they are frozen."""
         return self.folder / "predictions" / f"{key}.parquet"
 
     def write_predictions(self, key: str, frame: pd.DataFrame) -> None:
         """Writes the rows of a scoring atomically."""
-        path = self.predictions_path(key)
-        with replacing(path) as staging:
-            frame.to_parquet(staging, index=False, compression="zstd")
+        _write_rows(frame, self.predictions_path(key))
 
     def has_predictions(self, key: str) -> bool:
         """Whether the rows of a scoring are there."""
-        return self.predictions_path(key).is_file()
+        return self.predictions_path(key).is_file() or self._is_frozen(PREDICTIONS_FILE, key)
 
     def read_predictions(self, key: str) -> pd.DataFrame:
         """Reads the rows of a scoring."""
-        return _read_rows(self.predictions_path(key), PREDICTION_COLUMNS)
+        path = self.predictions_path(key)
+        return self._read_rows(path, PREDICTIONS_FILE, key, PREDICTION_COLUMNS)
 
     def write_tuning_ledger(self, key: str, frame: pd.DataFrame) -> None:
         """Writes the rows that the settings of a scoring were chosen by, atomically."""
-        path = self._tuning_ledger_path(key)
+        path = self.tuning_ledger_path(key)
         path.parent.mkdir(exist_ok=True)
-        with replacing(path) as staging:
-            frame.to_parquet(staging, index=False, compression="zstd")
+        _write_rows(frame, path)
+
+    def has_tuning_ledger(self, key: str) -> bool:
+        """Whether the rows that the settings of a scoring were chosen by are there."""
+        return self.tuning_ledger_path(key).is_file() or self._is_frozen(TUNING_LEDGERS_FILE, key)
 
     def read_tuning_ledger(self, key: str) -> pd.DataFrame:
         """Reads the rows that the settings of a scoring were chosen by."""
-        return _read_rows(self._tuning_ledger_path(key), COLUMNS)
+        return self._read_rows(self.tuning_ledger_path(key), TUNING_LEDGERS_FILE, key, COLUMNS)
 
-    def _tuning_ledger_path(self, key: str) -> Path:
-        return self.folder / "tuning" / f"{key}.parquet"
+    def tuning_ledger_path(self, key: str) -> Path:
+        """Where the rows that settings were chosen by lie until they are frozen."""
+        return self.folder / TUNING_FOLDER / f"{key}.parquet"
 
     def append_results(self, lines: Iterable[ResultLine]) -> None:
         """Appends result lines in one write; a line torn by an earlier kill is cut off first.
@@ -238,6 +292,23 @@ class Store:
     def _parse_line(self, number: int, text: str) -> ResultLine:
         with _reading(self.results_path, f", line {number}"):
             return ResultLine.read(text)
+
+    def complete_results(self, plan: PlanFile) -> list[ResultLine]:
+        """Reads the result lines of a plan, in its order.
+
+        Raises:
+            StoreError: some are not there; says how many, and the first.
+        """
+        runs = range(1, plan.runs + 1)
+        have = {line.place: line for line in self.read_results()}
+        wanted = [(cell.key, run) for cell in plan.cells for run in runs]
+        missing = [place for place in wanted if place not in have]
+        if missing:
+            raise StoreError(
+                f"{self.results_path} lacks {len(missing)} of {len(wanted)} results (the first: "
+                f"cell {missing[0][0]}, run {missing[0][1]}). Finish them with `harness run`."
+            )
+        return [have[place] for place in wanted]
 
     def scored(self) -> dict[str, set[int]]:
         """Runs that have a result line, by scoring key."""
@@ -303,10 +374,18 @@ def _read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     with _reading(path):
-        frame = pd.read_parquet(path)
-        if missing := [column for column in columns if column not in frame]:
-            raise ValueError(f"the table lacks {', '.join(missing)}")
+        return _checked(pd.read_parquet(path), columns)
+
+
+def _checked(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    if missing := [column for column in columns if column not in frame]:
+        raise ValueError(f"the table lacks {', '.join(missing)}")
     return frame
+
+
+def _write_rows(frame: pd.DataFrame, path: Path) -> None:
+    with replacing(path) as staging:
+        frame.to_parquet(staging, index=False, compression="zstd")
 
 
 @contextmanager
@@ -318,6 +397,6 @@ def _reading(path: Path, place: str = "") -> Iterator[None]:
         raise StoreError(f"{path} is missing. {RESTORE}") from None
     except OtherFormatError as problem:
         raise StoreError(f"{path}{place} {problem}") from None
-    except (OSError, ValueError, AttributeError, TypeError) as problem:
+    except (OSError, ValueError, AttributeError, LookupError, TypeError) as problem:
         what = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise StoreError(f"{path}{place} is damaged: {what}. {RESTORE}") from None

@@ -21,6 +21,7 @@ from harness.planning.stage_planner import Assigned, StagePlanner
 from harness.plugin.events import EpochFinished
 from harness.plugin.seeds import derive_seed
 from harness.plugin.study import StudyRequest, Tuning
+from harness.results.store import TUNING_FOLDER
 from harness.training.plan_executor import PlanExecutor
 from harness.tuning.search import (
     Attempt,
@@ -32,6 +33,7 @@ from harness.tuning.search import (
     title_of,
 )
 from harness.tuning.search_space import ConfigurationSpace, check_changes, space_of
+from harness.tuning.trials_table import thaw_searches
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,12 +101,13 @@ class Tuner:
         self._plan, self._store, self._registry, self._tell = plan, store, registry, tell
         self._fraction = 0.0
         self._engine = PlanExecutor(plan, store, registry)
-        self._folder = store.folder / "tuning"
+        self._folder = store.folder / TUNING_FOLDER
         self._folder.mkdir(parents=True, exist_ok=True)
         self._join = join
         self._stages: dict[str, StageNode] = {}
         self.untuned: list[str] = []
         with FileLock(self._folder / ".lock-studies"), quiet():
+            thaw_searches(store.folder)
             self.searches = list(self._make_searches())
         if not self.searches:
             raise BenchmarkError(

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from harness import api
@@ -92,6 +94,34 @@ def test_untouched_results_agree(verify) -> None:
     assert found.checked["cells"] == 12
     assert found.checked["scores"] == 12 * 2 * 2 * 2
     assert found.checked["artefacts"] == 7
+
+
+def test_frozen_results_are_checked_all_the_same(verify, leaderboard: Path) -> None:
+    loose = verify()
+    api.freeze(leaderboard)
+    assert verify() == loose
+
+
+@pytest.mark.parametrize("name", ["predictions.parquet", "ledger.parquet", "history.parquet"])
+def test_a_frozen_file_that_is_damaged_is_one_difference(
+    verify, leaderboard: Path, name: str
+) -> None:
+    api.freeze(leaderboard)
+    (leaderboard / name).write_bytes(b"PAR1")
+    assert f"{leaderboard / name} is damaged: " in only(verify())
+
+
+def test_one_prediction_of_frozen_results_is_found(verify, leaderboard: Path) -> None:
+    api.freeze(leaderboard)
+    path = leaderboard / "predictions.parquet"
+    table = pq.read_table(path)
+    rows = table.to_pandas()
+    rows.loc[0, "prediction"] *= 1.0001
+    changed = pa.Table.from_pandas(rows, schema=table.schema, preserve_index=False)
+    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+    differences = verify().differences
+    assert differences
+    assert all("the predictions give" in text for text in differences)
 
 
 @pytest.mark.parametrize("name", ["table.md", "table.csv", "table-overlap-free.csv"])

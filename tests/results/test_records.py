@@ -40,6 +40,7 @@ def test_committed_results_are_read_without_a_format_and_would_be_written_as_the
         assert line.as_json() == {"tuning": "default", **json.loads(text)}
     for key in store.read_plan().stages:
         assert store.stage_record(key).artefact_sha256
+        assert store.has_ledger(key)
 
 
 def test_the_columns_of_a_record_are_those_of_a_cell() -> None:

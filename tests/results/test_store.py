@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
 from harness.errors import StoreError
-from harness.plugin.cell import CELL
-from harness.results.records import DatasetFacts, ResultLine, StageFacts
 from harness.results.store import Store
-
-CELL_COLUMNS: dict[str, Any] = dict.fromkeys(CELL, "x") | {"train_on": "D", "test_on": "D"}
-LEDGER = pd.DataFrame({"run": [1], "part": ["D"], "id": ["a"], "group": ["A"], "role": ["scaler"]})
 
 
 @pytest.fixture
@@ -23,66 +17,28 @@ def store(tmp_path: Path) -> Store:
     return Store.create(tmp_path / "results")
 
 
-def line(run: int, score: float = 0.5) -> ResultLine:
-    scores = {"n": 1, "failed": 0, "mape": score}
-    return ResultLine(
-        **CELL_COLUMNS,
-        key="k",
-        run=run,
-        scores={"all": scores, "overlap-free": scores},
-        stage="a",
-        train_rows=2,
-        epochs=1,
-        best_epoch=1,
-        skipped_updates=0,
-        datasets={"D": DatasetFacts(digest="d", rows=3)},
-    )
-
-
-def facts(**changes: Any) -> StageFacts:
-    known = dict.fromkeys(StageFacts.model_fields, None) | {
-        "format": 1,
-        "title": "t",
-        "dataset": "D",
-        "dataset_digest": "d",
-        "dataset_rows": 3,
-        "model": {},
-        "freeze": [],
-        "protocol": "strict",
-        "runs": [1],
-        "train_rows": [2],
-        "validation_rows": [1],
-        "scalers": [{"mean": 0.0, "std": 1.0}],
-        "parent_members": [],
-        "groups": [],
-        "alongside": [],
-        "member_epochs": 1,
-        "seconds": 0.5,
-        "environment": {},
-    }
-    return StageFacts(**(known | changes))
-
-
-def test_a_stage_comes_back_as_it_was_written(store: Store) -> None:
+def test_a_stage_comes_back_as_it_was_written(store: Store, made_up) -> None:
     weights = {"backbone.weight": torch.arange(6.0).reshape(2, 3)}
     assert not store.has_stage("a")
-    store.write_stage("a", weights, facts(), LEDGER)
+    store.write_stage("a", weights, made_up.facts(), made_up.LEDGER)
     tensors, record = store.read_stage("a")
     assert store.has_stage("a")
     assert record.title == "t"
-    pd.testing.assert_frame_equal(store.read_ledger("a"), LEDGER)
+    pd.testing.assert_frame_equal(store.read_ledger("a"), made_up.LEDGER)
     assert torch.equal(tensors["backbone.weight"], weights["backbone.weight"])
 
 
-def test_a_stage_that_fails_to_be_written_leaves_nothing(store: Store) -> None:
+def test_a_stage_that_fails_to_be_written_leaves_nothing(store: Store, made_up) -> None:
     with pytest.raises(TypeError):
-        store.write_stage("a", {"w": torch.zeros(1)}, facts(model={"not json": object()}), LEDGER)
+        store.write_stage(
+            "a", {"w": torch.zeros(1)}, made_up.facts(model={"not json": object()}), made_up.LEDGER
+        )
     assert not list((store.folder / "stages").iterdir())
 
 
-def test_leftovers_of_a_killed_process_are_cleared(store: Store) -> None:
+def test_leftovers_of_a_killed_process_are_cleared(store: Store, made_up) -> None:
     (store.folder / "stages" / ".a.killed").mkdir()
-    store.write_stage("a", {"w": torch.zeros(1)}, facts(), LEDGER)
+    store.write_stage("a", {"w": torch.zeros(1)}, made_up.facts(), made_up.LEDGER)
     assert [path.name for path in (store.folder / "stages").iterdir()] == ["a"]
 
 
@@ -93,19 +49,19 @@ def test_a_stage_is_taken_by_one_holder_at_a_time(store: Store) -> None:
         assert again
 
 
-def test_a_torn_line_is_ignored_and_cut_off(store: Store) -> None:
-    store.append_results([line(1)])
+def test_a_torn_line_is_ignored_and_cut_off(store: Store, made_up) -> None:
+    store.append_results([made_up.line(1)])
     with store.results_path.open("a") as file:
         file.write('{"key": "k", "ru')
     assert len(store.read_results()) == 1
-    store.append_results([line(2)])
+    store.append_results([made_up.line(2)])
     assert [found.run for found in store.read_results()] == [1, 2]
     assert store.results_path.read_text().count("\n") == 2
 
 
-def test_no_line_is_written_twice(store: Store) -> None:
-    store.append_results([line(1), line(2)])
-    store.append_results([line(2), line(3)])
+def test_no_line_is_written_twice(store: Store, made_up) -> None:
+    store.append_results([made_up.line(1), made_up.line(2)])
+    store.append_results([made_up.line(2), made_up.line(3)])
     assert [found.run for found in store.read_results()] == [1, 2, 3]
     assert store.scored() == {"k": {1, 2, 3}}
 
@@ -145,28 +101,28 @@ def test_opening_makes_no_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_line_takes_the_place_of_another(store: Store) -> None:
-    store.append_results([line(1), line(2)])
-    store.replace_results([line(1, 0.25)])
+def test_a_line_takes_the_place_of_another(store: Store, made_up) -> None:
+    store.append_results([made_up.line(1), made_up.line(2)])
+    store.replace_results([made_up.line(1, 0.25)])
     scores = [(found.run, found.scores["all"]["mape"]) for found in store.read_results()]
     assert scores == [(1, 0.25), (2, 0.5)]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3", '{"key": "k"}', '{"key": "k", "run": "1"}'])
-def test_a_broken_line_is_named(store: Store, text: str) -> None:
-    store.append_results([line(1)])
+def test_a_broken_line_is_named(store: Store, text: str, made_up) -> None:
+    store.append_results([made_up.line(1)])
     store.results_path.write_text(store.results_path.read_text() + text + "\n")
     with pytest.raises(StoreError, match=r"results\.jsonl, line 2 is damaged: .*Restore the file"):
         store.read_results()
 
 
-def test_missing_and_damaged_files_are_named(store: Store) -> None:
+def test_missing_and_damaged_files_are_named(store: Store, made_up) -> None:
     with pytest.raises(StoreError, match=r"k\.parquet is missing"):
         store.read_predictions("k")
     store.predictions_path("k").write_bytes(b"PAR1")
     with pytest.raises(StoreError, match=r"k\.parquet is damaged"):
         store.read_predictions("k")
-    LEDGER.to_parquet(store.predictions_path("k"))
+    made_up.LEDGER.to_parquet(store.predictions_path("k"))
     with pytest.raises(StoreError, match=r"k\.parquet is damaged: .*lacks target, prediction"):
         store.read_predictions("k")
     with pytest.raises(StoreError, match=r"ledger\.parquet is missing"):

@@ -20,7 +20,14 @@ from harness import api, load_bundle, load_dataset
 from harness.api.request import Request
 from harness.api.searching import _join_search
 from harness.apps.predict import predicting
-from harness.errors import BenchmarkError, BundleError, HarnessError, LeakError, PluginError
+from harness.errors import (
+    BenchmarkError,
+    BundleError,
+    HarnessError,
+    LeakError,
+    PluginError,
+    StoreError,
+)
 from harness.planning.benchmark import Benchmark
 from harness.plugin.events import EpochFinished
 from harness.plugin.hookspecs import hookimpl
@@ -28,6 +35,7 @@ from harness.results.role_report import role_counts
 from harness.results.store import Store
 from harness.training.workers import StopSignal
 from harness.tuning.search import Search
+from harness.tuning.trials_table import thaw_searches
 from harness.tuning.tuning_figures import _mean_and_std
 
 BENCHMARK = """
@@ -99,6 +107,57 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path):
     path = tmp_path_factory.mktemp("finished") / "benchmark.toml"
     path.write_text(BENCHMARK.format(tuning="", protocol="strict"))
     return path, api.run(path, plugins=[tiny])
+
+
+def trials(folder: Path) -> dict[str, list[optuna.trial.FrozenTrial]]:
+    """All trials by study; what only the storage calls them is left out."""
+    found = {study.study_name: study.trials for study in studies(folder)}
+    for own in found.values():
+        for trial in own:
+            trial._trial_id = trial.number
+    return found
+
+
+def test_a_frozen_search_is_verified_and_goes_on_where_it_was(
+    finished, tiny: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finished[0].parent, tmp_path / finished[0].parent.name))
+    before, chosen = trials(folder), (folder / "best.toml").read_text()
+    api.freeze(folder)
+    assert not (folder / "tuning").exists()
+    assert (folder / "trials.parquet").is_file()
+    assert api.verify(folder, plugins=[tiny]).differences == ()
+    assert api.tune(folder, plugins=[tiny]) is not None, "there is nothing left to try"
+    assert trials(folder) == before, "every one is back, to the last note"
+    assert (folder / "best.toml").read_text() == chosen
+    api.tune(folder, plugins=[tiny], trials=6)
+    after = trials(folder)
+    assert {name: own[:5] for name, own in after.items()} == before
+    assert {len(own) for own in after.values()} == {6}
+    api.freeze(folder)
+    thaw_searches(folder)
+    assert trials(folder) == after
+
+
+def test_a_search_that_is_killed_while_it_freezes_is_there_once(
+    finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(finished[0].parent, tmp_path / finished[0].parent.name))
+    before = trials(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.tuning.trials_table._read_table", lambda path: [])
+        with pytest.raises(StoreError, match="nothing was removed"):
+            api.freeze(folder)
+    assert trials(folder) == before
+    thaw_searches(folder)
+    assert trials(folder) == before, "the journal goes before the table"
+
+
+def test_a_damaged_table_of_trials_is_named(tmp_path: Path) -> None:
+    (tmp_path / "trials.parquet").write_bytes(b"PAR1")
+    with pytest.raises(StoreError, match=r"trials\.parquet is damaged: .*remove it to search anew"):
+        thaw_searches(tmp_path)
+    assert not (tmp_path / "tuning" / "journal.log").exists()
 
 
 LABELS = ["default", "tuned, 5 trials", "mean of the best 3 of 5 trials"]

@@ -286,8 +286,8 @@ def _score(store: Store, scoring: Scoring, kappa: Floats, residuals: Floats) -> 
     ):
         weights = " and ".join(str(store.weights_path(stage.key)) for stage in scoring.stages)
         raise BundleError(
-            f"What is in {weights} does not predict what is stored in "
-            f"{store.predictions_path(scoring.key)}: weights and results are of different runs. "
+            f"What is in {weights} does not predict what is stored in {store.folder} for the cell "
+            f"{scoring.key}: weights and results are of different runs. "
             "Train into a folder of its own (`harness run … --out`) and export from there."
         )
     own = zip(kappa, scoring.rows, strict=True)

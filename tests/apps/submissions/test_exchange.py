@@ -115,6 +115,23 @@ def test_what_was_packed_agrees(packed, tiny: Path) -> None:
     assert Submission.read(folder).card.authors == ["ada"]
 
 
+def test_frozen_results_are_packed_as_any_others(
+    results, packed, tiny: Path, tmp_path: Path
+) -> None:
+    loose = packed()
+    shutil.copytree(results(), tmp_path / "frozen")
+    api.freeze(tmp_path / "frozen")
+    exchange.pack_submission(tmp_path / "frozen", tmp_path / "ada.toml", tmp_path / "from-frozen")
+    assert check(tmp_path / "from-frozen", tiny).differences == ()
+    one, other = (Submission.read(tmp_path / name).manifest for name in (loose, "from-frozen"))
+    assert one.files == other.files, "to the last byte"
+
+
+def test_a_submission_is_not_frozen(packed) -> None:
+    with pytest.raises(StoreError, match="is a submission, which stays as it was signed"):
+        api.freeze(packed())
+
+
 def test_without_the_plugin_the_rest_is_checked(packed) -> None:
     found = exchange.check_submission(packed())
     assert found.differences == ()
