@@ -26,10 +26,9 @@ SCRATCH, PRETRAINED = {"transfer": "scratch"}, {"transfer": "pretrained"}
 @pytest.fixture
 def copied(backbones: Store, tmp_path: Path) -> Store:
     """A copy of real results, without the stages."""
-    for name in ("plan.json", "results.jsonl"):
+    for name in ("plan.json", "results.jsonl", "predictions.parquet"):
         shutil.copy(backbones.folder / name, tmp_path / name)
-    shutil.copytree(backbones.folder / "predictions", tmp_path / "predictions")
-    return Store(tmp_path)
+    return Store.create(tmp_path)
 
 
 def test_a_leaderboard_equals_itself(backbones: Store, metrics) -> None:
@@ -92,7 +91,7 @@ def test_other_test_rows_are_not_paired(copied: Store, metrics) -> None:
 
 
 def test_rows_that_are_not_at_hand_are_named(copied: Store, metrics) -> None:
-    shutil.rmtree(copied.folder / "predictions")
+    (copied.folder / "predictions.parquet").unlink()
     sides = Side.read(copied, SCRATCH), Side.read(copied, PRETRAINED)
     found = compare(*sides, metrics["mae-log"]).cells
     assert set(found["state"]) == {UNCHECKED_ROWS}
