@@ -14,6 +14,7 @@ a process that is killed at any moment leaves all results, each of them once.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Set
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +43,7 @@ History = dict[str, list[Any]]
 class PackedTable:
     """A Parquet file with the rows of many scorings or stages; it need not be there.
 
-    Whatever reads it raises what the reading of a damaged file raises, or OtherFormatError.
+    Raises OtherFormatError, or whatever a damaged file leads to; `Store` names the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -109,6 +110,13 @@ def write_packed(path: Path, frames: Mapping[str, pd.DataFrame], **facts: Any) -
     table = table.replace_schema_metadata({**table.schema.metadata, INDEX: text.encode()})
     with replacing(path) as staging:
         pq.write_table(table, staging, compression="zstd")
+        flush(staging)
+
+
+def flush(path: Path) -> None:
+    """Sees that a file has reached the disk: what was packed in it is going to be removed."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 class Frozen:
@@ -151,6 +159,7 @@ def write_records(path: Path, records: Mapping[str, StageRecord]) -> None:
     lines = (FrozenStage(key=key, record=record).as_json() for key, record in records.items())
     with replacing(path) as staging:
         staging.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        flush(staging)
 
 
 # --- histories --------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.errors import StoreError
 from harness.files import make_folder, replacing
-from harness.results.frozen import INDEX
+from harness.results.frozen import INDEX, flush
 from harness.results.records import OtherFormatError, StudiesIndex, StudyFacts
 from harness.results.store import TUNING_FOLDER
 
@@ -127,6 +127,7 @@ def _write_table(path: Path, studies: Studies) -> None:
     table = table.replace_schema_metadata({INDEX: json.dumps(index.as_json()).encode()})
     with replacing(path) as staging:
         pq.write_table(table, staging, compression="zstd")
+        flush(staging)
 
 
 def _read_table(path: Path) -> Studies:
