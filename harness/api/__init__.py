@@ -1,5 +1,6 @@
 """The harness in a notebook: the same things that the command line does, as functions."""
 
+from harness.api.freezing import FreezeReport, freezable, freeze
 from harness.api.leaderboards import (
     FIGURES,
     compare,
@@ -20,11 +21,14 @@ from harness.api.verifying import verify
 
 __all__ = [
     "FIGURES",
+    "FreezeReport",
     "Source",
     "compare",
     "default_out",
     "describe",
     "draw",
+    "freezable",
+    "freeze",
     "load_dataset",
     "open_leaderboard",
     "prepare",

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from harness.api.lookup import Source, load_benchmark
 from harness.planning.benchmark import Benchmark, check_settings
-from harness.planning.plan import Plan, Scoring, optional
+from harness.planning.plan import Plan, Scoring
 from harness.planning.planner import plan
 from harness.plugin.cell import DEFAULT
 from harness.plugin.locations import Locations
 from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
+from harness.results.records import PlanFile, PlannedCell, PlannedDataset, Problem, Sources
 from harness.results.store import PLAN_FILE, Store
 
 
@@ -40,7 +40,7 @@ def prepare(
         )
 
 
-def describe(planned: Plan) -> dict[str, Any]:
+def describe(planned: Plan) -> PlanFile:
     """What `plan.json` holds: the benchmark as run, its datasets, and the cells it consists of."""
     datasets = {
         data.name: data
@@ -48,40 +48,44 @@ def describe(planned: Plan) -> dict[str, Any]:
         for stage in scoring.chain
         for data in (*stage.datasets, scoring.dataset)
     }
-    return {
-        "benchmark": {
+    return PlanFile(
+        benchmark={
             **planned.benchmark.model_dump(mode="json"),
             "limit": planned.limit,
             "rows": {name: len(data) for name, data in datasets.items()},
         },
-        "datasets": {
-            name: {
-                "digest": data.digest,
-                "rows": len(data),
-                "problems": [vars(problem) for problem in data.problems],
-            }
+        datasets={
+            name: PlannedDataset(
+                digest=data.digest,
+                rows=len(data),
+                problems=tuple(
+                    Problem(row=own.row, id=own.id, reason=own.reason) for own in data.problems
+                ),
+            )
             for name, data in datasets.items()
         },
-        "not_applicable": [list(pair) for pair in planned.not_applicable],
-        "cells": [
-            {
-                "key": scoring.key,
+        not_applicable=planned.not_applicable,
+        cells=tuple(
+            PlannedCell(
+                key=scoring.key,
                 **vars(scoring.cell),
-                "leak_free": scoring.protocol.rules.leak_free,
-                "weights": _weights_of(scoring),
-                "chain": [stage.key for stage in scoring.chain],
-                **optional(sources=_sources_of(scoring)),
-            }
+                leak_free=scoring.protocol.rules.leak_free,
+                weights=_weights_of(scoring),
+                chain=tuple(stage.key for stage in scoring.chain),
+                sources=_sources_of(scoring),
+            )
             for scoring in planned.scorings
-        ],
-    }
+        ),
+    )
 
 
-def _sources_of(scoring: Scoring) -> list[list[tuple[str, int]]]:
-    """Per run, (stage, member) of what predicts; none where it is the last stage, run by run."""
+def _sources_of(scoring: Scoring) -> tuple[Sources, ...]:
+    """What predicts, run by run; none where it is the last stage, member by member."""
     if scoring.cell.tuning == DEFAULT:
-        return []
-    return [[(own.stage.key, own.index) for own in members] for members in scoring.sources]
+        return ()
+    return tuple(
+        tuple((own.stage.key, own.index) for own in members) for members in scoring.sources
+    )
 
 
 def _weights_of(scoring: Scoring) -> tuple[str, str] | None:
@@ -92,9 +96,8 @@ def _weights_of(scoring: Scoring) -> tuple[str, str] | None:
 
 def stored_benchmark(store: Store) -> Benchmark:
     """Returns the benchmark as it was run, from `plan.json`."""
-    stored = store.read_plan()["benchmark"]
-    own = {key: value for key, value in stored.items() if key not in ("rows", "limit")}
-    benchmark: Benchmark = check_settings(Benchmark, own, str(store.folder / PLAN_FILE))
+    settings = store.read_plan().settings
+    benchmark: Benchmark = check_settings(Benchmark, settings, str(store.folder / PLAN_FILE))
     return benchmark
 
 
@@ -103,6 +106,6 @@ def plan_again(
 ) -> Plan:
     """Lays out the stored benchmark again, from the data found here."""
     locations = replace(Locations.of(data_dir, weights_dir), offline=True)
-    limit = store.read_plan()["benchmark"].get("limit")
+    limit = store.read_plan().limit
     with blaming(registry):
         return plan(stored_benchmark(store), registry, locations, limit=limit)

@@ -16,7 +16,6 @@ from harness.api.searching import choose_settings
 from harness.planning.planner import plan_chosen
 from harness.registry.attribution import blaming
 from harness.report.leaderboard import Leaderboard
-from harness.results.store import PLAN_FILE
 from harness.training.stop_signal import StopSignal
 from harness.training.workers import workers
 
@@ -92,7 +91,7 @@ def _carry_out(asked: Request, context: RunContext, jobs: int) -> None:
     from harness.training.plan_executor import complete_metrics, execute, pending_stages
 
     planned, store = context.plan, context.store
-    store.write_json(PLAN_FILE, describe(planned))
+    store.write_plan(describe(planned))
     with blaming(context.registry):
         complete_metrics(planned, store, context.registry)
         further = min(jobs, len(pending_stages(planned, store))) - 1

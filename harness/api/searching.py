@@ -15,7 +15,7 @@ from harness.api.request import Request
 from harness.errors import BenchmarkError
 from harness.planning.benchmark import Benchmark
 from harness.registry.attribution import blaming
-from harness.results.store import CHOICES_FILE, TRIALS_FILE, Store
+from harness.results.store import CHOICES_FILE, TRIALS_FILE, TUNING_FOLDER, Store
 from harness.training.stop_signal import StopSignal
 from harness.training.workers import workers
 
@@ -82,7 +82,7 @@ def tune(
         plugins=plugins,
         strict_data=strict_data,
     )
-    if join and not (asked.folder / "tuning").is_dir():
+    if join and not (asked.folder / TUNING_FOLDER).is_dir():
         raise BenchmarkError(
             f"There is no search to join in {asked.folder}: begin one with `harness tune`."
         )

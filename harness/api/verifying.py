@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.api.leaderboards import published_cells, render_tables
 from harness.api.lookup import Source, default_out, load_benchmark, results_alone
@@ -18,6 +18,7 @@ from harness.results.store import Store
 
 if TYPE_CHECKING:
     from harness.check.verification import Verification
+    from harness.results.records import PlanFile
 
 
 def verify(
@@ -55,7 +56,7 @@ def verify(
             return {}
         return render_tables(Leaderboard.read(store), registry, published_cells(source))
 
-    def replan() -> tuple[Plan, dict[str, Any]]:
+    def replan() -> tuple[Plan, PlanFile]:
         planned = plan_again(store, registry, data_dir, weights_dir)
         return planned, describe(planned)
 

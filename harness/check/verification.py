@@ -15,7 +15,7 @@ from harness.errors import HarnessError, StoreError
 from harness.planning.benchmark import flatten
 from harness.planning.ledger import COLUMNS, stage_ledger, test_rows
 from harness.planning.plan import facts_of_run, one_or_all
-from harness.plugin.cell import CELL, DEFAULT
+from harness.results.records import DatasetFacts, as_stored, title_of
 from harness.results.role_report import conflicts
 from harness.results.store import TRIALS_FILE
 from harness.scoring.scores import SUBSETS, same_score, score_stored
@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from harness.planning.chosen_settings import Chosen
     from harness.planning.plan import Plan, Scoring, StageNode
     from harness.plugin.metric import MetricSpec
+    from harness.results.records import (
+        PlanFile,
+        PlannedCell,
+        PlannedDataset,
+        Record,
+        ResultLine,
+        StageRecord,
+    )
     from harness.results.store import Store
 
 Content = TypeVar("Content")
@@ -71,7 +79,7 @@ def verify(
     store: Store,
     metrics: Mapping[str, MetricSpec],
     render: Callable[[], Mapping[str, str]],
-    replan: Callable[[], tuple[Plan, Mapping[str, Any]]],
+    replan: Callable[[], tuple[Plan, PlanFile]],
     benchmark: Benchmark,
     declared: Benchmark | None,
 ) -> Verification:
@@ -116,8 +124,8 @@ class _Check:
         self.store = store
         self.metrics = metrics
         self.stored = store.read_plan()
-        self.cells = {cell["key"]: cell for cell in self.stored["cells"]}
-        self.lines = [line for line in store.read_results() if line["key"] in self.cells]
+        self.cells = {cell.key: cell for cell in self.stored.cells}
+        self.lines = [line for line in store.read_results() if line.key in self.cells]
         self.checked: dict[str, int] = {}
         self.differences: list[str] = []
         self.unchecked: list[str] = []
@@ -134,7 +142,8 @@ class _Check:
             try:
                 return read(key)
             except StoreError as problem:
-                self.differences.append(str(problem))
+                if str(problem) not in self.differences:  # one file may hold much
+                    self.differences.append(str(problem))
                 return None
 
         return go
@@ -142,11 +151,9 @@ class _Check:
     def _count(self, what: str, by: int = 1) -> None:
         self.checked[what] = self.checked.get(what, 0) + by
 
-    def _compare(
-        self, where: str, found: Mapping[str, Any], expected: Mapping[str, Any], source: str
-    ) -> None:
+    def _compare(self, where: str, found: Record, expected: Mapping[str, Any], source: str) -> None:
         for name, value in expected.items():
-            here = found.get(name, ABSENT)
+            here = getattr(found, name)
             if here != value:
                 self.differences.append(f"{where}: {name} is {here!r}, {source} {value!r}")
 
@@ -206,126 +213,112 @@ class _Check:
                 self.differences.append(f"{name}: {_first_difference(found, text)}")
 
     def _names_published_cells(self) -> bool:
-        return self.stored["benchmark"].get("published") is not None
+        return self.stored.benchmark.get("published") is not None
 
-    def plan(self, expected: Mapping[str, Any]) -> None:
+    def plan(self, expected: PlanFile) -> None:
         """Compares the datasets and cells of `plan.json` with those that follow from the data."""
-        expected = json.loads(json.dumps(expected))
-        self._datasets(expected["datasets"])
-        self._cells({cell["key"]: cell for cell in expected["cells"]})
-        left_out = {"not_applicable": expected["not_applicable"]}
+        self._datasets(expected.datasets)
+        self._cells({cell.key: cell for cell in expected.cells})
+        left_out = {"not_applicable": expected.not_applicable}
         self._compare("plan.json", self.stored, left_out, "the settings give")
-        rows = {name: data["rows"] for name, data in expected["datasets"].items()}
-        self._compare("plan.json", self.stored["benchmark"], {"rows": rows}, "the data give")
+        rows = {name: data.rows for name, data in expected.datasets.items()}
+        if (here := self.stored.benchmark.get("rows", ABSENT)) != rows:
+            self.differences.append(f"plan.json: rows is {here!r}, the data give {rows!r}")
 
-    def _datasets(self, expected: Mapping[str, Any]) -> None:
-        for name in dict.fromkeys((*self.stored["datasets"], *expected)):
+    def _datasets(self, expected: Mapping[str, PlannedDataset]) -> None:
+        for name in dict.fromkeys((*self.stored.datasets, *expected)):
             self._count("datasets")
-            known, data = self.stored["datasets"].get(name), expected.get(name)
+            known, data = self.stored.datasets.get(name), expected.get(name)
             if data is None:
                 self.differences.append(f"dataset {name}: no longer in the benchmark")
             elif known is None:
                 self.differences.append(f"dataset {name}: missing in plan.json")
-            elif data["digest"] != known["digest"]:
+            elif data.digest != known.digest:
                 self.differences.append(
-                    f"dataset {name}: {data['rows']} rows with digest {data['digest'][:16]} here, "
-                    f"{known['rows']} rows with digest {known['digest'][:16]} in the results"
+                    f"dataset {name}: {data.rows} rows with digest {data.digest[:16]} here, "
+                    f"{known.rows} rows with digest {known.digest[:16]} in the results"
                 )
             else:
-                self._compare(f"dataset {name}", known, data, "the data give")
+                self._compare(f"dataset {name}", known, dict(data), "the data give")
 
-    def _cells(self, expected: Mapping[str, Mapping[str, Any]]) -> None:
+    def _cells(self, expected: Mapping[str, PlannedCell]) -> None:
         for key in dict.fromkeys((*self.cells, *expected)):
             self._count("cells")
             cell, planned = self.cells.get(key), expected.get(key)
             if planned is None:
-                title = _title(self.cells[key])
+                title = self.cells[key].title
                 self.differences.append(
                     f"{title}: its key {key} does not follow from data and settings"
                 )
             elif cell is None:
-                self.differences.append(f"{_title(planned)}: this cell is missing in plan.json")
+                self.differences.append(f"{planned.title}: this cell is missing in plan.json")
             else:
-                given = {name: value for name, value in planned.items() if name in cell}
-                self._compare(_title(planned), cell, given, "the settings give")
+                self._compare(planned.title, cell, dict(planned), "the settings give")
 
     # --- result lines and predictions ---------------------------------------------------------
 
     def results(self, planned: Plan | None) -> None:
         """Compares what every result line says besides its scores; finds missing and extra runs."""
         scorings = {scoring.key: scoring for scoring in planned.scorings} if planned else {}
-        runs = list(range(1, self.stored["benchmark"]["runs"] + 1))
+        runs = list(range(1, self.stored.runs + 1))
         for key, cell in self.cells.items():
-            lines = [line for line in self.lines if line["key"] == key]
-            have = sorted(line["run"] for line in lines)
+            lines = [line for line in self.lines if line.key == key]
+            have = sorted(line.run for line in lines)
             if have != runs:
                 what = f"runs {have} where {runs} are expected"
-                self.differences.append(f"{_title(cell)}: {what}")
+                self.differences.append(f"{cell.title}: {what}")
             for line in lines:
-                where = f"results.jsonl: {_title(cell)}, run {line['run']}"
+                where = f"results.jsonl: {cell.title}, run {line.run}"
                 self._count("results")
                 rest = self._planned_of(line, scorings.get(key)) or self._stored_of(line, cell)
                 self._compare(where, line, self._known_of(line, cell) | rest, "expected")
 
-    def _known_of(self, line: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
+    def _known_of(self, line: ResultLine, cell: PlannedCell) -> dict[str, Any]:
         """What the cell and the records of its stages say of a line."""
-        sources = self._sources_of(line, cell)
-        known = {column: cell[column] for column in CELL}
+        sources = cell.sources_of(line.run)
+        known: dict[str, Any] = dict(cell.columns)
         known["stage"] = one_or_all([stage for stage, _ in sources])
-        records = [self.record(stage) for stage, _ in sources]
-        if all(record is not None for record in records):
+        found = [(self.record(stage), index) for stage, index in sources]
+        records = [(record, index) for record, index in found if record is not None]
+        if len(records) == len(sources):
             for field in ("best_epoch", "skipped_updates"):
-                known[field] = one_or_all(
-                    [
-                        _of_member(record, field, index)
-                        for record, (_, index) in zip(records, sources, strict=True)
-                    ]
-                )
+                known[field] = one_or_all([r.of_member(field, index) for r, index in records])
         return known
 
-    def _sources_of(
-        self, line: Mapping[str, Any], cell: Mapping[str, Any]
-    ) -> Sequence[tuple[str, int]]:
-        """(stage, member) of what predicts a run; by default the last stage, run by run."""
-        number = line["run"] - 1
-        own: Sequence[Sequence[tuple[str, int]]] = cell.get("sources", ())
-        return own[number] if number < len(own) else [(cell["chain"][-1], number)]
-
-    def _planned_of(self, line: Mapping[str, Any], scoring: Scoring | None) -> dict[str, Any]:
-        if scoring is None or line["run"] not in scoring.runs:
+    def _planned_of(self, line: ResultLine, scoring: Scoring | None) -> dict[str, Any]:
+        if scoring is None or line.run not in scoring.runs:
             return {}
-        return facts_of_run(scoring.sources[scoring.runs.index(line["run"])], scoring.dataset)
+        sources = scoring.sources[scoring.runs.index(line.run)]
+        facts = facts_of_run(sources, scoring.dataset)
+        return facts | {"datasets": {n: DatasetFacts(**d) for n, d in facts["datasets"].items()}}
 
-    def _stored_of(self, line: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
+    def _stored_of(self, line: ResultLine, cell: PlannedCell) -> dict[str, Any]:
         """What stands in place of the plan where data are missing: other files of the results."""
-        known = self.stored["datasets"]
-        names = dict.fromkeys((*line.get("datasets", ()), cell["train_on"], cell["test_on"]))
+        known = self.stored.datasets
+        names = dict.fromkeys((*line.datasets, cell.train_on, cell.test_on))
         expected: dict[str, Any] = {
-            "datasets": {
-                name: {field: known.get(name, {}).get(field) for field in ("digest", "rows")}
-                for name in names
-            }
+            "datasets": {name: known[name].facts if name in known else None for name in names}
         }
-        (stage, index), *_ = self._sources_of(line, cell)
+        (stage, index), *_ = cell.sources_of(line.run)
         if (record := self.record(stage)) is not None:
-            expected["train_rows"] = _of_member(record, "train_rows", index)
+            expected["train_rows"] = record.of_member("train_rows", index)
         return expected
 
     def scores(self) -> None:
         """Recomputes every score from the rows."""
-        metrics = {name: self.metrics[name] for name in self.stored["benchmark"]["metrics"]}
+        metrics = {name: self.metrics[name] for name in self.stored.metrics}
         for line in self.lines:
-            rows = self.predictions(line["key"])
+            rows = self.predictions(line.key)
             if rows is None:
                 continue
-            where = f"{_title(self.cells[line['key']])}, run {line['run']}"
-            again = score_stored(metrics, rows, line["run"])
-            self.differences += [f"{where}: {text}" for text in _unequal(line.get("scores"), again)]
+            where = f"{self.cells[line.key].title}, run {line.run}"
+            again = score_stored(metrics, rows, line.run)
+            self.differences += [f"{where}: {text}" for text in _unequal(line.scores, again)]
             self._count("scores", len(metrics) * len(SUBSETS))
 
     def rows(self, planned: Plan) -> None:
         """Compares which rows were predicted, their labels and overlaps, with the splits."""
-        have = {line["key"] for line in self.lines}
+        have = {line.key for line in self.lines}
         for scoring in planned.scorings:
             if scoring.key in have and (rows := self.predictions(scoring.key)) is not None:
                 self.differences += _other_rows(scoring, rows)
@@ -336,7 +329,7 @@ class _Check:
         """Compares weights, where they are here, with their digest; records and ledgers."""
         nodes = {node.key: node for node in planned.stages} if planned else {}
         absent = 0
-        for stage in self._chain_keys():
+        for stage in self.stored.stages:
             record = self.record(stage)
             absent += not self.store.has_stage(stage)
             if record is None:
@@ -351,37 +344,33 @@ class _Check:
         if absent:
             self.not_kept.append(f"weights of {absent} stages: not kept here")
 
-    def _chain_keys(self) -> Sequence[str]:
-        return list(dict.fromkeys(key for cell in self.cells.values() for key in cell["chain"]))
-
-    def _weights(self, stage: str, record: Mapping[str, Any]) -> None:
+    def _weights(self, stage: str, record: StageRecord) -> None:
         digest = sha256(self.store.weights_path(stage).read_bytes()).hexdigest()
         self._count("artefacts")
-        if digest != record.get("artefact_sha256"):
+        if digest != record.artefact_sha256:
             self.differences.append(f"stage {stage}: its weights have another digest")
 
-    def _stage(self, node: StageNode, record: Mapping[str, Any]) -> None:
+    def _stage(self, node: StageNode, record: StageRecord) -> None:
         where = f"stage {node.key} ({node.title})"
-        facts = json.loads(json.dumps(node.facts()))  # as JSON gives them back
-        self._compare(where, record, facts, "the plan gives")
+        self._compare(where, record, as_stored(node.facts()), "the plan gives")
         ledger = self.ledger(node.key)
         if ledger is not None and not _same_rows(stage_ledger(node), ledger):
             self.differences.append(f"stage {node.key}: its ledger is not the plan's")
 
-    def _stage_data(self, stage: str, record: Mapping[str, Any]) -> None:
+    def _stage_data(self, stage: str, record: StageRecord) -> None:
         """Compares a record with the datasets of `plan.json`, where there is no plan to ask."""
-        known = self.stored["datasets"].get(record.get("dataset"), {})
-        expected = {f"dataset_{field}": known.get(field) for field in ("digest", "rows")}
+        known = self.stored.datasets.get(record.dataset)
+        expected = {f"dataset_{field}": getattr(known, field, None) for field in ("digest", "rows")}
         self._compare(f"stage {stage}", record, expected, "plan.json has")
 
     def ledgers(self) -> None:
         """Looks for test rows with another role where the protocol promises that there are none."""
-        for key in dict.fromkeys(line["key"] for line in self.lines):
+        for key in dict.fromkeys(line.key for line in self.lines):
             cell, rows = self.cells[key], self.predictions(key)
-            if rows is None or not cell["leak_free"]:
+            if rows is None or not cell.leak_free:
                 continue
-            ledgers = [self.ledger(stage) for stage in cell["chain"]]
-            if cell["tuning"] != DEFAULT:
+            ledgers = [self.ledger(stage) for stage in cell.chain]
+            if cell.tuned:
                 ledgers.append(self.tuning_ledger(key))
             for ledger in ledgers:
                 if ledger is None:
@@ -389,7 +378,7 @@ class _Check:
                 self._count("ledgers")
                 for _, found in conflicts(ledger, rows).iterrows():
                     self.differences.append(
-                        f"{_title(cell)}, run {found['run']}: the test row {found['id']!r} of "
+                        f"{cell.title}, run {found['run']}: the test row {found['id']!r} of "
                         f"{found['part']} also has the role {found['role']!r}"
                     )
 
@@ -404,20 +393,8 @@ def _other_rows(scoring: Scoring, rows: pd.DataFrame) -> Iterator[str]:
     )
     for _, row in both[changed].iterrows():
         found = what.get(row["_merge"], "has another target or overlap than the data")
-        title = _title(vars(scoring.cell))
+        title = title_of(scoring.cell)
         yield f"{title}, run {row['run']}: the row {row['id']!r} of {row['part']} {found}"
-
-
-def _of_member(record: Any, field: str, index: int) -> Any:
-    """Returns what a record says of one member; None where it says nothing."""
-    values = record.get(field)
-    return values[index] if isinstance(values, list) and index < len(values) else None
-
-
-def _title(cell: Mapping[str, Any]) -> str:
-    *model, train_on, test_on = (cell[column] for column in CELL)
-    shown = ", ".join(part for part in model if part != DEFAULT)
-    return f"{shown}, {train_on} → {test_on}"
 
 
 def _first_difference(found: str, expected: str) -> str:

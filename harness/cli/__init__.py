@@ -17,6 +17,7 @@ from harness.cli.compare import compare
 from harness.cli.datasets import datasets
 from harness.cli.docs import docs
 from harness.cli.doctor import doctor
+from harness.cli.freeze import freeze
 from harness.cli.plot import plot
 from harness.cli.plugins import plugins
 from harness.cli.predict import predict
@@ -74,6 +75,7 @@ app.command()(plot)
 app.command()(compare)
 app.command()(verify)
 app.command()(audit)
+app.command()(freeze)
 app.command()(export)
 app.command()(predict)
 app.command()(scan)

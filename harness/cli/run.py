@@ -79,6 +79,9 @@ def run(
         raise typer.Exit(INTERRUPTED) from None
     if not quiet:
         print_leaderboard(leaderboard, Registry(plugins), json=json)
+    if not (quiet or json or limit) and (files := api.freezable(benchmark, out)):
+        named = f"{benchmark} --out {out}" if out else benchmark
+        print(f"Complete: `harness freeze {named}` packs {files} files into few.")
 
 
 def print_plan(planned: Plan, json: bool) -> None:

@@ -148,16 +148,18 @@ def find_benchmark(source: str | Path) -> Path:
     )
 
 
-def check_settings(model: type[Any], values: Mapping[str, Any], who: str) -> Any:
-    """Validates settings against a model.
+def check_settings(
+    model: type[Any], values: Mapping[str, Any], who: str, context: object = None
+) -> Any:
+    """Validates settings against a model; `context` is for validators of its own.
 
     Raises:
         BenchmarkError: an unknown key (the known ones are listed) or a wrong value.
     """
     try:
-        return model.model_validate(dict(values))
+        return model.model_validate(dict(values), context=context)
     except ValidationError as problem:
-        lines = [f"{who}: {_explain(error, model)}" for error in problem.errors()]
+        lines = [f"{who}: {explain(error, model)}" for error in problem.errors()]
         raise BenchmarkError("\n".join(lines)) from None
 
 
@@ -196,7 +198,7 @@ class _Origin:
             lines = []
             for error in problem.errors():
                 location = (*table, *map(str, error["loc"]))
-                lines.append(f"{self._where(location)}: {_explain(error, model, table)}")
+                lines.append(f"{self._where(location)}: {explain(error, model, table)}")
             raise BenchmarkError("\n".join(lines)) from None
 
     def _where(self, location: tuple[str, ...]) -> str:
@@ -225,7 +227,8 @@ _EXPECTED = {
 """What is expected, by pydantic's types of errors, in the words of a TOML file."""
 
 
-def _explain(error: Any, model: type[BaseModel], table: Sequence[str] = ()) -> str:
+def explain(error: Any, model: type[BaseModel], table: Sequence[str] = ()) -> str:
+    """Returns an error of pydantic in words, with the key, what is expected and what is there."""
     location = [str(part) for part in error["loc"]]
     dotted = ".".join((*table, *location))
     if error["type"] == "extra_forbidden":
@@ -237,6 +240,8 @@ def _explain(error: Any, model: type[BaseModel], table: Sequence[str] = ()) -> s
         text = f"expected {_EXPECTED[error['type']]}"
     else:
         text = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    if not dotted:  # the whole of it: no JSON, say
+        return text
     return f"{dotted}: {text} (got {error['input']!r})."
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.plugin.metric import MetricSpec
+    from harness.results.records import PlannedCell
 
 ROW = ["run", "part", "id"]
 
@@ -76,17 +77,17 @@ class Side:
         where = ", ".join(f"{column} {value}" for column, value in self.where.items())
         return self.leaderboard.name + (f" ({where})" if where else "")
 
-    def cells(self, matched: Sequence[str]) -> dict[tuple[str, ...], Mapping[str, Any]]:
+    def cells(self, matched: Sequence[str]) -> dict[tuple[str, ...], PlannedCell]:
         """The cells of this side as `plan.json` has them, by the columns that are matched.
 
         Raises:
             BenchmarkError: these columns do not tell its cells apart.
         """
-        found: dict[tuple[str, ...], Mapping[str, Any]] = {}
-        for cell in self.store.read_plan()["cells"]:
-            if any(cell[column] != value for column, value in self.where.items()):
+        found: dict[tuple[str, ...], PlannedCell] = {}
+        for cell in self.store.read_plan().cells:
+            if any(getattr(cell, column) != value for column, value in self.where.items()):
                 continue
-            name = tuple(cell[column] for column in matched)
+            name = cell.named(matched)
             if name in found:
                 left = [c for c in CELL if c not in matched and c not in self.where]
                 raise BenchmarkError(
@@ -174,8 +175,8 @@ def _settings(a: Leaderboard, b: Leaderboard) -> dict[str, tuple[Any, Any]]:
 def _compare_cell(
     a: Side,
     b: Side,
-    ours: Mapping[str, Any],
-    theirs: Mapping[str, Any],
+    ours: PlannedCell,
+    theirs: PlannedCell,
     metric: MetricSpec,
     subset: str,
 ) -> dict[str, Any]:
@@ -200,34 +201,31 @@ def _compare_cell(
     return row | by_run | {"state": state}
 
 
-def _runs(side: Side, cell: Mapping[str, Any], metric: MetricSpec, subset: str) -> pd.DataFrame:
-    name = tuple(cell[column] for column in CELL)
+def _runs(side: Side, cell: PlannedCell, metric: MetricSpec, subset: str) -> pd.DataFrame:
     columns = {metric.name: "score", "train_share": "train", "test_share": "test"}
     runs = side.leaderboard.runs
     mine = runs[runs["subset"] == subset]
-    for column, value in zip(CELL, name, strict=True):
+    for column, value in cell.columns.items():
         mine = mine[mine[column] == value]
     return mine[["run", *columns]].rename(columns=columns).astype({"score": float})
 
 
-def _state(
-    a: Side, b: Side, ours: Mapping[str, Any], theirs: Mapping[str, Any], both: pd.DataFrame
-) -> str:
+def _state(a: Side, b: Side, ours: PlannedCell, theirs: PlannedCell, both: pd.DataFrame) -> str:
     if both.empty:
         return NO_COMMON_RUN
     if both[["score_a", "score_b"]].isna().to_numpy().any():
         return NO_NUMBERS
-    if ours["key"] == theirs["key"]:
+    if ours.key == theirs.key:
         return SAME_CONFIGURATION
-    if not (a.store.has_predictions(ours["key"]) and b.store.has_predictions(theirs["key"])):
+    if not (a.store.has_predictions(ours.key) and b.store.has_predictions(theirs.key)):
         return UNCHECKED_ROWS
     runs = set(both["run"])
     return COMPARED if _rows(a, ours, runs).equals(_rows(b, theirs, runs)) else OTHER_ROWS
 
 
-def _rows(side: Side, cell: Mapping[str, Any], runs: set[int]) -> pd.DataFrame:
+def _rows(side: Side, cell: PlannedCell, runs: set[int]) -> pd.DataFrame:
     """What was tested in the given runs: rows and targets, in an order of their own."""
-    rows = side.store.read_predictions(cell["key"])
+    rows = side.store.read_predictions(cell.key)
     rows = rows[rows["run"].isin(runs)][[*ROW, "target"]].astype({"run": int})
     return rows.sort_values(ROW).reset_index(drop=True)
 

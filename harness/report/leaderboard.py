@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.plugin.metric import MetricSpec
+    from harness.results.records import PlannedCell, ResultLine
     from harness.results.store import Store
 
 MIN_ROWS = 3
@@ -77,24 +78,8 @@ class Leaderboard:
         import pandas as pd
 
         plan = store.read_plan()
-        keys = {cell["key"] for cell in plan["cells"]}
-        rows = [
-            {
-                **{column: line[column] for column in CELL},
-                "run": line["run"],
-                "train_rows": line["train_rows"],
-                "train_share": line["train_rows"] / line["datasets"][line["train_on"]]["rows"],
-                "test_share": line["scores"]["all"]["n"]
-                / line["datasets"][line["test_on"]]["rows"],
-                "skipped": _total(line["skipped_updates"]),
-                "subset": subset,
-                **{k: math.nan if v is None else v for k, v in line["scores"][subset].items()},
-            }
-            for line in store.read_results()
-            if line["key"] in keys
-            for subset in SUBSETS
-        ]
-        metrics = tuple(plan["benchmark"]["metrics"])
+        keys = {cell.key for cell in plan.cells}
+        rows = [row for line in store.read_results() if line.key in keys for row in _rows_of(line)]
         columns = [
             *CELL,
             "run",
@@ -105,16 +90,16 @@ class Leaderboard:
             "subset",
             "n",
             "failed",
-            *metrics,
+            *plan.metrics,
         ]
         return cls(
-            plan["benchmark"]["name"],
-            plan["benchmark"]["title"],
-            plan["benchmark"],
-            metrics,
-            {n: len(d["problems"]) for n, d in plan["datasets"].items() if d["problems"]},
-            _pretraining(plan["cells"]),
-            tuple({column: cell[column] for column in CELL} for cell in plan["cells"]),
+            plan.name,
+            plan.benchmark["title"],
+            plan.benchmark,
+            plan.metrics,
+            {name: len(data.problems) for name, data in plan.datasets.items() if data.problems},
+            _pretraining(plan.cells),
+            tuple(cell.columns for cell in plan.cells),
             pd.DataFrame(rows, columns=columns),
         )
 
@@ -209,16 +194,32 @@ class Leaderboard:
         )
 
 
+def _rows_of(line: ResultLine) -> Iterator[dict[str, Any]]:
+    """The rows of `Leaderboard.runs` of one result line: one per subset."""
+    tested: Any = line.scores["all"]["n"]
+    for subset in SUBSETS:
+        yield {
+            **line.columns,
+            "run": line.run,
+            "train_rows": line.train_rows,
+            "train_share": line.train_rows / line.datasets[line.train_on].rows,
+            "test_share": tested / line.datasets[line.test_on].rows,
+            "skipped": _total(line.skipped_updates),
+            "subset": subset,
+            **{k: math.nan if v is None else v for k, v in line.scores[subset].items()},
+        }
+
+
 def _total(skipped: int | Sequence[int | None] | None) -> int:
     """Updates left out by all members that predict; none where the head is in closed form."""
     counts = skipped if isinstance(skipped, Sequence) else [skipped]
     return sum(count or 0 for count in counts)
 
 
-def _pretraining(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[str, ...]]:
+def _pretraining(cells: Sequence[PlannedCell]) -> dict[tuple[str, str], tuple[str, ...]]:
     found: dict[tuple[str, str], dict[str, None]] = {}
     for cell in cells:
-        if cell.get("weights"):
-            name, seen = cell["weights"]
-            found.setdefault((name, seen), {})[cell["transfer"]] = None
+        if cell.weights:
+            name, seen = cell.weights
+            found.setdefault((name, seen), {})[cell.transfer] = None
     return {weights: tuple(transfers) for weights, transfers in found.items()}

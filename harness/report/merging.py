@@ -11,13 +11,14 @@ from harness.errors import BenchmarkError
 from harness.plugin.cell import CELL, SUBMISSION
 from harness.report.leaderboard import Leaderboard
 from harness.report.submissions import Submission
+from harness.results.records import PlanFile, PlannedCell
 from harness.results.store import Store
 from harness.scoring.scores import SUBSETS, same_score
 
 EQUAL, ALIKE = " = ", " ≈ "
 """Between the names of people who submitted one configuration: with the same scores, or not."""
 
-Scores = dict[int, Mapping[str, Any]]
+Scores = dict[int, Mapping[Any, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class _Part:
 
     name: str
     line: str
-    plan: Mapping[str, Any]
+    plan: PlanFile
     leaderboard: Leaderboard
     scores: Mapping[str, Scores]
 
@@ -96,10 +97,10 @@ def _read(folder: Path) -> _Part:
     submission, store = Submission.read(folder), Store(folder)
     card = submission.card
     plan = store.read_plan()
-    training = plan["benchmark"]["training"]
+    training = plan.benchmark["training"]
     scores: dict[str, Scores] = {}
     for result in store.read_results():
-        scores.setdefault(result["key"], {})[result["run"]] = result["scores"]
+        scores.setdefault(result.key, {})[result.run] = result.scores
     line = (
         f"- **{card.name}**: {card.title} ({', '.join(card.authors)}; benchmark "
         f"{submission.manifest.benchmark}, {training['epochs']} epochs, {card.licence})"
@@ -122,9 +123,9 @@ def _check(parts: Sequence[_Part]) -> None:
                 f"{part.name} has the root seed {seeds[0]}, {first.name} {seeds[1]}: their test "
                 "rows differ, and so their scores cannot stand in one table."
             )
-        for dataset, facts in part.plan["datasets"].items():
-            digest, owner = datasets.setdefault(dataset, (facts["digest"], part.name))
-            if digest != facts["digest"]:
+        for dataset, facts in part.plan.datasets.items():
+            digest, owner = datasets.setdefault(dataset, (facts.digest, part.name))
+            if digest != facts.digest:
                 raise BenchmarkError(
                     f"{part.name} and {owner} have other rows in the dataset {dataset!r}: their "
                     "scores cannot stand in one table."
@@ -147,10 +148,10 @@ def _equal_cells(
     parts: Sequence[_Part],
 ) -> tuple[dict[tuple[str, ...], dict[str, str]], tuple[str, ...]]:
     """Finds configurations that several people submitted: what tables show of them, and say."""
-    by_key: dict[str, list[tuple[_Part, Mapping[str, Any]]]] = {}
+    by_key: dict[str, list[tuple[_Part, PlannedCell]]] = {}
     for part in parts:
-        for cell in part.plan["cells"]:
-            by_key.setdefault(cell["key"], []).append((part, cell))
+        for cell in part.plan.cells:
+            by_key.setdefault(cell.key, []).append((part, cell))
     shown: dict[tuple[str, ...], dict[str, str]] = {}
     counts: dict[str, list[list[int]]] = {}
     for key, several in by_key.items():
@@ -161,7 +162,7 @@ def _equal_cells(
         for part, cell in several:
             own = next(i for i, group in enumerate(groups) if part in group)
             others = [label for i, label in enumerate(labels) if i != own]
-            name = (*(cell[column] for column in CELL), part.name)
+            name = (*cell.named(), part.name)
             shown[name] = {SUBMISSION: ALIKE.join([labels[own], *others])}
         first = several[0][0].scores.get(key, {})
         differ = {run for part, _ in several for run in _differing(first, part.scores.get(key, {}))}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.plugin.metric import MetricSpec
     from harness.report.leaderboard import Leaderboard
     from harness.report.pivot import Pivot, PivotEntry
+    from harness.results.records import StageRecord
     from harness.results.store import Store
 
     Floats = NDArray[np.float64]
@@ -57,7 +58,7 @@ def draw_losses(store: Store, leaderboard: Leaderboard, metrics: Metrics, layout
     for axes, (title, record) in zip(flat, stages, strict=False):
         _draw_history(axes, record)
         head = textwrap.fill(title, TITLE_LETTERS, break_on_hyphens=False)
-        axes.set_title(f"{head}\n{record['title']}" if head else record["title"], fontsize=7)
+        axes.set_title(f"{head}\n{record.title}" if head else record.title, fontsize=7)
     for axes in flat[len(stages) :]:
         axes.set_visible(False)
     losses = dict.fromkeys(loss for _, record in stages for loss in _losses(record))
@@ -65,31 +66,27 @@ def draw_losses(store: Store, leaderboard: Leaderboard, metrics: Metrics, layout
     return figure
 
 
-def _losses(record: Mapping[str, Any]) -> list[str]:
+def _losses(record: StageRecord) -> list[str]:
     """Names of the losses of a stage's members, which may be trained differently."""
-    training = record["training"]
-    return [own["loss"] for own in (training if isinstance(training, list) else [training])]
+    return [training["loss"] for training in record.trainings]
 
 
-def _stages(store: Store, table: Pivot) -> list[tuple[str, dict[str, Any]]]:
+def _stages(store: Store, table: Pivot) -> list[tuple[str, StageRecord]]:
     """The stages behind the entries that were trained by gradient: configuration and record."""
-    chains = {
-        tuple(cell[column] for column in table.identity): cell["chain"]
-        for cell in store.read_plan()["cells"]
-    }
-    found: dict[str, tuple[PivotEntry, dict[str, Any]]] = {}
+    chains = {cell.named(table.identity): cell.chain for cell in store.read_plan().cells}
+    found: dict[str, tuple[PivotEntry, StageRecord]] = {}
     for entry in table.entries.values():
         for key in chains[entry.name]:
-            if key not in found and (record := store.stage_record(key))["history"]:
+            if key not in found and (record := store.stage_record(key)).history:
                 found[key] = entry, record
     names = names_apart([entry for entry, _ in found.values()], ("train_on", "test_on"))
     return [(name, record) for name, (_, record) in zip(names, found.values(), strict=True)]
 
 
-def _draw_history(axes: Axes, record: Mapping[str, Any]) -> None:
+def _draw_history(axes: Axes, record: StageRecord) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    history = record["history"]
+    history = record.history or {}
     for name, colour in (("train_loss", TRAINING), ("score", VALIDATION)):
         values = member_curves(history[name])
         epochs = np.arange(1, len(values) + 1)
@@ -100,7 +97,7 @@ def _draw_history(axes: Axes, record: Mapping[str, Any]) -> None:
             epochs, 10 ** (mean - std), 10 ** (mean + std), color=colour, alpha=0.2, linewidth=0
         )
         axes.plot(epochs, 10**mean, color=colour, linewidth=1.5)
-    best = [epoch for epoch in record["best_epoch"] if epoch]
+    best = [epoch for epoch in record.best_epoch or () if epoch]
     axes.plot(best, [0.03] * len(best), "|", color="black", transform=axes.get_xaxis_transform())
     axes.set_xlabel("epoch", fontsize=7)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -144,10 +141,7 @@ def draw_parity(store: Store, leaderboard: Leaderboard, metrics: Metrics, layout
     the range of targets, is a cross at the edge, and counted.
     """
     table = pivot(leaderboard, metrics, layout)
-    keys = {
-        tuple(cell[column] for column in table.identity): cell["key"]
-        for cell in store.read_plan()["cells"]
-    }
+    keys = {cell.named(table.identity): cell.key for cell in store.read_plan().cells}
     places = list(_scored_places(table))
     wanted = len(table.row_keys) if places else 0
     figure, grid = panels(wanted, len(table.column_keys), 2.6, 2.6)

@@ -10,36 +10,44 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from harness.errors import BenchmarkError, HarnessError, StoreError
+from pydantic import ValidationError
+
+from harness.errors import BenchmarkError, StoreError
 from harness.files import explained, new_folder, sweep
-from harness.planning.benchmark import Benchmark, check_settings
-from harness.plugin.cell import DEFAULT
+from harness.planning.benchmark import Benchmark, check_settings, explain
 from harness.report.submission_schema import (
     ALLOWED,
     CARD_EXAMPLE,
     CARD_FILE,
-    FORMAT,
     LEDGER_TYPES,
     MANIFEST_FILE,
     OPTIONAL_TYPES,
     PREDICTION_TYPES,
-    Manifest,
     MethodCard,
+)
+from harness.results.records import (
+    FORMAT,
+    FROM_OTHERS,
+    FileFacts,
+    Manifest,
     PlanFile,
-    PlannedCell,
+    Record,
     ResultLine,
     StageRecord,
 )
-from harness.results.store import PLAN_FILE, Store
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from harness.results.store import (
+    LEDGER_FILE,
+    PLAN_FILE,
+    RESULTS_FILE,
+    STAGE_FILE,
+    Store,
+    lines_text,
+)
 
 FILES_AT_MOST = 10_000
 BYTES_AT_MOST = 2**30
@@ -47,9 +55,6 @@ BYTES_AT_MOST = 2**30
 
 SUBMISSIONS = "submissions"
 """Where the folder of a leaderboard of many people holds what they submitted, by name."""
-
-NOT_SETTINGS = ("rows", "limit")
-"""What `plan.json` holds of a benchmark besides its settings."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +84,9 @@ class Submission:
                 f"{folder} is no submission: it has no {MANIFEST_FILE}. "
                 "`harness submission pack` makes one of a results folder."
             )
-        try:
-            manifest = check_settings(Manifest, _json(path), MANIFEST_FILE)
-            card = read_card(folder / CARD_FILE)
-        except BenchmarkError as problem:
-            raise StoreError(f"{folder}: {problem}") from None
-        return cls(folder, manifest, card)
+        if differences := list(_differences(Manifest, path.read_bytes(), MANIFEST_FILE)):
+            raise StoreError("\n".join(f"{folder}: {line}" for line in differences))
+        return cls(folder, Manifest.read(path.read_bytes()), read_card(folder / CARD_FILE))
 
 
 def read_card(path: Path) -> MethodCard:
@@ -99,20 +101,10 @@ def read_card(path: Path) -> MethodCard:
         )
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        card: MethodCard = check_settings(MethodCard, raw, str(path))
+        card: MethodCard = check_settings(MethodCard, raw, str(path), FROM_OTHERS)
     except (ValueError, BenchmarkError) as problem:  # TOML and UTF-8 errors are ValueErrors
         raise StoreError(f"{path}: {problem}\nFor example:\n\n{CARD_EXAMPLE}") from None
     return card
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as problem:
-        raise StoreError(f"{path} is damaged: {problem}") from None
-    if not isinstance(found, dict):
-        raise StoreError(f"{path} is damaged: expected a JSON object")
-    return found
 
 
 # --- packing ----------------------------------------------------------------------------------
@@ -132,21 +124,26 @@ def pack(store: Store, card: Path, target: Path, harness_version: str) -> Submis
     """
     read_card(card)
     plan = store.read_plan()
-    if plan["benchmark"].get("limit"):
+    if plan.limit:
         raise StoreError(f"{store.folder} holds a dry run (--limit): it cannot be submitted.")
-    lines = _complete_lines(store, plan)
+    lines = store.complete_results(plan)
     with explained(target.parent), new_folder(target) as staging:
         shutil.copyfile(card, staging / CARD_FILE)
-        for relative in _parts(plan):
-            source, copy = store.folder / relative, staging / relative
-            if not source.is_file():
-                raise StoreError(f"{source} is missing. Run `harness run` again, then pack.")
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        (staging / "results.jsonl").write_text(text, encoding="utf-8")
-        _write_manifest(staging, plan["benchmark"]["name"], harness_version)
+        _copy(store, plan, lines, Store.create(staging))
+        _write_manifest(staging, plan.name, harness_version)
     return Submission.read(target)
+
+
+def _copy(store: Store, plan: PlanFile, lines: Sequence[ResultLine], copy: Store) -> None:
+    """Writes what a plan and its results need, one file each, frozen or not where they are."""
+    copy.write_plan(plan)
+    copy.write_text(RESULTS_FILE, lines_text(lines))
+    for cell in plan.cells:
+        copy.write_predictions(cell.key, store.read_predictions(cell.key))
+        if cell.tuned:
+            copy.write_tuning_ledger(cell.key, store.read_tuning_ledger(cell.key))
+    for key in plan.stages:
+        copy.write_record(key, store.stage_record(key), store.read_ledger(key))
 
 
 def copy_whole(source: Path, target: Path) -> None:
@@ -174,44 +171,32 @@ def folders_of(folder: Path) -> list[Path]:
     return sorted(path for path in submissions.iterdir() if not path.name.startswith("."))
 
 
-def _parts(plan: Mapping[str, Any]) -> Iterator[str]:
-    """Paths of what is copied as it is."""
+def _parts(plan: PlanFile) -> Iterator[str]:
+    """Paths of what it needs besides card and result lines."""
     yield PLAN_FILE
-    for cell in plan["cells"]:
-        yield f"predictions/{cell['key']}.parquet"
-        if cell["tuning"] != DEFAULT:
-            yield f"tuning/{cell['key']}.parquet"
-    for key in dict.fromkeys(key for cell in plan["cells"] for key in cell["chain"]):
-        yield from (f"stages/{key}/stage.json", f"stages/{key}/ledger.parquet")
-
-
-def _complete_lines(store: Store, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The result lines of the plan, in its order; all of them, or an error that says which lack."""
-    runs = range(1, plan["benchmark"]["runs"] + 1)
-    have = {(line["key"], line["run"]): line for line in store.read_results()}
-    wanted = [(cell["key"], run) for cell in plan["cells"] for run in runs]
-    missing = [place for place in wanted if place not in have]
-    if missing:
-        raise StoreError(
-            f"{store.results_path} lacks {len(missing)} of {len(wanted)} results (the first: "
-            f"cell {missing[0][0]}, run {missing[0][1]}). Finish them with `harness run`."
-        )
-    return [have[place] for place in wanted]
+    for cell in plan.cells:
+        yield f"predictions/{cell.key}.parquet"
+        if cell.tuned:
+            yield f"tuning/{cell.key}.parquet"
+    for key in plan.stages:
+        yield from (f"stages/{key}/{STAGE_FILE}", f"stages/{key}/{LEDGER_FILE}")
 
 
 def _write_manifest(folder: Path, benchmark: str, version: str) -> None:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    files = {path.relative_to(folder).as_posix(): _facts(path) for path in paths}
-    content = {"format": FORMAT, "harness": version, "benchmark": benchmark, "files": files}
-    (folder / MANIFEST_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    files = {path.relative_to(folder).as_posix(): facts_of(path) for path in paths}
+    made = Manifest(format=FORMAT, harness=version, benchmark=benchmark, files=files)
+    text = json.dumps(made.as_json(), indent=1)
+    (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def facts_of(path: Path) -> FileFacts:
+    """Returns what a manifest says of a file."""
     digest = sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):
             digest.update(block)
-    return {"sha256": digest.hexdigest(), "bytes": path.stat().st_size}
+    return FileFacts(sha256=digest.hexdigest(), bytes=path.stat().st_size)
 
 
 # --- checking ---------------------------------------------------------------------------------
@@ -242,49 +227,45 @@ def check_files(submission: Submission) -> Iterator[str]:
             yield f"{MANIFEST_FILE}: {name!r} does not belong in a submission"
         elif name not in found:
             yield f"{name} is in {MANIFEST_FILE}, but not in the folder"
-        elif _facts(folder / name) != facts.model_dump():
+        elif facts_of(folder / name) != facts:
             yield f"{name}: its sha256 or size is not that of {MANIFEST_FILE}"
 
 
 def check_schema(submission: Submission) -> Iterator[str]:
     """Checks every file against its schema; yields a line per difference."""
     folder = submission.folder
-    try:
-        plan = check_settings(PlanFile, _json(folder / PLAN_FILE), PLAN_FILE)
-    except HarnessError as problem:
-        yield str(problem)
+    for name in (PLAN_FILE, RESULTS_FILE):
+        if not (folder / name).is_file():
+            yield f"{name} is missing"
+            return
+    if found := list(_differences(PlanFile, (folder / PLAN_FILE).read_bytes(), PLAN_FILE)):
+        yield from found
         return
-    settings = {k: v for k, v in plan.benchmark.items() if k not in NOT_SETTINGS}
-    yield from _differences(Benchmark, settings, f"{PLAN_FILE}, benchmark")
+    plan = Store(folder).read_plan()
+    try:
+        check_settings(Benchmark, plan.settings, f"{PLAN_FILE}, benchmark")
+    except BenchmarkError as problem:
+        yield from str(problem).splitlines()
     if plan.benchmark.get("rows") != {name: data.rows for name, data in plan.datasets.items()}:
         yield f"{PLAN_FILE}, benchmark: rows are not those of its datasets"
-    for number, cell in enumerate(plan.cells, start=1):
-        yield from _differences(PlannedCell, cell, f"{PLAN_FILE}, cell {number}")
-    try:
-        lines = Store(folder).read_results()
-    except StoreError as problem:
-        yield str(problem)
-        return
+    lines = (folder / RESULTS_FILE).read_bytes().splitlines()
     for number, line in enumerate(lines, start=1):
-        yield from _differences(ResultLine, line, f"results.jsonl, line {number}")
-    for path in sorted(folder.glob("stages/*/stage.json")):
-        try:
-            record = _json(path)
-        except StoreError as problem:
-            yield str(problem)
-            continue
-        yield from _differences(StageRecord, record, path.relative_to(folder).as_posix())
+        yield from _differences(ResultLine, line, f"{RESULTS_FILE}, line {number}")
+    for path in sorted(folder.glob(f"stages/*/{STAGE_FILE}")):
+        name = path.relative_to(folder).as_posix()
+        yield from _differences(StageRecord, path.read_bytes(), name)
     for path in sorted(folder.glob("predictions/*.parquet")):
         yield from _check_table(folder, path, PREDICTION_TYPES, OPTIONAL_TYPES)
-    for path in sorted((*folder.glob("stages/*/ledger.parquet"), *folder.glob("tuning/*"))):
+    for path in sorted((*folder.glob(f"stages/*/{LEDGER_FILE}"), *folder.glob("tuning/*"))):
         yield from _check_table(folder, path, LEDGER_TYPES, {})
 
 
-def _differences(model: type[BaseModel], values: Mapping[str, Any], who: str) -> Iterator[str]:
+def _differences(model: type[Record], text: bytes, who: str) -> Iterator[str]:
     try:
-        check_settings(model, values, who)
-    except BenchmarkError as problem:
-        yield from str(problem).splitlines()
+        model.read_from_others(text)
+    except ValidationError as problem:
+        for error in problem.errors():
+            yield f"{who}: {explain(error, model)}"
 
 
 def _check_table(
@@ -320,18 +301,18 @@ def check_complete(submission: Submission) -> Iterator[str]:
     store = Store(submission.folder)
     plan = store.read_plan()
     try:
-        lines = _complete_lines(store, plan)
+        lines = store.complete_results(plan)
     except StoreError as problem:
         yield str(problem)
         return
     extra = len(store.read_results()) - len(lines)
     if extra:
-        yield f"results.jsonl has {extra} lines that are in no cell of {PLAN_FILE}, or twice"
-    wanted = {CARD_FILE, "results.jsonl", *_parts(plan)}
+        yield f"{RESULTS_FILE} has {extra} lines that are in no cell of {PLAN_FILE}, or twice"
+    wanted = {CARD_FILE, RESULTS_FILE, *_parts(plan)}
     for name in sorted(wanted ^ set(submission.manifest.files)):
         what = "is missing" if name in wanted else f"is of no cell in {PLAN_FILE}"
         yield f"{name} {what}"
-    if plan["benchmark"].get("limit"):
+    if plan.limit:
         yield f"{PLAN_FILE}: a dry run (limit) cannot be submitted"
-    if plan["benchmark"]["name"] != submission.manifest.benchmark:
+    if plan.name != submission.manifest.benchmark:
         yield f"{MANIFEST_FILE}: the benchmark is not that of {PLAN_FILE}"

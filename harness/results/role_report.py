@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.planning.ledger import ROLES
-from harness.plugin.cell import CELL, DEFAULT
+from harness.plugin.cell import CELL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,17 +46,17 @@ def role_counts(store: Store) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for cell in store.read_plan()["cells"]:
-        if not store.has_predictions(cell["key"]):
+    for cell in store.read_plan().cells:
+        if not store.has_predictions(cell.key):
             continue
-        tested = store.read_predictions(cell["key"])
-        used = pd.concat([store.read_ledger(stage) for stage in cell["chain"]])
-        if cell["tuning"] != DEFAULT:
-            used = pd.concat([used, store.read_tuning_ledger(cell["key"])])
+        tested = store.read_predictions(cell.key)
+        used = pd.concat([store.read_ledger(stage) for stage in cell.chain])
+        if cell.tuned:
+            used = pd.concat([used, store.read_tuning_ledger(cell.key)])
         used = used[["run", "part", "id", "role"]].drop_duplicates()
         runs = tested["run"].nunique()
         both = conflicts(used, tested)["role"].value_counts()
-        row = {NAMES.get(name, name): cell[name] for name in ("head", *CELL[2:])}
+        row = {NAMES.get(name, name): getattr(cell, name) for name in ("head", *CELL[2:])}
         row["test"] = len(tested) / runs
         for role in ROLES[:-1]:
             row[role] = int((used["role"] == role).sum()) / runs
@@ -74,19 +74,19 @@ def roles_of_row(store: Store, row_id: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    cells = [cell for cell in store.read_plan()["cells"] if store.has_predictions(cell["key"])]
+    cells = [cell for cell in store.read_plan().cells if store.has_predictions(cell.key)]
     found = []
-    for stage in sorted({stage for cell in cells for stage in cell["chain"]}):
+    for stage in sorted({stage for cell in cells for stage in cell.chain}):
         used = store.read_ledger(stage)
-        title = store.stage_record(stage)["title"]
+        title = store.stage_record(stage).title
         found.append(used[used["id"] == row_id].assign(stage=f"{title} {stage[:6]}"))
     for cell in cells:
-        if cell["tuning"] != DEFAULT:
-            used = store.read_tuning_ledger(cell["key"])
-            place = f"choice of settings: {cell['head']}, {cell['transfer']}"
+        if cell.tuned:
+            used = store.read_tuning_ledger(cell.key)
+            place = f"choice of settings: {cell.head}, {cell.transfer}"
             found.append(used[used["id"] == row_id].assign(stage=place))
-        tested = store.read_predictions(cell["key"]).assign(role="test")
-        place = f"{cell['head']}, {cell['transfer']}: {cell['train_on']} → {cell['test_on']}"
+        tested = store.read_predictions(cell.key).assign(role="test")
+        place = f"{cell.head}, {cell.transfer}: {cell.train_on} → {cell.test_on}"
         found.append(tested[tested["id"] == row_id].assign(stage=place))
     columns = ["part", "id", "role", "stage"]
     if not found:

@@ -4,6 +4,9 @@
 <out>/results.jsonl           one line per (cell, run)
 <out>/predictions/<key>.parquet   rows (run, part, id, role, target, prediction, overlap)
 <out>/stages/<key>/           weights.safetensors + stage.json + ledger.parquet; remade when missing
+<out>/tuning/<key>.parquet    rows that settings were chosen by
+
+All but the first two and the weights may lie in the few files of `frozen` instead.
 """
 
 from __future__ import annotations
@@ -15,20 +18,37 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from harness.errors import StoreError
 from harness.files import explained, replacing, replacing_folder, unwritable
 from harness.planning.ledger import COLUMNS
-from harness.plugin.cell import CELL, DEFAULT
+from harness.results.frozen import (
+    HISTORIES_FILE,
+    LEDGERS_FILE,
+    PREDICTIONS_FILE,
+    STAGES_FILE,
+    TUNING_LEDGERS_FILE,
+    Frozen,
+)
+from harness.results.records import (
+    OtherFormatError,
+    PlanFile,
+    ResultLine,
+    StageFacts,
+    StageRecord,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
 PLAN_FILE = "plan.json"
+RESULTS_FILE = "results.jsonl"
+TUNING_FOLDER = "tuning"
+STAGE_FILE, LEDGER_FILE = "stage.json", "ledger.parquet"
 CHOICES_FILE = "best.toml"
 """The benchmark with the settings that a search has chosen."""
 TRIALS_FILE = "trials.csv"
@@ -46,6 +66,16 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._frozen = Frozen(folder)
+        self._signature = self._frozen.signature
+
+    @property
+    def frozen(self) -> Frozen:
+        """What is frozen here, read again whenever its files change."""
+        fresh = Frozen(self.folder)
+        if fresh.signature != self._signature:
+            self._frozen, self._signature = fresh, fresh.signature
+        return self._frozen
 
     @classmethod
     def create(cls, folder: Path) -> Store:
@@ -66,7 +96,7 @@ class Store:
     @property
     def results_path(self) -> Path:
         """The file with one line per (cell, run)."""
-        return self.folder / "results.jsonl"
+        return self.folder / RESULTS_FILE
 
     # --- stages -----------------------------------------------------------------------------
 
@@ -107,7 +137,7 @@ class Store:
         self,
         key: str,
         tensors: Mapping[str, torch.Tensor],
-        record: Mapping[str, Any],
+        facts: StageFacts,
         ledger: pd.DataFrame,
     ) -> None:
         """Writes a stage's artefact: all of it or nothing; then drops its checkpoint."""
@@ -116,83 +146,125 @@ class Store:
         with explained(self.folder), replacing_folder(self.stage_folder(key)) as staging:
             weights = staging / "weights.safetensors"
             save_file(dict(tensors), weights)
-            record = {**record, "artefact_sha256": sha256(weights.read_bytes()).hexdigest()}
-            (staging / "stage.json").write_text(json.dumps(record) + "\n")
-            ledger.to_parquet(staging / "ledger.parquet", index=False, compression="zstd")
+            digest = sha256(weights.read_bytes()).hexdigest()
+            record = {**facts.as_json(), "artefact_sha256": digest}
+            (staging / STAGE_FILE).write_text(json.dumps(record) + "\n")
+            ledger.to_parquet(staging / LEDGER_FILE, index=False, compression="zstd")
         self.checkpoint_path(key).unlink(missing_ok=True)
 
-    def read_stage(self, key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def read_stage(self, key: str) -> tuple[dict[str, torch.Tensor], StageRecord]:
         """Reads a stage's tensors (on the CPU) and record."""
         from safetensors.torch import load_file
 
         return load_file(self.weights_path(key)), self.stage_record(key)
 
+    def has_record(self, key: str) -> bool:
+        """Whether a stage's record is there."""
+        return self._record_path(key).is_file() or self._is_frozen(STAGES_FILE, key)
+
+    def has_ledger(self, key: str) -> bool:
+        """Whether a stage's ledger is there."""
+        return self.ledger_path(key).is_file() or self._is_frozen(LEDGERS_FILE, key)
+
     def read_ledger(self, key: str) -> pd.DataFrame:
         """Reads what a stage used each row for; columns as `ledger.COLUMNS`."""
-        return _read_rows(self.stage_folder(key) / "ledger.parquet", COLUMNS)
+        return self._read_rows(self.ledger_path(key), LEDGERS_FILE, key, COLUMNS)
 
-    def stage_record(self, key: str) -> dict[str, Any]:
+    def stage_record(self, key: str) -> StageRecord:
         """Reads a stage's record: history, best epochs, skipped updates, seconds."""
-        return _read_object(self.stage_folder(key) / "stage.json")
+        path = self._record_path(key)
+        if not path.is_file() and self._is_frozen(STAGES_FILE, key):
+            with _reading(self.folder / HISTORIES_FILE):
+                return self.frozen.record(key)
+        with _reading(path):
+            return StageRecord.read(path.read_bytes())
+
+    def write_record(self, key: str, record: StageRecord, ledger: pd.DataFrame) -> None:
+        """Writes a stage's record and ledger, without the weights."""
+        self.stage_folder(key).mkdir(exist_ok=True)
+        self._record_path(key).write_text(json.dumps(record.as_json()) + "\n")
+        _write_rows(ledger, self.ledger_path(key))
+
+    def ledger_path(self, key: str) -> Path:
+        """Where a stage's ledger lies until it is frozen."""
+        return self.stage_folder(key) / LEDGER_FILE
+
+    def _record_path(self, key: str) -> Path:
+        return self.stage_folder(key) / STAGE_FILE
+
+    # --- what may be frozen -------------------------------------------------------------------
+
+    def _is_frozen(self, name: str, key: str) -> bool:
+        with _reading(self.folder / name):
+            return key in self.frozen.keys(name)
+
+    def _read_rows(self, path: Path, name: str, key: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Reads the rows of a loose file; where there is none, those in the frozen one."""
+        if path.is_file() or not self._is_frozen(name, key):
+            return _read_rows(path, columns)
+        with _reading(self.folder / name):
+            return _checked(self.frozen.tables[name].read(key), columns)
 
     # --- predictions and results --------------------------------------------------------------
 
     def predictions_path(self, key: str) -> Path:
-        """Where the rows of a scoring lie."""
+        """Where the rows of a scoring lie until they are frozen."""
         return self.folder / "predictions" / f"{key}.parquet"
 
     def write_predictions(self, key: str, frame: pd.DataFrame) -> None:
         """Writes the rows of a scoring atomically."""
-        path = self.predictions_path(key)
-        with replacing(path) as staging:
-            frame.to_parquet(staging, index=False, compression="zstd")
+        _write_rows(frame, self.predictions_path(key))
 
     def has_predictions(self, key: str) -> bool:
         """Whether the rows of a scoring are there."""
-        return self.predictions_path(key).is_file()
+        return self.predictions_path(key).is_file() or self._is_frozen(PREDICTIONS_FILE, key)
 
     def read_predictions(self, key: str) -> pd.DataFrame:
         """Reads the rows of a scoring."""
-        return _read_rows(self.predictions_path(key), PREDICTION_COLUMNS)
+        path = self.predictions_path(key)
+        return self._read_rows(path, PREDICTIONS_FILE, key, PREDICTION_COLUMNS)
 
     def write_tuning_ledger(self, key: str, frame: pd.DataFrame) -> None:
         """Writes the rows that the settings of a scoring were chosen by, atomically."""
-        path = self._tuning_ledger_path(key)
+        path = self.tuning_ledger_path(key)
         path.parent.mkdir(exist_ok=True)
-        with replacing(path) as staging:
-            frame.to_parquet(staging, index=False, compression="zstd")
+        _write_rows(frame, path)
+
+    def has_tuning_ledger(self, key: str) -> bool:
+        """Whether the rows that the settings of a scoring were chosen by are there."""
+        return self.tuning_ledger_path(key).is_file() or self._is_frozen(TUNING_LEDGERS_FILE, key)
 
     def read_tuning_ledger(self, key: str) -> pd.DataFrame:
         """Reads the rows that the settings of a scoring were chosen by."""
-        return _read_rows(self._tuning_ledger_path(key), COLUMNS)
+        return self._read_rows(self.tuning_ledger_path(key), TUNING_LEDGERS_FILE, key, COLUMNS)
 
-    def _tuning_ledger_path(self, key: str) -> Path:
-        return self.folder / "tuning" / f"{key}.parquet"
+    def tuning_ledger_path(self, key: str) -> Path:
+        """Where the rows that settings were chosen by lie until they are frozen."""
+        return self.folder / TUNING_FOLDER / f"{key}.parquet"
 
-    def append_results(self, lines: Iterable[Mapping[str, Any]]) -> None:
+    def append_results(self, lines: Iterable[ResultLine]) -> None:
         """Appends result lines in one write; a line torn by an earlier kill is cut off first.
 
         A (scoring, run) that is there already, from another process or an earlier attempt, is
         not written again.
         """
         with FileLock(self.folder / ".lock-results"):
-            have = {(line["key"], line["run"]) for line in self.read_results()}
-            fresh = [line for line in lines if (line["key"], line["run"]) not in have]
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in fresh)
+            have = {line.place for line in self.read_results()}
+            fresh = [line for line in lines if line.place not in have]
             self._cut_torn_line()
             with self.results_path.open("ab") as file:
-                file.write(text.encode())
+                file.write(lines_text(fresh).encode())
                 file.flush()
                 os.fsync(file.fileno())
 
-    def replace_results(self, lines: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
+    def replace_results(self, lines: Iterable[ResultLine]) -> None:
         """Puts new result lines in the place of those of the same (scoring, run)."""
+        fresh = {line.place: line for line in lines}
         with FileLock(self.folder / ".lock-results"):
-            kept = [lines.get((old["key"], old["run"]), old) for old in self.read_results()]
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
-            self.write_text(self.results_path.name, text)
+            kept = [fresh.get(old.place, old) for old in self.read_results()]
+            self.write_text(self.results_path.name, lines_text(kept))
 
-    def read_results(self) -> list[dict[str, Any]]:
+    def read_results(self) -> list[ResultLine]:
         """Reads all complete result lines.
 
         Raises:
@@ -205,20 +277,32 @@ class Store:
         numbered = enumerate(complete.split("\n"), start=1)
         return [self._parse_line(number, text) for number, text in numbered if text.strip()]
 
-    def _parse_line(self, number: int, text: str) -> dict[str, Any]:
+    def _parse_line(self, number: int, text: str) -> ResultLine:
         with _reading(self.results_path, f", line {number}"):
-            line = json.loads(text)
-            _require(line, ("key", "run"), "the line")
-            line.setdefault("tuning", DEFAULT)  # results from before there was tuning
-            if not isinstance(line["run"], int):
-                raise ValueError(f"run is {line['run']!r}, not a number")
-        return dict(line)
+            return ResultLine.read(text)
+
+    def complete_results(self, plan: PlanFile) -> list[ResultLine]:
+        """Reads the result lines of a plan, in its order.
+
+        Raises:
+            StoreError: some are not there; says how many, and the first.
+        """
+        runs = range(1, plan.runs + 1)
+        have = {line.place: line for line in self.read_results()}
+        wanted = [(cell.key, run) for cell in plan.cells for run in runs]
+        missing = [place for place in wanted if place not in have]
+        if missing:
+            raise StoreError(
+                f"{self.results_path} lacks {len(missing)} of {len(wanted)} results (the first: "
+                f"cell {missing[0][0]}, run {missing[0][1]}). Finish them with `harness run`."
+            )
+        return [have[place] for place in wanted]
 
     def scored(self) -> dict[str, set[int]]:
         """Runs that have a result line, by scoring key."""
         runs: dict[str, set[int]] = {}
         for line in self.read_results():
-            runs.setdefault(line["key"], set()).add(line["run"])
+            runs.setdefault(line.key, set()).add(line.run)
         return runs
 
     def _cut_torn_line(self) -> None:
@@ -229,77 +313,67 @@ class Store:
             with self.results_path.open("r+b") as file:
                 file.truncate(content.rfind(b"\n") + 1)
 
-    def write_json(self, name: str, content: Any) -> None:
-        """Writes a JSON file of the results folder atomically."""
-        self.write_text(name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    # --- the plan and what is made of the results ---------------------------------------------
+
+    def write_plan(self, plan: PlanFile) -> None:
+        """Writes what is run, atomically."""
+        text = json.dumps(plan.as_json(), indent=1, ensure_ascii=False)
+        self.write_text(PLAN_FILE, text + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file of the results folder atomically."""
         with replacing(self.folder / name) as staging:
             staging.write_text(text, encoding="utf-8")
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Reads a JSON file of the results folder.
+    def read_plan(self) -> PlanFile:
+        """Reads the benchmark as it was run, its datasets and cells.
 
         Raises:
-            StoreError: it does not exist, or is damaged.
+            StoreError: there is none, it is damaged, or of another format.
         """
-        path = self.folder / name
+        path = self.folder / PLAN_FILE
         if not path.is_file():
             raise StoreError(
                 f"{path} does not exist: {self.folder} holds no results yet. "
-                f"Run `harness run` first.{self._other_folders(name)}"
+                f"Run `harness run` first.{self._other_folders()}"
             )
-        return _read_object(path)
+        with _reading(path):
+            return PlanFile.read(path.read_bytes())
 
-    def _other_folders(self, name: str) -> str:
+    def _other_folders(self) -> str:
         """Names the dry runs or submissions below this folder; empty where there are none."""
         dry, sent = (
-            " or ".join(str(path.parent) for path in sorted(self.folder.glob(f"{below}/{name}")))
+            " or ".join(
+                str(path.parent) for path in sorted(self.folder.glob(f"{below}/{PLAN_FILE}"))
+            )
             for below in ("limit-*", "submissions/*")
         )
         if sent:
             return f" Did you mean one of its submissions, {sent}?"
         return f" Did you mean --out {dry}?" if dry else ""
 
-    def read_plan(self) -> dict[str, Any]:
-        """Reads the benchmark as it was run, its datasets and cells; see `api.describe`.
 
-        Raises:
-            StoreError: there is none, it is damaged, or a field is missing.
-        """
-        plan = self.read_json(PLAN_FILE)
-        with _reading(self.folder / PLAN_FILE):
-            _require(plan, ("benchmark", "datasets", "cells"), "the plan")
-            for name, data in plan["datasets"].items():
-                _require(data, ("digest", "rows"), f"the dataset {name}")
-            for number, cell in enumerate(plan["cells"], start=1):
-                cell.setdefault("tuning", DEFAULT)
-                _require(cell, ("key", *CELL, "leak_free", "chain"), f"cell {number}")
-        return plan
-
-
-def _require(found: Any, fields: Iterable[str], what: str) -> None:
-    missing = [field for field in fields if not isinstance(found, dict) or field not in found]
-    if missing:
-        raise ValueError(f"{what} lacks {', '.join(missing)}")
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    with _reading(path):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("expected a JSON object")
-    return found
+def lines_text(lines: Iterable[ResultLine]) -> str:
+    """Returns result lines as their file holds them."""
+    return "".join(json.dumps(line.as_json(), ensure_ascii=False) + "\n" for line in lines)
 
 
 def _read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     with _reading(path):
-        frame = pd.read_parquet(path)
-        _require(dict.fromkeys(frame.columns), columns, "the table")
+        return _checked(pd.read_parquet(path), columns)
+
+
+def _checked(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    if missing := [column for column in columns if column not in frame]:
+        raise ValueError(f"the table lacks {', '.join(missing)}")
     return frame
+
+
+def _write_rows(frame: pd.DataFrame, path: Path) -> None:
+    with replacing(path) as staging:
+        frame.to_parquet(staging, index=False, compression="zstd")
 
 
 @contextmanager
@@ -309,6 +383,8 @@ def _reading(path: Path, place: str = "") -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise StoreError(f"{path} is missing. {RESTORE}") from None
-    except (OSError, ValueError, AttributeError, TypeError) as problem:
+    except OtherFormatError as problem:
+        raise StoreError(f"{path}{place} {problem}") from None
+    except (OSError, ValueError, AttributeError, LookupError, TypeError) as problem:
         what = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise StoreError(f"{path}{place} is damaged: {what}. {RESTORE}") from None

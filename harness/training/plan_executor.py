@@ -13,6 +13,7 @@ from harness.planning.ledger import stage_ledger, test_rows, tuning_ledger
 from harness.planning.plan import facts_of_run, one_or_all
 from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.plugin.head import FitRows
+from harness.results.records import ResultLine, StageFacts, as_stored
 from harness.scoring.log_kappa import average
 from harness.scoring.scores import SUBSETS, measure, score_run, score_stored
 from harness.training.checkpoint import CheckpointFile
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harness.data.dataset import Dataset
-    from harness.planning.plan import MemberOf, Plan, Scoring, StageNode
+    from harness.planning.plan import Plan, Scoring, StageNode
     from harness.plugin.arrays import Floats, Indices
     from harness.registry.registry import Registry
     from harness.results.store import Store
@@ -65,11 +66,11 @@ def complete_metrics(plan: Plan, store: Store, registry: Registry) -> None:
     """Scores stored rows by metrics that the benchmark has gained since they were predicted."""
     metrics = {name: registry.metrics[name] for name in plan.benchmark.metrics}
     keys = {scoring.key for scoring in plan.scorings}
-    mended = {}
+    mended = []
     for line in store.read_results():
-        if line["key"] in keys and not metrics.keys() <= line["scores"]["all"].keys():
-            scores = score_stored(metrics, store.read_predictions(line["key"]), line["run"])
-            mended[line["key"], line["run"]] = {**line, "scores": _jsonable(scores)}
+        if line.key in keys and not metrics.keys() <= line.scores["all"].keys():
+            scores = score_stored(metrics, store.read_predictions(line.key), line.run)
+            mended.append(line.model_copy(update={"scores": _jsonable(scores)}))
     if mended:
         store.replace_results(mended)
 
@@ -176,18 +177,18 @@ class PlanExecutor:
         result: FitResult | None,
         transferred: Mapping[str, Any],
         seconds: float,
-    ) -> dict[str, Any]:
-        return {
-            **node.facts(),
-            "transferred": dict(transferred),
-            "best_epoch": list(result.best_epoch) if result else None,
-            "skipped_updates": list(result.skipped) if result else None,
-            "history": _jsonable(result.history) if result else None,
-            "member_epochs": result.member_epochs if result else 0,
-            "seconds": seconds,
-            "peak_memory_mb": peak_memory_mb(),
-            "environment": environment(self.stage_builder.device),
-        }
+    ) -> StageFacts:
+        return StageFacts(
+            **as_stored(node.facts()),
+            transferred=dict(transferred),
+            best_epoch=list(result.best_epoch) if result else None,
+            skipped_updates=list(result.skipped) if result else None,
+            history=_jsonable(result.history) if result else None,
+            member_epochs=result.member_epochs if result else 0,
+            seconds=seconds,
+            peak_memory_mb=peak_memory_mb(),
+            environment=environment(self.stage_builder.device),
+        )
 
     # --- scoring ------------------------------------------------------------------------------
 
@@ -268,35 +269,28 @@ class PlanExecutor:
         rows = FitRows(trained, labels, member.scaler, member.init_seed)
         return ask(node.model, fit_head(node.model, rows), asked)
 
-    def _result_lines(
-        self, scoring: Scoring, predictions: Sequence[Floats]
-    ) -> list[dict[str, Any]]:
+    def _result_lines(self, scoring: Scoring, predictions: Sequence[Floats]) -> list[ResultLine]:
         records = {stage.key: self.store.stage_record(stage.key) for stage in scoring.stages}
         lines = []
         for number, sources in enumerate(scoring.sources):
             scores = score_run(
                 self.metrics, scoring.labels[number], predictions[number], scoring.overlap[number]
             )
+            of_members = {
+                field: one_or_all([records[s.stage.key].of_member(field, s.index) for s in sources])
+                for field in ("best_epoch", "skipped_updates")
+            }
             lines.append(
-                {
-                    "key": scoring.key,
+                ResultLine(
+                    key=scoring.key,
                     **vars(scoring.cell),
-                    "run": scoring.runs[number],
-                    "scores": _jsonable({subset: scores[subset] for subset in SUBSETS}),
+                    run=scoring.runs[number],
+                    scores=_jsonable({subset: scores[subset] for subset in SUBSETS}),
                     **facts_of_run(sources, scoring.dataset),
-                    **{
-                        field: one_or_all([_of_member(records, s, field) for s in sources])
-                        for field in ("best_epoch", "skipped_updates")
-                    },
-                }
+                    **of_members,
+                )
             )
         return lines
-
-
-def _of_member(records: Mapping[str, Any], source: MemberOf, field: str) -> Any:
-    """What the record of a stage says of one member; none where the head is in closed form."""
-    values = records[source.stage.key][field]
-    return values and values[source.index]
 
 
 def _jsonable(value: Any) -> Any:

@@ -19,6 +19,7 @@ from harness.planning.stage_planner import Assigned, StagePlanner
 from harness.plugin.events import EpochFinished, SearchProgressed
 from harness.plugin.seeds import derive_seed
 from harness.plugin.study import StudyRequest, Tuning
+from harness.results.store import TUNING_FOLDER
 from harness.training.plan_executor import PlanExecutor
 from harness.tuning.search import (
     Attempt,
@@ -30,6 +31,7 @@ from harness.tuning.search import (
     title_of,
 )
 from harness.tuning.search_space import ConfigurationSpace, check_changes, space_of
+from harness.tuning.trials_table import thaw_searches
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,12 +73,13 @@ class Tuner:
         self.tuning: Tuning = self.benchmark.tuning
         self._fraction = 0.0
         self._executor = PlanExecutor(context)
-        self._folder = self._store.folder / "tuning"
+        self._folder = self._store.folder / TUNING_FOLDER
         self._folder.mkdir(parents=True, exist_ok=True)
         self._join = join
         self._stages: dict[str, StageNode] = {}
         self.untuned: list[str] = []
         with FileLock(self._folder / ".lock-studies"), quiet():
+            thaw_searches(self._store.folder)
             self.searches = list(self._make_searches())
         if not self.searches:
             raise BenchmarkError(

@@ -128,10 +128,10 @@ def test_scores_alone_are_enough_when_artefacts_are_gone(run, toy: Path) -> None
 def test_every_result_names_its_datasets(run, toy: Path) -> None:
     run()
     (source_line, *_) = [
-        line for line in Store(toy).read_results() if line["transfer"].startswith("two-stage")
+        line for line in Store(toy).read_results() if line.transfer.startswith("two-stage")
     ]
-    assert source_line["datasets"]["Source"]["rows"] == 192
-    assert len(source_line["datasets"]["Source"]["digest"]) == 64
+    assert source_line.datasets["Source"].rows == 192
+    assert len(source_line.datasets["Source"].digest) == 64
 
 
 def test_other_settings_do_not_mix_with_earlier_results(run) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from harness import api
 from harness.errors import PluginError
+from harness.results.records import StageRecord
 from harness.results.store import Store
 
 BENCHMARK = """
@@ -60,12 +60,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
     return folder
 
 
-def stages(folder: Path) -> dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]]:
+def stages(folder: Path) -> dict[tuple[str, str], tuple[dict[str, Any], StageRecord]]:
     """(transfer, trained on) → tensors and record of the last stage."""
     store = Store(folder)
     return {
-        (cell["transfer"].partition("(")[0], cell["train_on"]): store.read_stage(cell["chain"][-1])
-        for cell in store.read_plan()["cells"]
+        (cell.transfer.partition("(")[0], cell.train_on): store.read_stage(cell.chain[-1])
+        for cell in store.read_plan().cells
     }
 
 
@@ -77,7 +77,7 @@ def test_the_results_verify(finished: Path, tiny: Path) -> None:
 
 def test_a_frozen_backbone_is_the_one_that_the_source_left(finished: Path) -> None:
     last, record = stages(finished)["frozen", "Toy"]
-    source, _ = Store(finished).read_stage(record["parent"])
+    source, _ = Store(finished).read_stage(record.parent)
     for name in last:
         assert bool((last[name] == source[name]).all()) == name.startswith("backbone."), name
 
@@ -85,7 +85,7 @@ def test_a_frozen_backbone_is_the_one_that_the_source_left(finished: Path) -> No
 def test_a_strong_pull_leaves_the_backbone_nearer_to_the_source_than_none(finished: Path) -> None:
     def moved(strategy: str) -> float:
         last, record = stages(finished)[strategy, "Toy"]
-        source, _ = Store(finished).read_stage(record["parent"])
+        source, _ = Store(finished).read_stage(record.parent)
         return float((last["backbone.weight"] - source["backbone.weight"]).norm())
 
     assert moved("l2-sp") < moved("two-stage")
@@ -100,21 +100,21 @@ def test_a_joint_stage_keeps_a_head_for_each_dataset_and_says_what_it_fitted(
     other = {name.removeprefix("alongside.0.") for name in tensors if name.startswith("alongside.")}
     assert own
     assert own == other
-    (said,) = record["alongside"]
+    (said,) = record.alongside
     assert (said["dataset"], said["weight"]) == ("Source", 1.0)
     assert all(rows > 0 for rows in said["train_rows"])
 
 
 def test_result_lines_of_a_joint_cell_name_the_dataset_fitted_alongside(finished: Path) -> None:
-    lines = [line for line in Store(finished).read_results() if line["transfer"][:5] == "joint"]
+    lines = [line for line in Store(finished).read_results() if line.transfer[:5] == "joint"]
     assert lines
-    assert all("Source" in line["datasets"] for line in lines)
+    assert all("Source" in line.datasets for line in lines)
 
 
 def test_records_of_plain_stages_say_nothing_of_groups(finished: Path) -> None:
     by_strategy = {name: record for (name, _), (_, record) in stages(finished).items()}
-    assert "groups" not in by_strategy["two-stage"]
-    assert by_strategy["l2-sp"]["groups"][0]["pull"] == 10.0
+    assert not by_strategy["two-stage"].groups
+    assert by_strategy["l2-sp"].groups[0]["pull"] == 10.0
 
 
 def unsure(answer: str, tmp_path: Path, tiny: Path) -> Path:
@@ -131,8 +131,8 @@ def unsure(answer: str, tmp_path: Path, tiny: Path) -> Path:
 def test_uncertainties_are_kept_row_by_row(tmp_path: Path, tiny: Path) -> None:
     folder = unsure("Uncertain(kappa, kappa * 0 + 0.3)", tmp_path, tiny)
     store = Store(folder)
-    for cell in json.loads((folder / "plan.json").read_text())["cells"]:
-        rows = store.read_predictions(cell["key"])
+    for cell in store.read_plan().cells:
+        rows = store.read_predictions(cell.key)
         assert np.allclose(rows["std_log"], 0.3)
         assert rows["prediction"].notna().all()
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from harness import api
@@ -94,6 +96,34 @@ def test_untouched_results_agree(verify) -> None:
     assert found.checked["artefacts"] == 7
 
 
+def test_frozen_results_are_checked_all_the_same(verify, leaderboard: Path) -> None:
+    loose = verify()
+    api.freeze(leaderboard)
+    assert verify() == loose
+
+
+@pytest.mark.parametrize("name", ["predictions.parquet", "ledger.parquet", "history.parquet"])
+def test_a_frozen_file_that_is_damaged_is_one_difference(
+    verify, leaderboard: Path, name: str
+) -> None:
+    api.freeze(leaderboard)
+    (leaderboard / name).write_bytes(b"PAR1")
+    assert f"{leaderboard / name} is damaged: " in only(verify())
+
+
+def test_one_prediction_of_frozen_results_is_found(verify, leaderboard: Path) -> None:
+    api.freeze(leaderboard)
+    path = leaderboard / "predictions.parquet"
+    table = pq.read_table(path)
+    rows = table.to_pandas()
+    rows.loc[0, "prediction"] *= 1.0001
+    changed = pa.Table.from_pandas(rows, schema=table.schema, preserve_index=False)
+    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+    differences = verify().differences
+    assert differences
+    assert all("the predictions give" in text for text in differences)
+
+
 @pytest.mark.parametrize("name", ["table.md", "table.csv", "table-overlap-free.csv"])
 def test_one_digit_of_a_table_is_found(verify, leaderboard: Path, name: str) -> None:
     text = (leaderboard / name).read_text()
@@ -162,8 +192,8 @@ def test_changed_weights_are_found(verify, leaderboard: Path) -> None:
 def test_a_leak_in_a_stored_ledger_is_found(verify, leaderboard: Path) -> None:
     store = Store(leaderboard)
     line = store.read_results()[-1]
-    row = store.read_predictions(line["key"]).iloc[0]
-    path = store.stage_folder(line["stage"]) / "ledger.parquet"
+    row = store.read_predictions(line.key).iloc[0]
+    path = store.stage_folder(line.stage) / "ledger.parquet"
     ledger = pd.read_parquet(path)
     leak = {"run": row["run"], "part": row["part"], "id": row["id"], "group": "?", "role": "tuning"}
     pd.concat([ledger, pd.DataFrame([leak])]).to_parquet(path, index=False)
@@ -231,16 +261,27 @@ def test_what_a_line_says_of_its_stage_is_checked(
     )
 
 
-def test_a_score_that_is_no_number_is_found(verify, leaderboard: Path) -> None:
-    spoil_lines(leaderboard, lambda lines: lines[0]["scores"]["all"].update(mape="small"))
-    assert any("mape (all rows) is 'small'" in text for text in verify().differences)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda line: line["scores"]["all"].update(mape="small"), r"scores\.all\.mape.*'small'"),
+        (lambda line: line.pop("scores"), "the key 'scores' is missing"),
+    ],
+)
+def test_a_line_of_another_form_is_an_error_that_names_it(
+    verify, leaderboard: Path, change: Callable[[Any], object], said: str
+) -> None:
+    spoil_lines(leaderboard, lambda lines: change(lines[2]))
+    with pytest.raises(StoreError, match=rf"results\.jsonl, line 3 is damaged: .*{said}"):
+        verify()
 
 
-def test_a_line_without_scores_is_found(verify, leaderboard: Path) -> None:
-    spoil_lines(leaderboard, lambda lines: lines[0].pop("scores"))
-    differences = verify().differences
-    assert any("do not make a table" in text for text in differences)
-    assert any("mape (all rows) is 'nothing'" in text for text in differences)
+def test_a_score_that_is_not_there_is_found(verify, leaderboard: Path) -> None:
+    spoil_lines(leaderboard, lambda lines: lines[0]["scores"]["all"].pop("mape"))
+    assert any("mape (all rows) is 'nothing'" in text for text in verify().differences)
+
+
+PROBLEM = {"row": 1, "id": "a", "reason": "b"}
 
 
 # --- plan.json and benchmark.toml -------------------------------------------------------------
@@ -256,18 +297,20 @@ def test_a_cell_that_is_left_out_is_found(verify, leaderboard: Path) -> None:
 )
 def test_a_changed_cell_is_found(verify, leaderboard: Path, field: str, value: object) -> None:
     spoil_json(leaderboard / "plan.json", lambda plan: plan["cells"][0].update({field: value}))
-    expected = f"{field} is {value!r}, the settings give"
+    shown = tuple(value) if isinstance(value, list) else value
+    expected = f"{field} is {shown!r}, the settings give"
     assert any(expected in text for text in verify().differences)
 
 
-@pytest.mark.parametrize(("field", "value"), [("rows", 47), ("problems", [{"row": 1}])])
+@pytest.mark.parametrize(("field", "value"), [("rows", 47), ("problems", [PROBLEM])])
 def test_a_changed_dataset_of_the_plan_is_found(
     verify, leaderboard: Path, field: str, value: object
 ) -> None:
     spoil_json(
         leaderboard / "plan.json", lambda plan: plan["datasets"]["Toy"].update({field: value})
     )
-    expected = f"dataset Toy: {field} is {value!r}, the data give"
+    shown = tuple(value) if isinstance(value, list) else value
+    expected = f"dataset Toy: {field} is {shown!r}, the data give"
     assert any(text.startswith(expected) for text in verify().differences)
 
 

@@ -26,10 +26,9 @@ SCRATCH, PRETRAINED = {"transfer": "scratch"}, {"transfer": "pretrained"}
 @pytest.fixture
 def copied(backbones: Store, tmp_path: Path) -> Store:
     """A copy of real results, without the stages."""
-    for name in ("plan.json", "results.jsonl"):
+    for name in ("plan.json", "results.jsonl", "predictions.parquet"):
         shutil.copy(backbones.folder / name, tmp_path / name)
-    shutil.copytree(backbones.folder / "predictions", tmp_path / "predictions")
-    return Store(tmp_path)
+    return Store.create(tmp_path)
 
 
 def test_a_leaderboard_equals_itself(backbones: Store, metrics) -> None:
@@ -69,30 +68,30 @@ def test_runs_that_disagree_are_named(backbones: Store, metrics) -> None:
 
 def test_a_changed_score_is_a_run_that_differs(backbones: Store, copied: Store, metrics) -> None:
     lines = copied.read_results()
-    lines[3]["scores"]["all"]["mae-log"] += 0.01
-    copied.replace_results({(lines[3]["key"], lines[3]["run"]): lines[3]})
+    lines[3].scores["all"]["mae-log"] += 0.01
+    copied.replace_results([lines[3]])
     found = compare(Side.read(backbones), Side.read(copied), metrics["mae-log"])
     notes = comparison_table(found)["note"]
     assert list(notes[notes.str.contains("differ")]) == [
-        f"same configuration, runs differ: {lines[3]['run']}"
+        f"same configuration, runs differ: {lines[3].run}"
     ]
 
 
 def test_other_test_rows_are_not_paired(copied: Store, metrics) -> None:
     sides = Side.read(copied, SCRATCH), Side.read(copied, PRETRAINED)
     (cell, *_) = sides[1].cells(["train_on", "test_on", "backbone"]).values()
-    rows = copied.read_predictions(cell["key"])
-    copied.write_predictions(cell["key"], rows.assign(target=rows["target"] * 2))
+    rows = copied.read_predictions(cell.key)
+    copied.write_predictions(cell.key, rows.assign(target=rows["target"] * 2))
     states = compare(*sides, metrics["mae-log"]).cells.set_index(
         ["backbone", "train_on", "test_on"]
     )["state"]
-    changed = states.loc[(cell["backbone"], cell["train_on"], cell["test_on"])]
+    changed = states.loc[(cell.backbone, cell.train_on, cell.test_on)]
     assert changed == OTHER_ROWS
     assert (states == COMPARED).sum() == len(states) - 1
 
 
 def test_rows_that_are_not_at_hand_are_named(copied: Store, metrics) -> None:
-    shutil.rmtree(copied.folder / "predictions")
+    (copied.folder / "predictions.parquet").unlink()
     sides = Side.read(copied, SCRATCH), Side.read(copied, PRETRAINED)
     found = compare(*sides, metrics["mae-log"]).cells
     assert set(found["state"]) == {UNCHECKED_ROWS}

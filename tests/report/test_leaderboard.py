@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 
 from harness.errors import BenchmarkError
+from harness.plugin.cell import CELL
 from harness.report.leaderboard import Leaderboard
 from harness.report.pivot import read_entry
 from harness.report.published import read_published, side_by_side
 from harness.report.tables import Wording, number_text
+from harness.results.records import PlanFile, PlannedCell, ResultLine
 from harness.results.store import Store
 
 BENCHMARK = {
@@ -40,19 +42,25 @@ def cell(test_on: str, key: str) -> dict[str, Any]:
         "train_on": "A",
         "test_on": test_on,
         "leak_free": False,
-        "chain": [key],
+        "chain": (key,),
+        "weights": None,
     }
 
 
 def result(cell: dict[str, Any], run: int, value: float | None, failed: int = 0) -> dict[str, Any]:
     scores = {"n": 5, "failed": failed, "mape": value}
     return {
-        **cell,
+        **{name: cell[name] for name in ("key", *CELL)},
         "run": run,
         "scores": {"all": scores, "overlap-free": scores},
+        "stage": cell["key"],
         "train_rows": 14,
+        "epochs": 1,
+        "best_epoch": 1,
         "skipped_updates": 0,
-        "datasets": {name: {"rows": 20} for name in (cell["train_on"], cell["test_on"])},
+        "datasets": {
+            name: {"digest": "d", "rows": 20} for name in (cell["train_on"], cell["test_on"])
+        },
     }
 
 
@@ -65,11 +73,9 @@ def shown(leaderboard: Leaderboard, test_on: str, subset: str = "all") -> str:
 def leaderboard(tmp_path: Path):
     def make(*lines: dict[str, Any]) -> Leaderboard:
         store = Store(tmp_path)
-        store.write_json(
-            "plan.json",
-            {"benchmark": BENCHMARK, "datasets": {}, "cells": [cell("A", "ka"), cell("B", "kb")]},
-        )
-        store.append_results(lines)
+        cells = (PlannedCell(**cell("A", "ka")), PlannedCell(**cell("B", "kb")))
+        store.write_plan(PlanFile(benchmark=BENCHMARK, datasets={}, cells=cells))
+        store.append_results([ResultLine(**line) for line in lines])
         return Leaderboard.read(store)
 
     return make
@@ -77,7 +83,7 @@ def leaderboard(tmp_path: Path):
 
 def test_mean_and_std_over_runs(leaderboard) -> None:
     made = leaderboard(
-        *(result(cell("A", "ka"), run, value) for run, value in enumerate((1, 2, 6)))
+        *(result(cell("A", "ka"), run, value) for run, value in enumerate((1, 2, 6), start=1))
     )
     row = made.summary().iloc[0]
     assert (row["mape"], row["runs"]) == (3.0, 3)

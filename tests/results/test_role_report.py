@@ -49,7 +49,7 @@ def test_counts_and_rows_agree(store: Store) -> None:
     counts = role_counts(store)
     assert len(counts) == 4
     assert (counts.filter(like="test and ") == 0).all(axis=None)
-    tested = store.read_predictions(store.read_results()[0]["key"])
+    tested = store.read_predictions(store.read_results()[0].key)
     row = tested.iloc[0]["id"]
     found = roles_of_row(store, row)
     assert "test" in set(found["role"])

@@ -11,38 +11,34 @@ import torch
 from harness.errors import StoreError
 from harness.results.store import Store
 
-LEDGER = pd.DataFrame({"run": [1], "part": ["D"], "id": ["a"], "group": ["A"], "role": ["scaler"]})
-
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store.create(tmp_path / "results")
 
 
-def line(run: int, key: str = "k") -> dict[str, object]:
-    return {"key": key, "run": run, "score": 0.5}
-
-
-def test_a_stage_comes_back_as_it_was_written(store: Store) -> None:
+def test_a_stage_comes_back_as_it_was_written(store: Store, made_up) -> None:
     weights = {"backbone.weight": torch.arange(6.0).reshape(2, 3)}
     assert not store.has_stage("a")
-    store.write_stage("a", weights, {"title": "t"}, LEDGER)
+    store.write_stage("a", weights, made_up.facts(), made_up.LEDGER)
     tensors, record = store.read_stage("a")
     assert store.has_stage("a")
-    assert record["title"] == "t"
-    pd.testing.assert_frame_equal(store.read_ledger("a"), LEDGER)
+    assert record.title == "t"
+    pd.testing.assert_frame_equal(store.read_ledger("a"), made_up.LEDGER)
     assert torch.equal(tensors["backbone.weight"], weights["backbone.weight"])
 
 
-def test_a_stage_that_fails_to_be_written_leaves_nothing(store: Store) -> None:
+def test_a_stage_that_fails_to_be_written_leaves_nothing(store: Store, made_up) -> None:
     with pytest.raises(TypeError):
-        store.write_stage("a", {"w": torch.zeros(1)}, {"not json": object()}, LEDGER)
+        store.write_stage(
+            "a", {"w": torch.zeros(1)}, made_up.facts(model={"not json": object()}), made_up.LEDGER
+        )
     assert not list((store.folder / "stages").iterdir())
 
 
-def test_leftovers_of_a_killed_process_are_cleared(store: Store) -> None:
+def test_leftovers_of_a_killed_process_are_cleared(store: Store, made_up) -> None:
     (store.folder / "stages" / ".a.unfinished-killed" / "new").mkdir(parents=True)
-    store.write_stage("a", {"w": torch.zeros(1)}, {}, LEDGER)
+    store.write_stage("a", {"w": torch.zeros(1)}, made_up.facts(), made_up.LEDGER)
     assert [path.name for path in (store.folder / "stages").iterdir()] == ["a"]
 
 
@@ -53,20 +49,20 @@ def test_a_stage_is_taken_by_one_holder_at_a_time(store: Store) -> None:
         assert again
 
 
-def test_a_torn_line_is_ignored_and_cut_off(store: Store) -> None:
-    store.append_results([line(1)])
+def test_a_torn_line_is_ignored_and_cut_off(store: Store, made_up) -> None:
+    store.append_results([made_up.line(1)])
     with store.results_path.open("a") as file:
         file.write('{"key": "k", "ru')
     assert len(store.read_results()) == 1
-    store.append_results([line(2)])
-    assert [r["run"] for r in store.read_results()] == [1, 2]
+    store.append_results([made_up.line(2)])
+    assert [found.run for found in store.read_results()] == [1, 2]
     assert store.results_path.read_text().count("\n") == 2
 
 
-def test_no_line_is_written_twice(store: Store) -> None:
-    store.append_results([line(1), line(2)])
-    store.append_results([line(2), line(3)])
-    assert [r["run"] for r in store.read_results()] == [1, 2, 3]
+def test_no_line_is_written_twice(store: Store, made_up) -> None:
+    store.append_results([made_up.line(1), made_up.line(2)])
+    store.append_results([made_up.line(2), made_up.line(3)])
+    assert [found.run for found in store.read_results()] == [1, 2, 3]
     assert store.scored() == {"k": {1, 2, 3}}
 
 
@@ -90,14 +86,14 @@ def test_writing_to_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> No
 
 def test_a_folder_without_results_is_named(store: Store) -> None:
     with pytest.raises(StoreError, match=r"holds no results yet.*harness run"):
-        store.read_json("plan.json")
+        store.read_plan()
 
 
 def test_dry_runs_below_a_folder_without_results_are_named(store: Store) -> None:
     dry = Store.create(store.folder / "limit-20")
-    dry.write_json("plan.json", {})
+    dry.write_text("plan.json", "{}")
     with pytest.raises(StoreError, match=r"Did you mean --out .*results/limit-20\?"):
-        store.read_json("plan.json")
+        store.read_plan()
 
 
 def test_opening_makes_no_folder(tmp_path: Path) -> None:
@@ -105,30 +101,28 @@ def test_opening_makes_no_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_line_takes_the_place_of_another(store: Store) -> None:
-    store.append_results([line(1), line(2)])
-    store.replace_results({("k", 1): {**line(1), "score": 0.25}})
-    assert [(found["run"], found["score"]) for found in store.read_results()] == [
-        (1, 0.25),
-        (2, 0.5),
-    ]
+def test_a_line_takes_the_place_of_another(store: Store, made_up) -> None:
+    store.append_results([made_up.line(1), made_up.line(2)])
+    store.replace_results([made_up.line(1, 0.25)])
+    scores = [(found.run, found.scores["all"]["mape"]) for found in store.read_results()]
+    assert scores == [(1, 0.25), (2, 0.5)]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3", '{"key": "k"}', '{"key": "k", "run": "1"}'])
-def test_a_broken_line_is_named(store: Store, text: str) -> None:
-    store.append_results([line(1)])
+def test_a_broken_line_is_named(store: Store, text: str, made_up) -> None:
+    store.append_results([made_up.line(1)])
     store.results_path.write_text(store.results_path.read_text() + text + "\n")
     with pytest.raises(StoreError, match=r"results\.jsonl, line 2 is damaged: .*Restore the file"):
         store.read_results()
 
 
-def test_missing_and_damaged_files_are_named(store: Store) -> None:
+def test_missing_and_damaged_files_are_named(store: Store, made_up) -> None:
     with pytest.raises(StoreError, match=r"k\.parquet is missing"):
         store.read_predictions("k")
     store.predictions_path("k").write_bytes(b"PAR1")
     with pytest.raises(StoreError, match=r"k\.parquet is damaged"):
         store.read_predictions("k")
-    LEDGER.to_parquet(store.predictions_path("k"))
+    made_up.LEDGER.to_parquet(store.predictions_path("k"))
     with pytest.raises(StoreError, match=r"k\.parquet is damaged: .*lacks target, prediction"):
         store.read_predictions("k")
     with pytest.raises(StoreError, match=r"ledger\.parquet is missing"):

@@ -22,7 +22,14 @@ from harness import api, load_bundle, load_dataset
 from harness.api.request import Request
 from harness.api.searching import _join_search
 from harness.apps.predict import predicting
-from harness.errors import BenchmarkError, BundleError, HarnessError, LeakError, PluginError
+from harness.errors import (
+    BenchmarkError,
+    BundleError,
+    HarnessError,
+    LeakError,
+    PluginError,
+    StoreError,
+)
 from harness.planning.benchmark import Benchmark
 from harness.planning.planner import plan_chosen
 from harness.plugin.events import EpochFinished, SearchProgressed
@@ -32,6 +39,7 @@ from harness.results.role_report import role_counts
 from harness.results.store import Store
 from harness.training.stop_signal import StopSignal
 from harness.tuning.search import Search
+from harness.tuning.trials_table import thaw_searches
 from harness.tuning.tuning_figures import _mean_and_std
 
 BENCHMARK = """
@@ -105,6 +113,57 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path):
     return path, api.run(path, plugins=[tiny])
 
 
+def trials(folder: Path) -> dict[str, list[optuna.trial.FrozenTrial]]:
+    """All trials by study; what only the storage calls them is left out."""
+    found = {study.study_name: study.trials for study in studies(folder)}
+    for own in found.values():
+        for trial in own:
+            trial._trial_id = trial.number
+    return found
+
+
+def test_a_frozen_search_is_verified_and_goes_on_where_it_was(
+    finished, tiny: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finished[0].parent, tmp_path / finished[0].parent.name))
+    before, chosen = trials(folder), (folder / "best.toml").read_text()
+    api.freeze(folder)
+    assert not (folder / "tuning").exists()
+    assert (folder / "trials.parquet").is_file()
+    assert api.verify(folder, plugins=[tiny]).differences == ()
+    assert api.tune(folder, plugins=[tiny]) is not None, "there is nothing left to try"
+    assert trials(folder) == before, "every one is back, to the last note"
+    assert (folder / "best.toml").read_text() == chosen
+    api.tune(folder, plugins=[tiny], trials=6)
+    after = trials(folder)
+    assert {name: own[:5] for name, own in after.items()} == before
+    assert {len(own) for own in after.values()} == {6}
+    api.freeze(folder)
+    thaw_searches(folder)
+    assert trials(folder) == after
+
+
+def test_a_search_that_is_killed_while_it_freezes_is_there_once(
+    finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(finished[0].parent, tmp_path / finished[0].parent.name))
+    before = trials(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.tuning.trials_table._read_table", lambda path: [])
+        with pytest.raises(StoreError, match="nothing was removed"):
+            api.freeze(folder)
+    assert trials(folder) == before
+    thaw_searches(folder)
+    assert trials(folder) == before, "the journal goes before the table"
+
+
+def test_a_damaged_table_of_trials_is_named(tmp_path: Path) -> None:
+    (tmp_path / "trials.parquet").write_bytes(b"PAR1")
+    with pytest.raises(StoreError, match=r"trials\.parquet is damaged: .*remove it to search anew"):
+        thaw_searches(tmp_path)
+    assert not (tmp_path / "tuning" / "journal.log").exists()
+
+
 LABELS = ["default", "tuned, 5 trials", "mean of the best 3 of 5 trials"]
 
 
@@ -142,14 +201,14 @@ def test_the_choice_is_refitted_scored_once_and_stands_beside_the_default(
     assert len(leaderboard.summary()) == 3 * 2
     assert (leaderboard.summary()["runs"] == 3).all()
     store = Store(path.parent)
-    lines = [line for line in store.read_results() if line["tuning"] == LABELS[1]]
+    lines = [line for line in store.read_results() if line.tuning == LABELS[1]]
     assert len(lines) == 3 * 2
     chosen = {c.run: c for c in Benchmark.load(path.parent / "best.toml").chosen if c.rank == 1}
     for line in lines:
-        record = store.stage_record(line["stage"])
-        member = record["runs"].index(line["run"])
-        score = record["history"]["score"][line["best_epoch"] - 1][member]
-        assert score == pytest.approx(chosen[line["run"]].score, rel=1e-3), "the trial again"
+        record = store.stage_record(line.stage)
+        member = record.runs.index(line.run)
+        score = record.history["score"][line.best_epoch - 1][member]
+        assert score == pytest.approx(chosen[line.run].score, rel=1e-3), "the trial again"
     assert api.verify(path, plugins=[tiny]).differences == ()
 
 
@@ -195,11 +254,11 @@ def test_a_search_whose_trials_were_not_kept_is_not_checked(copied: Path, tiny: 
 def test_the_mean_of_the_best_is_that_of_their_logarithms(finished) -> None:
     path, _ = finished
     store = Store(path.parent)
-    cells = [c for c in store.read_plan()["cells"] if c["test_on"] == "Toy"]
-    best, mean = (next(c for c in cells if c["tuning"] == label) for label in LABELS[1:])
-    assert [len(sources) for sources in mean["sources"]] == [3, 3, 3]
-    assert [sources[0] for sources in mean["sources"]] == [s[0] for s in best["sources"]]
-    one, several = (store.read_predictions(cell["key"]) for cell in (best, mean))
+    cells = [c for c in store.read_plan().cells if c.test_on == "Toy"]
+    best, mean = (next(c for c in cells if c.tuning == label) for label in LABELS[1:])
+    assert [len(sources) for sources in mean.sources] == [3, 3, 3]
+    assert [sources[0] for sources in mean.sources] == [s[0] for s in best.sources]
+    one, several = (store.read_predictions(cell.key) for cell in (best, mean))
     assert (one["id"] == several["id"]).all()
     assert not np.allclose(one["prediction"], several["prediction"])
 
@@ -207,16 +266,16 @@ def test_the_mean_of_the_best_is_that_of_their_logarithms(finished) -> None:
 def test_the_ledger_says_which_rows_chose_settings(finished) -> None:
     path, _ = finished
     store = Store(path.parent)
-    for cell in store.read_plan()["cells"]:
-        if cell["tuning"] == "default":
+    for cell in store.read_plan().cells:
+        if cell.tuning == "default":
             continue
-        used = store.read_tuning_ledger(cell["key"])
-        tested = store.read_predictions(cell["key"])
+        used = store.read_tuning_ledger(cell.key)
+        tested = store.read_predictions(cell.key)
         assert set(used["role"]) == {"tuning"}
         assert used["run"].nunique() == 3
         for run in (1, 2, 3):
             names = set(used[used["run"] == run]["id"])
-            if cell["test_on"] == "Toy":
+            if cell.test_on == "Toy":
                 assert not names & set(tested[tested["run"] == run]["id"])
     counts = role_counts(store)
     assert counts["settings"].tolist() == [label for label in LABELS for _ in range(2)]

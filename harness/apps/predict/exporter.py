@@ -31,7 +31,7 @@ from harness.apps.predict.conformal import LEVELS, coverage, half_width, log_res
 from harness.errors import BundleError, did_you_mean
 from harness.nn.encodings import identity, load_encodings
 from harness.planning.plugin_modules import build_backbone, build_head, state_of_members
-from harness.plugin.cell import CELL, DEFAULT
+from harness.plugin.cell import CELL
 from harness.plugin.crystal import Crystal
 from harness.registry.registry import DISTRIBUTION, ENTRY_POINT_GROUP
 from harness.training.prediction import embed
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from harness.plugin.arrays import Arrays, Floats, Indices
     from harness.plugin.backbone import Backbone
     from harness.registry.registry import Registry
+    from harness.results.records import PlannedCell
     from harness.results.store import Store
 
 UNIT = "W/(m·K)"
@@ -93,9 +94,7 @@ def _conditions(text: str) -> list[str]:
     return parts
 
 
-def find_ensemble(
-    cells: Sequence[Mapping[str, Any]], conditions: Mapping[str, str]
-) -> list[Mapping[str, Any]]:
+def find_ensemble(cells: Sequence[PlannedCell], conditions: Mapping[str, str]) -> list[PlannedCell]:
     """Returns the cells that rest on the one ensemble that meets the conditions.
 
     A label is met by itself, or by the name it begins with where that leaves no doubt.
@@ -103,17 +102,17 @@ def find_ensemble(
     Raises:
         BundleError: no ensemble meets them, or several do; they are listed.
     """
-    ensembles: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    ensembles: dict[tuple[str, ...], list[PlannedCell]] = {}
     for cell in cells:
-        ensembles.setdefault(tuple(cell[column] for column in IDENTITY), []).append(cell)
+        ensembles.setdefault(cell.named(IDENTITY), []).append(cell)
 
-    def matching(shortened: bool) -> list[list[Mapping[str, Any]]]:
+    def matching(shortened: bool) -> list[list[PlannedCell]]:
         return [
             own
             for own in ensembles.values()
             if any(
                 all(
-                    wanted in _names(cell[column], shortened)
+                    wanted in _names(getattr(cell, column), shortened)
                     for column, wanted in conditions.items()
                 )
                 for cell in own
@@ -137,16 +136,17 @@ def _names(label: str, shortened: bool) -> tuple[str, ...]:
     return (label, re.split(r"\(| \[|, ", label)[0]) if shortened else (label,)
 
 
-def _told_apart(cells: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+def _told_apart(cells: Sequence[PlannedCell]) -> Iterable[str]:
     """One line of conditions per cell, of the columns that differ."""
-    varying = [c for c in IDENTITY if len({cell[c] for cell in cells}) > 1] or ["train_on"]
-    return (",".join(f"{column}={cell[column]}" for column in varying) for cell in cells)
+    rows = [cell.columns for cell in cells]
+    varying = [c for c in IDENTITY if len({row[c] for row in rows}) > 1] or ["train_on"]
+    return (",".join(f"{column}={row[column]}" for column in varying) for row in rows)
 
 
 def export(
     planned: Plan,
     store: Store,
-    cells: Sequence[Mapping[str, Any]],
+    cells: Sequence[PlannedCell],
     registry: Registry,
     folder: Path,
     again: str,
@@ -209,15 +209,15 @@ def _stacks(scoring: Scoring) -> list[list[MemberOf]]:
     return [[own[index] for index in sorted(own)] for own in stacks.values()]
 
 
-def _scorings(planned: Plan, cells: Sequence[Mapping[str, Any]]) -> list[Scoring]:
+def _scorings(planned: Plan, cells: Sequence[PlannedCell]) -> list[Scoring]:
     by_key = {scoring.key: scoring for scoring in planned.scorings}
-    missing = [cell for cell in cells if cell["key"] not in by_key]
+    missing = [cell for cell in cells if cell.key not in by_key]
     if missing:
         raise BundleError(
-            f"The cell {missing[0]['key']} cannot be laid out again from the data, settings and "
+            f"The cell {missing[0].key} cannot be laid out again from the data, settings and "
             "plugins found here: `harness verify` says what differs."
         )
-    return [by_key[cell["key"]] for cell in cells]
+    return [by_key[cell.key] for cell in cells]
 
 
 class _Encodings:
@@ -250,7 +250,7 @@ def _tensors(store: Store, stack: Sequence[MemberOf], encodings: _Encodings) -> 
     stage = stack[0].stage
     weights = store.weights_path(stage.key)
     stored, record = store.read_stage(stage.key)
-    if sha256(weights.read_bytes()).hexdigest() != record["artefact_sha256"]:
+    if sha256(weights.read_bytes()).hexdigest() != record.artefact_sha256:
         raise BundleError(f"{weights} is not the file that was trained: remove it and train again.")
     modules = {"backbone": build_backbone(stage.model, [torch.Generator() for _ in stack])}
     if not stage.closed_form:
@@ -286,8 +286,8 @@ def _score(store: Store, scoring: Scoring, kappa: Floats, residuals: Floats) -> 
     ):
         weights = " and ".join(str(store.weights_path(stage.key)) for stage in scoring.stages)
         raise BundleError(
-            f"What is in {weights} does not predict what is stored in "
-            f"{store.predictions_path(scoring.key)}: weights and results are of different runs. "
+            f"What is in {weights} does not predict what is stored in {store.folder} for the cell "
+            f"{scoring.key}: weights and results are of different runs. "
             "Train into a folder of its own (`harness run … --out`) and export from there."
         )
     own = zip(kappa, scoring.rows, strict=True)
@@ -296,7 +296,7 @@ def _score(store: Store, scoring: Scoring, kappa: Floats, residuals: Floats) -> 
         np.intersect1d(rows, seen).size
         for rows, seen in zip(scoring.rows, _looked_at(scoring), strict=True)
     )
-    lines = [line["scores"]["all"] for line in store.read_results() if line["key"] == scoring.key]
+    lines = [line.scores["all"] for line in store.read_results() if line.key == scoring.key]
     metrics = {
         name: _mean_and_std([line[name] for line in lines])
         for name in lines[0]
@@ -432,7 +432,7 @@ def _probes(bundle: Bundle) -> tuple[ProbeRecord, ...]:
     )
 
 
-def command_again(cells: Sequence[Mapping[str, Any]], source: str, chosen: Path) -> str:
+def command_again(cells: Sequence[PlannedCell], source: str, chosen: Path) -> str:
     """The command that trains the ensemble of some cells again, in a folder of its own.
 
     Args:
@@ -441,8 +441,8 @@ def command_again(cells: Sequence[Mapping[str, Any]], source: str, chosen: Path)
         chosen: the file in which a search has left what it chose, if it is there.
     """
     out = f"weights/{Path(source).name}"
-    if cells[0]["tuning"] == DEFAULT:
-        train_on = json.dumps([cells[0]["train_on"]], ensure_ascii=False)
+    if not cells[0].tuned:
+        train_on = json.dumps([cells[0].train_on], ensure_ascii=False)
         command = f"harness run {source} --out {out} --set 'train_on={train_on}'"
     else:  # what was chosen must all be in the benchmark
         command = f"harness run {chosen if chosen.is_file() else source} --out {out}"

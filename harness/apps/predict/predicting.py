@@ -51,7 +51,7 @@ def export(
     conditions = parse_cell(cell)
     registry = Registry([Path(plugin) for plugin in plugins])
     store = Store(path_of(out) or results_alone(source) or default_out(source))
-    cells = find_ensemble(store.read_plan()["cells"], conditions)
+    cells = find_ensemble(store.read_plan().cells, conditions)
     planned = plan_again(store, registry, path_of(data_dir), path_of(weights_dir))
     with blaming(registry):
         again = command_again(cells, str(source), store.folder / CHOICES_FILE)

@@ -70,7 +70,7 @@ class CellPage:
     headline: tuple[str, str]
     done: bool
     leak_free: bool
-    weights: tuple[str, str] | None
+    weights: Sequence[str] | None
     test_rows: tuple[str, str]
     scores: Table
     runs: Table
@@ -109,7 +109,7 @@ class CellPages:
         planned = results.leaderboard.settings["runs"]
         return CellPage(
             page=cell.page,
-            key=cell.key,
+            key=cell.planned.key,
             identity={title_of(name): value for name, value in cell.columns.items() if value},
             label=results.label(results.model_of(cell)),
             place=cell.place,
@@ -118,8 +118,8 @@ class CellPages:
                 number_text(whole[metric], Wording(), planned),
             ),
             done=done,
-            leak_free=cell.leak_free,
-            weights=cell.weights,
+            leak_free=cell.planned.leak_free,
+            weights=cell.planned.weights,
             test_rows=(count(whole[metric].n).text, count(whole[metric].n - free[metric].n).text),
             scores=_score_table(results, whole, free),
             runs=_run_table(results, runs, free_runs),
@@ -127,10 +127,10 @@ class CellPages:
             parity=None if tested is None else draw_parity(tested),
             worst=None if tested is None else worst_materials(tested),
             sources=_sources(cell),
-            stages=[self._stage(cell.store, stage) for stage in cell.chain] if done else [],
+            stages=[self._stage(cell.store, stage) for stage in cell.planned.chain] if done else [],
             ledger=ledger,
             both=both,
-            missing=[f"predictions/{cell.key}.parquet"] if lost else [],
+            missing=[f"predictions/{cell.planned.key}.parquet"] if lost else [],
             rows=None if tested is None else pack_rows(tested),
         )
 
@@ -142,9 +142,9 @@ class CellPages:
 
     def _tested(self, cell: LeaderboardCell, runs: pd.Series[int]) -> pd.DataFrame | None:
         """The predictions of scored runs, where they are, with the formulas that ledgers give."""
-        if not cell.store.has_predictions(cell.key):
+        if not cell.store.has_predictions(cell.planned.key):
             return None
-        tested = cell.store.read_predictions(cell.key)
+        tested = cell.store.read_predictions(cell.planned.key)
         tested = tested[tested["run"].isin(runs)]
         pairs = zip(tested["part"], tested["id"], strict=True)
         return tested.assign(formula=[self._formulas.get(pair, "") for pair in pairs])
@@ -152,11 +152,13 @@ class CellPages:
     @cached_property
     def _ledgers(self) -> Mapping[tuple[Path, str], pd.DataFrame]:
         """The ledgers of all stages that have one, by folder and key."""
-        stages = {(c.store.folder, key): c.store for c in self.results.cells for key in c.chain}
+        stages = {
+            (c.store.folder, key): c.store for c in self.results.cells for key in c.planned.chain
+        }
         return {
             (folder, key): store.read_ledger(key)
             for (folder, key), store in stages.items()
-            if (store.stage_folder(key) / "ledger.parquet").is_file()
+            if store.has_ledger(key)
         }
 
     @cached_property
@@ -174,13 +176,13 @@ class CellPages:
         """What rows were used for, per run; and how many test rows had another role too."""
         import pandas as pd
 
-        used = {key: self._ledgers.get((cell.store.folder, key)) for key in cell.chain}
+        used = {key: self._ledgers.get((cell.store.folder, key)) for key in cell.planned.chain}
         ledgers = [ledger for ledger in used.values() if ledger is not None]
         if tested is None or len(ledgers) < len(used):
             return None, {}
         what = [f"{self._stage(cell.store, key).title}, {key[:6]}" for key in used]
-        if cell.sources:
-            ledgers.append(cell.store.read_tuning_ledger(cell.key))
+        if cell.planned.sources:
+            ledgers.append(cell.store.read_tuning_ledger(cell.planned.key))
             what.append("choice of settings")
         rows = [
             (HtmlEntry(title), HtmlEntry(part), HtmlEntry(role), count(size))
@@ -215,8 +217,8 @@ def _sizes(ledger: pd.DataFrame) -> Iterator[tuple[str, str, float]]:
 def _sources(cell: LeaderboardCell) -> dict[int, list[str]]:
     """By run, the members that predict, with their stages."""
     return {
-        run: [f"member {n} of {stage[:6]}" for stage, n in members]
-        for run, members in enumerate(cell.sources, start=1)
+        run: [f"member {member} of {stage[:6]}" for stage, member in cell.planned.sources_of(run)]
+        for run in range(1, len(cell.planned.sources) + 1)
     }
 
 

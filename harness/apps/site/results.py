@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from harness.plugin.metric import MetricSpec
     from harness.registry.registry import Registry
+    from harness.results.records import PlannedCell
 
 PLACE = ("train_on", "test_on")
 """Columns of a cell's identity that say where it stands in the matrix of its configuration."""
@@ -41,23 +42,14 @@ class LeaderboardCell:
         columns: what tables show of it, by the same columns.
         page: name of its page.
         store: its results folder.
-        key: of its scoring there.
-        chain: keys of its stages.
-        sources: per run, (stage, member) of what predicts; none where settings were not searched
-            for, and member r of the last stage predicts run r.
-        leak_free: whether its protocol promises that no test row has another role.
-        weights: name of the weights it starts from and what these have seen, if there are any.
+        planned: the cell as it was planned there.
     """
 
     name: tuple[str, ...]
     columns: Mapping[str, str]
     page: str
     store: Store
-    key: str
-    chain: tuple[str, ...]
-    sources: tuple[tuple[tuple[str, int], ...], ...]
-    leak_free: bool
-    weights: tuple[str, str] | None
+    planned: PlannedCell
 
     @property
     def place(self) -> tuple[str, str]:
@@ -181,7 +173,7 @@ def _cells(leaderboard: Leaderboard, folder: Path) -> Iterator[LeaderboardCell]:
     names = [tuple(cell[column] for column in leaderboard.identity) for cell in leaderboard.cells]
     parts = dict.fromkeys(cell[SUBMISSION] for cell in leaderboard.cells) if merged else {"": None}
     stores = {part: Store(folder / SUBMISSIONS / part if part else folder) for part in parts}
-    planned = [(part, cell) for part in parts for cell in stores[part].read_plan()["cells"]]
+    planned = [(part, cell) for part in parts for cell in stores[part].read_plan().cells]
     seen = set()
     for name, (part, cell) in zip(names, planned, strict=True):
         own = dict(zip(leaderboard.identity, name, strict=True))
@@ -191,16 +183,9 @@ def _cells(leaderboard: Leaderboard, folder: Path) -> Iterator[LeaderboardCell]:
             yield LeaderboardCell(
                 name=name,
                 columns=shown,
-                page=f"{part}-{cell['key']}" if part else cell["key"],
+                page=f"{part}-{cell.key}" if part else cell.key,
                 store=stores[part],
-                key=cell["key"],
-                chain=tuple(cell["chain"]),
-                sources=tuple(
-                    tuple((stage, member) for stage, member in run)
-                    for run in cell.get("sources", ())
-                ),
-                leak_free=cell["leak_free"],
-                weights=tuple(cell["weights"]) if cell.get("weights") else None,
+                planned=cell,
             )
 
 

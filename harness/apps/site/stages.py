@@ -11,10 +11,12 @@ import numpy as np
 from harness.apps.site.html_tables import Column, HtmlEntry, Table, count, flat, significant
 from harness.apps.site.plots import Mark, Plot, dots, frame_x, frame_y, line, thin
 from harness.report.plot_data import member_curves
+from harness.results.store import STAGE_FILE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from harness.results.records import StageRecord
     from harness.results.store import Store
 
     Floats = NDArray[np.float64]
@@ -53,16 +55,14 @@ class StagePart:
 
 def read_stage(store: Store, key: str) -> StagePart:
     """Reads a stage's record, where it was kept."""
-    file = store.stage_folder(key) / "stage.json"
-    if not file.is_file():
-        path = file.relative_to(store.folder).as_posix()
-        return StagePart("stage", key, {}, {}, None, (), path)
+    if not store.has_record(key):
+        return StagePart("stage", key, {}, {}, None, (), f"stages/{key}/{STAGE_FILE}")
     record = store.stage_record(key)
-    common, own = _split_training(record.get("training"))
-    settings = {name: record[name] for name in SETTINGS if name in record} | {"training": common}
-    manifest = {n: value for n, value in record.items() if n not in (*SETTINGS, *ELSEWHERE)}
+    common, own = _split_training(record)
+    settings = {name: getattr(record, name) for name in SETTINGS} | {"training": common}
+    manifest = {n: v for n, v in record.as_json().items() if n not in (*SETTINGS, *ELSEWHERE)}
     return StagePart(
-        record["title"],
+        record.title,
         key,
         flat(settings),
         flat(manifest),
@@ -71,33 +71,34 @@ def read_stage(store: Store, key: str) -> StagePart:
     )
 
 
-def _split_training(training: Any) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
+def _split_training(record: StageRecord) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
     """Training settings of all members, and where they differ, those of each."""
-    if not isinstance(training, list):
-        return training or {}, ()
+    training = record.trainings
+    if not isinstance(record.training, list):
+        return (training[0] if training else {}), ()
     names = dict.fromkeys(name for own in training for name in own)
     same = {n for n in names if all(own.get(n) == training[0].get(n) for own in training)}
     common = {name: training[0].get(name) for name in names if name in same}
     return common, [{n: own.get(n) for n in names if n not in same} for own in training]
 
 
-def _members(record: Mapping[str, Any], own: Sequence[Mapping[str, Any]]) -> Table:
+def _members(record: StageRecord, own: Sequence[Mapping[str, Any]]) -> Table:
     """One row per member of the stage: per run, but where settings were searched for."""
-    lists = {name: record[name] for name in PER_MEMBER if isinstance(record.get(name), list)}
-    scalers = record.get("scalers") or []
+    lists = {n: values for n in PER_MEMBER if (values := getattr(record, n)) is not None}
+    scalers = record.scalers
     columns = [Column("member", "name"), Column("run", "name")]
     columns += [Column(name.replace("_", " "), "number") for name in lists]
     columns += [Column(f"scaler {name}", "number") for name in ("mean", "std") if scalers]
     columns += [Column(name.replace("_", " "), "number") for name in (own[0] if own else ())]
     rows = []
-    for member, run in enumerate(record["runs"]):
+    for member, run in enumerate(record.runs):
         entries = [count(member), count(run), *(count(values[member]) for values in lists.values())]
         if scalers:
             entries += [significant(scalers[member][name], 4) for name in ("mean", "std")]
         if own:
             entries += [_setting(value) for value in own[member].values()]
         rows.append(tuple(entries))
-    return Table(f"stage-{record['title']}", "", tuple(columns), tuple(rows))
+    return Table(f"stage-{record.title}", "", tuple(columns), tuple(rows))
 
 
 def _setting(value: Any) -> HtmlEntry:
@@ -106,15 +107,14 @@ def _setting(value: Any) -> HtmlEntry:
     return HtmlEntry("—" if value is None else str(value))
 
 
-def _curves(key: str, record: Mapping[str, Any], common: Mapping[str, Any]) -> tuple[Plot, ...]:
-    history = record.get("history")
+def _curves(key: str, record: StageRecord, common: Mapping[str, Any]) -> tuple[Plot, ...]:
+    history = record.history
     if not history:
         return ()
     loss = f"training loss ({common.get('loss', 'of each its own')})"
-    best = record.get("best_epoch")
     return (
         _draw(f"loss-{key}", loss, history["train_loss"], None),
-        _draw(f"score-{key}", "score on validation rows", history["score"], best),
+        _draw(f"score-{key}", "score on validation rows", history["score"], record.best_epoch),
     )
 
 

@@ -26,6 +26,8 @@ from harness.apps.predict import predicting
 from harness.apps.predict.bundle import RECORD_FILE, TENSOR_FILE, BundleRecord, read_record
 from harness.apps.predict.exporter import find_ensemble, parse_cell
 from harness.apps.predict.prediction_table import COLUMNS
+from harness.plugin.cell import CELL
+from harness.results.records import PlannedCell
 from harness.results.store import Store
 
 BENCHMARK = """
@@ -90,9 +92,7 @@ def test_a_bundle_predicts_what_is_stored_for_the_test_rows(cell, leaderboard, t
     crystals = dict(zip(data.ids, data.crystals, strict=True))
     store = Store(leaderboard)
     keys = {
-        c["key"]: c["test_on"]
-        for c in store.read_plan()["cells"]
-        if c["chain"][-1] == record.stacks[0].stage
+        c.key: c.test_on for c in store.read_plan().cells if c.chain[-1] == record.stacks[0].stage
     }
     assert sorted(keys.values()) == ["Experiment", "Rocksalt"]
     assert {one.cell["test_on"] for one in record.cells} == set(keys.values())
@@ -125,9 +125,9 @@ def test_the_record_says_what_it_was_trained_on(bundle: Bundle, leaderboard: Pat
     assert record.stacks[0].cutoff_angstrom == 4.0
     assert record.unit == "W/(m·K)"
     lines = [
-        line["scores"]["all"]["mae-log"]
+        line.scores["all"]["mae-log"]
         for line in Store(leaderboard).read_results()
-        if line["stage"] == record.stacks[0].stage and line["test_on"] == "Rocksalt"
+        if line.stage == record.stacks[0].stage and line.test_on == "Rocksalt"
     ]
     (own,) = [one for one in record.cells if one.cell["test_on"] == "Rocksalt"]
     assert own.metrics["mae-log"][0] == pytest.approx(np.mean(lines))
@@ -161,16 +161,20 @@ def test_a_cell_that_is_none_or_several_is_refused(cell, told, leaderboard, tmp_
     assert not list(tmp_path.iterdir())
 
 
+def planned(**columns: str) -> PlannedCell:
+    """A cell with these columns; the others say nothing."""
+    known: dict[str, str] = dict.fromkeys(CELL, "x")
+    return PlannedCell(key="k", **(known | columns), leak_free=True, chain=("k",))
+
+
 def test_settings_are_part_of_a_label_and_may_be_left_out_where_that_is_clear() -> None:
     labels = ["two-stage(source=A, epochs=1)", "two-stage(source=B, epochs=1)", "scratch"]
-    one = {"backbone": "m", "head": "h", "tuning": "default", "protocol": "p"}
-    one |= {"train_on": "T", "test_on": "T"}
-    cells = [{**one, "transfer": label} for label in labels]
+    cells = [planned(head="h", train_on="T", transfer=label) for label in labels]
     exact = parse_cell(f"transfer={labels[1]},train_on=T")
     assert exact == {"transfer": labels[1], "train_on": "T"}
     assert find_ensemble(cells, exact) == [cells[1]]
     assert find_ensemble(cells[1:], {"transfer": "two-stage"}) == [cells[1]]
-    with_settings = [{**cell, "head": "h(width=3)"} for cell in cells]
+    with_settings = [cell.model_copy(update={"head": "h(width=3)"}) for cell in cells]
     mixed = {"transfer": labels[0], "head": "h"}
     assert find_ensemble(with_settings, mixed) == [with_settings[0]]
     with pytest.raises(BundleError, match=r"transfer=two-stage\(source=B"):
@@ -179,8 +183,7 @@ def test_settings_are_part_of_a_label_and_may_be_left_out_where_that_is_clear() 
 
 def test_labels_may_have_commas_and_searches_need_no_numbers() -> None:
     labels = ["default", "tuned, 60 trials", "mean of the best 5 of 60 trials"]
-    one = dict.fromkeys(("backbone", "head", "transfer", "protocol", "train_on", "test_on"), "x")
-    cells = [{**one, "tuning": label} for label in labels]
+    cells = [planned(tuning=label) for label in labels]
     exact = parse_cell("head=x,tuning=tuned, 60 trials, train_on=x")
     assert exact == {"head": "x", "tuning": labels[1], "train_on": "x"}
     assert find_ensemble(cells, exact) == [cells[1]]
@@ -204,7 +207,7 @@ def test_weights_that_predict_something_else_are_refused(leaderboard, tmp_path) 
     other = tmp_path / "other"
     shutil.copytree(leaderboard, other)
     store = Store(other)
-    key = next(c["key"] for c in store.read_plan()["cells"] if c["backbone"] == "megnet")
+    key = next(c.key for c in store.read_plan().cells if c.backbone == "megnet")
     stored = store.read_predictions(key)
     store.write_predictions(key, stored.assign(prediction=stored["prediction"] * 1.01))
     with pytest.raises(BundleError, match="does not predict what is stored"):

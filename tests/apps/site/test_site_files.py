@@ -82,7 +82,7 @@ def test_ids_are_unique_on_every_page(site: Path) -> None:
 
 def test_every_cell_has_a_page(leaderboards, site: Path) -> None:
     for source in leaderboards.sources:
-        keys = {cell["key"] for cell in Store(source).read_plan()["cells"]}
+        keys = {cell.key for cell in Store(source).read_plan().cells}
         assert {path.stem for path in (site / source.name / "cells").glob("*.html")} == keys
 
 
@@ -175,9 +175,9 @@ def test_the_marker_says_what_the_folder_is(site: Path) -> None:
 
 def test_rows_of_a_cell_are_those_that_were_stored(leaderboards, site: Path) -> None:
     store = Store(leaderboards.folder / "whole")
-    for cell in store.read_plan()["cells"]:
-        stored = store.read_predictions(cell["key"])
-        shown = data_of(site / "whole" / "cells" / f"{cell['key']}.js")
+    for cell in store.read_plan().cells:
+        stored = store.read_predictions(cell.key)
+        shown = data_of(site / "whole" / "cells" / f"{cell.key}.js")
         names = [shown["materials"][row[1]][:2] for row in shown["rows"]]
         assert names == stored[["part", "id"]].to_numpy().tolist()
         for place, column in ((0, "run"), (2, "target"), (3, "prediction"), (4, "overlap")):
@@ -190,12 +190,12 @@ def test_failed_predictions_are_nothing_in_the_data_and_counted_on_the_page(
     leaderboards, site: Path
 ) -> None:
     store = Store(leaderboards.folder / "failing")
-    (broken, *_) = (c for c in store.read_plan()["cells"] if c["head"] == "broken")
-    stored = store.read_predictions(broken["key"])
+    (broken, *_) = (c for c in store.read_plan().cells if c.head == "broken")
+    stored = store.read_predictions(broken.key)
     failed = int((~np.isfinite(stored["prediction"])).sum())
-    shown = data_of(site / "failing" / "cells" / f"{broken['key']}.js")
+    shown = data_of(site / "failing" / "cells" / f"{broken.key}.js")
     assert sum(row[3] is None for row in shown["rows"]) == failed > 0
-    text = (site / "failing" / "cells" / f"{broken['key']}.html").read_text()
+    text = (site / "failing" / "cells" / f"{broken.key}.html").read_text()
     assert f"Failed and not drawn: {failed} predictions." in text
     assert f"failed ({failed} rows)" in text
 
@@ -234,13 +234,13 @@ def shown_p(p: float) -> str:
 
 def test_files_that_were_not_kept_are_named(leaderboards, tmp_path: Path) -> None:
     shutil.copytree(leaderboards.folder / "single", tmp_path / "single")
-    cell = Store(tmp_path / "single").read_plan()["cells"][-1]
-    (tmp_path / "single" / "predictions" / f"{cell['key']}.parquet").unlink()
-    shutil.rmtree(tmp_path / "single" / "stages" / cell["chain"][-1])
+    cell = Store(tmp_path / "single").read_plan().cells[-1]
+    (tmp_path / "single" / "predictions" / f"{cell.key}.parquet").unlink()
+    shutil.rmtree(tmp_path / "single" / "stages" / cell.chain[-1])
     write_site([tmp_path / "single"], tmp_path / "site", leaderboards.plugins)
-    text = (tmp_path / "site" / "single" / "cells" / f"{cell['key']}.html").read_text()
-    assert f"predictions/{cell['key']}.parquet was not kept" in text
-    assert f"stages/{cell['chain'][-1]}/stage.json was not kept" in text
+    text = (tmp_path / "site" / "single" / "cells" / f"{cell.key}.html").read_text()
+    assert f"predictions/{cell.key}.parquet was not kept" in text
+    assert f"stages/{cell.chain[-1]}/stage.json was not kept" in text
 
 
 def test_a_leaderboard_that_was_cut_off_says_what_is_missing(site: Path) -> None:
@@ -253,13 +253,13 @@ def test_rows_of_a_stage_are_counted_per_run_of_the_stage(leaderboards, site: Pa
     """However many of its runs have been scored: `begun` is `whole`, cut off within a cell."""
 
     def stages(leaderboard: str) -> list[str]:
-        text = (site / leaderboard / "cells" / f"{cell['key']}.html").read_text()
+        text = (site / leaderboard / "cells" / f"{cell.key}.html").read_text()
         ledger = re.search(r'<table[^>]*id="ledger".*?</table>', text, re.DOTALL)
         return [row for row in ledger[0].split("<tr") if "scoring" not in row] if ledger else []
 
     store = Store(leaderboards.folder / "begun")
     scored = store.scored()
-    (cell,) = (cell for cell in store.read_plan()["cells"] if len(scored.get(cell["key"], ())) == 2)
+    (cell,) = (cell for cell in store.read_plan().cells if len(scored.get(cell.key, ())) == 2)
     assert len(stages("begun")) > 1
     assert stages("begun") == stages("whole")
 
@@ -267,13 +267,11 @@ def test_rows_of_a_stage_are_counted_per_run_of_the_stage(leaderboards, site: Pa
 def test_a_tuned_cell_says_which_members_predict_and_what_chose_its_settings(
     leaderboards, site: Path
 ) -> None:
-    (tuned, *_) = (
-        c for c in Store(leaderboards.folder / "tuned").read_plan()["cells"] if "sources" in c
-    )
-    text = (site / "tuned" / "cells" / f"{tuned['key']}.html").read_text()
+    (tuned, *_) = (c for c in Store(leaderboards.folder / "tuned").read_plan().cells if c.sources)
+    text = (site / "tuned" / "cells" / f"{tuned.key}.html").read_text()
     members = [
         ", ".join(f"member {member} of {stage[:6]}" for stage, member in run)
-        for run in tuned["sources"]
+        for run in tuned.sources
     ]
     assert f"run 1: {members[0]}; run 2: {members[1]}." in text
     assert "choice of settings" in text
@@ -298,9 +296,9 @@ def test_a_leaderboard_of_submissions_has_pages_too(leaderboards, tmp_path: Path
         exchange.pack_submission(leaderboards.folder / "single", card, packed[-1])
     exchange.merge_submissions(packed, tmp_path / "people", Registry(leaderboards.plugins))
     write_site([tmp_path / "people"], tmp_path / "site", leaderboards.plugins)
-    cells = Store(leaderboards.folder / "single").read_plan()["cells"]
+    cells = Store(leaderboards.folder / "single").read_plan().cells
     shown = sorted((tmp_path / "site" / "people" / "cells").glob("*.html"))
-    assert [path.stem for path in shown] == sorted(f"ada-{cell['key']}" for cell in cells)
+    assert [path.stem for path in shown] == sorted(f"ada-{cell.key}" for cell in cells)
     assert "ada = bob" in (tmp_path / "site" / "people" / "index.html").read_text()
     assert 'id="parity"' in shown[0].read_text()
 

@@ -147,10 +147,10 @@ def test_a_cell_opens_and_shows_all_that_is_behind_its_number(visit, leaderboard
 
 def test_all_predictions_can_be_read_as_a_table(visit, leaderboards) -> None:
     store = Store(leaderboards.folder / "whole")
-    cell = store.read_plan()["cells"][-1]
-    stored = store.read_predictions(cell["key"])
+    cell = store.read_plan().cells[-1]
+    stored = store.read_predictions(cell.key)
     v = visit()
-    v.open(f"whole/cells/{cell['key']}.html")
+    v.open(f"whole/cells/{cell.key}.html")
     v.page.get_by_role("button", name=f"Show all {len(stored)} predictions").click()
     v.page.wait_for_selector("#rows tbody tr")  # the rows come from a file of their own
     assert v.page.locator("#rows tbody tr").count() == len(stored)
@@ -164,9 +164,9 @@ def test_all_predictions_can_be_read_as_a_table(visit, leaderboards) -> None:
 
 
 def test_pointing_at_the_plot_names_the_material(visit, leaderboards) -> None:
-    cell = Store(leaderboards.folder / "whole").read_plan()["cells"][-1]
+    cell = Store(leaderboards.folder / "whole").read_plan().cells[-1]
     v = visit()
-    v.open(f"whole/cells/{cell['key']}.html")
+    v.open(f"whole/cells/{cell.key}.html")
     spot = v.page.evaluate(
         """() => {
             const plot = document.getElementById("parity");

@@ -17,7 +17,7 @@ from harness.check.verification import Verification
 from harness.errors import BenchmarkError, StoreError
 from harness.report.merging import merge
 from harness.report.pivot import Layout, pivot
-from harness.report.submissions import Submission, _facts, copy_whole, read_card
+from harness.report.submissions import Submission, copy_whole, facts_of, read_card
 from harness.results.store import Store
 
 BENCHMARK = """
@@ -81,7 +81,9 @@ def sign(folder: Path) -> None:
     path = folder / "submission.json"
     manifest = json.loads(path.read_text())
     manifest["files"] = {
-        name: _facts(folder / name) for name in manifest["files"] if (folder / name).is_file()
+        name: facts_of(folder / name).as_json()
+        for name in manifest["files"]
+        if (folder / name).is_file()
     }
     path.write_text(json.dumps(manifest))
 
@@ -111,6 +113,23 @@ def test_what_was_packed_agrees(packed, tiny: Path) -> None:
     assert found.checked["scores"] == 4 * 2 * 2 * 2, "cells × runs × metrics × subsets"
     assert not list(folder.rglob("*.safetensors"))
     assert Submission.read(folder).card.authors == ["ada"]
+
+
+def test_frozen_results_are_packed_as_any_others(
+    results, packed, tiny: Path, tmp_path: Path
+) -> None:
+    loose = packed()
+    shutil.copytree(results(), tmp_path / "frozen")
+    api.freeze(tmp_path / "frozen")
+    exchange.pack_submission(tmp_path / "frozen", tmp_path / "ada.toml", tmp_path / "from-frozen")
+    assert check(tmp_path / "from-frozen", tiny).differences == ()
+    one, other = (Submission.read(tmp_path / name).manifest for name in (loose, "from-frozen"))
+    assert one.files == other.files, "to the last byte"
+
+
+def test_a_submission_is_not_frozen(packed) -> None:
+    with pytest.raises(StoreError, match="is a submission, which stays as it was signed"):
+        api.freeze(packed())
 
 
 def test_without_the_plugin_the_rest_is_checked(packed) -> None:
@@ -261,11 +280,11 @@ def call_it_a_dry_run(folder: Path) -> None:
         (lose_a_file_quietly, "ledger.parquet is missing"),
         (add_a_key_to_a_line, "results.jsonl, line 1: unknown key 'note'"),
         (add_a_key_to_the_plan, "plan.json: unknown key 'note'"),
-        (add_a_key_to_a_cell, "plan.json, cell 1: unknown key 'note'"),
+        (add_a_key_to_a_cell, "plan.json: unknown key 'cells.0.note'"),
         (add_a_setting, "plan.json, benchmark: unknown key 'cheat'"),
         (add_a_key_to_a_record, "stage.json: unknown key 'note'"),
-        (send_a_key_elsewhere, "plan.json, cell 1: key"),
-        (add_a_script, "plan.json, cell 1: head"),
+        (send_a_key_elsewhere, "plan.json: cells.0.key"),
+        (add_a_script, "plan.json: cells.0.head"),
         (add_a_script_to_the_rows, "rows are not those of its datasets"),
         (add_a_column, "unknown column 'note'"),
         (change_a_type, "column prediction is"),
