@@ -236,7 +236,8 @@ class Bundle:
         for number, own in encodings.items():
             crystal = rows[number].crystal
             if crystal is not None and not reasons[number]:
-                warnings[number] = self._warn(crystal, own, distance[number])
+                doubts = [*rows[number].remarks, *self._warn(crystal, own, distance[number])]
+                warnings[number] = "; ".join(doubts)
         return Predictions(rows, kappa, distance, warnings, reasons)
 
     def _encode(self, rows: Sequence[StructureRow], reasons: list[str]) -> dict[int, list[Arrays]]:
@@ -255,7 +256,7 @@ class Bundle:
                     encodings[number].append(encoding)
         return {number: own for number, own in encodings.items() if not reasons[number]}
 
-    def _warn(self, crystal: Crystal, encodings: Sequence[Arrays], distance: float) -> str:
+    def _warn(self, crystal: Crystal, encodings: Sequence[Arrays], distance: float) -> list[str]:
         from harness.apps.predict.applicability import FAR
 
         found = []
@@ -270,7 +271,7 @@ class Bundle:
                 found.append(f"{atoms} without a neighbour within {cutoff:g} Å")
         if distance > FAR:
             found.append(f"far from the training data: {distance:.2f}")
-        return "; ".join(found)
+        return found
 
 
 def _sort_out(
