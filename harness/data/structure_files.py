@@ -129,13 +129,19 @@ class _Form:
     module: str = "pymatgen"
 
 
-def read_structures(path: Path) -> Iterator[StructureRow]:
-    """Yields the structures of a file, or of all files below a folder, in a settled order.
+def read_structures(*paths: Path) -> Iterator[StructureRow]:
+    """Yields the structures of files, or of all files below folders, in a settled order.
+
+    Structures of several files are called by as much of the path as tells the files apart.
 
     Raises:
         DataError: see `find_records`.
     """
-    return (record.read() for record in find_records(path))
+    names = [_stem(path.name) if path.is_file() else "" for path in paths]
+    for path, name in zip(paths, names, strict=True):
+        if names.count(name) > 1:  # run1/CONTCAR and run2/CONTCAR, or two folders
+            name = _stem(path.as_posix())
+        yield from (record.read() for record in find_records(path, name))
 
 
 def row_of(thing: Any, name: str) -> StructureRow:
@@ -167,13 +173,15 @@ def row_of(thing: Any, name: str) -> StructureRow:
         return StructureRow(name, None, _reason(problem))
 
 
-def find_records(path: Path) -> Iterator[UnreadStructure]:
+def find_records(path: Path, name: str | None = None) -> Iterator[UnreadStructure]:
     """Yields what is in a file, or in all files below a folder, without reading the structures.
 
     A file that cannot be read, or not to its end, is a record with the reason: the others go on.
 
     Args:
         path: a file of one of the known kinds, plain or gzipped, or a folder.
+        name: what its structures are called unless they say so themselves; the file's without its
+            ending unless given, and for a folder what comes before the files in it.
 
     Raises:
         DataError: there is no such file, its kind is unknown, or a folder holds none.
@@ -183,16 +191,16 @@ def find_records(path: Path) -> Iterator[UnreadStructure]:
     if not path.is_dir():
         if _form_of(path) is None:
             raise DataError(f"{path}: not a known kind of file with structures. Known: {SHOWN}.")
-        yield from _records_of(path, _stem(path.name))
+        yield from _records_of(path, name or _stem(path.name))
         return
     empty = True
     for folder, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            file = Path(folder, name)
+        for file in (Path(folder, found) for found in sorted(files)):
             if _form_of(file) is not None:
                 empty = False
-                yield from _records_of(file, _stem(file.relative_to(path).as_posix()))
+                below = _stem(file.relative_to(path).as_posix())
+                yield from _records_of(file, f"{name}/{below}" if name else below)
     if empty:
         raise DataError(f"The folder {path} holds no file with structures. Known: {SHOWN}.")
 

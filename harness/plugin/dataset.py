@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from harness.errors import DataError
 from harness.plugin.settings import Settings
+from harness.reading import parse_toml, read_text
 
 if TYPE_CHECKING:
     from harness.plugin.locations import Locations
@@ -61,12 +59,12 @@ class Card(Settings):
             DataError: the file is missing or malformed, or names a unit that is not of κ.
         """
         try:
-            card = cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            card = cls.model_validate(parse_toml(read_text(path, strict=True)))
         except FileNotFoundError:
             raise DataError(f"The dataset card {path} does not exist.") from None
         except OSError as problem:
             raise DataError(f"The dataset card {path} cannot be read: {problem}") from None
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as problem:
+        except ValueError as problem:  # ValidationError is one too
             raise DataError(f"The dataset card {path} is malformed: {problem}") from None
         if card.unit not in UNITS:
             raise DataError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,6 +19,7 @@ from harness.errors import BenchmarkError, HarnessError, StoreError
 from harness.files import new_folder
 from harness.planning.benchmark import Benchmark, check_settings
 from harness.plugin.cell import DEFAULT
+from harness.reading import UNREADABLE, parse_json, parse_toml, read_text
 from harness.report.submission_schema import (
     ALLOWED,
     CARD_EXAMPLE,
@@ -98,17 +98,17 @@ def read_card(path: Path) -> MethodCard:
             f"{path}, the card of the method, is missing. For example:\n\n{CARD_EXAMPLE}"
         )
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = parse_toml(read_text(path, strict=True))
         card: MethodCard = check_settings(MethodCard, raw, str(path))
-    except (ValueError, BenchmarkError) as problem:  # TOML and UTF-8 errors are ValueErrors
+    except (*UNREADABLE, BenchmarkError) as problem:
         raise StoreError(f"{path}: {problem}\nFor example:\n\n{CARD_EXAMPLE}") from None
     return card
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as problem:
+        found = parse_json(read_text(path, strict=True))
+    except UNREADABLE as problem:
         raise StoreError(f"{path} is damaged: {problem}") from None
     if not isinstance(found, dict):
         raise StoreError(f"{path} is damaged: expected a JSON object")

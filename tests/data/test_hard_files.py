@@ -322,3 +322,16 @@ def test_a_compressed_gigabyte_of_nothing_is_refused(tmp_path: Path) -> None:
         for _ in range(80):
             file.write(b"\0" * 2**20)
     assert "longer than" in read(path).reason
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    lines = ["x", "1", "0 2.8 2.8", "2.8 0 2.8", "2.8 2.8 0", "Na Cl", "1 1", "Direct"]
+    text = "\n".join([*lines, "0 0 0", ".5 .5 .5", ""])
+    paths = [tmp_path / f"run{n}/CONTCAR" for n in (1, 2)]
+    for path in (*paths, tmp_path / "POSCAR"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    found = [row.id for row in read_structures(*paths, tmp_path / "POSCAR")]
+    assert found == [*(path.as_posix() for path in paths), "POSCAR"]
+    folders = [row.id for row in read_structures(tmp_path / "run1", tmp_path / "run2")]
+    assert folders == found[:2]
