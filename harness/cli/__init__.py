@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -91,6 +92,20 @@ USER_ERROR = 2
 OUR_ERROR = 1
 
 
+def _let_printing_never_fail() -> None:
+    """A letter that the terminal's encoding does not have is printed as `?`, whoever prints it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _run_and_flush(wishes: _Wishes) -> None:
+    try:
+        app(obj=wishes)
+    finally:
+        sys.stdout.flush()  # here, where it can be told that nobody reads it any more
+
+
 def main() -> None:
     """Runs the command line.
 
@@ -101,8 +116,12 @@ def main() -> None:
     # ten. Must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     wishes = _Wishes()
+    _let_printing_never_fail()
     try:
-        app(obj=wishes)
+        _run_and_flush(wishes)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except HarnessError as problem:
         if wishes.traceback:
             traceback.print_exception(problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,9 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def print_json(content: Any) -> None:
-    """Prints one JSON document."""
-    print(json.dumps(content, indent=1, ensure_ascii=False, default=str))
+    """Prints one JSON document, with letters escaped that the output's encoding may lack."""
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(content, indent=1, ensure_ascii=not is_unicode, default=str))
 
 
 def print_markdown(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.plugin.crystal import SYMBOLS, Crystal
+from harness.data.row_checks import usable_crystal, usable_target
+from harness.plugin.crystal import Crystal
 from harness.plugin.dataset import UNITS, Card
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
-
-_KNOWN_SYMBOLS = frozenset(SYMBOLS)
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def build_dataset(name: str, card: Card, raw_rows: Iterable[Mapping[str, Any]]) 
                 raise ValueError("no id")
             if row_id in seen:
                 raise ValueError("duplicate id")
-            target = usable_target(raw.get(card.target), card.target)
+            target = usable_target(raw.get(card.target), card.target, factor)
             crystal = usable_crystal(raw)
         except (ValueError, TypeError, KeyError) as problem:
             problems.append(RowProblem(number, row_id, _reason(problem)))
@@ -188,45 +186,3 @@ def join_datasets(name: str, card: Card, parts: Sequence[Dataset]) -> Dataset:
 
 def _reason(problem: Exception) -> str:
     return f"no {problem.args[0]}" if isinstance(problem, KeyError) else str(problem)
-
-
-def usable_target(value: Any, key: str) -> float:
-    """Makes a number of a target.
-
-    Raises:
-        ValueError, TypeError: it is none, or not positive; the message is a reason for people.
-    """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        raise ValueError(f"no {key}")
-    number = float(value)
-    if not math.isfinite(number) or number <= 0:
-        raise ValueError(f"{key} is {number:g}, not a positive number")
-    return number
-
-
-def usable_crystal(raw: Mapping[str, Any]) -> Crystal:
-    """Makes a crystal of `lattice` (3 × 3, Å), `species` and `frac_coords`.
-
-    Raises:
-        ValueError, TypeError, KeyError: they make none; the message is a reason for people.
-    """
-    species = raw["species"]
-    if not species:
-        raise ValueError("no sites")
-    for symbol in species:
-        if not isinstance(symbol, str):
-            raise ValueError("disordered: a site has partial or mixed occupancy")
-        if symbol not in _KNOWN_SYMBOLS:
-            raise ValueError(f"unknown element {symbol!r}")
-    lattice = np.asarray(raw["lattice"], dtype=np.float64)
-    coords = np.asarray(raw["frac_coords"], dtype=np.float64)
-    if lattice.shape != (3, 3) or coords.shape != (len(species), 3):
-        raise ValueError(
-            f"shapes: lattice {lattice.shape}, frac_coords {coords.shape}, {len(species)} species"
-        )
-    if not (np.isfinite(lattice).all() and np.isfinite(coords).all()):
-        raise ValueError("a coordinate is not a finite number")
-    crystal = Crystal(lattice, tuple(species), coords)
-    if crystal.volume < 1e-6:
-        raise ValueError("the lattice vectors span no volume")
-    return crystal

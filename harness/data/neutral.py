@@ -7,16 +7,15 @@ A row holds `id`, the target, `lattice` (3 × 3, Å), `species` and `frac_coords
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import DataError
 from harness.files import whole_file
+from harness.reading import UNREADABLE, open_text, parse_json, read_lines
 
 if TYPE_CHECKING:
     from harness.plugin.locations import Locations
@@ -42,11 +41,11 @@ def read_neutral(path: Path) -> Iterator[dict[str, Any]]:
     """
     number = 0
     try:
-        with _open_text(path) as lines:
-            for number, line in enumerate(lines, start=1):
+        with open_text(path, strict=True) as text:
+            for number, line in enumerate(read_lines(text), start=1):
                 if line.strip():
                     yield _parse_row(line, path, number)
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as problem:
+    except UNREADABLE as problem:
         raise DataError(
             f"{path} cannot be read beyond line {number}: {problem}. Expected JSON lines, "
             "gzipped if the name ends in .gz; is the file complete?"
@@ -68,15 +67,9 @@ def write_neutral(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         os.fsync(file.fileno())
 
 
-def _open_text(path: Path) -> io.TextIOBase:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
-
-
 def _parse_row(line: str, path: Path, number: int) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError as problem:
         raise DataError(f"{path}, line {number}: not JSON ({problem}).") from None
     if not isinstance(row, dict):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,32 +34,23 @@ OPCODES = frozenset(
 codes (they can bypass `find_class`), the PUT family (a large index allocates as much memory) and
 everything that only older protocols or out-of-band buffers use."""
 
-CLASSES = frozenset(
-    {
-        ("builtins", "slice"),
-        ("numpy", "dtype"),
-        ("numpy", "ndarray"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy.core.multiarray", "scalar"),
-        ("numpy.core.numeric", "_frombuffer"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "scalar"),
-        ("numpy._core.numeric", "_frombuffer"),
-        ("pandas._libs.internals", "_unpickle_block"),
-        ("pandas.core.frame", "DataFrame"),
-        ("pandas.core.indexes.base", "Index"),
-        ("pandas.core.indexes.base", "_new_Index"),
-        ("pandas.core.indexes.range", "RangeIndex"),
-        ("pandas.core.internals.managers", "BlockManager"),
-        ("pymatgen.core.composition", "Composition"),
-        ("pymatgen.core.lattice", "Lattice"),
-        ("pymatgen.core.periodic_table", "Element"),
-        ("pymatgen.core.sites", "PeriodicSite"),
-        ("pymatgen.core.structure", "Structure"),
-    }
-)
-"""The only names a file may use, as (module, name). The `numpy._core` ones are numpy 2's spelling
-of the same functions."""
+_NAMES = {
+    "builtins": "bytearray slice",
+    "datetime": "date datetime timedelta timezone",
+    "numpy": "_frombuffer _reconstruct dtype ndarray scalar",
+    "pandas": """ArrowStringArray BlockManager BooleanArray BooleanDtype Categorical
+        CategoricalDtype DataFrame DatetimeArray DatetimeTZDtype Float32Dtype
+        Float64Dtype FloatingArray Index Int32Dtype Int64Dtype IntegerArray NA
+        RangeIndex Series SingleBlockManager StringArray StringDtype Timestamp
+        __pyx_unpickle_NDArrayBacked _new_Index _unpickle_block _unpickle_timestamp""",
+    "pyarrow": "_restore_array chunked_array py_buffer type_for_alias",
+    "pymatgen": "Composition Element Lattice PeriodicSite Species Structure",
+    "pytz": "_UTC _p",
+    "zoneinfo": "ZoneInfo",
+}
+CLASSES = frozenset((package, name) for package in _NAMES for name in _NAMES[package].split())
+"""The only names a file may use, as (package, name): in which module of the package it stands
+differs between versions."""
 
 
 class PickledObject:
@@ -87,8 +79,10 @@ class PickledObject:
         self.state = state
 
 
-# One empty subclass per listed name, so that what is read can be told apart by type.
-_STAND_INS = {key: type(key[1], (PickledObject,), {"__slots__": ()}) for key in CLASSES}
+@cache
+def _stand_in(name: str) -> type[PickledObject]:
+    """An empty subclass for a name, so that what is read can be told apart by type."""
+    return type(name, (PickledObject,), {"__slots__": ()})
 
 
 def kind(value: object) -> str:
@@ -102,9 +96,9 @@ class _RestrictedUnpickler(pickle.Unpickler):
         self._path = path
 
     def find_class(self, module: str, name: str) -> type[PickledObject]:
-        if (module, name) not in _STAND_INS:
+        if (module.partition(".")[0], name) not in CLASSES:
             raise _refusal(self._path, f"it names {module}.{name}, which is not on the list")
-        return _STAND_INS[module, name]
+        return _stand_in(name)
 
 
 def read_pickle(path: Path) -> Any:

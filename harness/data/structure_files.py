@@ -7,29 +7,36 @@ processes to be read there. A record that cannot be read costs that structure on
 
 from __future__ import annotations
 
-import gzip
 import io
-import json
+import itertools
 import os
 import re
 import sqlite3
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.data.dataset import usable_crystal
+from harness.data.cif import read_cif
+from harness.data.poscar import read_poscar
+from harness.data.row_checks import ISOTOPES, usable_crystal
 from harness.errors import DataError
 from harness.plugin.crystal import Crystal
+from harness.reading import UNREADABLE, check_regular, open_text, parse_json, read_lines, read_text
 
 ID_KEYS = ("id", "material_id")
 """Where a row of a file or database says what it is called, in this order."""
 
 CRYSTAL_KEYS = frozenset(("structure", "lattice", "species", "frac_coords"))
 """Of a JSON line: what the crystal is made of. The other keys are its properties."""
+
+LONGEST_STRUCTURE = 64 * 2**20
+"""Most letters of one structure in a file."""
+
+MOST_SITES = 10_000_000
+"""Most atoms that a frame of extended XYZ may announce."""
 
 SHOWN = (
     "*.cif, POSCAR*, CONTCAR*, *.vasp, *.jsonl, *.extxyz, *.xyz (all of them also as *.gz), *.db"
@@ -45,12 +52,14 @@ class StructureRow:
         crystal: the structure; none where it cannot be used.
         reason: why it cannot be used; empty otherwise.
         properties: whatever else the file says of it.
+        remarks: what in the file gives rise to doubt.
     """
 
     id: str
     crystal: Crystal | None
     reason: str = ""
     properties: Mapping[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,25 +70,44 @@ class UnreadStructure:
         id: what it is called unless it says so itself.
         form: how it is written; a key of `FORMS`.
         content: text, or a mapping, as the form has it.
+        reason: why it could not even be found whole; empty otherwise.
     """
 
     id: str
     form: str
     content: Any
+    reason: str = ""
 
     def read(self) -> StructureRow:
         """Reads it; what goes wrong is the row's reason, whatever it is."""
+        if self.reason:
+            return StructureRow(self.id, None, self.reason)
         name, form = self.id, FORMS[self.form]
-        properties: Mapping[str, Any] = {}
+        found = _Found(None)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # hints of parsers; what matters is checked below
-                properties, found = form.read(self.content)
-                name = next((str(properties[k]) for k in ID_KEYS if k in properties), name)
-                crystal = usable_crystal(form.settle(found))
-            return StructureRow(name, crystal, "", properties)
+                found = form.read(self.content)
+                name = next((str(found.says[k]) for k in ID_KEYS if k in found.says), name)
+                crystal = usable_crystal(form.settle(found.structure))
+            return StructureRow(name, crystal, "", found.says, found.remarks)
         except Exception as problem:  # parsers of others, on files of others
-            return StructureRow(name, None, _reason(problem), properties)
+            return StructureRow(name, None, _reason(problem), found.says)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What a parser makes of a record.
+
+    Attributes:
+        structure: in the form that the parser gives it.
+        says: what the record says besides.
+        remarks: see `StructureRow`.
+    """
+
+    structure: Any
+    says: Mapping[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,25 +117,31 @@ class _Form:
     Attributes:
         pattern: of the names of such files.
         cut: file → the name within it, if any, and the content of every record.
-        read: content → what it says besides the structure, and the structure in some form.
+        read: content → what is in it, the structure in some form.
         settle: that form → `lattice`, `species` and `frac_coords`, unchecked.
         module: what must be installed.
     """
 
     pattern: str
     cut: Callable[[Path], Iterator[tuple[str, Any]]]
-    read: Callable[[Any], tuple[Mapping[str, Any], Any]]
+    read: Callable[[Any], _Found]
     settle: Callable[[Any], Mapping[str, Any]]
     module: str = "pymatgen"
 
 
-def read_structures(path: Path) -> Iterator[StructureRow]:
-    """Yields the structures of a file, or of all files below a folder, in a settled order.
+def read_structures(*paths: Path) -> Iterator[StructureRow]:
+    """Yields the structures of files, or of all files below folders, in a settled order.
+
+    Structures of several files are called by as much of the path as tells the files apart.
 
     Raises:
         DataError: see `find_records`.
     """
-    return (record.read() for record in find_records(path))
+    names = [_stem(path.name) if path.is_file() else "" for path in paths]
+    for path, name in zip(paths, names, strict=True):
+        if names.count(name) > 1:  # run1/CONTCAR and run2/CONTCAR, or two folders
+            name = _stem(path.as_posix())
+        yield from (record.read() for record in find_records(path, name))
 
 
 def row_of(thing: Any, name: str) -> StructureRow:
@@ -139,37 +173,41 @@ def row_of(thing: Any, name: str) -> StructureRow:
         return StructureRow(name, None, _reason(problem))
 
 
-def find_records(path: Path) -> Iterator[UnreadStructure]:
+def find_records(path: Path, name: str | None = None) -> Iterator[UnreadStructure]:
     """Yields what is in a file, or in all files below a folder, without reading the structures.
+
+    A file that cannot be read, or not to its end, is a record with the reason: the others go on.
 
     Args:
         path: a file of one of the known kinds, plain or gzipped, or a folder.
+        name: what its structures are called unless they say so themselves; the file's without its
+            ending unless given, and for a folder what comes before the files in it.
 
     Raises:
-        DataError: there is no such file, its kind is unknown, what reads it is not installed, or
-            it cannot be read to its end.
+        DataError: there is no such file, its kind is unknown, or a folder holds none.
     """
     if not path.exists():
         raise DataError(f"{path} does not exist: expected a file with structures, or a folder.")
-    if path.is_file():
-        yield from _records_of(path, _stem(path.name))
+    if not path.is_dir():
+        if _form_of(path) is None:
+            raise DataError(f"{path}: not a known kind of file with structures. Known: {SHOWN}.")
+        yield from _records_of(path, name or _stem(path.name))
         return
     empty = True
     for folder, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            file = Path(folder, name)
+        for file in (Path(folder, found) for found in sorted(files)):
             if _form_of(file) is not None:
                 empty = False
-                yield from _records_of(file, _stem(file.relative_to(path).as_posix()))
+                below = _stem(file.relative_to(path).as_posix())
+                yield from _records_of(file, f"{name}/{below}" if name else below)
     if empty:
         raise DataError(f"The folder {path} holds no file with structures. Known: {SHOWN}.")
 
 
 def _records_of(path: Path, stem: str) -> Iterator[UnreadStructure]:
     form = _form_of(path)
-    if form is None:
-        raise DataError(f"{path}: not a known kind of file with structures. Known: {SHOWN}.")
+    assert form is not None
     module = FORMS[form].module
     if find_spec(module) is None:
         raise DataError(
@@ -177,13 +215,14 @@ def _records_of(path: Path, stem: str) -> Iterator[UnreadStructure]:
         )
     number = 0
     try:
+        check_regular(path)
         for name, content in FORMS[form].cut(path):
             number += 1
             yield UnreadStructure(f"{stem}:{name}" if name else stem, form, content)
-    except (OSError, EOFError, zlib.error, sqlite3.Error) as problem:
-        raise DataError(
-            f"{path} cannot be read beyond structure {number}: {problem}. Is the file complete?"
-        ) from None
+    except (*UNREADABLE, sqlite3.Error) as problem:
+        where = f"cannot be read beyond structure {number}" if number else "cannot be read"
+        reason = f"the file {where} ({_reason(problem)}): is it complete?"
+        yield UnreadStructure(f"{stem}:{number + 1}" if number else stem, form, None, reason)
 
 
 def _form_of(path: Path) -> str | None:
@@ -197,17 +236,10 @@ def _stem(name: str) -> str:
 
 
 def _reason(problem: Exception) -> str:
-    text = str(problem).strip().partition("\n")[0]
+    text = "; ".join(filter(None, map(str.strip, str(problem).splitlines())))
     if isinstance(problem, KeyError):
         return f"no {problem.args[0]}"
     return text if text and isinstance(problem, ValueError) else f"{type(problem).__name__}: {text}"
-
-
-def _open(path: Path) -> io.TextIOBase:
-    # A letter that is not UTF-8 stands in a comment or an author's name; it must not cost the file.
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", errors="replace")
-    return path.open(encoding="utf-8", errors="replace")
 
 
 # --- CIF --------------------------------------------------------------------------------------
@@ -225,44 +257,39 @@ def _cut_cif(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _cif_blocks(path: Path) -> Iterator[tuple[str, str]]:
-    name, quoted = "", False
+    name, quoted, length = "", False, 0
     lines: list[str] = []
-    with _open(path) as text:
-        for line in text:
+    with open_text(path) as text:
+        for line in read_lines(text):
             if line.startswith(";"):  # text over several lines, which may hold anything
                 quoted = not quoted
             if not quoted and line[:5].lower() == "data_":
                 yield name, "".join(lines)
-                name, lines = line[5:].strip(), []
+                name, lines, length = line[5:].strip(), [], 0
             lines.append(line)
+            length += len(line)
+            if length > LONGEST_STRUCTURE:
+                raise ValueError(f"a structure of more than {LONGEST_STRUCTURE} letters")
     yield name, "".join(lines)
 
 
-def _read_cif(text: str) -> tuple[Mapping[str, Any], Any]:
-    from pymatgen.io.cif import CifParser
-
+def _read_cif(text: str) -> _Found:
     if not text:
         raise ValueError("no atoms: the file has no _atom_site")
-    (structure,) = CifParser.from_str(text).parse_structures(primitive=False, on_error="raise")
-    return {}, structure
+    structure, remarks = read_cif(text)
+    return _Found(structure, {}, remarks)
 
 
 # --- POSCAR -----------------------------------------------------------------------------------
 
 
 def _cut_whole(path: Path) -> Iterator[tuple[str, str]]:
-    with _open(path) as text:
-        yield "", text.read()
+    yield "", read_text(path, LONGEST_STRUCTURE)
 
 
-def _read_poscar(text: str) -> tuple[Mapping[str, Any], Any]:
-    from pymatgen.io.vasp.inputs import Poscar
-
-    lines = text.splitlines()
-    if len(lines) > 5 and not re.search("[A-Za-z]", lines[5]) and not re.search("[A-Z]", lines[0]):
-        raise ValueError("no elements: write their symbols above the numbers of atoms (line 6)")
-    poscar = Poscar.from_str(text, read_velocities=False)
-    return {"comment": poscar.comment}, poscar.structure
+def _read_poscar(text: str) -> _Found:
+    structure, comment = read_poscar(text)
+    return _Found(structure, {"comment": comment})
 
 
 def _from_pymatgen(structure: Any) -> Mapping[str, Any]:
@@ -279,19 +306,19 @@ def _from_pymatgen(structure: Any) -> Mapping[str, Any]:
 
 
 def _cut_lines(path: Path) -> Iterator[tuple[str, str]]:
-    with _open(path) as lines:
-        for number, line in enumerate(lines, start=1):
+    with open_text(path) as text:
+        for number, line in enumerate(read_lines(text), start=1):
             if line.strip():
                 yield str(number), line
 
 
-def _read_line(line: str) -> tuple[Mapping[str, Any], Any]:
+def _read_line(line: str) -> _Found:
     """Takes the neutral form (see `neutral`), or a pymatgen dict, in `structure` or by itself."""
-    row = json.loads(line)
+    row = parse_json(line)
     if not isinstance(row, dict):
         raise ValueError(f"expected an object, found {type(row).__name__}")
     properties = {key: value for key, value in row.items() if key not in CRYSTAL_KEYS}
-    return ({} if "sites" in row else properties), row.get("structure", row)
+    return _Found(row.get("structure", row), {} if "sites" in row else properties)
 
 
 def _from_dict(structure: Any) -> Mapping[str, Any]:
@@ -317,24 +344,47 @@ def _from_dict(structure: Any) -> Mapping[str, Any]:
 
 
 def _cut_frames(path: Path) -> Iterator[tuple[str, str]]:
-    with _open(path) as lines:
+    with open_text(path) as text:
+        lines = read_lines(text)
         number = 0
         for first in lines:
             if not first.strip():
                 continue
             number += 1
-            if not first.strip().isdigit():
-                raise OSError(f"expected a number of atoms, found {first.strip()[:40]!r}")
-            frame = [first, *(next(lines, "") for _ in range(int(first) + 1))]
+            if not first.strip().isdecimal() or len(first.strip()) > len(str(MOST_SITES)):
+                raise ValueError(f"expected a number of atoms, found {first.strip()[:40]!r}")
+            wanted = int(first) + 1
+            frame = [first, *itertools.islice(lines, wanted)]
+            if len(frame) <= wanted:
+                raise ValueError(f"structure {number} has {len(frame) - 2} of {wanted - 1} lines")
             yield str(number), "".join(frame)
 
 
-def _read_frame(text: str) -> tuple[Mapping[str, Any], Any]:
+def _read_frame(text: str) -> _Found:
     from ase.io.extxyz import read_xyz
 
-    (atoms,) = read_xyz(io.StringIO(text), index=slice(None))
+    comment = text.split("\n", 2)[1]
+    for columns in re.findall(r":[SRILsril]:(\d+)", comment):
+        if len(columns) > 3:  # the parser would make room for that many
+            raise ValueError(f"a property of {columns[:20]} columns")
+    (atoms,) = read_xyz(io.StringIO(_without_isotopes(text)), index=slice(None))
     results = atoms.calc.results if atoms.calc is not None else {}
-    return {**results, **atoms.info}, atoms
+    return _Found(atoms, {**results, **atoms.info, **_written_ids(comment)})
+
+
+def _without_isotopes(text: str) -> str:
+    """Writes isotopes that begin a line as the element they are of; ASE does not know them."""
+    names = "|".join(ISOTOPES)
+    return re.sub(rf"(?<=\n)(\s*)({names})(?=\s)", lambda m: m[1] + ISOTOPES[m[2]], text)
+
+
+def _written_ids(comment: str) -> dict[str, str]:
+    """Ids as they are written: the parser makes numbers and truth values of 0001, 1e3 and T."""
+    found = {}
+    for key in ID_KEYS:
+        if match := re.search(rf'(?:^|\s){key}=(?:"([^"]*)"|(\S+))', comment):
+            found[key] = match[1] if match[1] is not None else match[2]
+    return found
 
 
 def _cut_database(path: Path) -> Iterator[tuple[str, Any]]:
@@ -342,12 +392,12 @@ def _cut_database(path: Path) -> Iterator[tuple[str, Any]]:
 
     database = connect(str(path), type="db")  # type: ignore[no-untyped-call]
     for row in database.select(sort="id"):
-        properties = {**row.key_value_pairs, **row.data}
-        yield str(row.id), {"atoms": row.toatoms(), "properties": properties}
+        says = {**row.key_value_pairs, **row.data}
+        yield str(row.id), {"atoms": row.toatoms(), "says": says}
 
 
-def _read_database_row(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
-    return content["properties"], content["atoms"]
+def _read_database_row(content: Mapping[str, Any]) -> _Found:
+    return _Found(content["atoms"], content["says"])
 
 
 def _from_atoms(atoms: Any) -> Mapping[str, Any]:

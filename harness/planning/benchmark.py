@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.planning.chosen_settings import Chosen
@@ -18,12 +17,20 @@ from harness.planning.training_settings import TrainingSettings
 from harness.plugin.locations import shipped
 from harness.plugin.settings import Settings
 from harness.plugin.study import Tuning
+from harness.reading import UNREADABLE, parse_toml, read_text
 
 
 def _as_names(value: Any) -> Any:
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return value
     raise ValueError("expected a list of names")
+
+
+def _below(path: str) -> str:
+    """Refuses a path that leads out of the folder it is relative to."""
+    if PurePath(path).is_absolute() or ".." in PurePath(path).parts:
+        raise ValueError("expected a file beside the benchmark file or below it")
+    return path
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
@@ -42,6 +49,9 @@ DEFAULT_BASELINES = (
     Baseline(head=ComponentRef(name="nearest")),
 )
 BENCHMARK_FILE = "benchmark.toml"
+LONGEST_FILE = 16 * 2**20
+"""Most letters of a benchmark file; one with thousands of chosen settings has a million."""
+MOST_RUNS = 10_000
 DEFAULT_METRICS = ("mae-log", "rmse-log", "spearman", "mape", "median-ape", "mae", "r2-log")
 
 
@@ -63,8 +73,8 @@ class Benchmark(Settings):
         tuning: how to search for better settings; nothing is tuned where it is absent.
         chosen: settings that a search has found, run by run, as in the `best.toml` that it leaves.
         device: `auto`, `cpu` or `cuda`.
-        published: a CSV of published cells to show beside ours (see `leaderboard.read_published`),
-            relative to the benchmark file.
+        published: a CSV of published cells to show beside ours (see `published.read_published`),
+            in the folder of the benchmark file or below it.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -77,15 +87,15 @@ class Benchmark(Settings):
     transfers: Components = (ComponentRef(name="scratch"),)
     protocols: Components = (ComponentRef(name="strict"),)
     baselines: tuple[Baseline, ...] = DEFAULT_BASELINES
-    runs: int = Field(default=9, ge=1)
-    seed: int = 0
+    runs: int = Field(default=9, ge=1, le=MOST_RUNS)
+    seed: int = Field(default=0, ge=-(2**63), lt=2**63)
     metrics: Names = DEFAULT_METRICS
     training: TrainingSettings = TrainingSettings()
     training_on: Mapping[str, Mapping[str, Any]] = {}
     tuning: Tuning | None = None
     chosen: tuple[Chosen, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    published: str | None = None
+    published: Annotated[str, AfterValidator(_below)] | None = None
 
     def training_for(self, dataset: str, overrides: Mapping[str, Any]) -> TrainingSettings:
         """Training settings of a stage: the file's, then the dataset's, then the strategy's own."""
@@ -108,11 +118,11 @@ class Benchmark(Settings):
                 names file, line and key, or the override.
         """
         path = find_benchmark(source)
-        text = path.read_text(encoding="utf-8")
         try:
-            raw = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as problem:
-            raise BenchmarkError(f"{path}: not valid TOML: {problem}") from None
+            text = read_text(path, LONGEST_FILE, strict=True)
+            raw = parse_toml(text)
+        except UNREADABLE as problem:
+            raise BenchmarkError(f"{path}: not valid TOML in UTF-8: {problem}") from None
         origin = _Origin(path, text, tuple(apply_override(raw, text) for text in overrides))
         raw.setdefault("name", _name_of(path.resolve()))
         benchmark: Benchmark = origin.check(cls, raw)
@@ -169,8 +179,8 @@ def apply_override(raw: dict[str, Any], override: str) -> tuple[str, ...]:
     if not equals or not key.strip():
         raise BenchmarkError(f"--set {override!r}: expected key=value, as in training.epochs=10.")
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = parse_toml(f"value = {value}")["value"]
+    except ValueError:
         parsed = value.strip()
     *folders, last = key.strip().split(".")
     target = raw

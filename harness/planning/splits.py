@@ -46,14 +46,28 @@ class Splits:
     def _single(self, dataset: str, run: int) -> Split:
         formulas = self._library[dataset].formulas
         seed = derive_seed(self._seed, "split", dataset, run)
-        try:
-            action = f"splitting the dataset {dataset!r} for run {run}"
-            split: Split = call(
-                self._rules.split, formulas, run, seed, action=action, returns=Split
+        action = f"splitting the dataset {dataset!r} for run {run}"
+
+        def ask() -> Split:
+            try:
+                split: Split = call(
+                    self._rules.split, formulas, run, seed, action=action, returns=Split
+                )
+            except DataError as problem:
+                raise DataError(f"The dataset {dataset!r} cannot be split: {problem}") from None
+            _check_split(split, len(formulas), self._rules)
+            return split
+
+        split, again = ask(), ask()
+        if any(
+            not np.array_equal(rows, getattr(again, side)) for side, rows in vars(split).items()
+        ):
+            name = type(self._rules).__qualname__
+            raise Breach(
+                self._rules.split,
+                f"{name}.split gave other rows when it was asked again for {dataset!r}, run {run}: "
+                "it must depend on its arguments alone.",
             )
-        except DataError as problem:
-            raise DataError(f"The dataset {dataset!r} cannot be split: {problem}") from None
-        _check_split(split, len(formulas), self._rules)
         return split
 
     def _joint(self, dataset: str, run: int) -> Split:
@@ -141,4 +155,11 @@ def _check_split(split: Split, size: int, rules: ProtocolRules) -> None:
                 rules.split,
                 f"{type(rules).__qualname__}.split gave {rows!r} as {side} rows: expected a numpy "
                 f"array of row positions, whole numbers from 0 to {size - 1}.",
+            )
+        if len(np.unique(rows)) < len(rows):
+            twice = int(np.flatnonzero(np.bincount(rows) > 1)[0])
+            raise Breach(
+                rules.split,
+                f"{type(rules).__qualname__}.split names the row {twice} twice among its {side} "
+                "rows: expected every row once.",
             )

@@ -211,9 +211,14 @@ class StagePlanner:
         split = splits.of(dataset, run)
         train, validation = split.train, split.validation
         if dataset != target and self.protocol.rules.leak_free:
-            reserved = self._reserved_groups(dataset, run)
-            train = self._without(train, dataset, reserved)
-            validation = self._without(validation, dataset, reserved)
+            # One source stage serves all targets, unless that leaves nothing of it, as of a
+            # composite dataset whose parts are the targets.
+            for targets in (self._benchmark.train_on, (target,)):
+                reserved = self._reserved_groups(dataset, run, targets)
+                train = self._without(split.train, dataset, reserved)
+                validation = self._without(split.validation, dataset, reserved)
+                if len(train) and (len(validation) or not choosing):
+                    break
         splits.check(dataset, run, train=train)
         if choosing:
             splits.check(dataset, run, validation=validation)
@@ -237,16 +242,16 @@ class StagePlanner:
             derive_seed(seed, "batches", dataset, run),
         )
 
-    def _reserved_groups(self, source: str, run: int) -> set[str]:
+    def _reserved_groups(self, source: str, run: int, targets: Sequence[str]) -> set[str]:
         """Groups that a source stage must leave out.
 
-        Those of all test sets of the benchmark, and of the validation rows of its targets (other
-        than the source itself). One source stage then serves all targets.
+        Those of all test sets of the benchmark, and of the validation rows of the targets that it
+        serves (other than the source itself).
         """
         reserved: set[str] = set()
         for name in self._benchmark.test_on:
             reserved |= self._groups(name, self.splits.of(name, run).test)
-        for name in self._benchmark.train_on:
+        for name in targets:
             if name != source:
                 split = self.splits.of(name, run)
                 reserved |= self._groups(name, np.concatenate([split.validation, split.test]))

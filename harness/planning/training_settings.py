@@ -11,6 +11,10 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from harness.plugin.ranges import Choice, Parameter, Range
 from harness.plugin.settings import Settings
 
+MOST_EPOCHS = 1_000_000
+MOST_ROWS = 1_000_000
+"""Of one batch."""
+
 Loss = Literal["mape", "mae-log", "mse", "huber"]
 
 
@@ -31,8 +35,8 @@ class TrainingSettings(Settings):
         patience: epochs without a better validation score after which a member stops; none: never.
     """
 
-    epochs: PositiveInt = 300
-    batch_size: PositiveInt = 8
+    epochs: int = Field(default=300, ge=1, le=MOST_EPOCHS)
+    batch_size: int = Field(default=8, ge=1, le=MOST_ROWS)
     lr: PositiveFloat = 1e-3
     weight_decay: NonNegativeFloat = 0.0
     loss: Loss = "mape"

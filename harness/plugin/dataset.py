@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import ValidationError, field_validator
 from harness.errors import DataError
 from harness.plugin.function import Function
 from harness.plugin.settings import Settings
+from harness.reading import parse_toml, read_text
 
 if TYPE_CHECKING:
     from harness.plugin.locations import Locations
@@ -74,19 +74,19 @@ class Card(Settings):
             DataError: the file is missing or malformed, or names a unit that is not of κ.
         """
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            return cls.model_validate(parse_toml(read_text(path, strict=True)))
         except FileNotFoundError:
             raise DataError(f"The dataset card {path} does not exist.") from None
         except OSError as problem:
             raise DataError(f"The dataset card {path} cannot be read: {problem}") from None
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
-            raise DataError(f"The dataset card {path} is malformed: {problem}") from None
         except ValidationError as problem:
             what = "; ".join(
                 f"{'.'.join(map(str, error['loc']))}: {error['msg'].removeprefix('Value error, ')}"
                 for error in problem.errors()
             )
             raise DataError(f"The dataset card {path} is malformed: {what}.") from None
+        except ValueError as problem:
+            raise DataError(f"The dataset card {path} is malformed: {problem}") from None
 
 
 @dataclass(frozen=True)

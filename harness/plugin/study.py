@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from harness.plugin.settings import Settings
 
@@ -54,10 +54,10 @@ class Tuning(Settings):
         space: what is changed in the search spaces that plugins declare.
     """
 
-    trials: PositiveInt = 60
+    trials: int = Field(default=60, ge=1, le=1_000_000)
     selection: Literal["per-run", "shared"] = "per-run"
-    ensemble: NonNegativeInt = 5
-    batch: PositiveInt = 6
+    ensemble: int = Field(default=5, ge=0, le=1000)
+    batch: int = Field(default=6, ge=1, le=1000)
     shapes: Literal["shared", "free"] = "shared"
     sampler: str = "tpe"
     pruner: str = "median"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import BenchmarkError
+from harness.reading import UNREADABLE, read_text
 from harness.report.leaderboard import Leaderboard
 from harness.report.pivot import read_entry
 from harness.report.tables import Wording, number_text
@@ -14,19 +16,33 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+COLUMNS = ("transfer", "train_on", "test_on", "metric", "mean", "std")
+"""That every table of published cells has."""
+
+
 def read_published(path: Path) -> pd.DataFrame:
     """Reads a table of published cells.
 
     Columns: transfer, train_on, test_on, metric, mean, std, and possibly others.
 
     Raises:
-        BenchmarkError: the file does not exist.
+        BenchmarkError: the file does not exist, or is no such table.
     """
     import pandas as pd
 
+    what = f"The published cells that the benchmark names, {path},"
     if not path.is_file():
-        raise BenchmarkError(f"The published cells that the benchmark names, {path}, are missing.")
-    return pd.read_csv(path, comment="#")
+        raise BenchmarkError(f"{what} are missing.")
+    try:
+        table = pd.read_csv(io.StringIO(read_text(path, strict=True)), comment="#")
+    except UNREADABLE as problem:  # pandas' own errors are ValueErrors
+        raise BenchmarkError(f"{what} cannot be read: {problem}") from None
+    if lacking := [column for column in COLUMNS if column not in table]:
+        raise BenchmarkError(
+            f"{what} are no table of cells: expected the columns {', '.join(COLUMNS)}, and there "
+            f"is no {lacking[0]}."
+        )
+    return table
 
 
 def side_by_side(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 from harness.errors import BenchmarkError, StoreError
 from harness.files import explained, new_folder, sweep
 from harness.planning.benchmark import Benchmark, check_settings, explain
+from harness.reading import UNREADABLE, parse_toml, read_text
 from harness.report.submission_schema import (
     ALLOWED,
     CARD_EXAMPLE,
@@ -100,9 +100,9 @@ def read_card(path: Path) -> MethodCard:
             f"{path}, the card of the method, is missing. For example:\n\n{CARD_EXAMPLE}"
         )
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = parse_toml(read_text(path, strict=True))
         card: MethodCard = check_settings(MethodCard, raw, str(path), FROM_OTHERS)
-    except (ValueError, BenchmarkError) as problem:  # TOML and UTF-8 errors are ValueErrors
+    except (*UNREADABLE, BenchmarkError) as problem:
         raise StoreError(f"{path}: {problem}\nFor example:\n\n{CARD_EXAMPLE}") from None
     return card
 

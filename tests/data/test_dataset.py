@@ -35,7 +35,7 @@ def raw(row_id: str = "a", **changes: Any) -> dict[str, Any]:
         ({"kappa": 0.0}, "kappa is 0, not a positive number"),
         ({"kappa": -1.5}, "kappa is -1.5, not a positive number"),
         ({"kappa": float("inf")}, "kappa is inf, not a positive number"),
-        ({"kappa": "high"}, "could not convert"),
+        ({"kappa": "high"}, "kappa is 'high', not a number"),
         ({"species": ["Na", "Xx"]}, "unknown element 'Xx'"),
         ({"species": ["Na", {"Cl": 0.5, "Br": 0.5}]}, "disordered"),
         ({"species": []}, "no sites"),

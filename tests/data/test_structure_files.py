@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -170,10 +171,14 @@ def test_files_that_are_none_are_refused_by_name(tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DataError, match=r"notes.txt: not a known kind.*\.cif"):
         list(find_records(tmp_path / "notes.txt"))
+
+
+def test_a_file_that_breaks_off_is_read_so_far_and_says_where(tmp_path) -> None:
     whole = gzip.compress(b'{"id": 1}\n' * 9999)
     (tmp_path / "torn.jsonl.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"torn.jsonl.gz cannot be read beyond structure"):
-        list(find_records(tmp_path / "torn.jsonl.gz"))
+    *_, last = read_structures(tmp_path / "torn.jsonl.gz")
+    assert last.id.startswith("torn:")
+    assert re.search(r"cannot be read beyond structure \d+ .*is it complete", last.reason)
     (tmp_path / "no.db").write_bytes(b"SQLite format 3" + b"\0" * 90)
-    with pytest.raises(DataError, match=r"no.db cannot be read"):
-        list(find_records(tmp_path / "no.db"))
+    (row,) = read_structures(tmp_path / "no.db")
+    assert "the file cannot be read" in row.reason

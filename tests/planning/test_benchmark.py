@@ -134,3 +134,34 @@ def test_a_missing_file_says_where_it_looked() -> None:
 @pytest.mark.parametrize("name", ["quickstart", "paraisite"])
 def test_shipped_benchmarks_are_valid(name: str) -> None:
     assert Benchmark.load(name).name == name
+
+
+NAMES = 'train_on = ["A"]\ntest_on = ["A"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("runs = 1000000000", "line 3: runs: expected less than or equal to 10000"),
+        ("[training]\nbatch_size = 1000000000000", "line 4: training.batch_size"),
+        ("[training]\nepochs = true", "line 4: training.epochs: expected another value than true"),
+        ("[training]\nlr = inf", "line 4: training.lr: expected a finite number"),
+        ("[training]\nweight_decay = nan", "expected a finite number"),
+        ('published = "../x.csv"', "beside the benchmark file"),
+        ('published = "/etc/passwd"', "beside the benchmark file"),
+        ("x = " + "[" * 100_000, "nested too deeply"),
+        ("seed = " + "9" * 5000, "more than 4,300 digits"),
+        ("seed = " + "9" * 50, "line 3: seed: expected less than"),
+        ('title = "\udcff"', "not valid TOML in UTF-8"),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else None,
+)
+def test_numbers_without_sense_and_files_that_are_none_are_refused_with_their_place(
+    text: str, told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "benchmark.toml"
+    path.write_bytes((NAMES + text).encode(errors="surrogateescape"))
+    with pytest.raises(BenchmarkError) as refusal:
+        Benchmark.load(path)
+    assert str(path) in str(refusal.value)
+    assert told in str(refusal.value)

@@ -360,3 +360,62 @@ def test_a_revision_of_1_says_nothing_and_another_one_does(monkeypatch) -> None:
     raise_revision(monkeypatch, "heads", "mlp")
     assert registry.code_of(registry.heads, "mlp") == "r2"
     assert registry.code_of(registry.heads, "linear") == ""
+
+
+def test_a_composite_is_a_source_for_each_of_its_parts(planned) -> None:
+    """What is reserved for all parts together leaves no row to choose the epoch by."""
+    laid_out = planned(
+        train_on=["Tetrahedral", "Rocksalt", "OtherPrototypes"],
+        test_on=["Tetrahedral", "Rocksalt"],
+        transfers=[{**TWO_STAGE, "source": "Experiment"}],
+    )
+    sources = [stage for stage in laid_out.stages if stage.parent is None]
+    assert len(sources) == 3, "one for each target"
+    for scoring in laid_out.scorings:
+        for members, tested in zip(scoring.sources, scoring.rows, strict=True):
+            test = {scoring.dataset.formulas[row] for row in tested}
+            (member,) = members
+            for stage in member.line:
+                rows = np.concatenate([stage.rows.train, stage.rows.validation])
+                assert not test & {stage.stage.dataset.formulas[row] for row in rows}
+
+
+SPLITTER = """
+import numpy as np
+from harness.plugin import ProtocolRules, ProtocolSpec, Settings, Split, hookimpl
+
+CALLS = []
+
+class Rules(ProtocolRules):
+    leak_free, selection, offset, scaler_stage = True, "mae-log", 0.0, "last"
+
+    def split(self, formulas, run, seed):
+        CALLS.append(1)
+        rows = np.arange(len(formulas))
+        train, validation, test = rows[6:], rows[:3], rows[3:6]
+        {change}
+        return Split(train, validation, test)
+
+    def scaler_rows(self, split):
+        return split.train
+
+@hookimpl
+def register_protocols():
+    return [ProtocolSpec("odd", "", Settings, lambda settings: Rules())]
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("test = np.array([3, 4, 4])", r"names the row 4 twice among its test rows"),
+        ("test = rows[3:6][: 1 + len(CALLS) % 2]", r"gave other rows when it was asked again"),
+    ],
+)
+def test_splits_are_sets_of_rows_and_the_same_when_asked_again(
+    change: str, told: str, planned, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.py"
+    path.write_text(SPLITTER.replace("{change}", change))
+    with pytest.raises(PluginError, match=told):
+        planned(protocols=["odd"], plugins=[path])

@@ -12,11 +12,9 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +29,7 @@ from harness.data.structure_files import (
     read_structures,
 )
 from harness.errors import DataError
+from harness.reading import MAX_TEXT, UNREADABLE, parse_json, read_text
 
 STRUCTURE_COLUMNS = ("structure", "final_structure", "cif", "poscar", "atoms")
 """Columns of a table that are taken to hold structures, in this order."""
@@ -203,12 +202,11 @@ def read_csv(path: Path) -> tuple[list[SourceRow], tuple[str, ...]]:
         DataError: the file cannot be read, or its header is empty or names a column twice.
     """
     try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as problem:
+        text = read_text(path, strict=True)
+    except UNREADABLE as problem:
         raise DataError(f"{path} cannot be read: {problem}. Expected a CSV in UTF-8.") from None
-    first = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text), delimiter=max(DELIMITERS, key=first.count))
+    csv.field_size_limit(MAX_TEXT)  # a structure may be a cell
+    reader = csv.reader(io.StringIO(text), delimiter=_delimiter(text))
     columns = tuple(name.strip() for name in next(reader, ()))
     twice = [name for name, count in Counter(columns).items() if count > 1 or not name]
     if twice or not columns:
@@ -226,6 +224,12 @@ def read_csv(path: Path) -> tuple[list[SourceRow], tuple[str, ...]]:
     except csv.Error as problem:
         raise DataError(f"{path}, line {reader.line_num}: {problem}.") from None
     return entries, columns
+
+
+def _delimiter(text: str) -> str:
+    """The one of `DELIMITERS` that separates the most names in the header."""
+    header = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
+    return max(DELIMITERS, key=header.count)
 
 
 def _csv_entry(place: str, columns: Sequence[str], values: Sequence[str]) -> SourceRow:
@@ -276,7 +280,7 @@ def _read_cell(cell: Any, name: str) -> StructureRow:
     """A structure as a dict of pymatgen's, as JSON, or as the text of a CIF or POSCAR."""
     if isinstance(cell, str) and cell.lstrip().startswith("{"):
         try:
-            cell = json.loads(cell)
+            cell = parse_json(cell)
         except ValueError as problem:
             return StructureRow(name, None, f"structure: not JSON ({problem})")
     if isinstance(cell, Mapping):
@@ -309,11 +313,10 @@ def _open_frame(path: Path, targets: Path | None, structure_column: str | None) 
 
 def _read_json(path: Path) -> Any:
     try:
-        content = path.read_bytes()
-        frame = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+        frame = parse_json(read_text(path, strict=True))
         if isinstance(frame, dict) and isinstance(frame.get("data"), str):
-            frame = json.loads(frame["data"])  # monty wraps the text that pandas writes
-    except (OSError, EOFError, zlib.error, ValueError) as problem:
+            frame = parse_json(frame["data"])  # monty wraps the text that pandas writes
+    except UNREADABLE as problem:
         raise DataError(f"{path} cannot be read as JSON: {problem}.") from None
     return frame
 

@@ -8,6 +8,7 @@ by name and reason, and a dataset appears as a whole or not at all.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -18,13 +19,15 @@ from pydantic import ValidationError
 
 from harness.apps.imports.import_sources import ImportSource, SourceRow, open_source, strip_ending
 from harness.apps.imports.imported import RejectedRow, imported_datasets, write_imported
-from harness.data.dataset import Dataset, build_dataset, usable_target
+from harness.data.dataset import Dataset, build_dataset
 from harness.data.materials.project import Fetched, fetch_materials
 from harness.data.materials.server import Service
+from harness.data.row_checks import usable_target
 from harness.data.structure_files import StructureRow
 from harness.errors import DataError
 from harness.plugin.dataset import UNITS, Card
 from harness.plugin.locations import Locations
+from harness.reading import parse_number
 from harness.registry.registry import Registry
 from harness.registry.validation import NAME
 
@@ -36,6 +39,11 @@ TARGET_COLUMNS = (
     "kappa_w_mk target".split()
 )
 """Columns that are taken for κ where none is named, in this order."""
+
+TEMPERATURE_COLUMN = re.compile(
+    r"(t|temp|temperature)([ _]*[\[(]?(k|kelvin)[\])]?)?", re.IGNORECASE
+)
+"""Columns that say at which temperature, in K, a row's value holds."""
 
 MATERIALS_PROJECT_COLUMNS = frozenset("material_id mp_id mpid mpd_id mp-id".split())
 """Columns whose plain numbers are ids of the Materials Project without their prefix."""
@@ -182,7 +190,7 @@ def import_dataset(
     rows, rejected = _sort(name, opened, answers, fetched)
     if not rows or (strict_data and rejected):
         raise DataError(_refusal(name, rows, rejected))
-    remarks = tuple(_remarks(opened, answers, given, fetched))
+    remarks = (*_remarks(opened, answers, given, fetched), *_doubts(opened, rows))
     card = _card(name, opened, answers, len(rows), fetched, facts or {})
     dataset = build_dataset(name, card, rows)
     folder = write_imported(name, card, rows, rejected, locations)
@@ -299,31 +307,86 @@ def _sort(
     name: str, source: ImportSource, answers: Answers, fetched: Fetched | None
 ) -> tuple[list[dict[str, Any]], list[RejectedRow]]:
     """Tells usable rows, in neutral form, from those that are not."""
-    rows: list[dict[str, Any]] = []
-    rejected: list[RejectedRow] = []
-    first: dict[str, str] = {}
-    for number, entry in enumerate(source.entries, start=1):
-        row_id = _id(entry, answers) or ("" if answers.id_column else _own_id(name, number, entry))
+    usable: dict[int, dict[str, Any]] = {}
+    rejected: dict[int, RejectedRow] = {}
+    temperature = _temperature_column(source, answers)
+    for number, entry in enumerate(source.entries):
+        row_id = _id(entry, answers)
+        if not row_id and not answers.id_column:
+            row_id = _own_id(name, number + 1, entry)
         try:
             if entry.reason:
                 raise ValueError(entry.reason)
             if not row_id:
                 raise ValueError("no id")
-            if row_id in first:
-                raise ValueError(f"duplicate id, as in {first[row_id]}")
-            rows.append(_row(row_id, entry, source, answers, fetched))
+            if temperature:
+                _check_temperature(entry.values.get(temperature), temperature, answers)
+            usable[number] = _row(row_id, entry, source, answers, fetched)
         except (ValueError, TypeError) as problem:
-            rejected.append(RejectedRow(entry.place, row_id, str(problem)))
+            rejected[number] = RejectedRow(entry.place, row_id, str(problem))
+    for number, reason in _doubles(usable, source).items():
+        row = usable.pop(number)
+        rejected[number] = RejectedRow(source.entries[number].place, row["id"], reason)
+    listed = [rejected[number] for number in sorted(rejected)]
+    return list(usable.values()), listed + list(_without_target(source, answers))
+
+
+def _doubles(usable: Mapping[int, Mapping[str, Any]], source: ImportSource) -> dict[int, str]:
+    """Which rows are left out because others have their id, and why.
+
+    The first of equal ones stays; where values differ none does, for nothing says which is meant.
+    """
+    alike: dict[str, list[int]] = {}
+    for number, row in usable.items():
+        alike.setdefault(row["id"], []).append(number)
+    reasons: dict[int, str] = {}
+    for first, *others in alike.values():
+        values = dict.fromkeys(f"{usable[number]['kappa']:g}" for number in (first, *others))
+        if len(values) > 1:
+            differ = f"rows of this id have other values ({', '.join(values)}): leave one"
+            reasons |= dict.fromkeys((first, *others), differ)
         else:
-            first[row_id] = entry.place
-    return rows, rejected + list(_without_target(source, answers))
+            same = f"duplicate id, as in {source.entries[first].place}"
+            reasons |= dict.fromkeys(others, same)
+    return reasons
+
+
+def _temperature_column(source: ImportSource, answers: Answers) -> str | None:
+    """The column that says at which temperature each value holds, if there is one.
+
+    Raises:
+        DataError: there is one, and it is not known at which temperature values are wanted.
+    """
+    named = [column for column in source.columns if TEMPERATURE_COLUMN.fullmatch(column.strip())]
+    if not named or answers.target_column in named:
+        return None
+    values = {str(entry.values.get(named[0])) for entry in source.entries if not entry.reason}
+    if answers.temperature == UNKNOWN and len(values) > 1:
+        raise DataError(
+            f"{source.files[-1]} has values at several temperatures (column {named[0]!r}): say "
+            "with --temperature which of them are meant."
+        )
+    return None if answers.temperature == UNKNOWN else named[0]
+
+
+def _check_temperature(value: Any, column: str, answers: Answers) -> None:
+    """Refuses a row whose value holds at another temperature."""
+    wanted = float(answers.temperature or "nan")
+    try:
+        found = parse_number(value) if isinstance(value, str) else float(value)
+    except (ValueError, TypeError):
+        raise ValueError(f"{column} is {value!r}, not a temperature") from None
+    if not math.isclose(found, wanted, rel_tol=0.0, abs_tol=0.5):
+        raise ValueError(f"{column} is {found:g} K, and values at {wanted:g} K are wanted")
 
 
 def _row(
     row_id: str, entry: SourceRow, source: ImportSource, answers: Answers, fetched: Fetched | None
 ) -> dict[str, Any]:
     assert answers.target_column is not None
-    kappa = _target(entry.values.get(answers.target_column), answers.target_column)
+    assert answers.unit is not None
+    column = answers.target_column
+    kappa = usable_target(entry.values.get(column), column, UNITS[answers.unit])
     structure = _structure(row_id, entry, source, fetched)
     if structure.crystal is None:
         raise ValueError(structure.reason)
@@ -380,17 +443,6 @@ def _own_id(name: str, number: int, entry: SourceRow) -> str:
     return f"{name}-{own or number}" if own.isdigit() or not own else own
 
 
-def _target(value: Any, column: str) -> float:
-    if isinstance(value, str):
-        if not value.strip():
-            raise ValueError(f"no {column}")
-        try:
-            value = float(value)
-        except ValueError:
-            raise ValueError(f"{column} is {value!r}, not a number") from None
-    return usable_target(value, column)
-
-
 def _refusal(name: str, rows: Sequence[Any], rejected: Sequence[RejectedRow]) -> str:
     shown = 10
     lines = [f"  {r.place} ({r.id or 'no id'}): {r.reason}" for r in rejected[:shown]]
@@ -415,6 +467,17 @@ def _remarks(
         yield f"{asked} is called {now} now"
     for material in sorted(fetched.deprecated):
         yield f"{material} has been withdrawn by the Materials Project (deprecated)"
+
+
+def _doubts(source: ImportSource, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What in the files of rows that are used gives rise to doubt."""
+    if source.structures is not None:
+        structures = [source.structures.find(row["id"]) for row in rows]
+    else:
+        structures = [entry.structure for entry in source.entries]
+    for structure in structures:
+        if structure is not None and structure.crystal is not None:
+            yield from (f"{structure.id}: {remark}" for remark in structure.remarks)
 
 
 def _card(

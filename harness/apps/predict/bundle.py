@@ -234,7 +234,8 @@ class Bundle:
         for number, encoding in encodings.items():
             crystal = rows[number].crystal
             if crystal is not None and not reasons[number]:
-                warnings[number] = self._warn(crystal, encoding, distance[number])
+                doubts = [*rows[number].remarks, *self._warn(crystal, encoding, distance[number])]
+                warnings[number] = "; ".join(doubts)
         return Predictions(rows, kappa, distance, warnings, reasons)
 
     def _encode(self, rows: Sequence[StructureRow], reasons: list[str]) -> dict[int, list[Arrays]]:
@@ -253,7 +254,7 @@ class Bundle:
                     encodings[number].append(encoding)
         return {number: e for number, e in encodings.items() if not reasons[number]}
 
-    def _warn(self, crystal: Crystal, encodings: Sequence[Arrays], distance: float) -> str:
+    def _warn(self, crystal: Crystal, encodings: Sequence[Arrays], distance: float) -> list[str]:
         from harness.apps.predict.applicability import FAR
 
         found = []
@@ -268,7 +269,7 @@ class Bundle:
                 found.append(f"{atoms} without a neighbour within {cutoff:g} Å")
         if distance > FAR:
             found.append(f"far from the training data: {distance:.2f}")
-        return "; ".join(found)
+        return found
 
 
 def _sort_out(

@@ -87,7 +87,7 @@ def predict_files(
     from harness.data.structure_files import read_structures
 
     loaded = load_bundle(bundle, device=device, plugins=plugins)
-    rows = [row for file in files for row in read_structures(Path(file))]
+    rows = list(read_structures(*map(Path, files)))
     return loaded.predict(rows, DEFAULT_LEVEL if level is None else level)
 
 

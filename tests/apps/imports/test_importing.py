@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from harness import DataError, Locations, Registry, import_dataset, load_dataset
 from harness.apps.imports.imported import imported_datasets, remove_imported
 from harness.apps.imports.importing import Imported, Question
 from harness.data.dataset import Dataset
+from harness.data.pickle_tables import read_pickled_table
 from harness.plugin.crystal import Crystal
 
 SAID: dict[str, Any] = {"unit": "W/(m·K)", "temperature": 300, "method": "measured"}
@@ -268,7 +270,7 @@ def test_wrong_rows_are_left_out_by_line_and_reason(rocksalt: Dataset, tmp_path:
         f"{c},fast",
         f"{d},4",
         "nowhere,5",
-        f"{a},6",
+        f"{a},12.0",
         ",7",
         f"{e},8,9",
     )
@@ -291,6 +293,94 @@ def test_wrong_rows_are_left_out_by_line_and_reason(rocksalt: Dataset, tmp_path:
             "Strict", folder, targets=table, target_column="κ lat", strict_data=True, **SAID
         )
     assert "Strict" not in Registry().datasets
+
+
+def test_of_two_values_of_one_id_none_is_chosen(rocksalt: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    cif_folder(rocksalt.take(range(2)), folder)
+    a, b = rocksalt.ids[:2]
+    table = write_csv(tmp_path / "k.csv", "id,kappa", f"{a},12", f"{b},4", f"{a},6")
+    imported = import_dataset("Mine", folder, targets=table, **SAID)
+    assert imported.dataset.ids == (b,)
+    reason = "rows of this id have other values (12, 6): leave one"
+    assert [(r.place, r.reason) for r in imported.rejected] == [
+        ("k.csv, line 2", reason),
+        ("k.csv, line 4", reason),
+    ]
+
+
+@pytest.mark.parametrize("heading", ["T", "T (K)", "temperature", "Temp_K", "temperature [kelvin]"])
+def test_values_at_other_temperatures_are_left_out(
+    heading: str, rocksalt: Dataset, tmp_path: Path
+) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    cif_folder(rocksalt.take(range(2)), folder)
+    a, b = rocksalt.ids[:2]
+    lines = (f"{a},100,25", f"{a},300,7", f"{b},100,300", f"{b},cold,60")
+    table = write_csv(tmp_path / "k.csv", f"id,{heading},kappa", *lines)
+    imported = import_dataset("Mine", folder, targets=table, **{**SAID, "temperature": 300})
+    assert dict(zip(imported.dataset.ids, imported.dataset.kappa, strict=True)) == {a: 7.0}
+    assert [r.reason for r in imported.rejected] == [
+        f"{heading} is 100 K, and values at 300 K are wanted",
+        f"{heading} is 100 K, and values at 300 K are wanted",
+        f"{heading} is 'cold', not a temperature",
+    ]
+    with pytest.raises(DataError, match=r"several temperatures .*--temperature"):
+        import_dataset("Any", folder, targets=table, **{**SAID, "temperature": "unknown"})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "id,kappa\r{a},12\r{b},4\r",
+        'id,"kappa (300 K; bulk; W/mK; avg)"\n{a},12\n{b},4\n',
+        "\ufeffid,kappa\n{a},12\n{b},4\n",
+        "id\tkappa\n{a}\t12\n{b}\t4\n",
+    ],
+    ids=["CR only", "semicolons in a quoted name", "byte order mark", "tabs"],
+)
+def test_habits_of_csv_writers(content: str, rocksalt: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    cif_folder(rocksalt.take(range(2)), folder)
+    a, b = rocksalt.ids[:2]
+    table = tmp_path / "k.csv"
+    table.write_bytes(content.format(a=a, b=b).encode())
+    target = "kappa (300 K; bulk; W/mK; avg)" if "bulk" in content else None
+    imported = import_dataset("Mine", folder, targets=table, target_column=target, **SAID)
+    assert imported.dataset.ids == (a, b)
+
+
+def test_a_cell_of_a_csv_may_hold_a_large_structure(rocksalt: Dataset, tmp_path: Path) -> None:
+    large = rocksalt.crystals[0].to_pymatgen() * (8, 8, 8)
+    cell = json.dumps(large.as_dict()).replace('"', '""')
+    assert len(cell) > 2**17
+    table = write_csv(tmp_path / "k.csv", "id,kappa,structure", f'large,12,"{cell}"')
+    imported = import_dataset("Mine", table, **SAID)
+    assert len(imported.dataset.crystals[0].species) == len(large)
+
+
+@pytest.mark.parametrize("name", ["a3plain", "a2ox", "a2cat"])
+def test_pickles_of_today_are_read(name: str, shared: Path) -> None:
+    structures = shared / f"cases/pickles/structures_{name}.pkl"
+    said = {**SAID, "target_column": "TC", "id_column": "mpd_id"}
+    imported = import_dataset(
+        "Mine", structures, targets=structures.with_name(f"{name}.pkl"), **said
+    )
+    assert imported.dataset.ids == ("mp-22862", "mp-1265", "mp-1138")
+    assert imported.dataset.kappa.tolist() == [7.0, 60.0, 17.0]
+    assert [crystal.formula for crystal in imported.dataset.crystals] == ["ClNa", "MgO", "FLi"]
+
+
+def test_lists_in_a_pickle_that_share_lists_are_not_written_out(tmp_path: Path) -> None:
+    value: list[Any] = [1.0]
+    for _ in range(60):
+        value = [value, value]
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps([value], protocol=4))
+    with pytest.raises(DataError, match="does not hold"):
+        read_pickled_table(tmp_path / "x.pkl")
 
 
 CELLS = st.text(max_size=8) | st.floats().map(repr) | st.floats(1e-3, 1e4).map(repr)

@@ -23,7 +23,7 @@ def harness(harness, materials, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 @pytest.fixture
 def table(tmp_path: Path) -> str:
-    rows = ["mp-1,2200", "2,150", "mp-1007,1160", "mp-77777,1", "Fe2O3,2", "mp-2,3"]
+    rows = ["mp-1,2200", "2,150", "mp-1007,1160", "mp-77777,1", "Fe2O3,2", "mp-2,150"]
     path = tmp_path / "ids.csv"
     path.write_text("MP_ID,kappa\n" + "\n".join(rows) + "\n")
     return str(path)

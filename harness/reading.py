@@ -1,0 +1,153 @@
+"""Text, JSON and TOML that others have written: any encoding, bounded, errors that say where.
+
+Whoever reads a file of a user's or of another project does it through here.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import json
+import re
+import stat
+import tomllib
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+MAX_TEXT = 256 * 2**20
+"""Most letters of a file that is read as a whole, after decompression."""
+
+MAX_LINE = 64 * 2**20
+"""Most letters of one line of a file that is read line by line."""
+
+_ENCODINGS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like UTF-16's: asked for first
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+UNREADABLE = (OSError, EOFError, zlib.error, ValueError)
+"""What reading a file of others may raise."""
+
+
+def check_regular(path: Path) -> None:
+    """Refuses what is no plain file, such as a pipe, which may never end.
+
+    Raises:
+        OSError: it does not exist, or is something else.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path} is not a regular file")
+
+
+def open_text(path: Path, strict: bool = False) -> TextIO:
+    """Opens a text file, plain or gzipped: UTF-8, or what its byte order mark says.
+
+    Args:
+        path: of the file.
+        strict: whether a letter that does not belong to the encoding is an error when it is read.
+            Otherwise it is replaced: in a file with structures it stands in a comment or an
+            author's name most likely, and must cost nothing else.
+
+    Raises:
+        OSError: it cannot be opened, or is no plain file.
+    """
+    check_regular(path)
+    zipped = path.suffix.lower() == ".gz"
+    raw = gzip.open(path, "rb") if zipped else path.open("rb")  # noqa: SIM115 (closed by text)
+    try:
+        start = raw.peek(4)[:4]
+        encoding = next((name for mark, name in _ENCODINGS if start.startswith(mark)), "utf-8")
+        return io.TextIOWrapper(raw, encoding=encoding, errors="strict" if strict else "replace")
+    except BaseException:
+        raw.close()
+        raise
+
+
+def read_lines(text: TextIO, most: int = MAX_LINE) -> Iterator[str]:
+    """Yields lines, each with its end.
+
+    Raises:
+        ValueError: a line is longer than `most` letters.
+    """
+    for number in range(1, 2**63):
+        line = text.readline(most + 1)
+        if not line:
+            return
+        if len(line) > most:
+            raise ValueError(f"line {number} is longer than {most} letters")
+        yield line
+
+
+def read_text(path: Path, most: int = MAX_TEXT, strict: bool = False) -> str:
+    """Reads a whole text file, plain or gzipped; see `open_text`.
+
+    Raises:
+        OSError, EOFError, zlib.error, ValueError: it cannot be read, or is longer than `most`
+            letters.
+    """
+    with open_text(path, strict) as text:
+        content = text.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it is longer than {most} letters")
+    return content
+
+
+def parse_json(text: str) -> Any:
+    """Reads JSON of others.
+
+    Raises:
+        ValueError: it is none, nested too deeply, or holds an integer or text that nothing can use.
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # Python's own bound on the digits of an integer
+        raise ValueError("it holds an integer of more than 4,300 digits") from None
+    if "\\u" in text:
+        _refuse_lone_surrogates(text, found)
+    return found
+
+
+def _refuse_lone_surrogates(text: str, found: Any) -> None:
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a letter (a lone surrogate)") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Reads TOML of others.
+
+    Raises:
+        ValueError: it is none, nested too deeply, or holds an integer that nothing can use.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:
+        raise ValueError("it holds an integer of more than 4,300 digits") from None
+
+
+def parse_number(text: str) -> float:
+    """Reads a number as people and programs write it: no `1_0`, `7.1(3)`, `~17`, `nan` or `inf`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not _NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"{text!r} is not a number")
+    return float(text)
