@@ -186,7 +186,7 @@ def test_the_file_is_read_once_and_its_names_are_looked_up_once_in_every_process
     log, plugin = toy / "log", toy / "counting.py"
     plugin.write_text(COUNTING.format(log=str(log)))
     monkeypatch.setattr(Benchmark, "load", Benchmark.load)  # so that what it counts is undone
-    monkeypatch.setattr(planner, "resolve", planner.resolve)
+    monkeypatch.setattr(planner, "resolve", vars(planner)["resolve"])
     runpy.run_path(str(plugin))
     call(toy, plugins=[tiny, plugin], jobs=jobs, overrides=["runs=1", "training.epochs=1"])
     lines = [line.split() for line in log.read_text().splitlines()]

@@ -114,7 +114,9 @@ def test_result_lines_of_a_joint_cell_name_the_dataset_fitted_alongside(finished
 def test_records_of_plain_stages_say_nothing_of_groups(finished: Path) -> None:
     by_strategy = {name: record for (name, _), (_, record) in stages(finished).items()}
     assert not by_strategy["two-stage"].groups
-    assert by_strategy["l2-sp"].groups[0]["pull"] == 10.0
+    (group,) = by_strategy["l2-sp"].groups
+    assert isinstance(group, dict)
+    assert group["pull"] == 10.0
 
 
 def unsure(answer: str, tmp_path: Path, tiny: Path) -> Path:

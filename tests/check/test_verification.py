@@ -193,6 +193,7 @@ def test_a_leak_in_a_stored_ledger_is_found(verify, leaderboard: Path) -> None:
     store = Store(leaderboard)
     line = store.read_results()[-1]
     row = store.read_predictions(line.key).iloc[0]
+    assert isinstance(line.stage, str)
     path = store.stage_folder(line.stage) / "ledger.parquet"
     ledger = pd.read_parquet(path)
     leak = {"run": row["run"], "part": row["part"], "id": row["id"], "group": "?", "role": "tuning"}

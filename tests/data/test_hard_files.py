@@ -197,7 +197,7 @@ def test_two_atoms_on_one_spot_are_refused_with_the_distance(cases: Path) -> Non
 )
 def test_what_is_no_crystal_of_this_world_is_refused(changes: object, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        usable_crystal(ROCK_SALT | changes)  # type: ignore[operator]
+        usable_crystal(ROCK_SALT | changes)
 
 
 @pytest.mark.parametrize("shear", [0, 3, 1000, 10**6])

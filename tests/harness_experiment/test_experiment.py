@@ -23,7 +23,7 @@ NOWHERE = Locations(data=(), weights=(), cache=Path("nowhere"), offline=True)
 @pytest.fixture(scope="module")
 def parts() -> dict[str, Dataset]:
     return {
-        spec.name: build_dataset(spec.name, Card.read(spec.card), spec.load(NOWHERE))
+        spec.name: build_dataset(spec.name, spec.read_card(), spec.load(NOWHERE))
         for spec in register_datasets()
         if spec.load
     }

@@ -35,4 +35,4 @@ def test_it_is_affine_and_has_one_weight_per_feature() -> None:
 
 def test_it_has_no_settings() -> None:
     with pytest.raises(ValidationError):
-        HEADS["linear"].settings(hidden=(3,))
+        HEADS["linear"].settings.model_validate({"hidden": (3,)})

@@ -342,7 +342,7 @@ def test_the_search_space_gives_settings_that_build(name: str) -> None:
         drawn = {
             key: own.values[rng.integers(len(own.values))]
             if isinstance(own, Choice)
-            else int(rng.integers(own.low, own.high + 1))
+            else int(rng.integers(int(own.low), int(own.high) + 1))
             for key, own in spec.space.items()
         }
         backbone = spec.make(spec.settings.model_validate(drawn))

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from harness import Card
 from harness_paraisite import register_datasets, register_protocols
 
 SPECS = {spec.name: spec for spec in register_datasets()}
@@ -27,7 +26,7 @@ def test_mix_is_made_of_its_parts():
     ("name", "rows"), [("Dataset1", 95), ("Dataset2", 143), ("MIX", 238), ("AFLOW", 5578)]
 )
 def test_cards_hold_the_published_facts(name, rows):
-    card = Card.read(SPECS[name].card)
+    card = SPECS[name].read_card()
 
     assert card.rows == rows
     assert card.unit == "W/(m·K)"
@@ -36,7 +35,7 @@ def test_cards_hold_the_published_facts(name, rows):
 
 
 def test_the_aflow_card_says_how_many_rows_the_mirror_has():
-    assert "3,318" in Card.read(SPECS["AFLOW"].card).notes
+    assert "3,318" in SPECS["AFLOW"].read_card().notes
 
 
 def test_importing_the_plugin_loads_nothing_heavy():

@@ -147,4 +147,4 @@ def content(store: Store) -> dict[str, Any]:
 
 
 def _comparable(frame: pd.DataFrame) -> dict[str, list[Any]]:
-    return {name: [repr(value) for value in frame[name].tolist()] for name in frame}
+    return {name: [repr(value) for value in frame[name].tolist()] for name in frame.columns}

@@ -31,7 +31,8 @@ entries = st.none() | numbers
 def histories(draw: st.DrawFn) -> dict[str, Any] | None:
     """What trainers have left so far, and what others might leave."""
     if draw(st.booleans()):
-        return draw(st.sampled_from([None, {"note": ["?"]}, {"score": [], "train_loss": []}]))
+        odd: list[Any] = [None, {"note": ["?"]}, {"score": [], "train_loss": []}]
+        return draw(st.sampled_from(odd))
     epochs, members = draw(st.integers(1, 3)), draw(st.integers(1, 3))
 
     def by_member() -> list[list[float | None]]:

@@ -63,7 +63,7 @@ def test_a_run_is_predicted_by_its_member_of_the_last_stage_unless_the_cell_says
 
 def test_a_record_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
-        PlannedCell.read(json.dumps(CELL_JSON)).key = "other"  # type: ignore[misc]
+        PlannedCell.read(json.dumps(CELL_JSON)).key = "other"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,6 @@ def test_what_is_wrong_with_a_record_is_named(change: dict[str, object], said: s
 
 
 def test_a_record_says_of_a_member_what_it_knows() -> None:
-    known = {"best_epoch": [3, 5], "history": None}
-    record = StageRecord.model_construct(**known)
+    record = StageRecord.model_construct(best_epoch=[3, 5], history=None)
     assert [record.of_member("best_epoch", n) for n in (0, 1, 2)] == [3, 5, None]
     assert record.of_member("history", 0) is None

@@ -610,7 +610,12 @@ def test_skipped_updates_are_counted_across_a_resume(tmp_path: Path) -> None:
 
 def test_a_fit_that_is_told_to_stop_finishes_its_epoch_and_saves_it(tmp_path: Path) -> None:
     path, stop, stopped = tmp_path / "checkpoint", StopSignal(), stack_data([0, 1, 2])
-    stopped.pool.before_batch = lambda: len(stopped.pool.batches) == 3 * 6 + 2 and stop.set()
+
+    def ask_in_the_third_epoch() -> None:
+        if len(stopped.pool.batches) == 3 * 6 + 2:
+            stop.set()
+
+    stopped.pool.before_batch = ask_in_the_third_epoch
     with pytest.raises(KeyboardInterrupt):
         run(*modules([0, 1, 2]), stopped, checkpoint=path, stop=stop)
     undisturbed, resumed, data = modules([0, 1, 2]), modules([0, 1, 2]), stack_data([0, 1, 2])

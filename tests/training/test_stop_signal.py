@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -23,7 +24,7 @@ def number(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def test_a_run_goes_on_until_somebody_asks() -> None:
-    stop = StopSignal(threading.Event(), os.getppid())
+    stop = StopSignal(multiprocessing.Event(), os.getppid())
     stop.check()
     stop.set()
     with pytest.raises(KeyboardInterrupt):
@@ -31,7 +32,7 @@ def test_a_run_goes_on_until_somebody_asks() -> None:
 
 
 def test_another_process_asks_by_its_flag() -> None:
-    flag = threading.Event()
+    flag = multiprocessing.Event()
     stop = StopSignal(flag)
     flag.set()
     assert stop.is_set()

@@ -205,6 +205,7 @@ def test_the_choice_is_refitted_scored_once_and_stands_beside_the_default(
     assert len(lines) == 3 * 2
     chosen = {c.run: c for c in Benchmark.load(path.parent / "best.toml").chosen if c.rank == 1}
     for line in lines:
+        assert isinstance(line.stage, str)
         record = store.stage_record(line.stage)
         member = record.runs.index(line.run)
         score = record.history["score"][line.best_epoch - 1][member]

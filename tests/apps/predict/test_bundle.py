@@ -6,6 +6,7 @@ import json
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -163,7 +164,7 @@ def test_a_cell_that_is_none_or_several_is_refused(cell, told, leaderboard, tmp_
 
 def planned(**columns: str) -> PlannedCell:
     """A cell with these columns; the others say nothing."""
-    known: dict[str, str] = dict.fromkeys(CELL, "x")
+    known: dict[str, Any] = dict.fromkeys(CELL, "x")
     return PlannedCell(key="k", **(known | columns), leak_free=True, chain=("k",))
 
 

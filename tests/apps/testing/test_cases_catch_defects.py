@@ -107,7 +107,7 @@ def good_stages(settings: Toy, target: Any) -> Sequence[Stage]:
     )
 
 
-def transfer(stages: Callable[..., Any] = good_stages, **changes: Any) -> TransferSpec:
+def transfer(stages: Any = good_stages, **changes: Any) -> TransferSpec:
     return replace(TransferSpec("toy", "a toy", Toy, stages), **changes)
 
 
