@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.planning.ledger import stage_ledger, test_rows, tuning_ledger
-from harness.planning.plan import facts_of_run, one_or_all
+from harness.planning.plan import MemberOf, facts_of_run, one_or_all
 from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.plugin.head import FitRows
 from harness.results.records import ResultLine, StageFacts, as_stored
@@ -227,7 +227,26 @@ class PlanExecutor:
         tensors, _ = self.store.read_stage(node.key)
         model.load_state_dict(tensors)
         found = self._predict_rows(node, model, scoring.dataset, asked)
-        return {index: found[index] for index in wanted}
+        return {
+            index: (np.full(len(rows), math.nan), None)
+            if self._has_diverged(MemberOf(node, index))
+            else found[index]
+            for index, rows in wanted.items()
+        }
+
+    def _has_diverged(self, member: MemberOf) -> bool:
+        """Whether a member, or one that it goes on from, holds the weights that it began with.
+
+        No epoch had finite predictions, or no update before the best one had a finite loss.
+        """
+        for one in member.line:
+            record = self.store.stage_record(one.stage.key)
+            best = record.of_member("best_epoch", one.index)
+            if best is not None:
+                losses = (record.history or {}).get("train_loss", [])[:best]
+                if all(epoch[one.index] is None for epoch in losses):
+                    return True
+        return False
 
     def _predict_rows(
         self, node: StageNode, model: nn.ModuleDict, dataset: Dataset, asked: Sequence[Indices]

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from harness import api
-from harness.errors import BenchmarkError, HarnessError, PluginError, WeightsError
+from harness.apps.predict import predicting
+from harness.errors import BenchmarkError, BundleError, HarnessError, PluginError, WeightsError
 from harness.planning import planner
 from harness.planning.benchmark import Benchmark
 from harness.plugin.hookspecs import hookimpl
@@ -193,6 +194,43 @@ def test_the_file_is_read_once_and_its_names_are_looked_up_once_in_every_process
     assert [process for process, did in lines if did == "reads"] == [str(os.getpid())]
     processes = [process for process, did in lines if did == "resolves"]
     assert len(processes) == len(set(processes)) == 2 * jobs - 1, "one helps with each"
+
+
+ONE_WAY = """
+import torch
+from harness.plugin import HeadSpec, hookimpl
+
+class OneWay(torch.nn.Module):
+    def __init__(self, width, members):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(members, width))
+        self.register_buffer("start", torch.ones(members, width))
+
+    def forward(self, embeddings):
+        moved = (self.weight != self.start).any(dim=-1)
+        return (embeddings * self.weight[:, None]).mean(dim=-1) / (~moved)[:, None]
+
+@hookimpl
+def register_heads():
+    return [HeadSpec("one-way", "", make=lambda s, width, seeds: OneWay(width, len(seeds)))]
+"""
+
+
+def test_a_run_without_a_finite_epoch_has_failed_and_is_no_result(toy: Path, tiny: Path) -> None:
+    """What it holds are the weights that it began with; they must not be scored as trained."""
+    (toy / "one_way.py").write_text(ONE_WAY)
+    plugins = [tiny, toy / "one_way.py"]
+    changes = ["runs=1", 'heads=["one-way"]', 'train_on=["Toy"]']
+    summary = api.run(toy, plugins=plugins, overrides=changes).summary()
+    assert len(summary) == 4
+    assert summary["mae-log"].isna().all()
+    assert (summary["failed"] > 0).all()
+    assert "failed" in (toy / "table.md").read_text()
+    (toy / "benchmark.toml").write_text(
+        BENCHMARK.replace('{ name = "mlp", hidden = [16] }', '"one-way"')
+    )
+    with pytest.raises(BundleError, match="some predictions are not finite"):
+        predicting.export(toy, "transfer=scratch,train_on=Toy", toy / "bundle", plugins=plugins)
 
 
 def test_a_benchmark_made_in_python_runs(tiny: Path, tmp_path: Path) -> None:

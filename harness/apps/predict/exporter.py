@@ -162,8 +162,8 @@ def export(
         again: the command that trains the ensemble again, for the error.
 
     Raises:
-        BundleError: the weights are missing, or what was planned or predicted does not agree with
-            what is stored.
+        BundleError: the weights are missing, a run has failed, or what was planned or predicted
+            does not agree with what is stored.
     """
     refuse_existing(folder)
     scorings = _scorings(planned, cells)
@@ -174,6 +174,7 @@ def export(
                 f"The weights of the stage {stage.key} ({stage.title}) are not in {store.folder}: "
                 f"results are passed on without. They are made again by\n  {again}"
             )
+    _refuse_failed(store, scorings)
     target = scorings[0].target
     encodings = _Encodings(planned)
     tensors = {
@@ -199,6 +200,21 @@ def export(
     found = tuple(_score(store, one, kappa[one.dataset.digest], residuals) for one in scorings)
     update = {"cells": found, "calibration_rows": len(residuals), "probes": _probes(bundle)}
     return write_bundle(folder, record.model_copy(update=update), tensors)
+
+
+def _refuse_failed(store: Store, scorings: Sequence[Scoring]) -> None:
+    """Refuses an ensemble with a run that did not predict all of its test rows."""
+    for scoring in scorings:
+        rows = store.read_predictions(scoring.key)
+        failed = sorted(set(rows["run"][~np.isfinite(rows["prediction"])]))
+        if failed:
+            cell = scoring.cell
+            raise BundleError(
+                f"{cell.head}, {cell.transfer}: {cell.train_on} → {cell.test_on} of "
+                f"{store.folder}: of run {', '.join(map(str, failed))} some predictions are not "
+                "finite, and a "
+                "bundle is made of runs that all predict. Mend the settings, and run it again."
+            )
 
 
 def _stacks(scoring: Scoring) -> list[list[MemberOf]]:
