@@ -290,7 +290,8 @@ class _Check:
             return {}
         sources = scoring.sources[scoring.runs.index(line.run)]
         facts = facts_of_run(sources, scoring.dataset)
-        return facts | {"datasets": {n: DatasetFacts(**d) for n, d in facts["datasets"].items()}}
+        datasets = {name: DatasetFacts(**own) for name, own in facts["datasets"].items()}
+        return facts | {"datasets": datasets}
 
     def _stored_of(self, line: ResultLine, cell: PlannedCell) -> dict[str, Any]:
         """What stands in place of the plan where data are missing: other files of the results."""

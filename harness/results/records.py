@@ -19,9 +19,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
-    with_config,
 )
-from typing_extensions import TypedDict
 
 from harness.planning.benchmark import explain
 from harness.plugin.cell import CELL, DEFAULT
@@ -153,9 +151,10 @@ class DatasetFacts(Record):
         return DatasetFacts(digest=self.digest, rows=self.rows)
 
 
-@with_config(ConfigDict(extra="forbid", strict=True))
-class Problem(TypedDict):
+class Problem(Record):
     """A row that could not be used, and why."""
+
+    LEFT_OUT = ()
 
     row: int
     id: str
