@@ -145,7 +145,7 @@ def import_files(
     """
     from harness.apps.imports.importing import import_dataset
 
-    facts = dict(title=title, notes=notes, url=url, licence=licence, citation=citation)
+    facts = {"title": title, "notes": notes, "url": url, "licence": licence, "citation": citation}
     with _conversation(asking=sys.stdin.isatty() and not json) as (ask, told):
         imported = import_dataset(
             name,

@@ -66,7 +66,7 @@ def write_new_plugin(
     folder: Annotated[
         Path,
         typer.Option("--dir", exists=True, file_okay=False, help="Where to make the folder NAME."),
-    ] = Path("."),
+    ] = Path(),
 ) -> None:
     """Write a small package that works as it is: a plugin, its tests, a README, an example."""
     from harness.apps.scaffold.package import write_plugin

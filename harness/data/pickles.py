@@ -16,7 +16,7 @@ import pickle
 import pickletools
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from harness.errors import DataError
 
@@ -68,7 +68,7 @@ class PickledObject:
     args: tuple[Any, ...]
     state: Any
 
-    def __new__(cls, *args: Any) -> PickledObject:
+    def __new__(cls, *args: Any) -> Self:
         """Keeps the arguments and does nothing with them."""
         record = super().__new__(cls)
         record.args = args

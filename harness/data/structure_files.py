@@ -139,9 +139,9 @@ def read_structures(*paths: Path) -> Iterator[StructureRow]:
     """
     names = [_stem(path.name) if path.is_file() else "" for path in paths]
     for path, name in zip(paths, names, strict=True):
-        if names.count(name) > 1:  # run1/CONTCAR and run2/CONTCAR, or two folders
-            name = _stem(path.as_posix())
-        yield from (record.read() for record in find_records(path, name))
+        # run1/CONTCAR and run2/CONTCAR, or two folders
+        told_apart = _stem(path.as_posix()) if names.count(name) > 1 else name
+        yield from (record.read() for record in find_records(path, told_apart))
 
 
 def row_of(thing: Any, name: str) -> StructureRow:
@@ -232,7 +232,9 @@ def _form_of(path: Path) -> str | None:
 
 
 def _stem(name: str) -> str:
-    return re.sub(r"(\.(cif|vasp|poscar|jsonl|extxyz|xyz|db))?(\.gz)?$", "", name, flags=re.I)
+    return re.sub(
+        r"(\.(cif|vasp|poscar|jsonl|extxyz|xyz|db))?(\.gz)?$", "", name, flags=re.IGNORECASE
+    )
 
 
 def _reason(problem: Exception) -> str:

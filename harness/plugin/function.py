@@ -84,7 +84,7 @@ class Function(Generic[F]):
 
     def __get__(self, spec: Any, owner: type[Any]) -> F:
         found: Any = self._default if spec is None else vars(spec)[self._name]
-        return cast(F, found)
+        return cast("F", found)
 
     def __set__(self, spec: Any, given: F | str) -> None:
         if isinstance(given, str) and FORM.fullmatch(given):

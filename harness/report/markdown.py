@@ -49,9 +49,11 @@ def _published_section(leaderboard: Leaderboard, published: pd.DataFrame, metric
     return [
         "### Beside the published study",
         "",
-        "`published` is the table of the paper's repository, `published, per run` what its per-run "
-        "files give (≠ where the two disagree); then ours, with the published label view where it "
-        "was run and with true labels.",
+        (
+            "`published` is the table of the paper's repository, `published, per run` what its "
+            "per-run files give (≠ where the two disagree); then ours, with the published label "
+            "view where it was run and with true labels."
+        ),
         "",
         as_markdown(table),
         "",
@@ -67,9 +69,11 @@ def _overlap_section(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
     ]
     for (weights, seen), transfers in leaderboard.pretraining.items():
         lines += [
-            f"The weights `{weights}` ({', '.join(transfers)}) were trained on "
-            f"{seen or 'undeclared data'}: the same materials, with other labels, may be among the "
-            "test rows; that is not known row by row and not counted as overlap.",
+            (
+                f"The weights `{weights}` ({', '.join(transfers)}) were trained on "
+                f"{seen or 'undeclared data'}: the same materials, with other labels, may be among "
+                "the test rows; that is not known row by row and not counted as overlap."
+            ),
             "",
         ]
     if (whole["n"] == free["n"]).all():
@@ -80,8 +84,10 @@ def _overlap_section(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
         *lines,
         "### Overlap-free rows only",
         "",
-        "Without the test rows whose formula is in a training set of the chain; n is what is left "
-        "per run, on average. Other metrics: `table-overlap-free.csv`.",
+        (
+            "Without the test rows whose formula is in a training set of the chain; n is what is "
+            "left per run, on average. Other metrics: `table-overlap-free.csv`."
+        ),
         "",
         markdown(table, Wording(with_n=True)),
         "",
@@ -101,8 +107,10 @@ def _gain_section(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
     return [
         "### Gain over scratch",
         "",
-        "Paired by run; positive is better. Interval and p by the corrected resampled t-test "
-        "(Nadeau & Bengio 2003), p also Holm-corrected within this table.",
+        (
+            "Paired by run; positive is better. Interval and p by the corrected resampled t-test "
+            "(Nadeau & Bengio 2003), p also Holm-corrected within this table."
+        ),
         "",
         as_markdown(gain_table(gained)),
         "",

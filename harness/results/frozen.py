@@ -14,8 +14,10 @@ a process that is killed at any moment leaves all results, each of them once.
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,7 +136,7 @@ class Frozen:
         lines = path.read_bytes().splitlines()
         return {found.key: found.record for found in map(FrozenStage.read, lines)}
 
-    def keys(self, name: str) -> Set[str]:
+    def keys(self, name: str) -> AbstractSet[str]:
         """Returns the keys of what one of the files holds."""
         return (self._records if name == STAGES_FILE else self.tables[name].index).keys()
 
@@ -208,7 +210,7 @@ def _history(rows: pd.DataFrame, per_epoch: Iterable[str]) -> History:
     width = int(rows["member"].max()) + 1
     found: History = {}
     for name in rows.columns.drop(["epoch", "member"]):
-        values = [None if value != value else value for value in rows[name].tolist()]
+        values = [None if math.isnan(value) else value for value in rows[name].tolist()]
         found[name] = (
             values[::width]
             if name in per_epoch

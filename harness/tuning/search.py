@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import optuna
 from filelock import FileLock, Timeout
@@ -223,7 +223,7 @@ class Worker:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self._path(self.name))
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         self._lock.acquire()
         return self
 

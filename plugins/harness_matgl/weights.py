@@ -93,8 +93,9 @@ def _translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name.endswith(("node_update_func.layers.0.weight", "node_update_func.gates.0.weight")):
             width = PUBLISHED.node_embedding
             start, end, bond = tensor.tensor_split([width, 2 * width], 1)
-            tensor = torch.cat([end, start, bond], 1)
-        translated[name] = tensor
+            translated[name] = torch.cat([end, start, bond], 1)
+        else:
+            translated[name] = tensor
     return translated
 
 

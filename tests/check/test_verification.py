@@ -144,7 +144,7 @@ def test_one_digit_of_a_result_is_found(verify, leaderboard: Path) -> None:
 
 
 def test_one_prediction_is_found(verify, leaderboard: Path) -> None:
-    path = sorted((leaderboard / "predictions").glob("*.parquet"))[0]
+    path = min((leaderboard / "predictions").glob("*.parquet"))
     rows = pd.read_parquet(path)
     rows.loc[0, "prediction"] *= 1.0001
     rows.to_parquet(path)
@@ -171,7 +171,7 @@ def test_other_settings_are_found(verify, leaderboard: Path) -> None:
 
 
 def test_a_missing_file_of_rows_is_found(verify, leaderboard: Path) -> None:
-    sorted((leaderboard / "predictions").glob("*.parquet"))[0].unlink()
+    min((leaderboard / "predictions").glob("*.parquet")).unlink()
     assert any(".parquet is missing" in text for text in verify().differences)
 
 
@@ -182,7 +182,7 @@ def test_a_missing_run_is_found(verify, leaderboard: Path) -> None:
 
 
 def test_changed_weights_are_found(verify, leaderboard: Path) -> None:
-    weights = sorted(leaderboard.glob("stages/*/weights.safetensors"))[0]
+    weights = min(leaderboard.glob("stages/*/weights.safetensors"))
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
@@ -367,21 +367,21 @@ def test_a_changed_digest_in_a_record_is_found_with_and_without_data(
 @pytest.mark.parametrize("name", ["predictions/*.parquet", "stages/*/ledger.parquet"])
 @pytest.mark.parametrize("size", [0, 40])
 def test_truncated_rows_are_one_difference(verify, leaderboard: Path, name: str, size: int) -> None:
-    path = sorted(leaderboard.glob(name))[0]
+    path = min(leaderboard.glob(name))
     path.write_bytes(path.read_bytes()[:size])
     assert f"{path} is damaged: " in only(verify())
 
 
 @pytest.mark.parametrize("name", ["ledger.parquet", "stage.json"])
 def test_a_missing_file_of_a_stage_is_one_difference(verify, leaderboard: Path, name: str) -> None:
-    path = sorted(leaderboard.glob(f"stages/*/{name}"))[0]
+    path = min(leaderboard.glob(f"stages/*/{name}"))
     path.unlink()
     assert only(verify()).startswith(f"{path} is missing.")
 
 
 @pytest.mark.parametrize("text", ["", '{"title": ', "[]", "\xff"])
 def test_a_damaged_record_is_one_difference(verify, leaderboard: Path, text: str) -> None:
-    path = sorted(leaderboard.glob("stages/*/stage.json"))[0]
+    path = min(leaderboard.glob("stages/*/stage.json"))
     path.write_bytes(text.encode("latin-1"))
     assert only(verify()).startswith(f"{path} is damaged: ")
 

@@ -22,7 +22,7 @@ def page() -> str:
 
 def section(page: str, title: str) -> str:
     """What stands below a heading of the third level."""
-    found = re.search(rf"^### {re.escape(title)}$\n(.*?)(?=^##|\Z)", page, re.M | re.S)
+    found = re.search(rf"^### {re.escape(title)}$\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
     assert found, f"no section {title!r}"
     return found[1]
 
@@ -33,7 +33,7 @@ def test_the_page_is_what_the_source_gives(page: str) -> None:
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_is_described(hook: str, page: str) -> None:
-    heading = re.search(rf"^### `{hook}\(.*`$", page, re.M)
+    heading = re.search(rf"^### `{hook}\(.*`$", page, re.MULTILINE)
     assert heading
     text = section(page, heading[0].removeprefix("### "))
     assert getattr(hookspecs, hook).__doc__.split("\n")[0] in text
@@ -61,4 +61,7 @@ def test_every_type_can_be_imported_from_the_facade_and_has_its_fields_explained
     for base in kind.__mro__:
         if base.__module__.startswith("harness.") and name != "Stacked":
             for field in vars(base).get("__annotations__", {}):
-                assert re.search(rf"^- `{field}: .+`: \S", text, re.M) or field == "model_config"
+                assert (
+                    re.search(rf"^- `{field}: .+`: \S", text, re.MULTILINE)
+                    or field == "model_config"
+                )

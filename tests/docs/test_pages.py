@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from typer.testing import CliRunner
 
 import harness
@@ -16,6 +16,9 @@ from harness import Registry, plugin
 from harness.api.docs_pages import page_names, read_page
 from harness.cli import app
 from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 WRITTEN = [name for name in page_names() if name != "hooks"]  # that one is generated
 
@@ -28,7 +31,7 @@ def tokens(page: str) -> Iterator[Token]:
 
 def anchors(page: str) -> set[str]:
     """Anchors of headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.+)$", read_page(page), re.M)
+    headings = re.findall(r"^#+ (.+)$", read_page(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 

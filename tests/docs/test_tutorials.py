@@ -88,6 +88,7 @@ def run(commands: str, folder: Path, where: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        check=False,
     )
     assert done.returncode == 0, f"{where}:\n{commands}\n{done.stdout}"
     return done.stdout

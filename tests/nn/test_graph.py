@@ -6,17 +6,20 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from harness.errors import DataError
 from harness.nn import graph as module
 from harness.nn.graph import CrystalGraph, build_graph, build_graphs
 from harness.plugin.crystal import Crystal
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CUTOFF = 4.0
 law = settings(max_examples=60, deadline=None, derandomize=True)

@@ -325,7 +325,7 @@ def test_a_bug_of_ours_is_blamed_on_nobody(
 
 
 def test_a_built_in_plugins_error_is_ours_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
-    import harness_experiment.table as table
+    from harness_experiment import table
 
     monkeypatch.setattr(table, "float", lambda text: 1 / 0, raising=False)
     monkeypatch.setattr(table, "int", lambda text: 1 / 0, raising=False)

@@ -190,7 +190,7 @@ def import_dataset(
     rows, rejected = _sort(name, opened, answers, fetched)
     if not rows or (strict_data and rejected):
         raise DataError(_refusal(name, rows, rejected))
-    remarks = (*_remarks(opened, answers, given, fetched), *_doubts(opened, rows))
+    remarks = (*_remarks(answers, given, fetched), *_doubts(opened, rows))
     card = _card(name, opened, answers, len(rows), fetched, facts or {})
     dataset = build_dataset(name, card, rows)
     folder = write_imported(name, card, rows, rejected, locations)
@@ -454,9 +454,7 @@ def _refusal(name: str, rows: Sequence[Any], rejected: Sequence[RejectedRow]) ->
 # --- what is told about it ----------------------------------------------------------------------
 
 
-def _remarks(
-    source: ImportSource, answers: Answers, given: Answers, fetched: Fetched | None
-) -> Iterator[str]:
+def _remarks(answers: Answers, given: Answers, fetched: Fetched | None) -> Iterator[str]:
     for field in ("id_column", "target_column"):
         chosen = getattr(answers, field)
         if chosen and getattr(given, field) is None:

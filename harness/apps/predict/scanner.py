@@ -250,7 +250,7 @@ _worker: _Worker | HarnessError | None = None
 
 
 def _start_worker(settings: ScanSettings) -> None:
-    global _worker
+    global _worker  # noqa: PLW0603
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and stops this one
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     threading.Thread(target=_end_with_parent, daemon=True).start()

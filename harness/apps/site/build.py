@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import __version__
 from harness.api import render_csv
-from harness.apps.site import leaderboard_pages as leaderboard_pages
-from harness.apps.site import plots
+from harness.apps.site import leaderboard_pages, plots
 from harness.apps.site.cell_pages import CellPages
 from harness.apps.site.comparisons import VERDICTS, Comparisons, Pair
 from harness.apps.site.html_tables import SHADES, metric_title
@@ -164,7 +163,7 @@ def _breakable(text: str) -> Markup:
     """Lets the label of a configuration break before its settings."""
     from markupsafe import Markup, escape
 
-    return Markup(str(escape(text)).replace("(", "<wbr>("))
+    return escape(text).replace("(", Markup("<wbr>("))
 
 
 def _render_leaderboard(

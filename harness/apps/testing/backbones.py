@@ -216,7 +216,7 @@ class BackboneCases(StackCases):
         """The backbone can be pickled, so that several processes share the encoding (optional)."""
         backbone = self._backbone(spec)
         try:
-            again = pickle.loads(pickle.dumps(backbone))
+            again = pickle.loads(pickle.dumps(backbone))  # noqa: S301
         except Exception as problem:
             skip(f"optional, and not so: crystals are encoded in one process only ({problem})")
         crystal = self._crystals(backbone)[0]

@@ -61,7 +61,7 @@ class Service:
 
     endpoint: str | None = field(default_factory=lambda: os.environ.get("MP_API_ENDPOINT") or None)
     timeout: float = TIMEOUT_SECONDS
-    sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)
+    sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)  # noqa: PLW0108
     told: Callable[[str], None] = lambda line: None
 
 

@@ -154,7 +154,7 @@ def test_the_beginning_of_another_scan_is_not_gone_on_with(scan, source, tmp_pat
     with pytest.raises(StoreError, match="the beginning of another scan"):
         scan(source, level=0.5)
     with (
-        scanner._reserved(tmp_path / "busy.parquet.parts", {}),
+        scanner._reserved(tmp_path / "busy.parquet.parts", {}),  # noqa: SLF001
         pytest.raises(StoreError, match="Anoth"),
     ):
         scan(source, "busy.parquet")
@@ -231,7 +231,8 @@ def test_killed_among_its_processes_it_goes_on(scan, source, toy_bundle, tiny, t
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(rows=3 * CHUNK, chunk=CHUNK))
     command = [sys.executable, str(script), str(source), str(toy_bundle)]
-    done = subprocess.run([*command, str(tmp_path / "scan.parquet"), str(tiny)], env=os.environ)
+    command += [str(tmp_path / "scan.parquet"), str(tiny)]
+    done = subprocess.run(command, env=os.environ, check=False)
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "scan.parquet").exists()
     report = scan(source, jobs=2)

@@ -102,7 +102,7 @@ def edit_line(folder: Path, change: Callable[[Any], Any]) -> None:
 
 
 def first(folder: Path, pattern: str) -> Path:
-    return sorted(folder.glob(pattern))[0]
+    return min(folder.glob(pattern))
 
 
 def test_what_was_packed_agrees(packed, tiny: Path) -> None:

@@ -477,7 +477,7 @@ class Pretrained(Good):
     """Comes with weights: ones, in the second layer."""
 
     def find_pretrained(self, locations: Any) -> PretrainedWeights:
-        return PretrainedWeights("ones", Path("."), "0" * 64, "nothing")
+        return PretrainedWeights("ones", Path(), "0" * 64, "nothing")
 
     def load_pretrained(self, module: nn.Module, weights: Any) -> Mapping[str, Any]:
         with torch.no_grad():
