@@ -215,6 +215,14 @@ def test_weights_that_predict_something_else_are_refused(leaderboard, tmp_path) 
         predicting.export(other, CELLS[0], tmp_path / "b")
 
 
+def test_frozen_results_are_exported_as_any_others(leaderboard, tmp_path) -> None:
+    frozen = tmp_path / "frozen"
+    shutil.copytree(leaderboard, frozen)
+    api.freeze(frozen)
+    loose = predicting.export(leaderboard, CELLS[0], tmp_path / "a")
+    assert predicting.export(frozen, CELLS[0], tmp_path / "b") == loose
+
+
 def test_nothing_is_written_over(folder, leaderboard) -> None:
     with pytest.raises(BundleError, match="is there already"):
         predicting.export(leaderboard, CELLS[0], folder)
