@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.planning.chosen_settings import Chosen
@@ -24,13 +24,6 @@ def _as_names(value: Any) -> Any:
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return value
     raise ValueError("expected a list of names")
-
-
-def _below(path: str) -> str:
-    """Refuses a path that leads out of the folder it is relative to."""
-    if PurePath(path).is_absolute() or ".." in PurePath(path).parts:
-        raise ValueError("expected a file beside the benchmark file or below it")
-    return path
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
@@ -74,7 +67,7 @@ class Benchmark(Settings):
         chosen: settings that a search has found, run by run, as in the `best.toml` that it leaves.
         device: `auto`, `cpu` or `cuda`.
         published: a CSV of published cells to show beside ours (see `published.read_published`),
-            in the folder of the benchmark file or below it.
+            relative to the benchmark file.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -95,7 +88,7 @@ class Benchmark(Settings):
     tuning: Tuning | None = None
     chosen: tuple[Chosen, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    published: Annotated[str, AfterValidator(_below)] | None = None
+    published: str | None = None
 
     def training_for(self, dataset: str, overrides: Mapping[str, Any]) -> TrainingSettings:
         """Training settings of a stage: the file's, then the dataset's, then the strategy's own."""

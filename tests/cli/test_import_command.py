@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for row_id, kappa, crystal in zip(dataset.ids, dataset.kappa, dataset.crystals, strict=True):
         crystal.to_pymatgen().to(str(source / f"{row_id}.cif"))
         lines.append(f"{row_id},{1000 * kappa}")
-    (source / "kappa.csv").write_text("\n".join([*lines, "gone,5"]))
+    (source / "kappa.csv").write_text("\n".join([*lines, "gone,5000"]))
     return source
 
 
@@ -89,7 +89,7 @@ def test_an_imported_dataset_is_trained_on_like_any_other(
 ) -> None:
     lines = folder.parent / "rows.jsonl"
     rows = [
-        {"id": f"r{n}", "kappa": 1.0 + n, **_mapping(crystal)}
+        {"id": f"r{n}", "kappa": 100.0 + n, **_mapping(crystal)}
         for n, crystal in enumerate(load_dataset("Experiment").crystals)
     ]
     lines.write_text("".join(json.dumps(row) + "\n" for row in rows))

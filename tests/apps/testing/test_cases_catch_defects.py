@@ -619,18 +619,18 @@ DATASETS: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "the wrong unit": (
         {"card": CARD.replace("W/", "mW/"), "load": rows(kappa=0.02)},
-        "targets_are_plausible",
+        "rows_can_be_used targets_are_plausible",
         "is κ in mW",
     ),
     "nanometres": (
         {"load": rows(lattice=NANOMETRES)},
-        "crystals_are_plausible",
-        "0.032 Å³ in row row-4",
+        "rows_can_be_used",
+        "is the lattice in Å?",
     ),
     "a site twice": (
         {"load": rows(frac_coords=[[0, 0, 0], [1.0, 0, 0.01]])},
-        "crystals_are_plausible",
-        "no site is there twice",
+        "rows_can_be_used",
+        "cannot be on one spot",
     ),
     "more rows than the card says": (
         {"card": CARD.replace("rows = 4", "rows = 3")},
