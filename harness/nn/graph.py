@@ -24,10 +24,8 @@ from harness.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from harness.plugin.arrays import Floats, Indices
     from harness.plugin.crystal import Crystal
-
-    Floats = NDArray[np.float64]
-    Indices = NDArray[np.int64]
 
 LENGTH_STEP = 1e-3
 """Bond lengths (Å) are rounded to multiples of this when colours are compared, and only then."""

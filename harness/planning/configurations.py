@@ -114,7 +114,8 @@ def resolve(benchmark: Benchmark, registry: Registry) -> Parts:
             for head in benchmark.heads
         ),
         baselines=tuple(
-            resolve_model(own.backbone, own.head, registry) for own in benchmark.baselines
+            resolve_model(baseline.backbone, baseline.head, registry)
+            for baseline in benchmark.baselines
         ),
     )
 
@@ -143,7 +144,7 @@ def configure(
     Raises:
         HarnessError: a strategy that none of the models can carry out.
     """
-    found: list[Configuration] = []
+    configurations: list[Configuration] = []
     left_out: list[tuple[str, str]] = []
     misfits: dict[str, list[HarnessError]] = {}
     for model in models:
@@ -160,12 +161,12 @@ def configure(
                     name = f"{model.backbone_ref.label} and {model.head_ref.label}"
                     left_out.append((f"{label} with {name}", target))
                 else:
-                    found.append(Configuration(model, transfer, target, stages))
+                    configurations.append(Configuration(model, transfer, target, stages))
             misfits.setdefault(label, []).extend(problems[:1])
     for problems in misfits.values():
         if len(problems) == len(models):
             raise problems[0]
-    return found, tuple(dict.fromkeys(left_out))
+    return configurations, tuple(dict.fromkeys(left_out))
 
 
 def _ask_for_stages(transfer: ResolvedTransfer, target: Target) -> tuple[Stage, ...]:

@@ -27,10 +27,8 @@ from harness.plugin.protocol import Scaler
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from harness.plugin.arrays import Floats, Indices
     from harness.plugin.locations import Locations
-
-    Floats = NDArray[np.float64]
-    Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,15 +144,13 @@ class StageNode:
         if self.closed_form:
             return 0
         pairs = zip(self.member_trainings, self.members, strict=True)
-        passes = sum(
-            member_training.training.epochs * len(member.train) for member_training, member in pairs
-        )
+        passes = sum(one.training.epochs * len(member.train) for one, member in pairs)
         return passes * (1 + len(self.alongside))
 
     @property
     def epochs(self) -> int:
         """Epochs of the member that trains longest; 0 where the head is in closed form."""
-        return 0 if self.closed_form else max(own.training.epochs for own in self.member_trainings)
+        return 0 if self.closed_form else max(one.training.epochs for one in self.member_trainings)
 
     @property
     def parent(self) -> StageNode | None:
@@ -178,28 +174,20 @@ class StageNode:
 
     def facts(self) -> dict[str, Any]:
         """What a record of the stage says of how it was planned, JSON-like."""
-        weights = zip(
-            *(member_training.alongside for member_training in self.member_trainings), strict=True
-        )
+        weights = zip(*(one.alongside for one in self.member_trainings), strict=True)
         others = [
             {
                 "dataset": other.dataset.name,
                 "dataset_digest": other.dataset.digest,
                 "dataset_rows": len(other.dataset),
-                "weight": alike(own),
+                "weight": alike(of_members),
                 "train_rows": [len(member.train) for member in other.members],
                 "scalers": [asdict(member.scaler) for member in other.members],
             }
-            for other, own in zip(self.alongside, weights, strict=True)
+            for other, of_members in zip(self.alongside, weights, strict=True)
         ]
-        trainings = [
-            member_training.training.model_dump(mode="json")
-            for member_training in self.member_trainings
-        ]
-        groups = [
-            [asdict(group) for group in member_training.groups]
-            for member_training in self.member_trainings
-        ]
+        trainings = [one.training.model_dump(mode="json") for one in self.member_trainings]
+        groups = [[asdict(group) for group in one.groups] for one in self.member_trainings]
         return {
             "title": self.title,
             "dataset": self.dataset.name,
@@ -262,14 +250,13 @@ class Scoring:
     @cached_property
     def stages(self) -> tuple[StageNode, ...]:
         """The stages that predict."""
-        found = (source.stage for members in self.sources for source in members)
-        return tuple({stage.key: stage for stage in found}.values())
+        stages = (source.stage for members in self.sources for source in members)
+        return tuple({stage.key: stage for stage in stages}.values())
 
     @cached_property
     def chain(self) -> tuple[StageNode, ...]:
         """The stages that predict and those they go on from, first to last."""
-        found = {stage.key: stage for last in self.stages for stage in last.chain}
-        return tuple(found.values())
+        return tuple({stage.key: stage for last in self.stages for stage in last.chain}.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,7 +301,7 @@ def facts_of_run(sources: Sequence[MemberOf], tested: Dataset) -> dict[str, Any]
         ),
         "datasets": {
             data.name: {"digest": data.digest, "rows": len(data)}
-            for data in (*(own for stage in stages for own in stage.datasets), tested)
+            for data in (*(fitted for stage in stages for fitted in stage.datasets), tested)
         },
     }
 

@@ -20,12 +20,9 @@ from harness.planning.stage_planner import Assigned, StagePlanner
 from harness.plugin.cell import DEFAULT, Cell
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from harness.plugin.arrays import Indices
     from harness.plugin.locations import Locations
     from harness.registry.registry import Registry
-
-    Indices = NDArray[np.int64]
 
 
 def plan(
@@ -47,13 +44,13 @@ def plan(
     models = (*parts.models, *parts.baselines)
     known = [(model.backbone_ref.name, model.backbone.elements) for model in models]
     loader = DatasetLoader(registry, locations, limit, dict.fromkeys(known), strict_data)
-    found, left_out = configure(parts.models, parts.transfers, targets, locations)
+    configurations, left_out = configure(parts.models, parts.transfers, targets, locations)
     resolved = Plan(
         benchmark,
         loader,
         locations,
         parts.protocols,
-        (*configure_baselines(parts.baselines, targets), *found),
+        (*configure_baselines(parts.baselines, targets), *configurations),
         stages=(),
         scorings=(),
         not_applicable=left_out,
@@ -129,15 +126,17 @@ class _Planner:
         """Cells of settings that a search has chosen: the best ones, and several averaged."""
         _check_complete(settings, self.runs)
         assigned = [
-            Assigned(own.run, reconfigure(one, own.setting, self.registry)) for own in settings
+            Assigned(chosen.run, reconfigure(one, chosen.setting, self.registry))
+            for chosen in settings
         ]
         by_run: dict[int, list[MemberOf]] = {run: [] for run in self.runs}
-        for own, member in zip(settings, planner.members(assigned), strict=True):
-            by_run[own.run].append(member)
+        for chosen, member in zip(settings, planner.members(assigned), strict=True):
+            by_run[chosen.run].append(member)
         chose = [planner.splits.of(one.target, run).validation for run in self.runs]
         if settings[0].selection == "shared":
             chose = [np.unique(np.concatenate(chose))] * len(chose)
-        trials, several = min(own.trials for own in settings), max(own.rank for own in settings)
+        trials = min(chosen.trials for chosen in settings)
+        several = max(chosen.rank for chosen in settings)
         rows: dict[str, list[tuple[MemberOf, ...]]] = {
             f"tuned, {trials} trials": [(members[0],) for members in by_run.values()]
         }
@@ -153,8 +152,8 @@ class _Planner:
 
     def _seen_by_weights(self, member: MemberOf) -> set[str]:
         """Groups of the pre-training data, where the weights name a dataset that is registered."""
-        weights = (own.stage.weights for own in member.line)
-        names = {own.seen for own in weights if own} & set(self.registry.datasets)
+        weights = (before.stage.weights for before in member.line)
+        names = {started.seen for started in weights if started} & set(self.registry.datasets)
         return {formula for name in names for formula in self.loader[name].formulas}
 
     def _scorings(
@@ -246,12 +245,12 @@ def _check_cells(scorings: Sequence[Scoring]) -> None:
 
 
 def _by_configuration(settings: Sequence[Chosen]) -> dict[tuple[str, ...], list[Chosen]]:
-    found: dict[tuple[str, ...], list[Chosen]] = {}
-    for own in sorted(settings, key=lambda own: (own.run, own.rank)):
-        refs = (own.backbone, own.head, own.transfer, own.protocol)
-        name = (*(ref.label for ref in refs), own.train_on)
-        found.setdefault(name, []).append(own)
-    return found
+    by_name: dict[tuple[str, ...], list[Chosen]] = {}
+    for chosen in sorted(settings, key=lambda chosen: (chosen.run, chosen.rank)):
+        refs = (chosen.backbone, chosen.head, chosen.transfer, chosen.protocol)
+        name = (*(ref.label for ref in refs), chosen.train_on)
+        by_name.setdefault(name, []).append(chosen)
+    return by_name
 
 
 def _key(one: Configuration, protocol: ResolvedProtocol) -> tuple[str, ...]:
@@ -262,11 +261,11 @@ def _key(one: Configuration, protocol: ResolvedProtocol) -> tuple[str, ...]:
 
 def _check_complete(settings: Sequence[Chosen], runs: Sequence[int]) -> None:
     """Refuses settings that are not there for every run, or there twice."""
-    ranks = range(1, max(own.rank for own in settings) + 1)
-    found = [(own.run, own.rank) for own in settings]
+    ranks = range(1, max(chosen.rank for chosen in settings) + 1)
+    given = [(chosen.run, chosen.rank) for chosen in settings]
     expected = [(run, rank) for run in runs for rank in ranks]
-    if found != expected:
-        odd = sorted(set(expected) ^ set(found)) or found
+    if given != expected:
+        odd = sorted(set(expected) ^ set(given)) or given
         raise BenchmarkError(
             f"chosen: the settings for {settings[0].train_on!r} must be given once for every run "
             f"and rank; missing, not asked for, or given twice: run {odd[0][0]}, rank {odd[0][1]}. "

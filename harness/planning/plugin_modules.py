@@ -73,9 +73,9 @@ def state_of_members(
         members: positions in the stack.
     """
     prefix = f"{part}."
-    own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+    whole = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
     stacked = {name for name, _ in module.named_parameters()}
-    return {k: t[list(members)] if k in stacked else t for k, t in own.items()}
+    return {k: t[list(members)] if k in stacked else t for k, t in whole.items()}
 
 
 def _shape(output: Any) -> tuple[int, ...]:

@@ -12,12 +12,8 @@ from harness.plugin.seeds import derive_seed
 from harness.registry.plugin_calls import Breach, call
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from harness.data.dataset_loader import DatasetLoader
-
-    Floats = NDArray[np.float64]
-    Indices = NDArray[np.int64]
+    from harness.plugin.arrays import Floats, Indices
 
 
 class Splits:
@@ -28,7 +24,7 @@ class Splits:
     """
 
     def __init__(self, loader: DatasetLoader, rules: ProtocolRules, seed: int) -> None:
-        self._library = loader
+        self._loader = loader
         self._rules = rules
         self._seed = seed
         self._splits: dict[tuple[str, int], Split] = {}
@@ -37,14 +33,14 @@ class Splits:
         """Returns the split of a dataset for a run, as row positions."""
         key = (dataset, run)
         if key not in self._splits:
-            parts = self._library.parts(dataset)
+            parts = self._loader.parts(dataset)
             self._splits[key] = (
                 self._single(dataset, run) if parts == (dataset,) else self._joint(dataset, run)
             )
         return self._splits[key]
 
     def _single(self, dataset: str, run: int) -> Split:
-        formulas = self._library[dataset].formulas
+        formulas = self._loader[dataset].formulas
         seed = derive_seed(self._seed, "split", dataset, run)
         action = f"splitting the dataset {dataset!r} for run {run}"
 
@@ -71,9 +67,9 @@ class Splits:
         return split
 
     def _joint(self, dataset: str, run: int) -> Split:
-        whole = self._library[dataset]
+        whole = self._loader[dataset]
         sides: dict[str, list[Indices]] = {"train": [], "validation": [], "test": []}
-        for part in self._library.parts(dataset):
+        for part in self._loader.parts(dataset):
             positions = whole.positions_of(part)
             split = self.of(part, run)
             for side, rows in sides.items():
@@ -103,7 +99,7 @@ class Splits:
         """
         for side, rows in sides.items():
             if not len(rows):
-                size = len(self._library[dataset])
+                size = len(self._loader[dataset])
                 raise DataError(
                     f"No {side} rows are left for {dataset!r} in run {run}: it has {size} rows, "
                     "too few for this split, or all of them belong to groups that must be left "
@@ -112,7 +108,7 @@ class Splits:
 
     def scaler(self, dataset: str, split: Split) -> Scaler:
         """Fits the scaler of a dataset for a run with this split."""
-        return Scaler.fit(self._library[dataset].kappa[self.scaler_rows(split)], self._rules.offset)
+        return Scaler.fit(self._loader[dataset].kappa[self.scaler_rows(split)], self._rules.offset)
 
     def scaler_rows(self, split: Split) -> Indices:
         """Returns the rows on which that scaler is fitted."""
@@ -126,15 +122,15 @@ class Splits:
 
     def labels(self, dataset: str, run: int, decoder: Scaler) -> Floats:
         """Returns κ (W/(m·K)) of every row as the protocol lets it be seen through `decoder`."""
-        whole = self._library[dataset]
+        whole = self._loader[dataset]
         labels = np.empty(len(whole))
-        for part in self._library.parts(dataset):
-            own = self.scaler(part, self.of(part, run))
+        for part in self._loader.parts(dataset):
+            scaler = self.scaler(part, self.of(part, run))
             positions = whole.positions_of(part)
             labels[positions] = call(
                 self._rules.labels,
                 whole.kappa[positions],
-                own,
+                scaler,
                 decoder,
                 action=f"labelling the dataset {part!r}",
                 returns=np.ndarray,

@@ -32,12 +32,9 @@ from harness.plugin.transfer import Stage
 from harness.registry.plugin_calls import call
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from harness.plugin.arrays import Indices
     from harness.plugin.locations import Locations
     from harness.plugin.protocol import Scaler
-
-    Indices = NDArray[np.int64]
 
 FORMAT = 1
 """Raised when the meaning of an artefact changes, so that old ones are not taken for new ones."""
@@ -56,7 +53,7 @@ class StagePlanner:
 
     Args:
         benchmark: for its settings, runs and seed.
-        library: the datasets.
+        loader: of the datasets.
         locations: where pretrained weights are looked for.
         protocol: whose rules hold.
         stages: by key, each after those it goes on from; new ones are added.
@@ -75,23 +72,23 @@ class StagePlanner:
     ) -> None:
         self.protocol = protocol
         self.splits = Splits(loader, protocol.rules, benchmark.seed)
-        self._benchmark, self._library, self._locations = benchmark, loader, locations
+        self._benchmark, self._loader, self._locations = benchmark, loader, locations
         self._stages = stages
 
     def members(self, assigned: Sequence[Assigned]) -> tuple[MemberOf, ...]:
         """Lays out what is assigned, shapes apart; returns the last member of each, in order."""
-        found: dict[int, MemberOf] = {}
+        members: dict[int, MemberOf] = {}
         for positions in self.by_shape(assigned):
             group = [assigned[position] for position in positions]
             last = len(group[0].configuration.stages) - 1
-            found.update(zip(positions, self._level(last, group), strict=True))
-        return tuple(found[position] for position in range(len(assigned)))
+            members.update(zip(positions, self._level(last, group), strict=True))
+        return tuple(members[position] for position in range(len(assigned)))
 
     def by_shape(self, assigned: Sequence[Assigned]) -> list[list[int]]:
         """Groups positions by what can be trained side by side: what differs in numbers alone."""
         groups: dict[str, list[int]] = {}
-        for position, own in enumerate(assigned):
-            groups.setdefault(self.shape(own.configuration), []).append(position)
+        for position, member in enumerate(assigned):
+            groups.setdefault(self.shape(member.configuration), []).append(position)
         return list(groups.values())
 
     def shape(self, one: Configuration) -> str:
@@ -103,13 +100,13 @@ class StagePlanner:
                 stage.freeze,
                 [group.prefixes for group in stage.groups],
                 list(stage.alongside),
-                self._recipe(one, level).training.batch_size,
+                self._training_of(one, level).training.batch_size,
             ]
             for level, stage in enumerate(one.stages)
         ]
         return digest_of([one.model.settings, stages])
 
-    def _recipe(self, one: Configuration, level: int) -> MemberTraining:
+    def _training_of(self, one: Configuration, level: int) -> MemberTraining:
         if one.model.head.fit is not None:  # what concerns gradients alone must not change its key
             return MemberTraining(TrainingSettings())
         stage = one.stages[level]
@@ -119,18 +116,18 @@ class StagePlanner:
 
     def _level(self, level: int, assigned: Sequence[Assigned]) -> tuple[MemberOf, ...]:
         """Lays out one stage of a chain, after those before it."""
-        member_trainings = [self._recipe(own.configuration, level) for own in assigned]
+        member_trainings = [self._training_of(member.configuration, level) for member in assigned]
         one = assigned[0].configuration
         runs = range(1, self._benchmark.runs + 1)
-        if level < len(one.stages) - 1 and [own.run for own in assigned] != list(runs):
+        if level < len(one.stages) - 1 and [member.run for member in assigned] != list(runs):
             so_far = [
-                [self._recipe(own.configuration, before) for before in range(level + 1)]
-                for own in assigned
+                [self._training_of(member.configuration, before) for before in range(level + 1)]
+                for member in assigned
             ]
-            if all(member_trainings == so_far[0] for member_trainings in so_far):
+            if all(trainings == so_far[0] for trainings in so_far):
                 # The same for all of them: laid out for all runs, so that others can share it.
                 whole = self._level(level, [replace(assigned[0], run=run) for run in runs])
-                return tuple(whole[own.run - 1] for own in assigned)
+                return tuple(whole[member.run - 1] for member in assigned)
         previous = self._level(level - 1, assigned) if level else ()
         return self._stage(one.stages[level], one, assigned, member_trainings, previous)
 
@@ -145,12 +142,12 @@ class StagePlanner:
         model, target = one.model, one.target
         parents = tuple(previous) if stage.start == "previous" else ()
         weights = find_weights(model, self._locations) if stage.start == "pretrained" else None
-        runs = [own.run for own in assigned]
+        runs = [member.run for member in assigned]
         scalers = [member.rows.scaler for member in previous]
         rows = self._rows(stage.dataset, target, runs, scalers, model)
         alongside = tuple(
             AlongsideRows(
-                self._library[name],
+                self._loader[name],
                 self._rows(name, target, runs, [], model, choosing=False),
             )
             for name in stage.alongside
@@ -158,7 +155,7 @@ class StagePlanner:
         node = StageNode(
             "",
             _title(stage, parents),
-            self._library[stage.dataset],
+            self._loader[stage.dataset],
             model,
             self.protocol,
             parents,
@@ -258,11 +255,11 @@ class StagePlanner:
         return reserved
 
     def _groups(self, dataset: str, rows: Iterable[int]) -> set[str]:
-        formulas = self._library[dataset].formulas
+        formulas = self._loader[dataset].formulas
         return {formulas[row] for row in rows}
 
     def _without(self, rows: Indices, dataset: str, groups: set[str]) -> Indices:
-        formulas = self._library[dataset].formulas
+        formulas = self._loader[dataset].formulas
         return np.array([row for row in rows if formulas[row] not in groups], dtype=np.int64)
 
 
@@ -289,7 +286,8 @@ def _identity(node: StageNode) -> Mapping[str, Any]:
     start = node.parent.key if node.parent else node.weights.digest if node.weights else "random"
     revision = node.protocol.selection_revision
     weights = [
-        alike(own) for own in zip(*(own.alongside for own in node.member_trainings), strict=True)
+        alike(of_members)
+        for of_members in zip(*(one.alongside for one in node.member_trainings), strict=True)
     ]
     return {
         "format": FORMAT,
@@ -297,7 +295,7 @@ def _identity(node: StageNode) -> Mapping[str, Any]:
         "dataset": node.dataset.digest,
         "model": node.model.settings,
         "encoding": node.model.backbone.encoding,
-        "training": alike([own.training.model_dump(mode="json") for own in node.member_trainings]),
+        "training": alike([one.training.model_dump(mode="json") for one in node.member_trainings]),
         "freeze": node.freeze,
         "selection": node.protocol.rules.selection,
         "members": [_member_identity(member) for member in node.members],
@@ -305,7 +303,7 @@ def _identity(node: StageNode) -> Mapping[str, Any]:
             selection_revision=revision if revision > 1 else None,
             parent_members=goes_on(node),
             groups=alike(
-                [[asdict(group) for group in own.groups] for own in node.member_trainings]
+                [[asdict(group) for group in one.groups] for one in node.member_trainings]
             ),
             alongside=[
                 [other.dataset.digest, weight, *map(_member_identity, other.members)]

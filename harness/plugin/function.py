@@ -19,7 +19,7 @@ class WrongText(PluginError):
     """Text that says where a function is, but nothing that can be called is there."""
 
 
-class Imported:
+class LazyFunction:
     """A function known by text, imported when it is called.
 
     Args:
@@ -89,6 +89,6 @@ class Function(Generic[F]):
     def __set__(self, spec: Any, given: F | str) -> None:
         if isinstance(given, str) and FORM.fullmatch(given):
             place = f"{type(spec).__name__} {spec.name!r}, {self._name}"
-            vars(spec)[self._name] = Imported(given, place)
+            vars(spec)[self._name] = LazyFunction(given, place)
         else:
             vars(spec)[self._name] = given

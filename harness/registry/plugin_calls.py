@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from harness.errors import HarnessError, PluginError
-from harness.plugin.function import Imported, WrongText
+from harness.plugin.function import LazyFunction, WrongText
 
 OURS = Path(__file__).resolve().parents[1]
 """The folder of the harness's own code."""
@@ -155,7 +155,7 @@ def places_of(thing: object) -> list[Path]:
 
 def unwrapped(function: object) -> object:
     """Returns the function below text, partials and decorators."""
-    if isinstance(function, Imported):
+    if isinstance(function, LazyFunction):
         with suppress(Exception):  # which is told elsewhere
             function = function.load()
     while isinstance(function, partial):

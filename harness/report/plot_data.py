@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
+    from harness.plugin.arrays import Floats
+
     Bools = NDArray[np.bool_]
 
 FACTOR = 2.0

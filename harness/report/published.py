@@ -50,7 +50,7 @@ def side_by_side(
 ) -> pd.DataFrame:
     """One row per published cell of a metric that we have too: theirs, then ours per protocol.
 
-    The strategies' names are compared without their settings (`two-stage(source=AFLOW)` stands
+    Names of transfers are compared without their settings (`two-stage(source=AFLOW)` stands
     beside `two-stage`). Columns: transfer, train_on, test_on, `published` (the paper's table),
     `published, per run` where the file has it (the authors' own per-run files; marked `≠` where
     they do not agree with their table), and one per protocol of ours, all as `mean (std)`.
@@ -58,11 +58,11 @@ def side_by_side(
     import pandas as pd
 
     summary = leaderboard.summary()
-    strategy = summary["transfer"].str.partition("(")[0]
+    transfer = summary["transfer"].str.partition("(")[0]
     rows = []
     for _, known in published[published["metric"] == metric].iterrows():
         place = (
-            (strategy == known["transfer"])
+            (transfer == known["transfer"])
             & (summary["train_on"] == known["train_on"])
             & (summary["test_on"] == known["test_on"])
         )

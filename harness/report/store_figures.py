@@ -18,15 +18,14 @@ from harness.report.tables import Wording, number_text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
+    from harness.plugin.arrays import Floats
     from harness.plugin.metric import MetricSpec
     from harness.report.leaderboard import Leaderboard
     from harness.report.pivot import Pivot, PivotEntry
     from harness.results.records import StageRecord
     from harness.results.store import Store
 
-    Floats = NDArray[np.float64]
     Metrics = Mapping[str, MetricSpec]
 
 VECTOR_ROWS = 2000

@@ -130,8 +130,8 @@ def _plain(value: Any) -> Any:
 
 def as_stored(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Returns facts as JSON gives them back: tuples are lists."""
-    found: dict[str, Any] = json.loads(json.dumps(facts))
-    return found
+    stored: dict[str, Any] = json.loads(json.dumps(facts))
+    return stored
 
 
 # --- plan.json --------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-Settings = Annotated[dict[str, Any], AfterValidator(_check_settings)]
+BenchmarkSettings = Annotated[dict[str, Any], AfterValidator(_check_settings)]
 
 
 class PlanFile(Record):
@@ -253,7 +253,7 @@ class PlanFile(Record):
     """
 
     format: Literal[1] = 1
-    benchmark: Settings
+    benchmark: BenchmarkSettings
     datasets: dict[Line, PlannedDataset]
     not_applicable: tuple[tuple[str, str], ...] = ()
     cells: Annotated[tuple[PlannedCell, ...], Field(min_length=1)]

@@ -25,9 +25,10 @@ from harness.plugin.cell import BASELINE, CELL, DEFAULT
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-    Floats = NDArray[np.float64]
+    from harness.plugin.arrays import Floats
+
     CellName = tuple[str, ...]
 
 CONFIDENCE = 0.95

@@ -212,7 +212,7 @@ def test_negative_transfer_is_that_of_the_table_of_gains(backbones_leaderboard, 
     assert marked == expected
 
 
-def test_a_strategy_without_scratch_has_no_gain(make_leaderboard, metrics) -> None:
+def test_a_transfer_without_scratch_has_no_gain(make_leaderboard, metrics) -> None:
     leaderboard = make_leaderboard(
         {("pretrained", "A", "A"): [0.3, 0.5], ("other", "A", "A"): [0.2, 0.3]}
     )

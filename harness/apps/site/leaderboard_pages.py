@@ -277,14 +277,14 @@ class PublishedPage:
     Attributes:
         metric: its title.
         table: one row per published cell that we have.
-        strategies: by strategy, the same as one matrix per view.
+        transfers: by transfer, the same as one matrix per view.
         legend: of the matrices' colours.
         left_out: published cells that the leaderboard has not.
     """
 
     metric: str
     table: Table
-    strategies: Mapping[str, Sequence[Table]]
+    transfers: Mapping[str, Sequence[Table]]
     legend: Sequence[HtmlEntry]
     left_out: int
 
@@ -321,7 +321,7 @@ def _published_page(
     return PublishedPage(
         metric_title(results.metrics[metric]),
         table,
-        _strategies(table, start),
+        _by_transfer(table, start),
         scale.legend(),
         known - len(rows),
     )
@@ -331,14 +331,14 @@ def _shaded(entry: HtmlEntry, scale: Scale) -> HtmlEntry:
     return replace(entry, shade=None if entry.value is None else scale.shade(entry.value))
 
 
-def _strategies(table: Table, start: int) -> dict[str, list[Table]]:
-    """By strategy, one matrix per column of the table from `start` on."""
+def _by_transfer(table: Table, start: int) -> dict[str, list[Table]]:
+    """By transfer, one matrix per column of the table from `start` on."""
     tests = list(dict.fromkeys(row[2].text for row in table.rows))
-    found: dict[str, list[Table]] = {}
+    heats: dict[str, list[Table]] = {}
     for transfer in dict.fromkeys(row[0].text for row in table.rows):
         rows = [row for row in table.rows if row[0].text == transfer]
-        for place, column in enumerate(table.columns[start:], start=start):
-            cells = {(row[1].text, row[2].text): row[place] for row in rows}
-            name = f"{table.name}-{place}-{transfer}"
-            found.setdefault(transfer, []).append(make_heat(name, column.title, cells, tests))
-    return found
+        for index, column in enumerate(table.columns[start:], start=start):
+            cells = {(row[1].text, row[2].text): row[index] for row in rows}
+            name = f"{table.name}-{index}-{transfer}"
+            heats.setdefault(transfer, []).append(make_heat(name, column.title, cells, tests))
+    return heats

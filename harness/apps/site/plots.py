@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from harness.plugin.arrays import Floats
 
 WIDTH, HEIGHT = 440, 320
 SQUARE_HEIGHT = 430

@@ -32,9 +32,7 @@ from harness.report.plot_data import FACTOR, ParityRows
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
 
 WORST = 15
 """Materials shown as predicted worst."""

@@ -14,12 +14,8 @@ from harness.report.plot_data import member_curves
 from harness.results.store import STAGE_FILE
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from harness.results.records import StageRecord
     from harness.results.store import Store
-
-    Floats = NDArray[np.float64]
 
 SETTINGS = ("model", "training", "freeze", "groups", "alongside", "weights", "transferred")
 """What of a stage's record says how it was to be trained; the rest says how it went."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import ValidationError
 
 from harness.apps.testing.promises import broken, promise, skip
-from harness.plugin.function import Imported, WrongText
+from harness.plugin.function import LazyFunction, WrongText
 from harness.plugin.ranges import SearchSpace
 from harness.plugin.settings import Settings
 from harness.registry.validation import NAME
@@ -73,7 +73,7 @@ class Cases:
     def test_functions_given_as_text_exist(self, spec: Any) -> None:
         """What is given as text, `package.module:Name`, if anything is, can be imported."""
         for function in vars(spec).values():
-            if not isinstance(function, Imported):
+            if not isinstance(function, LazyFunction):
                 continue
             try:
                 function.load()

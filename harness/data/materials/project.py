@@ -1,7 +1,7 @@
 """Structures from the Materials Project, by id or by query.
 
-Asked in batches; what has been fetched lies in a cache (`materials_cache`), so a call that was cut
-off goes on where it stopped, and one that is repeated asks for nothing.
+Asked in batches; what has been fetched lies in a cache (`cache`), so a call that was cut off goes
+on where it stopped, and one that is repeated asks for nothing.
 """
 
 from __future__ import annotations

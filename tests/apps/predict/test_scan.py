@@ -211,9 +211,7 @@ def test_the_plot_shows_every_prediction(scan, source, tmp_path, monkeypatch) ->
 
 SCRIPT = """
 import os, signal, sys
-from harness import api
-from harness.apps.predict import predicting
-from harness.bundles import scanner
+from harness.apps.predict import predicting, scanner
 
 def progress(report):
     if report.rows >= {rows}:

@@ -309,7 +309,7 @@ def test_published_cells_stand_in_three_views(tmp_path: Path) -> None:
     from harness.apps.site.leaderboard_pages import make_published_pages
 
     (study,) = make_published_pages(results)
-    heats = study.strategies["scratch"]
+    heats = study.transfers["scratch"]
     assert [heat.caption for heat in heats] == [
         "published table",
         "published per-run files",
