@@ -229,6 +229,9 @@ _EXPECTED = {
 }
 """What is expected, by pydantic's types of errors, in the words of a TOML file."""
 
+LONGEST_SHOWN = 1000
+"""Characters of a wrong value that a message shows; of a longer one the key must do."""
+
 
 def explain(error: Any, model: type[BaseModel], table: Sequence[str] = ()) -> str:
     """Returns an error of pydantic in words, with the key, what is expected and what is there."""
@@ -245,7 +248,10 @@ def explain(error: Any, model: type[BaseModel], table: Sequence[str] = ()) -> st
         text = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     if not dotted:  # the whole of it: no JSON, say
         return text
-    return f"{dotted}: {text} (got {error['input']!r})."
+    given = repr(error["input"])
+    return (
+        f"{dotted}: {text} (got {given})." if len(given) <= LONGEST_SHOWN else f"{dotted}: {text}."
+    )
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:

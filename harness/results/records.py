@@ -97,7 +97,7 @@ class Record(BaseModel):
             errors = problem.errors()
             if other := [error["input"] for error in errors if error["loc"] == ("format",)]:
                 raise _other_format(other[0]) from None
-            raise ValueError(explain(errors[0], cls)) from None
+            raise ValueError(explain(errors[0], cls).rstrip(".")) from None
 
     @classmethod
     def read_from_others(cls, text: str | bytes) -> Self:
@@ -232,11 +232,31 @@ class PlannedCell(_OfCell):
         return ((self.chain[-1], run - 1),)
 
 
+SETTINGS_READ: Final = {
+    "name": str,
+    "title": str,
+    "summary": str,
+    "runs": int,
+    "seed": int,
+    "metrics": list,
+    "test_on": list,
+    "training": dict,
+    "training_on": dict,
+    "rows": dict,
+}
+"""Settings of the benchmark that tables and pages are made with, and their kinds."""
+
+
 def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    missing = [name for name in ("name", "runs", "metrics") if name not in settings]
-    if missing:
+    if missing := [name for name in SETTINGS_READ if name not in settings]:
         raise ValueError(f"lacks {', '.join(missing)}")
+    for name, kind in SETTINGS_READ.items():
+        if not isinstance(settings[name], kind):
+            raise ValueError(f"{name} = {settings[name]!r}: expected {_KINDS[kind]}")
     return settings
+
+
+_KINDS = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
 
 
 BenchmarkSettings = Annotated[dict[str, Any], AfterValidator(_check_settings)]

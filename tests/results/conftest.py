@@ -124,7 +124,18 @@ def complete(
         store.append_results([line(1, cell=name).model_copy(update=columns)])
     store.write_plan(
         PlanFile(
-            benchmark={"name": "made-up", "runs": 1, "metrics": ["mape"]},
+            benchmark={
+                "name": "made-up",
+                "title": "",
+                "summary": "",
+                "runs": 1,
+                "seed": 0,
+                "metrics": ["mape"],
+                "test_on": ["D"],
+                "training": {},
+                "training_on": {},
+                "rows": {"D": 3},
+            },
             datasets={},
             cells=tuple(cells),
         )

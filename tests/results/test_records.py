@@ -18,8 +18,20 @@ LEADERBOARDS = sorted(path.parent for path in ROOT.glob("leaderboards/*/plan.jso
 KEY = "0" * 16
 COLUMNS = dict.fromkeys(CELL, "x")
 CELL_JSON = {"key": KEY, **COLUMNS, "leak_free": True, "weights": None, "chain": [KEY]}
+BENCHMARK_JSON = {
+    "name": "b",
+    "title": "",
+    "summary": "",
+    "runs": 2,
+    "seed": 0,
+    "metrics": ["mape"],
+    "test_on": ["D"],
+    "training": {},
+    "training_on": {},
+    "rows": {"D": 3},
+}
 PLAN_JSON = {
-    "benchmark": {"name": "b", "runs": 2, "metrics": ["mape"]},
+    "benchmark": BENCHMARK_JSON,
     "datasets": {"D": {"digest": "0" * 64, "rows": 3, "problems": []}},
     "not_applicable": [],
     "cells": [CELL_JSON],
@@ -114,7 +126,11 @@ def test_text_that_could_be_more_than_a_name_is_refused_from_others(
     [
         ({"cells": [{**CELL_JSON, "leak_free": 1}]}, r"cells\.0\.leak_free: expected true or"),
         ({"cells": []}, "cells: expected at least one entry"),
-        ({"benchmark": {"name": "b"}}, "benchmark: lacks runs, metrics"),
+        ({"benchmark": {"name": "b"}}, "benchmark: lacks title, summary, runs, seed, metrics"),
+        (
+            {"benchmark": {**BENCHMARK_JSON, "seed": "x"}},
+            "benchmark: seed = 'x': expected a whole number",
+        ),
         ({"datasets": {"D": {"rows": 3}}}, r"the key 'datasets\.D\.digest' is missing"),
     ],
 )
