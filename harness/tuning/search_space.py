@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -208,3 +208,23 @@ def distribution_of(parameter: Parameter) -> BaseDistribution:
     if isinstance(low, int) and isinstance(high, int) and not isinstance(step, float):
         return IntDistribution(low, high, parameter.log, 1 if step is None else step)
     return FloatDistribution(low, high, parameter.log, step)
+
+
+def draw_values(space: SearchSpace, samples: int) -> Iterator[dict[str, Any]]:
+    """Draws a value for every parameter: some at random, and each end or choice once."""
+    import optuna
+
+    distributions = {name: distribution_of(one) for name, one in space.parameters.items()}
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        drawn = [study.ask(distributions).params for _ in range(samples)]
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    yield from drawn
+    for name, parameter in space.parameters.items():
+        ends: Sequence[Any] = (
+            (parameter.low, parameter.high) if isinstance(parameter, Range) else parameter.values
+        )
+        yield from ({**drawn[0], name: end} for end in ends)

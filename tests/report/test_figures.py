@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.drawing.style import FORMATS, series_style, write_figure
-from harness.errors import BenchmarkError, StoreError
+from harness.errors import BenchmarkError
 from harness.plugin.cell import DEFAULT
 from harness.report import figures, store_figures
 from harness.report.pivot import Layout, pivot
@@ -116,33 +114,6 @@ def test_nothing_to_draw_says_why(
     given = (backbones,) if draw in ("losses", "parity") else ()
     with pytest.raises(BenchmarkError, match=said):
         getattr(module, f"draw_{draw}")(*given, backbones_leaderboard, metrics, layout)
-
-
-@pytest.mark.parametrize("suffix", FORMATS)
-def test_files_are_the_same_every_time(
-    backbones_leaderboard, metrics, tmp_path: Path, suffix: str
-) -> None:
-    written = []
-    for _ in range(2):
-        figure = figures.draw_gains(backbones_leaderboard, metrics, Layout(only=MEGNET))
-        written.append(write_figure(figure, tmp_path / f"gain{suffix}").read_bytes())
-    assert written[0] == written[1]
-    assert [path.name for path in tmp_path.iterdir()] == [f"gain{suffix}"]
-
-
-def test_other_formats_and_folders_are_refused(
-    backbones_leaderboard, metrics, tmp_path: Path
-) -> None:
-    figure: Any = figures.draw_gains(backbones_leaderboard, metrics, Layout(only=MEGNET))
-    with pytest.raises(BenchmarkError, match=r"written as \.png, \.svg, \.pdf"):
-        write_figure(figure, tmp_path / "gain.jpg")
-    with pytest.raises(StoreError, match="Cannot write"):
-        write_figure(figure, tmp_path / "absent" / "gain.png")
-
-
-def test_series_differ_in_more_than_colour() -> None:
-    styles = [tuple(series_style(number).values()) for number in range(56)]
-    assert len(set(styles)) == 56
 
 
 def test_what_is_left_at_its_default_has_a_name_beside_what_is_not(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ValidationError
@@ -183,8 +183,10 @@ class SettingsCases(Cases):
         """What is drawn from the search space, its ends included, settles into valid settings."""
         if getattr(spec, "space", None) is None:
             skip("no search space declared")
+        from harness.tuning.search_space import draw_values
+
         space = SearchSpace.of(spec.space)
-        for values in _draw(space):
+        for values in draw_values(space, SAMPLES):
             settled = space.settle(dict(values))
             promise(
                 isinstance(settled, Mapping),
@@ -207,24 +209,3 @@ class SettingsCases(Cases):
                 for error in problem.errors()
             )
             broken(f"{spec.settings.__name__} takes {dict(values)}", found, remedy)
-
-
-def _draw(space: SearchSpace) -> Iterator[dict[str, Any]]:
-    """Draws a value for every parameter: some at random, and each end or choice once."""
-    import optuna
-
-    from harness.tuning.search_space import distribution_of
-
-    distributions = {name: distribution_of(own) for name, own in space.parameters.items()}
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        drawn = [study.ask(distributions).params for _ in range(SAMPLES)]
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-    yield from drawn
-    for name, distribution in distributions.items():
-        found = vars(distribution)
-        for end in found.get("choices") or (found["low"], found["high"]):
-            yield {**drawn[0], name: end}
