@@ -75,15 +75,22 @@ class StudyRequest:
         name: of the study; says which configuration and run, and ends with the digest of all that
             a trial depends on.
         direction: `minimize` or `maximize`.
-        seed: for the sampler.
+        seed: for what the sampler draws: another one for every trial.
+        study_seed: the same for all trials, for a sequence that all of them take their turn in.
         epochs: most that a trial can report, for pruners that want to know.
         tuning: as the benchmark has it.
         folder: where files of the search may lie.
+        trial: number of the trial that the study's sampler and pruner are used for, and nothing
+            else of it: what is proposed and pruned must follow from the request and from the
+            trials that they are shown, or a search that is killed becomes another one. None:
+            the study itself is asked for, to hold the trials.
     """
 
     name: str
     direction: Literal["minimize", "maximize"]
     seed: int
+    study_seed: int
     epochs: int
     tuning: Tuning
     folder: Path
+    trial: int | None = None

@@ -623,7 +623,7 @@ def test_a_process_that_helps_stops_between_batches_of_heads_in_closed_form(
     assert [len(study.trials) for study in studies(path.parent)] == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("name", "call"), [("record_heartbeat", 1), ("_set_trial_param", 3)])
+@pytest.mark.parametrize(("name", "call"), [("record_heartbeat", 2), ("_create_new_trial", 2)])
 def test_a_process_that_dies_while_it_asks_leaves_no_trial_that_is_waited_for_for_ever(
     tuned, benchmark_file, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, call: int
 ) -> None:
@@ -632,12 +632,12 @@ def test_a_process_that_dies_while_it_asks_leaves_no_trial_that_is_waited_for_fo
     storage, calls = optuna.storages.RDBStorage, 0
     original = getattr(storage, name)
 
-    def dying(*arguments: object, **options: object) -> None:
+    def dying(*arguments: object, **options: object) -> object:
         nonlocal calls
         calls += 1
         if calls == call:
             raise KeyboardInterrupt
-        original(*arguments, **options)
+        return original(*arguments, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(storage, name, dying)
