@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from harness.plugin.ranges import read_parameter
 from harness.plugin.settings import Settings
 
 Narrowing = Mapping[str, Any]
@@ -28,6 +29,22 @@ class SpaceChanges(Settings):
     backbones: Mapping[str, Narrowing | Literal[False]] = {}
     heads: Mapping[str, Narrowing | Literal[False]] = {}
     transfers: Mapping[str, Narrowing | Literal[False]] = {}
+
+    @model_validator(mode="after")
+    def _refuse_what_is_no_parameter(self) -> Self:
+        changes = {"training": self.training}
+        for kind in ("backbones", "heads", "transfers"):
+            changes |= {f"{kind}.{name}": own for name, own in getattr(self, kind).items()}
+        for table, change in changes.items():
+            for name, written in (change or {}).items():
+                try:
+                    read_parameter(written)
+                except ValueError as problem:
+                    raise ValueError(
+                        f"{table}.{name} = {written!r} is no search space ({problem}): expected "
+                        "{ low = …, high = …, log = true }, a list of choices, or one value"
+                    ) from None
+        return self
 
 
 class Tuning(Settings):
