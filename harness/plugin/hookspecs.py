@@ -61,9 +61,10 @@ def register_metrics() -> Iterable[MetricSpec]:  # type: ignore[empty-body]
 def make_study(request: StudyRequest) -> Any:
     """Makes the Optuna study of a search, or opens it where it is there already.
 
-    Called by one process at a time, for every run of every configuration that is tuned. The first
-    result that is not None is used: a plugin answers requests for the sampler, pruner or storage
-    that it brings, and leaves the others alone.
+    Called by one process at a time, for every run of every configuration that is tuned, and again
+    for every trial (`request.trial`), whose sampler and pruner are those of the study that is made
+    then. The first result that is not None is used: a plugin answers requests for the sampler,
+    pruner or storage that it brings, and leaves the others alone.
     """
 
 

@@ -6,6 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+LARGEST = 2**53
+"""Numbers beyond it, either way, are none that a search can tell apart."""
+
+MOST_STEPS = 10**9
+"""From one end of a range to the other."""
+
 
 @dataclass(frozen=True)
 class Range:
@@ -28,14 +34,24 @@ class Range:
 
     def __post_init__(self) -> None:
         numbers = [self.low, self.high, *([] if self.step is None else [self.step])]
-        if not all(isinstance(number, int | float) for number in numbers):
-            raise ValueError(f"{self}: low, high and step are numbers")
+        if not all(map(_is_number, numbers)) or not isinstance(self.log, bool):
+            raise ValueError(
+                f"{self}: low, high and step are finite numbers up to 2^53, log is true or false"
+            )
         if self.low > self.high:
             raise ValueError(f"{self}: low is above high")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ValueError(f"{self}: log needs low > 0 and takes no step")
         if self.step is not None and self.step <= 0:
             raise ValueError(f"{self}: step must be above 0")
+        if self.step is not None and (self.high - self.low) / self.step > MOST_STEPS:
+            raise ValueError(f"{self}: there are more than {MOST_STEPS:,} steps from low to high")
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is one that a search may choose; true and false, infinity and NaN are not."""
+    # NaN is not below anything; whole numbers of any length are compared.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 @dataclass(frozen=True, init=False)
@@ -43,7 +59,7 @@ class Choice:
     """One of several values, in no order.
 
     Attributes:
-        values: numbers, text, true or false.
+        values: finite numbers up to 2^53, text, true or false.
 
     Raises:
         ValueError: there is none, or one is something else.
@@ -52,8 +68,8 @@ class Choice:
     values: tuple[Any, ...]
 
     def __init__(self, *values: Any) -> None:
-        if not values or not all(isinstance(value, int | float | str) for value in values):
-            raise ValueError("a choice is among numbers, text, true or false")
+        if not values or not all(isinstance(v, bool | str) or _is_number(v) for v in values):
+            raise ValueError("a choice is among finite numbers up to 2^53, text, true or false")
         object.__setattr__(self, "values", values)
 
 

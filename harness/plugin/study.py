@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from harness.plugin.ranges import read_parameter
 from harness.plugin.settings import Settings
 
 Narrowing = Mapping[str, Any]
@@ -28,6 +29,22 @@ class SpaceChanges(Settings):
     backbones: Mapping[str, Narrowing | Literal[False]] = {}
     heads: Mapping[str, Narrowing | Literal[False]] = {}
     transfers: Mapping[str, Narrowing | Literal[False]] = {}
+
+    @model_validator(mode="after")
+    def _refuse_what_is_no_parameter(self) -> Self:
+        changes = {"training": self.training}
+        for kind in ("backbones", "heads", "transfers"):
+            changes |= {f"{kind}.{name}": own for name, own in getattr(self, kind).items()}
+        for table, change in changes.items():
+            for name, written in (change or {}).items():
+                try:
+                    read_parameter(written)
+                except ValueError as problem:
+                    raise ValueError(
+                        f"{table}.{name} = {written!r} is no search space ({problem}): expected "
+                        "{ low = …, high = …, log = true }, a list of choices, or one value"
+                    ) from None
+        return self
 
 
 class Tuning(Settings):
@@ -75,15 +92,22 @@ class StudyRequest:
         name: of the study; says which configuration and run, and ends with the digest of all that
             a trial depends on.
         direction: `minimize` or `maximize`.
-        seed: for the sampler.
+        seed: for what the sampler draws: another one for every trial.
+        study_seed: the same for all trials, for a sequence that all of them take their turn in.
         epochs: most that a trial can report, for pruners that want to know.
         tuning: as the benchmark has it.
         folder: where files of the search may lie.
+        trial: number of the trial that the study's sampler and pruner are used for, and nothing
+            else of it: what is proposed and pruned must follow from the request and from the
+            trials that they are shown, or a search that is killed becomes another one. None:
+            the study itself is asked for, to hold the trials.
     """
 
     name: str
     direction: Literal["minimize", "maximize"]
     seed: int
+    study_seed: int
     epochs: int
     tuning: Tuning
     folder: Path
+    trial: int | None = None

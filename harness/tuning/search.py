@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Self
 
 import optuna
 from filelock import FileLock, Timeout
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler, BruteForceSampler, PartialFixedSampler, RandomSampler
-from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from harness.planning.chosen_settings import Setting
@@ -33,6 +34,14 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 ASKED = (*FINISHED, TrialState.RUNNING)
 WORKER = "worker"
 SETTING = "setting"
+BATCH = "batch"
+"""Note of a trial: what it was asked for with, and is tried again with if its process dies."""
+
+PRUNER = "pruner"
+"""Note of a finished trial: what its pruner has noted, which trials to come are measured by."""
+
+Proposer = Callable[[int], optuna.Study]
+"""The number of a trial → a study with the sampler and the pruner for it, new ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,15 +50,27 @@ class Attempt:
 
     Attributes:
         study: it belongs to.
-        trial: of Optuna.
+        number: of the trial in it.
         runs: in which it is carried out: one, or all.
         configuration: with the settings to try.
+        proposer: of its study.
     """
 
     study: optuna.Study
-    trial: Trial
+    number: int
     runs: tuple[int, ...]
     configuration: Configuration
+    proposer: Proposer
+
+    @property
+    def trial(self) -> FrozenTrial:
+        """The trial as it is now."""
+        return self.study.get_trials(deepcopy=False)[self.number]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has been carried out, by a process that was killed after that, say."""
+        return self.trial.state.is_finished()
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +83,7 @@ class Search:
         planner: of its protocol.
         space: what is searched for.
         studies: by the runs that choose by it.
+        proposers: of these studies.
         tuning: how to search.
         shapes: names of the parameters that decide which trials can be trained side by side.
         shapes_seed: for drawing these.
@@ -74,12 +96,12 @@ class Search:
     planner: StagePlanner
     space: ConfigurationSpace
     studies: Mapping[tuple[int, ...], optuna.Study]
+    proposers: Mapping[tuple[int, ...], Proposer]
     tuning: Tuning
     shapes: tuple[str, ...]
     shapes_seed: int
     metric: str
     higher_is_better: bool
-    _samplers: dict[tuple[int, ...], BaseSampler] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -98,8 +120,7 @@ class Search:
     @property
     def asked(self) -> int:
         """Number of trials that are finished or in training, over all runs."""
-        found = (own.get_trials(deepcopy=False, states=ASKED) for own in self.studies.values())
-        return sum(map(len, found))
+        return sum(map(_asked, self.studies.values()))
 
     @property
     def wanted(self) -> int:
@@ -119,24 +140,58 @@ class Search:
         assert trial.value is not None
         return trial.value
 
-    def ask(self, registry: Registry, worker: str) -> list[Attempt]:
-        """Asks every study for a batch of trials; to be called by one process at a time."""
+    def take(self, registry: Registry, worker: Worker) -> list[Attempt]:
+        """Takes a batch of trials to carry out: one that was abandoned, or else a new one.
+
+        What a trial is proposed by is the seed, its number and what is in the study, nothing that
+        this process has done before: a batch that was killed while it was asked for is completed
+        as it would have been. To be called by one process at a time.
+        """
+        least = min(map(_asked, self.studies.values()))
+        batch = self._abandoned(worker) or f"{self.key} {least}"
+        for runs in self.studies:
+            self._complete(runs, batch)
         attempts = []
         for runs, study in self.studies.items():
-            trials = study.get_trials(deepcopy=False)
-            asked = sum(trial.state in ASKED for trial in trials)
-            sampler = self._samplers.setdefault(runs, study.sampler)
-            if any(trial.user_attrs.get(WORKER) != worker for trial in trials):
-                # Ours has the seed of theirs, and would draw what they have drawn once more.
-                sampler.reseed_rng()
-            study.sampler = self._with_shapes(sampler, asked // self.tuning.batch)
-            for _ in range(min(self.tuning.batch, self.tuning.trials - asked)):
-                trial = _ask(study, self.space.distributions, worker)
-                setting = self.space.settle(trial.params)
-                trial.set_user_attr(SETTING, setting.model_dump(mode="json"))
-                changed = reconfigure(self.configuration, setting, registry)
-                attempts.append(Attempt(study, trial, runs, changed))
+            for trial in study.get_trials(deepcopy=False):
+                if trial.user_attrs.get(BATCH) == batch:
+                    worker.claim(study, trial)
+                    changed = reconfigure(self.configuration, setting_of(trial), registry)
+                    proposer = self.proposers[runs]
+                    attempts.append(Attempt(study, trial.number, runs, changed, proposer))
         return attempts
+
+    def _abandoned(self, worker: Worker) -> str | None:
+        """Finds a batch whose process is gone."""
+        for study in self.studies.values():
+            for trial in worker.abandoned(study):
+                if BATCH in trial.user_attrs:
+                    return str(trial.user_attrs[BATCH])
+                # Another program's: it would be waited for for ever.
+                study.tell(trial.number, state=TrialState.FAIL)
+        return None
+
+    def _complete(self, runs: tuple[int, ...], batch: str) -> None:
+        """Asks a study for the trials that a batch has not got yet, the first to the last."""
+        study, proposer = self.studies[runs], self.proposers[runs]
+        trials = study.get_trials(deepcopy=False)
+        there = sum(trial.user_attrs.get(BATCH) == batch for trial in trials)
+        before = _asked(study) - there
+        missing = min(self.tuning.batch, self.tuning.trials - before) - there
+        numbers = range(len(trials), len(trials) + missing)
+        if not numbers:
+            return
+        draft = _draft(study, proposer(numbers[0]))
+        for number in numbers:
+            sampler = proposer(number).sampler
+            draft.sampler = self._with_shapes(sampler, before // self.tuning.batch)
+            draft.ask(self.space.distributions)
+            proposed = draft.get_trials(deepcopy=False)[-1]
+            setting = self.space.settle(proposed.params)
+            notes = {BATCH: batch, SETTING: setting.model_dump(mode="json")}
+            _share_notes(draft, study)
+            # In one step: no trial is ever there in part.
+            study.add_trial(_begun(proposed, notes))
 
     def _with_shapes(self, sampler: BaseSampler, round_: int) -> BaseSampler:
         """Draws what decides on shapes once for a batch, the same for all runs, knowing nothing."""
@@ -153,15 +208,120 @@ class Search:
             return PartialFixedSampler(trial.params, sampler)
 
 
-def _ask(study: optuna.Study, distributions: Mapping[str, Any], worker: str) -> Trial:
-    """Asks for a trial that is found and tried again if this process dies at any point."""
-    trial = study.ask()
-    if _heartbeat(study):  # a trial that was never heard of would never be missed
-        _storage(study).record_heartbeat(trial._trial_id)
-    trial.set_user_attr(WORKER, worker)
-    for name, distribution in distributions.items():
-        trial._suggest(name, distribution)
-    return trial
+def _asked(study: optuna.Study) -> int:
+    return len(study.get_trials(deepcopy=False, states=ASKED))
+
+
+def _begun(trial: FrozenTrial, notes: Mapping[str, Any]) -> FrozenTrial:
+    """Returns a trial as it is when it begins, with nothing reported."""
+    return optuna.create_trial(
+        state=TrialState.RUNNING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=dict(notes),
+        system_attrs=trial.system_attrs,
+    )
+
+
+def _draft(
+    study: optuna.Study, proposer: optuna.Study, again: Collection[int] = ()
+) -> optuna.Study:
+    """Copies a study into memory, for samplers and pruners to be asked what its trials make them.
+
+    Args:
+        study: is left as it is.
+        proposer: with the sampler and the pruner.
+        again: numbers of trials that begin anew, whatever they have reported before.
+    """
+    draft = optuna.create_study(
+        study_name=study.study_name,
+        direction=study.direction,
+        sampler=proposer.sampler,
+        pruner=proposer.pruner,
+        storage=InMemoryStorage(),
+    )
+    _share_notes(study, draft)
+    for trial in study.get_trials():
+        if trial.number in again:
+            draft.add_trial(_begun(trial, {}))
+        else:
+            trial.system_attrs |= trial.user_attrs.get(PRUNER, {})
+            draft.add_trial(trial)
+    return draft
+
+
+def _share_notes(study: optuna.Study, other: optuna.Study) -> None:
+    """Gives a study what samplers have noted in another one."""
+    there = _notes(other)
+    for name, value in _notes(study).items():
+        if there.get(name) != value:
+            _storage(other).set_study_system_attr(other._study_id, name, value)
+
+
+def _notes(study: optuna.Study) -> dict[str, Any]:
+    notes: dict[str, Any] = _storage(study).get_study_system_attrs(study._study_id)
+    return notes
+
+
+class Rehearsal:
+    """Decides which trials of a stack are pruned, in memory, and notes what comes of them.
+
+    A stack that was killed is trained again as a whole, also the trials that it had finished, so
+    that the others are measured and rounded as they would have been; pruners see of a trial what
+    has been reported this time, and of other stacks what was there when this one began.
+
+    Args:
+        attempts: of one stack.
+    """
+
+    def __init__(self, attempts: Sequence[Attempt]) -> None:
+        self._drafts: dict[str, optuna.Study] = {}
+        for one in attempts:
+            name = one.study.study_name
+            if name not in self._drafts:
+                again = {own.number for own in attempts if own.study is one.study}
+                self._drafts[name] = _draft(one.study, one.proposer(min(again)), again)
+        self._trials = {
+            attempt: Trial(draft := self._drafts[attempt.study.study_name], _id(draft, attempt))
+            for attempt in attempts
+        }
+        self._finished = {attempt for attempt in attempts if attempt.finished}
+
+    def report(self, attempt: Attempt, score: float, epoch: int) -> None:
+        """Reports the score so far of a trial."""
+        self._trials[attempt].report(score, epoch)
+        if attempt not in self._finished:
+            identifier = _id(attempt.study, attempt)
+            with suppress(UpdateFinishedTrialError):  # taken for dead, and another was faster
+                _storage(attempt.study).set_trial_intermediate_value(identifier, epoch, score)
+
+    def prunes(self, attempt: Attempt) -> bool:
+        """Whether a trial is to end early, by what has been reported."""
+        return self._trials[attempt].should_prune()
+
+    def end(
+        self, attempt: Attempt, value: float | None, state: TrialState, notes: Mapping[str, Any]
+    ) -> None:
+        """Ends a trial, with notes that stay with it."""
+        study, draft = attempt.study, self._drafts[attempt.study.study_name]
+        before = set(attempt.trial.system_attrs)
+        noted = draft.get_trials(deepcopy=False)[attempt.number].system_attrs
+        pruner = {name: noted[name] for name in noted if name not in before}
+        draft.tell(attempt.number, value, state)
+        if attempt in self._finished:
+            return
+        identifier = _id(study, attempt)
+        with suppress(UpdateFinishedTrialError):
+            for name, note in {**notes, **({PRUNER: pruner} if pruner else {})}.items():
+                _storage(study).set_trial_user_attr(identifier, name, note)
+        study.tell(attempt.number, value, state, skip_if_finished=True)
+
+
+def _id(study: optuna.Study, attempt: Attempt) -> int:
+    """The number that only the storage of a study knows a trial by."""
+    find = _storage(study).get_trial_id_from_study_id_trial_number
+    identifier: int = find(study._study_id, attempt.number)
+    return identifier
 
 
 def title_of(one: Configuration, planner: StagePlanner) -> str:
@@ -234,21 +394,24 @@ class Worker:
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.lock"
 
-    def revive(self, study: optuna.Study) -> None:
-        """Has the trials of processes that are gone tried again; by one process at a time."""
-        running = study.get_trials(states=(TrialState.RUNNING,))
-        if _heartbeat(study):
-            for trial in running:
-                if WORKER not in trial.user_attrs:  # nobody is asking now: see `_ask`
-                    study.tell(trial.number, state=TrialState.FAIL)
-            with quiet():
-                fail_stale_trials(study)
+    def abandoned(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Returns the trials of processes that are gone; for one process at a time."""
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if running and _heartbeat(study):
+            missed = set(_storage(study)._get_stale_trial_ids(study._study_id))
+            # Nobody is asking now: what is nobody's was being asked for, see `claim`.
+            return [
+                own for own in running if WORKER not in own.user_attrs or own._trial_id in missed
+            ]
+        return [own for own in running if not self._lives(own.user_attrs.get(WORKER, ""))]
+
+    def claim(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Makes a trial, unless it is finished, one of this process."""
+        if trial.state.is_finished():
             return
-        for trial in running:
-            if not self._lives(trial.user_attrs.get(WORKER, "")):
-                study.tell(trial.number, state=TrialState.FAIL)
-                with quiet():
-                    RetryHeartbeatStaleTrialCallback()(study, trial)
+        if _heartbeat(study):  # a trial that was never heard of would never be missed
+            _storage(study).record_heartbeat(trial._trial_id)
+        _storage(study).set_trial_user_attr(trial._trial_id, WORKER, self.name)
 
     def _lives(self, name: str) -> bool:
         path = self._path(name)
@@ -268,6 +431,7 @@ class Worker:
     def beating(self, attempts: Sequence[Attempt]) -> Iterator[None]:
         """Sends heartbeats for trials while the block runs, where the storage takes them."""
         interval = next((_heartbeat(attempt.study) for attempt in attempts), None)
+        beats = [(_storage(own.study), _id(own.study, own)) for own in attempts if not own.finished]
         if not interval:
             yield
             return
@@ -275,8 +439,8 @@ class Worker:
 
         def beat() -> None:
             while True:
-                for attempt in attempts:
-                    _storage(attempt.study).record_heartbeat(attempt.trial._trial_id)
+                for storage, trial in beats:
+                    storage.record_heartbeat(trial)
                 if stop.wait(interval):
                     return
 

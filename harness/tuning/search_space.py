@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from harness.registry.registry import Registry
 
 
+MOST_TIMES = 1000
+"""How far a benchmark may go above the whole numbers that a plugin declares."""
+
+
 @dataclass(frozen=True, eq=False)
 class ComponentSpace:
     """The search space of one part of a configuration.
@@ -179,19 +183,36 @@ def _part(
                 f"{where}: neither a parameter of the declared space nor a setting."
                 f"{did_you_mean(parameter, known)}"
             )
-        try:
-            found = read_parameter(asked)
-        except ValueError as problem:
-            raise BenchmarkError(
-                f"{where} = {asked!r} is no search space ({problem}): expected {{ low = …, high = "
-                "…, log = true }, a list of choices, or one value."
-            ) from None
+        found = read_parameter(asked)
+        _refuse_absurd_size(where, space.parameters.get(parameter), found, asked)
         if found is None:
             parameters.pop(parameter, None)
             fixed[parameter] = asked
         else:
             parameters[parameter] = found
     return ComponentSpace(name, space, parameters, fixed)
+
+
+def _refuse_absurd_size(
+    where: str, declared: Parameter | None, found: Parameter | None, asked: object
+) -> None:
+    """Refuses whole numbers far above those declared: layers or widths that no memory holds.
+
+    Raises:
+        BenchmarkError: there is one.
+    """
+    if not isinstance(declared, Range) or not isinstance(declared.high, int):
+        return
+    numbers: tuple[object, ...] = (asked,) if found is None else getattr(found, "values", ())
+    if isinstance(found, Range):
+        numbers = (found.high,)
+    most = MOST_TIMES * declared.high
+    for number in numbers:
+        if isinstance(number, int | float) and number > most:
+            raise BenchmarkError(
+                f"{where}: {number:,} is more than {MOST_TIMES:,} times the largest number that "
+                f"is declared, {declared.high}: expected at most {most:,}."
+            )
 
 
 def distribution_of(parameter: Parameter) -> BaseDistribution:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from harness.errors import BenchmarkError, LeakError
@@ -23,6 +23,8 @@ from harness.results.store import TUNING_FOLDER
 from harness.training.plan_executor import PlanExecutor
 from harness.tuning.search import (
     Attempt,
+    Proposer,
+    Rehearsal,
     Search,
     Worker,
     find_shapes,
@@ -127,13 +129,15 @@ class Tuner:
             most = most or members[0].member_training.training.epochs
             names[group] = f"{title} {_named(group, shared)} {content}"
         key = digest_of(list(names.values()))
+        requests = {group: self._request(name, metric, most) for group, name in names.items()}
         self._begin(key, title_of(one, planner))
         return Search(
             key,
             one,
             planner,
             space,
-            {group: self._make_study(name, metric, most) for group, name in names.items()},
+            {group: self._make_study(request) for group, request in requests.items()},
+            {group: self._proposer(request) for group, request in requests.items()},
             self.tuning,
             find_shapes(one, space, planner, self._registry),
             derive_seed(self.benchmark.seed, title, "shapes"),
@@ -154,19 +158,32 @@ class Tuner:
     def _lock_path(self, key: str) -> Path:
         return self._folder / f".lock-{key}"
 
-    def _make_study(self, name: str, metric: MetricSpec, most: int) -> optuna.Study:
-        request = StudyRequest(
+    def _request(self, name: str, metric: MetricSpec, most: int) -> StudyRequest:
+        seed = derive_seed(self._plan.benchmark.seed, "study", name)
+        return StudyRequest(
             name,
             "maximize" if metric.higher_is_better else "minimize",
-            derive_seed(self._plan.benchmark.seed, "study", name),
+            seed,
+            seed,
             most,
             self.tuning,
             self._folder,
         )
+
+    def _make_study(self, request: StudyRequest) -> optuna.Study:
         study: optuna.Study | None = self._registry.manager.hook.make_study(request=request)
         if study is None:
-            raise BenchmarkError(f"No plugin makes a study for {name!r}.")
+            raise BenchmarkError(f"No plugin makes a study for {request.name!r}.")
         return study
+
+    def _proposer(self, request: StudyRequest) -> Proposer:
+        """Makes samplers and pruners anew for every trial: they remember nothing."""
+
+        def propose(number: int) -> optuna.Study:
+            seed = derive_seed(request.study_seed, "trial", number)
+            return self._make_study(replace(request, seed=seed, trial=number))
+
+        return propose
 
     # --- searching ----------------------------------------------------------------------------
 
@@ -202,9 +219,7 @@ class Tuner:
 
     def _ask(self, search: Search, worker: Worker) -> list[Attempt]:
         with FileLock(self._lock_path(search.key)):
-            for study in search.studies.values():
-                worker.revive(study)
-            return search.ask(self._registry, worker.name)
+            return search.take(self._registry, worker)
 
     def _carry_out(self, search: Search, attempts: Sequence[Attempt]) -> None:
         assigned = [
@@ -217,6 +232,8 @@ class Tuner:
         for positions in groups:
             for part in _parts(positions, together):
                 group = [assigned[position] for position in part]
+                if all(attempt.finished for attempt, _ in group):
+                    continue  # a process that was killed has come to the end of this stack
                 members = search.planner.members([own for _, own in group])
                 self._executor.train(_missing(members, self._store.has_stage))
                 trials = _Trials([attempt for attempt, _ in group])
@@ -333,6 +350,7 @@ class _Trials:
 
     def __init__(self, attempts: Sequence[Attempt]) -> None:
         self._attempts = attempts
+        self._rehearsal = Rehearsal(list(dict.fromkeys(attempts)))
 
     def _members(self, alive: Sequence[int]) -> Iterator[tuple[Attempt, list[int]]]:
         """Yields the trials that are still in training, with the places of their members."""
@@ -348,11 +366,11 @@ class _Trials:
         training = fit.training
         for attempt, places in self._members(alive):
             score = self._score(fit, places)
-            if math.isfinite(score) and not _report(attempt, score, fit.progress.epoch):
-                continue
+            if math.isfinite(score):
+                self._rehearsal.report(attempt, score, fit.progress.epoch)
             if not training & set(places):
                 self._tell(attempt, fit, places, TrialState.COMPLETE)
-            elif math.isfinite(score) and attempt.trial.should_prune():
+            elif math.isfinite(score) and self._rehearsal.prunes(attempt):
                 self._tell(attempt, fit, places, TrialState.PRUNED)
             else:
                 keep += places
@@ -381,36 +399,14 @@ class _Trials:
         best_epoch: float | None = None,
     ) -> None:
         score = float(np.mean(scores))
-        notes = {"best_epoch": best_epoch}
+        notes: dict[str, float | None] = {"best_epoch": best_epoch}
         if len(scores) > 1:
             notes["spread"] = float(np.std(scores, ddof=1))
-        _note(attempt, notes)
         if not math.isfinite(score):
             # Counts as a trial, or settings that diverge would be tried for ever.
             state = TrialState.PRUNED
         value = score if state is TrialState.COMPLETE else None
-        attempt.study.tell(attempt.trial, value, state, skip_if_finished=True)
-
-
-def _note(attempt: Attempt, notes: Mapping[str, float | None]) -> None:
-    try:
-        for name, value in notes.items():
-            attempt.trial.set_user_attr(name, value)
-    except UpdateFinishedTrialError:  # see `_report`
-        return
-
-
-def _report(attempt: Attempt, score: float, epoch: int) -> bool:
-    """Reports a score; returns whether the trial is still ours.
-
-    One that was not heard of for too long, on a machine that was asleep, say, was taken for dead
-    and is tried again by another process.
-    """
-    try:
-        attempt.trial.report(score, step=epoch)
-    except UpdateFinishedTrialError:
-        return False
-    return True
+        self._rehearsal.end(attempt, value, state, notes)
 
 
 def _parts(positions: Sequence[int], together: int) -> Iterator[Sequence[int]]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import optuna
+from filelock import FileLock
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, BruteForceSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages import RetryHeartbeatStaleTrialCallback as Retry
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from harness.plugin import BenchmarkError, StudyRequest, did_you_mean
 
@@ -19,6 +21,9 @@ JOURNAL = "journal.log"
 Maker = TypeVar("Maker")
 GRACE = 3
 """A trial that has missed so many heartbeats is taken for dead."""
+
+BLOCK = 4096
+"""Bytes of a journal that are looked at together."""
 
 DATABASES: WeakValueDictionary[tuple[str, int], RDBStorage] = WeakValueDictionary()
 """Those in use: studies share one, since each holds a connection, and servers have few of them."""
@@ -30,8 +35,20 @@ def _tpe(request: StudyRequest) -> BaseSampler:
     return TPESampler(seed=request.seed % 2**32, constant_liar=True)
 
 
-def _qmc(request: StudyRequest) -> BaseSampler:
-    return QMCSampler(seed=request.seed % 2**32, scramble=True, warn_independent_sampling=False)
+class _Sequence(QMCSampler):
+    """Trial n takes the n-th point of its study's sequence; Optuna counts in the study instead."""
+
+    def __init__(self, request: StudyRequest) -> None:
+        super().__init__(
+            seed=request.study_seed % 2**32,
+            scramble=True,
+            independent_sampler=RandomSampler(seed=request.seed % 2**32),
+            warn_independent_sampling=False,
+        )
+        self._number = request.trial or 0
+
+    def _find_sample_id(self, *arguments: object) -> int:
+        return self._number
 
 
 class _EveryOne(BruteForceSampler):
@@ -44,7 +61,7 @@ class _EveryOne(BruteForceSampler):
 SAMPLERS: Mapping[str, Callable[[StudyRequest], BaseSampler]] = {
     "tpe": _tpe,
     "random": lambda request: RandomSampler(seed=request.seed % 2**32),
-    "qmc": _qmc,
+    "qmc": _Sequence,
     "brute-force": lambda request: _EveryOne(seed=request.seed % 2**32),
 }
 
@@ -78,7 +95,7 @@ def open_study(request: StudyRequest) -> optuna.Study:
         direction=request.direction,
         sampler=_known(SAMPLERS, "sampler", tuning.sampler)(request),
         pruner=_known(PRUNERS, "pruner", tuning.pruner)(request),
-        storage=_storage(request),
+        storage=_storage(request) if request.trial is None else None,  # none: in memory
         load_if_exists=True,
     )
 
@@ -92,10 +109,58 @@ def _known(table: Mapping[str, Maker], what: str, name: str) -> Maker:
     return table[name]
 
 
+class _JournalLock(JournalFileOpenLock):
+    """A lock of the operating system, which vanishes with the process that holds it.
+
+    Whoever takes it finds the journal whole: what a process that was killed, or a full disk, has
+    left of a last line is dropped, or the next line would be glued to it.
+
+    Args:
+        journal: path of the file.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(str(journal))
+        self._journal = journal
+        # Not the name that Optuna's own lock has, which can be a link to the journal.
+        self._lock = FileLock(journal.with_name(f".{journal.stem}.lock"))
+
+    def acquire(self) -> bool:
+        """Waits for the lock."""
+        self._lock.acquire()
+        try:
+            _drop_stump(self._journal)
+        except BaseException:
+            self._lock.release()
+            raise
+        return True
+
+    def release(self) -> None:
+        """Lets others write."""
+        self._lock.release()
+
+
+def _drop_stump(path: Path) -> None:
+    """Cuts off a last line that does not end."""
+    with path.open("rb+") as file:
+        end = size = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - BLOCK)
+            file.seek(start)
+            last = file.read(end - start).rfind(b"\n")
+            if last >= 0:
+                end = start + last + 1
+                break
+            end = start
+        if end < size:
+            file.truncate(end)
+
+
 def _storage(request: StudyRequest) -> BaseStorage:
     url = request.tuning.storage
     if url is None:
-        return JournalStorage(JournalFileBackend(str(request.folder / JOURNAL)))
+        journal = request.folder / JOURNAL
+        return JournalStorage(JournalFileBackend(str(journal), _JournalLock(journal)))
     beat = max(1, round(request.tuning.heartbeat_seconds))
     if (known := DATABASES.get((url, beat))) is not None:
         return known
@@ -104,7 +169,6 @@ def _storage(request: StudyRequest) -> BaseStorage:
             url,
             heartbeat_interval=beat,
             grace_period=GRACE * beat,
-            heartbeat_stale_trial_callback=Retry(),
         )
     except Exception as problem:  # of the database driver, whichever it is
         raise BenchmarkError(

@@ -520,6 +520,17 @@ def test_a_search_space_says_nothing_that_a_file_cannot(
         ("tuning.space.heads.mpl=false", r"space.heads: 'mpl' is not in .* Did you mean 'mlp'"),
         ("tuning.space.training.lr={low=2.0, high=1.0}", r"training.lr = .* no search space"),
         ("tuning.space.training.lr={low=1.0}", r"training.lr = .* no search space .*'high'"),
+        ("tuning.space.training.lr={low=nan, high=1.0}", r"training.lr = .* finite numbers"),
+        ("tuning.space.training.lr={low=1e-4, high=inf}", r"training.lr = .* finite numbers"),
+        ("tuning.space.training.lr={low=1e-4, high=1e308}", r"training.lr = .* up to 2\^53"),
+        ("tuning.space.training.lr={low=0.1, high=1.0, step=nan}", r"lr = .* finite numbers"),
+        ("tuning.space.training.lr={low=0.1, high=1.0, step=1e-30}", r"lr = .* than 1,000,000,000"),
+        ("tuning.space.training.lr={low=1e-4, high=1.0, log='yes'}", r"lr = .* log is true or"),
+        ("tuning.space.training.lr=[1e-3, inf]", r"training.lr = .* finite numbers"),
+        ("tuning.space.training.epochs={low=1, high=true}", r"training.epochs = .* finite numbers"),
+        ("tuning.space.training.epochs={low=1, high=1000000000000}", r"epochs: expected less than"),
+        ("tuning.space.heads.mlp.layers={low=1, high=1000000000}", r"heads.mlp.layers: .* at most"),
+        ("tuning.space.heads.mlp.layers=1000000000", r"heads.mlp.layers: 1,000,000,000 is more"),
         ("tuning.pruner=medain", r"tuning.pruner = 'medain'.* Did you mean 'median'"),
         ("tuning.storage=nonsense", r"tuning.storage = 'nonsense' cannot be opened"),
         ("tuning.trails=3", r"unknown key 'tuning.trails'. Did you mean 'trials'"),
@@ -623,7 +634,7 @@ def test_a_process_that_helps_stops_between_batches_of_heads_in_closed_form(
     assert [len(study.trials) for study in studies(path.parent)] == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("name", "call"), [("record_heartbeat", 1), ("_set_trial_param", 3)])
+@pytest.mark.parametrize(("name", "call"), [("record_heartbeat", 2), ("_create_new_trial", 2)])
 def test_a_process_that_dies_while_it_asks_leaves_no_trial_that_is_waited_for_for_ever(
     tuned, benchmark_file, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, call: int
 ) -> None:
@@ -632,12 +643,12 @@ def test_a_process_that_dies_while_it_asks_leaves_no_trial_that_is_waited_for_fo
     storage, calls = optuna.storages.RDBStorage, 0
     original = getattr(storage, name)
 
-    def dying(*arguments: object, **options: object) -> None:
+    def dying(*arguments: object, **options: object) -> object:
         nonlocal calls
         calls += 1
         if calls == call:
             raise KeyboardInterrupt
-        original(*arguments, **options)
+        return original(*arguments, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(storage, name, dying)

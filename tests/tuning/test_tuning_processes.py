@@ -180,14 +180,11 @@ def test_a_killed_process_loses_only_the_trials_it_was_at_and_they_are_tried_aga
     assert any(lost)
     tune(search.path, tiny)
     for study, own, earlier in zip(search.trials(), lost, before, strict=True):
-        finished = [t for t in study if t.state.name in ("COMPLETE", "PRUNED")]
-        assert len(finished) == TRIALS
-        assert [t.params for t in study if t.state.name == "FAIL"] == own
-        again = [t.params for t in finished if "failed_trial" in t.system_attrs]
-        assert again == own
-        for old, new in zip(earlier, study, strict=False):
-            if old.state.is_finished():
-                assert (old.value, old.params) == (new.value, new.params)
+        assert len(study) == TRIALS
+        assert {trial.state.name for trial in study} <= {"COMPLETE", "PRUNED"}
+        assert [t.params for t in study[2:4]] == own, "the same numbers, the same proposals"
+        for old, new in zip(earlier[:2], study, strict=False):
+            assert (old.value, old.params) == (new.value, new.params)
 
 
 @pytest.mark.slow
