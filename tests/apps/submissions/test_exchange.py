@@ -19,6 +19,7 @@ from harness.report.merging import merge
 from harness.report.pivot import Layout, pivot
 from harness.report.submissions import Submission, copy_whole, facts_of, read_card
 from harness.results.store import Store
+from harness.scoring.scores import score_stored
 
 BENCHMARK = """
 train_on = ["Toy"]
@@ -345,6 +346,139 @@ def test_unfinished_results_are_not_packed(results, packed, tmp_path: Path) -> N
     with pytest.raises(StoreError, match="lacks 7 of 8 results"):
         exchange.pack_submission(tmp_path / "part", tmp_path / "ada.toml", tmp_path / "new")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ada", "ada.toml", "part"]
+
+
+# --- models that are not installed here -------------------------------------------------------
+
+UNKNOWN = "supernet"
+
+
+def _renamed(content: Any) -> Any:
+    """Calls the trained backbone by a name that no plugin offers; the baselines keep theirs."""
+    if isinstance(content, list):
+        return [_renamed(item) for item in content]
+    if not isinstance(content, dict):
+        return content
+    named = {key: _renamed(value) for key, value in content.items()}
+    if content.get("backbone") == "tiny" and content.get("transfer") == "scratch":
+        named["backbone"] = UNKNOWN
+    if "backbones" in content:
+        named["backbones"] = [{"name": UNKNOWN}]
+    return named
+
+
+def call_it_supernet(folder: Path) -> None:
+    for path in (folder / "plan.json", *folder.glob("stages/*/stage.json")):
+        path.write_text(json.dumps(_renamed(json.loads(path.read_text()))))
+    lines = (folder / "results.jsonl").read_text().splitlines()
+    text = "".join(json.dumps(_renamed(json.loads(line))) + "\n" for line in lines)
+    (folder / "results.jsonl").write_text(text)
+    sign(folder)
+
+
+def forge(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame], metrics: Any) -> None:
+    """Changes the rows of the unknown model's cells, and all scores so that they fit."""
+    path = folder / "results.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    keys = {line["key"] for line in lines if line["backbone"] == UNKNOWN}
+    for key in keys:
+        rows = folder / f"predictions/{key}.parquet"
+        change(pd.read_parquet(rows)).reset_index(drop=True).to_parquet(rows)
+    for line in lines:
+        if line["key"] in keys:
+            rows = pd.read_parquet(folder / f"predictions/{line['key']}.parquet")
+            shown = {name: metrics[name] for name in ("mae-log", "mape")}
+            line["scores"] = json.loads(json.dumps(score_stored(shown, rows, line["run"])))
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sign(folder)
+
+
+def three_rows_of_one(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.groupby("run").head(3).assign(target=1.0, prediction=1.0)
+
+
+def invented_ids(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(id=[f"row-{n}" for n in range(len(rows))], prediction=rows["target"])
+
+
+def another_part(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(part="Source")
+
+
+def no_overlap(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(overlap=~rows["overlap"])
+
+
+def a_row_twice(rows: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([rows, rows.head(1)])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (three_rows_of_one, "has another target or overlap than the data"),
+        (invented_ids, "is no test row of this run"),
+        (another_part, "is no test row of this run"),
+        (no_overlap, "has another target or overlap than the data"),
+        (a_row_twice, "is there twice"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_an_unknown_model_does_not_hide_other_rows(
+    packed, tiny: Path, metrics, change: Callable[[pd.DataFrame], pd.DataFrame], said: str
+) -> None:
+    folder = packed()
+    call_it_supernet(folder)
+    forge(folder, change, metrics)
+    assert any(said in line for line in check(folder, tiny).differences)
+
+
+def train_on_test_rows(folder: Path) -> None:
+    rows = pd.read_parquet(first(folder, "predictions/*.parquet"))
+    for path in folder.glob("stages/*/ledger.parquet"):
+        ledger = pd.read_parquet(path)
+        ledger.loc[ledger.index[0], "id"] = rows.loc[rows["run"] == 1, "id"].iloc[0]
+        ledger.to_parquet(path)
+
+
+def train_on_more_rows(folder: Path) -> None:
+    for path in folder.glob("stages/*/stage.json"):
+        edit(path, lambda record: record.update(train_rows=[30] * len(record["train_rows"])))
+
+
+def call_it_larger(folder: Path) -> None:
+    def change(plan: Any) -> None:
+        plan["datasets"]["Toy"]["rows"] = plan["benchmark"]["rows"]["Toy"] = 4000
+
+    edit(folder / "plan.json", change)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (train_on_test_rows, "in the data"),
+        (train_on_more_rows, "30 train_rows, the ledger has"),
+        (call_it_larger, "4000 rows in plan.json, the data give 48"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_an_unknown_model_does_not_hide_other_splits(
+    packed, tiny: Path, harm: Callable[[Path], None], said: str
+) -> None:
+    folder = packed()
+    call_it_supernet(folder)
+    harm(folder)
+    sign(folder)
+    assert any(said in line for line in check(folder, tiny).differences)
+
+
+def test_honest_results_of_an_unknown_model_agree(packed, tiny: Path) -> None:
+    folder = packed()
+    call_it_supernet(folder)
+    found = check(folder, tiny)
+    assert found.differences == ()
+    assert len(found.compared) == 4
+    assert found.unchecked[0].startswith("settings: Unknown backbone 'supernet'")
 
 
 # --- many people --------------------------------------------------------------------------------
