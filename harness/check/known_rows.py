@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.data.dataset_loader import DatasetLoader
 from harness.errors import HarnessError
-from harness.planning.configurations import resolve_model, resolve_protocol
+from harness.planning.configurations import known_elements, resolve_protocol
 from harness.planning.ledger import COLUMNS, rows_frame
 from harness.planning.splits import Splits
 from harness.plugin.protocol import Scaler
@@ -92,7 +92,8 @@ class _RowCheck:
     ) -> None:
         self.store, self.benchmark, self.registry = store, benchmark, registry
         self.plan = store.read_plan()
-        self.loader = DatasetLoader(registry, locations, self.plan.limit, self._elements())
+        elements = known_elements(benchmark, registry)
+        self.loader = DatasetLoader(registry, locations, self.plan.limit, elements)
         self.protocols = dict(self._protocols())
         self.data = cache(self._data)
         self.splits = cache(self._splits)
@@ -101,21 +102,6 @@ class _RowCheck:
         self.ledger_differences = cache(self._ledger_differences)
 
     # --- what is known here -------------------------------------------------------------------
-
-    def _elements(self) -> Iterator[tuple[str, frozenset[str]]]:
-        """Elements of the backbones that are known: rows with others are in no dataset."""
-        baselines = self.benchmark.baselines
-        heads = (*self.benchmark.heads, *(own.head for own in baselines))
-        found: dict[tuple[str, frozenset[str]], None] = {}
-        for backbone in (*self.benchmark.backbones, *(own.backbone for own in baselines)):
-            for head in heads:
-                try:
-                    model = resolve_model(backbone, head, self.registry)
-                except HarnessError:  # one of the two is not installed here
-                    continue
-                found[backbone.name, model.backbone.elements] = None
-                break
-        yield from found
 
     def _protocols(self) -> Iterator[tuple[str, ResolvedProtocol]]:
         for ref in self.benchmark.protocols:

@@ -13,7 +13,6 @@ import pytest
 
 from harness import api
 from harness.apps.submissions import exchange
-from harness.check.verification import Verification
 from harness.errors import BenchmarkError, StoreError
 from harness.report.merging import merge
 from harness.report.pivot import Layout, pivot
@@ -73,7 +72,7 @@ def packed(results: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     return pack
 
 
-def check(folder: Path, tiny: Path) -> Verification:
+def check(folder: Path, tiny: Path) -> exchange.SubmissionCheck:
     return exchange.check_submission(folder, plugins=[tiny])
 
 
@@ -382,8 +381,8 @@ def forge(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame], metrics:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     keys = {line["key"] for line in lines if line["backbone"] == UNKNOWN}
     for key in keys:
-        rows = folder / f"predictions/{key}.parquet"
-        change(pd.read_parquet(rows)).reset_index(drop=True).to_parquet(rows)
+        file = folder / f"predictions/{key}.parquet"
+        change(pd.read_parquet(file)).reset_index(drop=True).to_parquet(file)
     for line in lines:
         if line["key"] in keys:
             rows = pd.read_parquet(folder / f"predictions/{line['key']}.parquet")
@@ -530,6 +529,109 @@ def test_other_data_by_the_same_name_do_not_stand_in_one_table(packed) -> None:
     edit(bob / "plan.json", lambda plan: plan["datasets"]["Toy"].update(digest="0" * 64))
     with pytest.raises(BenchmarkError, match="other rows in the dataset 'Toy'"):
         merge([ada, bob], "many")
+
+
+# --- what a check has shown ---------------------------------------------------------------------
+
+
+def merged(folders: list[Path], into: Path, tiny: Path) -> Any:
+    checks = {folder: check(folder, tiny) for folder in folders}
+    return exchange.merge_submissions(folders, into, checks=checks)
+
+
+def trust_of(table: Any) -> dict[str, set[str | None]]:
+    found: dict[str, set[str | None]] = {}
+    for entry in table.entries.values():
+        found.setdefault(entry.cell["transfer"], set()).add(entry.trust)
+    return found
+
+
+def test_baselines_are_fitted_again_and_others_recomputed(packed, tiny: Path, metrics) -> None:
+    folder = packed()
+    found = check(folder, tiny)
+    assert sorted(found.trust.values()) == ["recomputed"] * 2 + ["reproduced"] * 2
+    assert "2 cells reproduced, 2 recomputed." in found.verdict
+    assert "made-up predictions would pass just so" in found.verdict
+    table = pivot(merged([folder], folder.parent / "many", tiny), metrics)
+    assert trust_of(table) == {"baseline": {"reproduced"}, "scratch": {"recomputed"}}
+
+
+def test_a_baseline_with_other_predictions_is_found(packed, tiny: Path, metrics) -> None:
+    folder = packed()
+    call_it_supernet(folder)
+    plan = json.loads((folder / "plan.json").read_text())
+    key = next(cell["key"] for cell in plan["cells"] if cell["transfer"] == "baseline")
+    path = folder / f"predictions/{key}.parquet"
+    rows = pd.read_parquet(path)
+    rows.assign(prediction=rows["prediction"] * 1.01).to_parquet(path)
+    lines = [json.loads(text) for text in (folder / "results.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["key"] == key:
+            shown = {name: metrics[name] for name in ("mae-log", "mape")}
+            line["scores"] = score_stored(shown, pd.read_parquet(path), line["run"])
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sign(folder)
+    assert any("the baseline gives" in line for line in check(folder, tiny).differences)
+
+
+def test_what_could_not_be_checked_stands_as_unchecked_and_is_never_best(
+    packed, tiny: Path, metrics, tmp_path: Path
+) -> None:
+    eve, ada = packed("eve", epochs=2), packed("ada")
+    exchange.merge_submissions([ada], tmp_path / "many", checks={ada: check(ada, tiny)})
+    nobody_knows = exchange.check_submission(eve)  # without the data
+    assert set(nobody_knows.trust.values()) == {"unchecked"}
+    exchange.merge_submissions([eve], tmp_path / "many", checks={eve: nobody_knows})
+    table = pivot(api.open_leaderboard(tmp_path / "many"), metrics)
+    unchecked = [entry for entry in table.entries.values() if entry.trust == "unchecked"]
+    assert {entry.cell["submission"] for entry in unchecked} == {"eve"}
+    assert not any(entry.best or entry.tied for entry in unchecked)
+    page = (tmp_path / "many" / "table.md").read_text()
+    assert ", unchecked" in page
+    assert "unchecked: only claimed: data or protocol were not known" in page
+    assert "  - unchecked: data, settings and splits: Unknown dataset 'Toy'" in page
+    assert ",unchecked\n" in (tmp_path / "many" / "table.csv").read_text()
+
+
+def test_a_claim_that_would_be_the_best_is_not(packed, tiny: Path, metrics) -> None:
+    eve, ada = packed("eve"), packed("ada", epochs=2)
+    call_it_supernet(eve)
+    forge(eve, lambda rows: rows.assign(prediction=rows["target"]), metrics)
+    leaderboard = merge([eve, ada], "many")
+    assert not any(entry.best for entry in pivot(leaderboard, metrics).entries.values())
+
+
+def test_nothing_is_known_of_a_submission_that_has_changed(packed, tiny: Path, metrics) -> None:
+    folder = packed()
+    many = folder.parent / "many"
+    merged([folder], many, tiny)
+    edit_line(many / "submissions" / "ada", lambda line: line["scores"]["all"].update(mape=0.01))
+    table = pivot(api.open_leaderboard(many), metrics)
+    assert trust_of(table) == {"baseline": {"unchecked"}, "scratch": {"unchecked"}}
+
+
+def test_equal_scores_are_as_good_as_the_best_checked(packed, tiny: Path, metrics) -> None:
+    ada, bob = packed("ada"), packed("bob")
+    leaderboard = exchange.merge_submissions(
+        [ada, bob], ada.parent / "many", checks={bob: check(bob, tiny)}
+    )
+    assert trust_of(pivot(leaderboard, metrics))["baseline"] == {"reproduced"}
+
+
+def test_a_submission_with_differences_is_not_merged(packed, tiny: Path) -> None:
+    folder = packed()
+    better_a_score(folder)
+    with pytest.raises(StoreError, match=r"cannot be merged: .*mape"):
+        merged([folder], folder.parent / "many", tiny)
+    assert not (folder.parent / "many").exists()
+
+
+def test_checks_that_are_damaged_say_what_to_do(packed, tiny: Path) -> None:
+    folder = packed()
+    merged([folder], folder.parent / "many", tiny)
+    (folder.parent / "many" / "checks.json").write_text("{")
+    with pytest.raises(StoreError, match="Remove it, and its leaderboard counts as unchecked"):
+        api.open_leaderboard(folder.parent / "many")
 
 
 def test_a_submission_that_is_not_whole_is_not_copied(packed, tmp_path: Path) -> None:
