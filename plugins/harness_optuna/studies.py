@@ -93,7 +93,7 @@ def _known(table: Mapping[str, Maker], what: str, name: str) -> Maker:
 
 
 def _storage(request: StudyRequest) -> BaseStorage:
-    url = request.tuning.storage
+    url = request.tuning.storage_url
     if url is None:
         return JournalStorage(JournalFileBackend(str(request.folder / JOURNAL)))
     beat = max(1, round(request.tuning.heartbeat_seconds))
@@ -107,18 +107,10 @@ def _storage(request: StudyRequest) -> BaseStorage:
             heartbeat_stale_trial_callback=Retry(),
         )
     except Exception as problem:  # of the database driver, whichever it is
+        shown = request.tuning.model_dump()["storage"]  # without a password
         raise BenchmarkError(
-            f"tuning.storage = {_without_password(url)!r} cannot be opened: {problem}. Expected a "
+            f"tuning.storage = {shown!r} cannot be opened: {problem}. Expected a "
             "URL of SQLAlchemy, as sqlite:///trials.db or postgresql://user@host/database."
-        ) from problem
+        ) from None  # what the driver raised may name the password
     DATABASES[url, beat] = opened
     return opened
-
-
-def _without_password(url: str) -> str:
-    from sqlalchemy.engine import make_url
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except Exception:  # no URL at all
-        return url
