@@ -5,12 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from harness.redaction import redacted
+
 
 class HarnessError(Exception):
     """Something the user can mend. The message names the thing, what was expected and the remedy.
 
-    The command line prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback and exits with status 2. Secrets that its message
+    would name are taken out.
     """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(redacted(a) if isinstance(a, str) else a for a in arguments))
 
 
 class BenchmarkError(HarnessError):

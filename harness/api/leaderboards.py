@@ -22,6 +22,7 @@ from harness.report.merging import merge
 from harness.report.pivot import Layout, Pivot, pivot
 from harness.report.published import read_published
 from harness.report.submissions import folders_of
+from harness.report.trust import read_checks
 from harness.results.store import Store
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def open_leaderboard(folder: Path) -> Leaderboard:
         StoreError: nothing was run there, or a file is damaged.
     """
     if holds_submissions(folder):
-        return merge(folders_of(folder), folder.name)
+        return merge(folders_of(folder), folder.name, read_checks(folder))
     return Leaderboard.read(Store(folder))
 
 

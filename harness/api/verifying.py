@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from harness.api.lookup import Source, default_out, load_benchmark, results_alon
 from harness.api.plans import describe, plan_again, stored_benchmark
 from harness.planning.benchmark import Benchmark
 from harness.planning.plan import Plan
+from harness.plugin.locations import Locations
 from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
 from harness.report.leaderboard import Leaderboard
@@ -45,6 +47,7 @@ def verify(
         StoreError: there are no results, or plan.json or results.jsonl is damaged.
     """
     from harness.check import verification
+    from harness.check.known_rows import RowFindings, compare_rows
 
     registry = Registry(plugins)
     results = results_alone(source)
@@ -60,9 +63,15 @@ def verify(
         planned = plan_again(store, registry, data_dir, weights_dir)
         return planned, describe(planned)
 
+    def compare() -> RowFindings:
+        locations = replace(Locations.of(data_dir, weights_dir), offline=True)
+        return compare_rows(store, benchmark, registry, locations)
+
     if not tables:
         declared: Benchmark | None = benchmark  # a submission: there is no other word for it
     else:
         declared = None if results else load_benchmark(source)
     with blaming(registry):
-        return verification.verify(store, registry.metrics, render, replan, benchmark, declared)
+        return verification.verify(
+            store, registry.metrics, render, replan, compare, benchmark, declared
+        )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from harness.check.known_rows import RowFindings, other_rows
 from harness.errors import HarnessError, StoreError
 from harness.planning.benchmark import flatten
 from harness.planning.ledger import COLUMNS, stage_ledger, test_rows
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 Content = TypeVar("Content")
 
-ROW = ["run", "part", "id"]
 WITH_PUBLISHED_CELLS = "table.md"
 ABSENT = "nothing"
 """Stands, in a difference, for a field that is not there."""
@@ -55,12 +55,14 @@ class Verification:
         differences: one line each; empty where everything agrees.
         unchecked: what could not be checked here, and why.
         not_kept: what results are passed on without, so that there was nothing to check.
+        compared: keys of the cells whose rows, labels and splits were compared with the data.
     """
 
     checked: Mapping[str, int]
     differences: tuple[str, ...]
     unchecked: tuple[str, ...]
     not_kept: tuple[str, ...]
+    compared: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -80,6 +82,7 @@ def verify(
     metrics: Mapping[str, MetricSpec],
     render: Callable[[], Mapping[str, str]],
     replan: Callable[[], tuple[Plan, PlanFile]],
+    compare_rows: Callable[[], RowFindings],
     benchmark: Benchmark,
     declared: Benchmark | None,
 ) -> Verification:
@@ -90,8 +93,9 @@ def verify(
         metrics: by name, as registered.
         render: makes the table files anew from the result lines: name → text.
         replan: lays out the stored benchmark again from the data found here, and says what
-            `plan.json` holds of it; an error of it means that data or weights are missing, and what
-            depends on them stays unchecked.
+            `plan.json` holds of it; an error of it means that data, weights or plugins are missing,
+            and what depends on them stays unchecked.
+        compare_rows: compares rows with the data that are here; asked where `replan` fails.
         benchmark: as it was run.
         declared: what its file says; none where there is no file.
 
@@ -106,16 +110,27 @@ def verify(
     try:
         planned, expected = replan()
     except HarnessError as problem:
-        check.unchecked.append(f"data, settings and splits: {str(problem).splitlines()[0]}")
+        rows = compare_rows()
+        reason = str(problem).splitlines()[0]
+        check.differences += rows.differences
+        if compared := rows.compared:
+            check.unchecked += [f"settings: {reason}", *rows.unchecked]
+        else:
+            check.unchecked.append(f"data, settings and splits: {reason}")
     else:
         check.plan(expected)
         check.rows(planned)
+        compared = tuple(check.cells)
     check.results(planned)
     check.scores()
     check.stages(planned)
     check.ledgers()
     return Verification(
-        check.checked, tuple(check.differences), tuple(check.unchecked), tuple(check.not_kept)
+        check.checked,
+        tuple(check.differences),
+        tuple(check.unchecked),
+        tuple(check.not_kept),
+        compared,
     )
 
 
@@ -322,7 +337,8 @@ class _Check:
         have = {line.key for line in self.lines}
         for scoring in planned.scorings:
             if scoring.key in have and (rows := self.predictions(scoring.key)) is not None:
-                self.differences += _other_rows(scoring, rows)
+                expected = test_rows(scoring)
+                self.differences += other_rows(title_of(scoring.cell), expected, rows)
 
     # --- stages -------------------------------------------------------------------------------
 
@@ -382,20 +398,6 @@ class _Check:
                         f"{cell.title}, run {found['run']}: the test row {found['id']!r} of "
                         f"{found['part']} also has the role {found['role']!r}"
                     )
-
-
-def _other_rows(scoring: Scoring, rows: pd.DataFrame) -> Iterator[str]:
-    both = test_rows(scoring).merge(
-        rows, on=ROW, how="outer", suffixes=("", "_stored"), indicator=True
-    )
-    what = {"left_only": "has no prediction", "right_only": "is no test row of this run"}
-    changed = (both["target"] != both["target_stored"]) | (
-        both["overlap"] != both["overlap_stored"]
-    )
-    for _, row in both[changed].iterrows():
-        found = what.get(row["_merge"], "has another target or overlap than the data")
-        title = title_of(scoring.cell)
-        yield f"{title}, run {row['run']}: the row {row['id']!r} of {row['part']} {found}"
 
 
 def _first_difference(found: str, expected: str) -> str:

@@ -30,6 +30,7 @@ from harness.cli.table import table
 from harness.cli.tune import tune
 from harness.cli.verify import verify
 from harness.errors import HarnessError, PluginError
+from harness.redaction import redacted
 
 app = typer.Typer(
     name="harness",
@@ -106,6 +107,11 @@ def _run_and_flush(wishes: _Wishes) -> None:
         sys.stdout.flush()  # here, where it can be told that nobody reads it any more
 
 
+def _print_traceback(problem: BaseException) -> None:
+    """Prints a traceback without secrets; one that chains errors of a library may name some."""
+    print(redacted("".join(traceback.format_exception(problem))), file=sys.stderr, end="")
+
+
 def main() -> None:
     """Runs the command line.
 
@@ -124,13 +130,13 @@ def main() -> None:
         sys.exit(1)
     except HarnessError as problem:
         if wishes.traceback:
-            traceback.print_exception(problem)
+            _print_traceback(problem)
         print(f"error: {problem}", file=sys.stderr)
         if isinstance(problem, PluginError) and problem.__cause__ and not wishes.traceback:
             print("`harness --traceback …` shows where.", file=sys.stderr)
         sys.exit(USER_ERROR)
-    except Exception:
-        traceback.print_exc()
+    except Exception as problem:
+        _print_traceback(problem)
         print(
             f"This is a bug in the harness (paraisite-harness {harness.__version__}): "
             "please report it, with the lines above.",

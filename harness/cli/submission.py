@@ -59,8 +59,9 @@ def check(
 ) -> None:
     """Check a submission: files, schema, then every number again from its rows.
 
-    Nothing in it is executed. Exits with status 1 and a list where anything differs. What needs
-    data that are not on this machine is named as unchecked.
+    Baselines in closed form are fitted again, too. Nothing in it is executed. Exits with status 1
+    and a list where anything differs. What needs data that are not on this machine is named as
+    unchecked.
     """
     from harness.apps.submissions import exchange
 
@@ -91,18 +92,22 @@ def merge(
 ) -> None:
     """Check submissions, add them to a leaderboard of many, and show its table.
 
-    Equal configurations of several people are shown as such.
+    Equal configurations of several people are shown as such. Numbers bear a word where they were
+    reproduced here, or could not be checked; the latter are never the best.
     """
     from harness.apps.submissions import exchange
     from harness.cli.table import print_leaderboard
     from harness.registry.registry import Registry
 
+    checks = {}
     for folder in folders:
         found = exchange.check_submission(
             folder, data_dir=data_dir, weights_dir=weights_dir, plugins=plugin or ()
         )
+        checks[folder] = found
         print(f"{folder}: {found.verdict}")
         if found.differences:
             report(found, json=False)
     registry = Registry(plugin or ())
-    print_leaderboard(exchange.merge_submissions(folders, into, registry), registry)
+    merged = exchange.merge_submissions(folders, into, registry, checks)
+    print_leaderboard(merged, registry)

@@ -18,6 +18,7 @@ from harness.plugin.locations import shipped
 from harness.plugin.settings import Settings
 from harness.plugin.study import Tuning
 from harness.reading import UNREADABLE, parse_toml, read_text
+from harness.redaction import redacted
 
 
 def _as_names(value: Any) -> Any:
@@ -248,7 +249,7 @@ def explain(error: Any, model: type[BaseModel], table: Sequence[str] = ()) -> st
         text = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     if not dotted:  # the whole of it: no JSON, say
         return text
-    given = repr(error["input"])
+    given = redacted(repr(error["input"]))
     return (
         f"{dotted}: {text} (got {given})." if len(given) <= LONGEST_SHOWN else f"{dotted}: {text}."
     )

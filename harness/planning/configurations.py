@@ -93,6 +93,26 @@ def resolve_model(backbone: ComponentRef, head: ComponentRef, registry: Registry
     )
 
 
+def known_elements(
+    benchmark: Benchmark, registry: Registry
+) -> dict[tuple[str, frozenset[str]], None]:
+    """Returns (backbone, the elements it knows) of the backbones that are installed here.
+
+    Rows with other elements are left out of every dataset.
+    """
+    heads = (*benchmark.heads, *(own.head for own in benchmark.baselines))
+    found: dict[tuple[str, frozenset[str]], None] = {}
+    for backbone in (*benchmark.backbones, *(own.backbone for own in benchmark.baselines)):
+        for head in heads:
+            try:
+                model = resolve_model(backbone, head, registry)
+            except HarnessError:  # one of the two is not installed here
+                continue
+            found[backbone.name, model.backbone.elements] = None
+            break
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Parts:
     """What a benchmark names, resolved."""

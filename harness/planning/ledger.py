@@ -16,11 +16,16 @@ from harness.errors import LeakError
 from harness.planning.plan import MemberOf
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from harness.data.dataset import Dataset
     from harness.planning.plan import Plan, Scoring, StageNode
     from harness.planning.resolved import ResolvedProtocol
+
+    Floats = NDArray[np.float64]
+    Indices = NDArray[np.int64]
 
 ROLES = ("scaler", "gradient", "selection", "tuning", "test")
 COLUMNS = ("run", "part", "id", "group", "role")
@@ -69,24 +74,32 @@ def tuning_ledger(scoring: Scoring) -> pd.DataFrame:
 
 def test_rows(scoring: Scoring) -> pd.DataFrame:
     """Returns the rows that a scoring predicts: run, part, id, role `test`, target, overlap."""
+    return rows_frame(scoring.dataset, scoring.runs, scoring.rows, scoring.labels, scoring.overlap)
+
+
+def rows_frame(
+    data: Dataset,
+    runs: Sequence[int],
+    rows: Sequence[Indices],
+    labels: Sequence[Floats],
+    overlap: Sequence[NDArray[np.bool_]],
+) -> pd.DataFrame:
+    """Returns test rows of a dataset, as `test_rows`; arguments as in `Scoring`."""
     import numpy as np
     import pandas as pd
 
-    data = scoring.dataset
     frames = [
         pd.DataFrame(
             {
-                "run": np.full(len(rows), run, dtype=np.int32),
-                "part": [data.parts[row] for row in rows],
-                "id": [data.ids[row] for row in rows],
+                "run": np.full(len(own), run, dtype=np.int32),
+                "part": [data.parts[row] for row in own],
+                "id": [data.ids[row] for row in own],
                 "role": "test",
-                "target": labels,
-                "overlap": overlap,
+                "target": targets,
+                "overlap": overlaps,
             }
         )
-        for run, rows, labels, overlap in zip(
-            scoring.runs, scoring.rows, scoring.labels, scoring.overlap, strict=True
-        )
+        for run, own, targets, overlaps in zip(runs, rows, labels, overlap, strict=True)
     ]
     return pd.concat(frames, ignore_index=True)
 

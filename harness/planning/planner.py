@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.data.dataset_loader import DatasetLoader
-from harness.errors import BenchmarkError
+from harness.errors import BenchmarkError, HarnessError
 from harness.planning.benchmark import Benchmark
 from harness.planning.chosen_settings import Chosen
-from harness.planning.configurations import configure, configure_baselines, reconfigure, resolve
+from harness.planning.configurations import (
+    configure,
+    configure_baselines,
+    known_elements,
+    reconfigure,
+    resolve,
+    resolve_model,
+    resolve_protocol,
+)
 from harness.planning.ledger import check_plan
 from harness.planning.plan import MemberOf, Plan, Scoring, StageNode, array_digest, digest_of
 from harness.planning.resolved import Configuration, ResolvedProtocol
@@ -54,6 +63,34 @@ def plan(
         stages=(),
         scorings=(),
         not_applicable=left_out,
+        limit=limit,
+    )
+    return _Planner(resolved, registry).plan()
+
+
+def plan_baselines(
+    benchmark: Benchmark, registry: Registry, locations: Locations, limit: int | None = None
+) -> Plan:
+    """Lays out the baselines in closed form alone, whatever else the benchmark names.
+
+    Raises:
+        HarnessError: a dataset, protocol or metric is unknown, or data are missing.
+    """
+    alone = benchmark.model_copy(update={"tuning": None, "chosen": ()})
+    models = []
+    for own in alone.baselines:
+        with suppress(HarnessError):  # it is not installed here
+            models.append(resolve_model(own.backbone, own.head, registry))
+    found = configure_baselines([m for m in models if m.head.fit is not None], alone.train_on)
+    resolved = Plan(
+        alone,
+        DatasetLoader(registry, locations, limit, known_elements(benchmark, registry)),
+        locations,
+        tuple(resolve_protocol(ref, registry) for ref in alone.protocols),
+        tuple(found),
+        stages=(),
+        scorings=(),
+        not_applicable=(),
         limit=limit,
     )
     return _Planner(resolved, registry).plan()

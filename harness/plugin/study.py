@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_serializer, model_validator
 
+from harness.errors import BenchmarkError
 from harness.plugin.ranges import read_parameter
 from harness.plugin.settings import Settings
+from harness.redaction import redacted_url
+
+IN_ENVIRONMENT = "env:"
+"""What `storage` begins with where it names an environment variable."""
 
 Narrowing = Mapping[str, Any]
 """By parameter: a `Range` as `{ low = …, high = …, log = true, step = … }`, a `Choice` as a list,
@@ -64,8 +70,9 @@ class Tuning(Settings):
             parameters need steps or choices), or what a plugin's `make_study` understands.
         pruner: `median`, `hyperband` or `none`; or what a plugin's `make_study` understands.
         report_every: epochs between two looks at the trials in training, to report and to prune.
-        storage: URL of a database as `sqlite:///trials.db` or `postgresql://…`; the file
-            `tuning/journal.log` beside the results where it is absent.
+        storage: URL of a database as `sqlite:///trials.db` or `postgresql://…`; `env:NAME` where
+            the environment variable NAME holds it, as for one with a password; the file
+            `tuning/journal.log` beside the results where it is absent. A password is never written.
         heartbeat_seconds: in a database, a trial that has not been heard of for three times as
             long is tried again.
         space: what is changed in the search spaces that plugins declare.
@@ -79,9 +86,30 @@ class Tuning(Settings):
     sampler: str = "tpe"
     pruner: str = "median"
     report_every: PositiveInt = 10
-    storage: str | None = None
+    storage: str | None = Field(default=None, repr=False)
     heartbeat_seconds: PositiveFloat = 60.0
     space: SpaceChanges = SpaceChanges()
+
+    @property
+    def storage_url(self) -> str | None:
+        """The URL of the database, looked up in the environment where it is there.
+
+        Raises:
+            BenchmarkError: the variable is not set.
+        """
+        if self.storage is None or not self.storage.startswith(IN_ENVIRONMENT):
+            return self.storage
+        name = self.storage.removeprefix(IN_ENVIRONMENT)
+        if not (url := os.environ.get(name)):
+            raise BenchmarkError(
+                f"tuning.storage = {self.storage!r}: the environment variable {name!r} is not set. "
+                "It is to hold the URL of the database."
+            )
+        return url
+
+    @field_serializer("storage")
+    def _without_password(self, storage: str | None) -> str | None:
+        return None if storage is None else redacted_url(storage)
 
 
 @dataclass(frozen=True)

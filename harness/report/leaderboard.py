@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.plugin.metric import MetricSpec
+    from harness.report.trust import Trust
     from harness.results.records import PlannedCell, ResultLine
     from harness.results.store import Store
 
@@ -54,6 +55,7 @@ class Leaderboard:
         shown_as: what tables show in place of a cell's own columns, by its identity: the names of
             all who submitted the same configuration with the same result.
         notes: what must be said below every table.
+        trust: of results that others sent, what a check has shown of each cell, by its identity.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Leaderboard:
     identity: tuple[str, ...] = CELL
     shown_as: Mapping[tuple[str, ...], Mapping[str, str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    trust: Mapping[tuple[str, ...], Trust] = field(default_factory=dict)
 
     @classmethod
     def read(cls, store: Store) -> Leaderboard:
@@ -127,7 +130,8 @@ class Leaderboard:
         summed over runs), and for every metric `<metric>` (mean), `<metric>_std` (ddof 1),
         `<metric>_low` and `<metric>_high` (95 % bootstrap interval of the mean over runs). A cell
         that has not been run has zero runs and NaN scores; one with fewer than `MIN_ROWS` test
-        rows per run, or none in some run, has NaN scores.
+        rows per run, or none in some run, has NaN scores. Where `trust` is known, it is the column
+        `trust`.
         """
         return self._summaries[subset]
 
@@ -153,6 +157,8 @@ class Leaderboard:
                 made = summarise(group[metric].astype(float) if enough else [math.nan], seed)
                 row |= {metric: made.mean, f"{metric}_std": made.std}
                 row |= {f"{metric}_low": made.low, f"{metric}_high": made.high}
+            if name in self.trust:
+                row["trust"] = self.trust[name]
             rows.append(row)
         return pd.DataFrame(rows)
 

@@ -10,15 +10,24 @@ from typing import Any
 from harness.errors import BenchmarkError
 from harness.plugin.cell import CELL, SUBMISSION
 from harness.report.leaderboard import Leaderboard
-from harness.report.submissions import Submission
+from harness.report.submissions import Submission, facts_of
+from harness.report.trust import (
+    CheckedSubmission,
+    Trust,
+    in_words,
+    manifest_digest,
+    most_trusted,
+)
 from harness.results.records import PlanFile, PlannedCell
-from harness.results.store import Store
+from harness.results.store import PLAN_FILE, RESULTS_FILE, Store
 from harness.scoring.scores import SUBSETS, same_score
 
 EQUAL, ALIKE = " = ", " ≈ "
 """Between the names of people who submitted one configuration: with the same scores, or not."""
 
 Scores = dict[int, Mapping[Any, Any]]
+Name = tuple[str, ...]
+"""What tells a cell apart: the columns of `CELL`, and who submitted it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +39,7 @@ class _Part:
         plan: `plan.json`.
         leaderboard: its own leaderboard.
         scores: by key of a cell and run.
+        trust: what a check has shown, by key of a cell.
     """
 
     name: str
@@ -37,9 +47,12 @@ class _Part:
     plan: PlanFile
     leaderboard: Leaderboard
     scores: Mapping[str, Scores]
+    trust: Mapping[str, Trust]
 
 
-def merge(folders: Sequence[Path], name: str) -> Leaderboard:
+def merge(
+    folders: Sequence[Path], name: str, checks: Mapping[str, CheckedSubmission] = {}
+) -> Leaderboard:
     """Reads many submissions as one leaderboard.
 
     Cells are told apart by the column `submission` too. A configuration that several people
@@ -49,6 +62,7 @@ def merge(folders: Sequence[Path], name: str) -> Leaderboard:
     Args:
         folders: one per submission.
         name: of the leaderboard.
+        checks: what is known of submissions, by name; what is not named is unchecked.
 
     Raises:
         StoreError: a folder is no submission.
@@ -59,7 +73,7 @@ def merge(folders: Sequence[Path], name: str) -> Leaderboard:
 
     if not folders:
         raise BenchmarkError(f"The leaderboard {name!r} has no submission yet.")
-    parts = [_read(folder) for folder in folders]
+    parts = [_read(folder, checks) for folder in folders]
     _check(parts)
     metrics = tuple(
         metric
@@ -68,7 +82,7 @@ def merge(folders: Sequence[Path], name: str) -> Leaderboard:
     )
     if not metrics:
         raise BenchmarkError("These submissions have no metric in common.")
-    shown, notes = _equal_cells(parts)
+    shown, notes, trust = _equal_cells(parts)
     runs = pd.concat(
         [part.leaderboard.runs.assign(**{SUBMISSION: part.name}) for part in parts],
         ignore_index=True,
@@ -90,22 +104,43 @@ def merge(folders: Sequence[Path], name: str) -> Leaderboard:
         identity=(*CELL, SUBMISSION),
         shown_as=shown,
         notes=notes,
+        trust=trust,
     )
 
 
-def _read(folder: Path) -> _Part:
+def _read(folder: Path, checks: Mapping[str, CheckedSubmission]) -> _Part:
     submission, store = Submission.read(folder), Store(folder)
     card = submission.card
     plan = store.read_plan()
+    known = _known(submission, checks)
+    trust: dict[str, Trust] = {
+        cell.key: known.cells.get(cell.key, "unchecked") if known else "unchecked"
+        for cell in plan.cells
+    }
     training = plan.benchmark["training"]
     scores: dict[str, Scores] = {}
     for result in store.read_results():
         scores.setdefault(result.key, {})[result.run] = result.scores
     line = (
         f"- **{card.name}**: {card.title} ({', '.join(card.authors)}; benchmark "
-        f"{submission.manifest.benchmark}, {training['epochs']} epochs, {card.licence})"
+        f"{submission.manifest.benchmark}, {training['epochs']} epochs, {card.licence}; "
+        f"{in_words(list(trust.values()))})"
     )
-    return _Part(card.name, line, plan, Leaderboard.read(store), scores)
+    if known and "unchecked" in trust.values():
+        line += "".join(f"\n  - unchecked: {reason}" for reason in known.unchecked)
+    return _Part(card.name, line, plan, Leaderboard.read(store), scores, trust)
+
+
+def _known(
+    submission: Submission, checks: Mapping[str, CheckedSubmission]
+) -> CheckedSubmission | None:
+    """What was checked of a submission, if what tables are made of is still what it was then."""
+    known, folder = checks.get(submission.card.name), submission.folder
+    if known is None or known.manifest != manifest_digest(folder):
+        return None
+    facts = submission.manifest.files
+    same = all(facts_of(folder / name) == facts.get(name) for name in (PLAN_FILE, RESULTS_FILE))
+    return known if same else None
 
 
 def _check(parts: Sequence[_Part]) -> None:
@@ -146,13 +181,21 @@ def _settings(parts: Sequence[_Part]) -> dict[str, Any]:
 
 def _equal_cells(
     parts: Sequence[_Part],
-) -> tuple[dict[tuple[str, ...], dict[str, str]], tuple[str, ...]]:
-    """Finds configurations that several people submitted: what tables show of them, and say."""
+) -> tuple[dict[Name, dict[str, str]], tuple[str, ...], dict[Name, Trust]]:
+    """Finds configurations that several people submitted: what tables show of them, and say.
+
+    Where one person's scores could be checked, so are the same scores of another.
+    """
     by_key: dict[str, list[tuple[_Part, PlannedCell]]] = {}
     for part in parts:
         for cell in part.plan.cells:
             by_key.setdefault(cell.key, []).append((part, cell))
-    shown: dict[tuple[str, ...], dict[str, str]] = {}
+    shown: dict[Name, dict[str, str]] = {}
+    trust = {
+        (*cell.named(), part.name): part.trust[cell.key]
+        for part in parts
+        for cell in part.plan.cells
+    }
     counts: dict[str, list[list[int]]] = {}
     for key, several in by_key.items():
         if len(several) < 2:
@@ -164,11 +207,12 @@ def _equal_cells(
             others = [label for i, label in enumerate(labels) if i != own]
             name = (*cell.named(), part.name)
             shown[name] = {SUBMISSION: ALIKE.join([labels[own], *others])}
+            trust[name] = most_trusted([equal.trust[key] for equal in groups[own]])
         first = several[0][0].scores.get(key, {})
         differ = {run for part, _ in several for run in _differing(first, part.scores.get(key, {}))}
         people = ", ".join(part.name for part, _ in several)
         counts.setdefault(people, []).append(sorted(differ))
-    return shown, tuple(_notes(counts))
+    return shown, tuple(_notes(counts)), trust
 
 
 def _groups(parts: Sequence[_Part], key: str) -> list[list[_Part]]:

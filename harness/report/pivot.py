@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.plugin.metric import MetricSpec
+    from harness.report.trust import Trust
 
 METRIC = "metric"
 """Stands among the columns of cells where a table shows several metrics."""
@@ -70,6 +71,8 @@ class PivotEntry:
         tied: not told apart from the best by the paired test, Holm-corrected within the column.
         gain: over scratch, paired; None where there is nothing to compare with.
         stands: the gain's difference from 0 stands after Holm's correction.
+        trust: of results that others sent, what a check has shown of them; one that is `unchecked`
+            is never the best.
     """
 
     name: Key
@@ -87,6 +90,7 @@ class PivotEntry:
     tied: bool = False
     gain: Gain | None = None
     stands: bool = False
+    trust: Trust | None = None
 
     @property
     def negative(self) -> bool:
@@ -137,7 +141,7 @@ class Pivot:
 
         Columns: those of `Leaderboard.identity`, `metric`, `state`, `runs`, `n`, `failed`, `mean`,
         `std`, `low`, `high`, `best`, `tied`, `gain`, `gain_low`, `gain_high`, `gain_p`, `stands`,
-        `negative`.
+        `negative`; and `trust` where it is known.
         """
         import pandas as pd
 
@@ -345,6 +349,7 @@ def read_entry(
         std=float(row[f"{metric}_std"]),
         low=float(row[f"{metric}_low"]),
         high=float(row[f"{metric}_high"]),
+        trust=row.get("trust"),
     )
 
 
@@ -387,6 +392,7 @@ def _record(entry: PivotEntry) -> dict[str, Any]:
         "gain_p": gain.p if gain else nothing,
         "stands": entry.stands,
         "negative": entry.negative,
+        **({"trust": entry.trust} if entry.trust else {}),
     }
 
 
@@ -402,15 +408,15 @@ def _mark_best(
     """Marks the best of every family, and those that the paired test does not tell from it.
 
     A family is what can be compared: a metric on the test rows of one dataset, by one protocol
-    (another one shows other labels or rows), within one column of the table. Cells that lack runs
-    take no part.
+    (another one shows other labels or rows), within one column of the table. Cells that lack runs,
+    or that nobody could check, take no part.
 
     Returns:
         The entries, marked; and the test sets of families whose cells rest on different rows.
     """
     families: dict[Key, list[int]] = {}
     for place, entry in enumerate(found):
-        if entry.state == "scored":
+        if entry.state == "scored" and entry.trust != "unchecked":
             own = (entry.metric, entry.cell["protocol"], entry.cell["test_on"])
             families.setdefault((*_key(entry, layout.columns), *own), []).append(place)
     marked, incomparable = list(found), dict[str, None]()

@@ -20,6 +20,7 @@ from harness.errors import BenchmarkError, StoreError
 from harness.files import explained, new_folder, sweep
 from harness.planning.benchmark import Benchmark, check_settings, explain
 from harness.reading import UNREADABLE, parse_toml, read_text
+from harness.redaction import holds_secret
 from harness.report.submission_schema import (
     ALLOWED,
     CARD_EXAMPLE,
@@ -53,6 +54,7 @@ FILES_AT_MOST = 10_000
 BYTES_AT_MOST = 2**30
 """Of a submission, and of a table in it once it is unpacked: what a check will read."""
 
+TEXTS = (".toml", ".json", ".jsonl")
 SUBMISSIONS = "submissions"
 """Where the folder of a leaderboard of many people holds what they submitted, by name."""
 
@@ -130,8 +132,24 @@ def pack(store: Store, card: Path, target: Path, harness_version: str) -> Submis
     with explained(target.parent), new_folder(target) as staging:
         shutil.copyfile(card, staging / CARD_FILE)
         _copy(store, plan, lines, Store.create(staging))
+        _refuse_secrets(staging)
         _write_manifest(staging, plan.name, harness_version)
     return Submission.read(target)
+
+
+def _refuse_secrets(folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and _holds_secret(path):
+            raise StoreError(
+                f"{path.name} holds a password or key. Take it out before you pass it on."
+            )
+
+
+def _holds_secret(path: Path) -> bool:
+    """Whether a text file of a submission holds a password or key; tables hold rows alone."""
+    return path.suffix in TEXTS and holds_secret(
+        path.read_bytes().decode(encoding="utf-8", errors="replace")
+    )
 
 
 def _copy(store: Store, plan: PlanFile, lines: Sequence[ResultLine], copy: Store) -> None:
@@ -205,7 +223,7 @@ def facts_of(path: Path) -> FileFacts:
 def check_files(submission: Submission) -> Iterator[str]:
     """Compares the folder with its manifest; yields a line per difference.
 
-    Links are refused, as is any file that a submission has no use for.
+    Links are refused, as is any file that a submission has no use for, and one with a secret.
     """
     folder, listed = submission.folder, submission.manifest.files
     if len(listed) > FILES_AT_MOST or sum(f.bytes for f in listed.values()) > BYTES_AT_MOST:
@@ -227,8 +245,15 @@ def check_files(submission: Submission) -> Iterator[str]:
             yield f"{MANIFEST_FILE}: {name!r} does not belong in a submission"
         elif name not in found:
             yield f"{name} is in {MANIFEST_FILE}, but not in the folder"
-        elif facts_of(folder / name) != facts:
-            yield f"{name}: its sha256 or size is not that of {MANIFEST_FILE}"
+        else:
+            yield from _check_file(folder, name, facts)
+
+
+def _check_file(folder: Path, name: str, facts: FileFacts) -> Iterator[str]:
+    if facts_of(folder / name) != facts:
+        yield f"{name}: its sha256 or size is not that of {MANIFEST_FILE}"
+    elif _holds_secret(folder / name):
+        yield f"{name} holds a password or key: tell its owner to change it, and to pack again"
 
 
 def check_schema(submission: Submission) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from harness.errors import BenchmarkError, did_you_mean
 from harness.plugin.cell import DEFAULT
 from harness.report.pivot import Key, Pivot, PivotEntry
+from harness.report.trust import MEANING, Trust
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,9 @@ ABSENT = "—"
 NEGATIVE, NEGATIVE_STANDS = "▽", "▼"
 BEST, TIED = "*", "≈"
 """Marks of plain text, where bold and underlined letters are not to be had."""
+
+MARKED: tuple[Trust, ...] = ("reproduced", "unchecked")
+"""What is said beside a number of others; one that was recomputed bears no word."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ def number_text(entry: PivotEntry | None, wording: Wording, runs: int) -> str:
         text += f" [{entry.low:.{digits}f}, {entry.high:.{digits}f}]"
     if wording.with_n:
         text += f", n {entry.n:.1f}"
+    if entry.trust in MARKED:
+        text += f", {entry.trust}"
     return text if entry.runs == runs else f"{text}, {entry.runs} of {runs} runs"
 
 
@@ -158,6 +164,10 @@ def legend(table: Pivot, best: str, tied: str) -> Iterator[str]:
             f"Test rows whose formula was trained on: {', '.join(shares)}; the rows called "
             "overlap-free are the others"
         )
+    shown = {entry.trust for entry in entries if entry.state == "scored"}
+    for trust, meaning in MEANING.items():
+        if trust in shown:
+            yield f"{trust if trust in MARKED else f'No word ({trust})'}: {meaning}"
     yield from table.notes
 
 

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from harness.errors import StoreError
 from harness.files import explained, replacing, replacing_folder, unwritable
 from harness.planning.ledger import COLUMNS
+from harness.redaction import redacted
 from harness.results.frozen import (
     HISTORIES_FILE,
     LEDGERS_FILE,
@@ -148,7 +149,7 @@ class Store:
             save_file(dict(tensors), weights)
             digest = sha256(weights.read_bytes()).hexdigest()
             record = {**facts.as_json(), "artefact_sha256": digest}
-            (staging / STAGE_FILE).write_text(json.dumps(record) + "\n")
+            (staging / STAGE_FILE).write_text(redacted(json.dumps(record)) + "\n")
             ledger.to_parquet(staging / LEDGER_FILE, index=False, compression="zstd")
         self.checkpoint_path(key).unlink(missing_ok=True)
 
@@ -182,7 +183,8 @@ class Store:
     def write_record(self, key: str, record: StageRecord, ledger: pd.DataFrame) -> None:
         """Writes a stage's record and ledger, without the weights."""
         self.stage_folder(key).mkdir(exist_ok=True)
-        self._record_path(key).write_text(json.dumps(record.as_json()) + "\n")
+        text = redacted(json.dumps(record.as_json()))
+        self._record_path(key).write_text(text + "\n")
         _write_rows(ledger, self.ledger_path(key))
 
     def ledger_path(self, key: str) -> Path:
@@ -321,12 +323,14 @@ class Store:
         self.write_text(PLAN_FILE, text + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """Writes a text file of the results folder atomically."""
+        """Writes a text file of the results folder atomically, without secrets."""
         with replacing(self.folder / name) as staging:
-            staging.write_text(text, encoding="utf-8")
+            staging.write_text(redacted(text), encoding="utf-8")
 
     def read_plan(self) -> PlanFile:
         """Reads the benchmark as it was run, its datasets and cells.
+
+        An old plan may hold a password; nobody is to get it from there.
 
         Raises:
             StoreError: there is none, it is damaged, or of another format.
@@ -338,7 +342,7 @@ class Store:
                 f"Run `harness run` first.{self._other_folders()}"
             )
         with _reading(path):
-            return PlanFile.read(path.read_bytes())
+            return PlanFile.read(redacted(path.read_text(encoding="utf-8")))
 
     def _other_folders(self) -> str:
         """Names the dry runs or submissions below this folder; empty where there are none."""
@@ -355,7 +359,8 @@ class Store:
 
 def lines_text(lines: Iterable[ResultLine]) -> str:
     """Returns result lines as their file holds them."""
-    return "".join(json.dumps(line.as_json(), ensure_ascii=False) + "\n" for line in lines)
+    text = "".join(json.dumps(line.as_json(), ensure_ascii=False) + "\n" for line in lines)
+    return redacted(text)
 
 
 def _read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -157,7 +157,7 @@ def _drop_stump(path: Path) -> None:
 
 
 def _storage(request: StudyRequest) -> BaseStorage:
-    url = request.tuning.storage
+    url = request.tuning.storage_url
     if url is None:
         journal = request.folder / JOURNAL
         return JournalStorage(JournalFileBackend(str(journal), _JournalLock(journal)))
@@ -171,18 +171,10 @@ def _storage(request: StudyRequest) -> BaseStorage:
             grace_period=GRACE * beat,
         )
     except Exception as problem:  # of the database driver, whichever it is
+        shown = request.tuning.model_dump()["storage"]  # without a password
         raise BenchmarkError(
-            f"tuning.storage = {_without_password(url)!r} cannot be opened: {problem}. Expected a "
+            f"tuning.storage = {shown!r} cannot be opened: {problem}. Expected a "
             "URL of SQLAlchemy, as sqlite:///trials.db or postgresql://user@host/database."
-        ) from problem
+        ) from None  # what the driver raised may name the password
     DATABASES[url, beat] = opened
     return opened
-
-
-def _without_password(url: str) -> str:
-    from sqlalchemy.engine import make_url
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except Exception:  # no URL at all
-        return url

@@ -19,6 +19,7 @@ from harness.apps.site.results import Results, check_names, find_sources, read_r
 from harness.errors import StoreError
 from harness.files import replacing_folder
 from harness.plugin.cell import BASELINE
+from harness.redaction import redacted
 from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
 from harness.scoring.scores import SUBSETS
@@ -83,7 +84,7 @@ def write_site(
             with replacing_folder(folder) as draft:
                 for path, text in _render(results):
                     (draft / path).parent.mkdir(parents=True, exist_ok=True)
-                    (draft / path).write_text(text, encoding="utf-8", newline="\n")
+                    (draft / path).write_text(redacted(text), encoding="utf-8", newline="\n")
         except OSError as problem:
             raise StoreError(
                 f"Cannot write the site to {folder}: {problem.strerror}. "

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.api.leaderboards import write_tables
 from harness.api.lookup import Source, results_folder
+from harness.api.plans import stored_benchmark
 from harness.api.verifying import verify
+from harness.apps.submissions.reproduction import Reproduction, reproduce_baselines
+from harness.check.verification import Verification
 from harness.errors import StoreError
 from harness.files import make_folder
+from harness.plugin.locations import Locations
+from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
 from harness.report.leaderboard import Leaderboard
 from harness.report.merging import merge
@@ -25,10 +30,40 @@ from harness.report.submissions import (
     folders_of,
     pack,
 )
+from harness.report.trust import (
+    CheckedSubmission,
+    Trust,
+    in_words,
+    manifest_digest,
+    read_checks,
+    write_checks,
+)
 from harness.results.store import Store
 
-if TYPE_CHECKING:
-    from harness.check.verification import Verification
+LIMITS = (
+    "Reproduced: predicted again here. Recomputed: the scores follow from predictions of the rows "
+    "that the data here give; made-up predictions would pass just so, and only training the model "
+    "again can tell. Unchecked: only claimed."
+)
+"""What a check proves, and what not."""
+
+
+@dataclass(frozen=True)
+class SubmissionCheck(Verification):
+    """What was found of a submission.
+
+    Attributes:
+        trust: how far each of its cells can be trusted, by key; none where anything differs.
+    """
+
+    trust: Mapping[str, Trust] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        """The findings in a few sentences, with what they prove."""
+        if self.differences:
+            return super().verdict
+        return f"{super().verdict} {in_words(list(self.trust.values()))}. {LIMITS}"
 
 
 def pack_submission(
@@ -56,11 +91,12 @@ def check_submission(
     data_dir: Path | None = None,
     weights_dir: Path | None = None,
     plugins: Sequence[Path] = (),
-) -> Verification:
+) -> SubmissionCheck:
     """Checks a submission: files, schema, completeness, then every number again from the rows.
 
-    Nothing in it is executed: it holds JSON, TOML and Parquet, and what it names is looked up among
-    the plugins that are installed here.
+    Rows, targets and splits are compared with the data that are here, whatever the models are
+    called, and baselines in closed form are fitted again. Nothing in it is executed: it holds JSON,
+    TOML and Parquet, and what it names is looked up among the plugins that are installed here.
 
     Args:
         folder: the submission.
@@ -71,26 +107,71 @@ def check_submission(
     Raises:
         StoreError: the folder is no submission.
     """
-    from harness.check.verification import Verification
-
     submission = Submission.read(folder)
     for check in (check_files, check_schema, check_complete):
         if differences := tuple(check(submission)):
-            return Verification({}, differences, ("scores: only once the above is mended",), ())
+            unchecked = ("scores: only once the above is mended",)
+            return SubmissionCheck({}, differences, unchecked, ())
     options: dict[str, Any] = {"data_dir": data_dir, "weights_dir": weights_dir}
     found = verify(folder, plugins=plugins, tables=False, **options)
-    return replace(found, checked={"files": len(submission.manifest.files), **found.checked})
+    store = Store(folder)
+    baselines = _reproduce(store, found, Registry(plugins), **options)
+    differences = (*found.differences, *baselines.differences)
+    return SubmissionCheck(
+        {
+            "files": len(submission.manifest.files),
+            **found.checked,
+            "reproduced cells": len(baselines.reproduced),
+        },
+        differences,
+        (*found.unchecked, *baselines.unchecked),
+        found.not_kept,
+        found.compared,
+        {} if differences else _trust(store, found.compared, baselines.reproduced),
+    )
+
+
+def _reproduce(
+    store: Store,
+    found: Verification,
+    registry: Registry,
+    data_dir: Path | None,
+    weights_dir: Path | None,
+) -> Reproduction:
+    """Fits baselines again, unless something differs already."""
+    if found.differences:
+        return Reproduction()
+    locations = replace(Locations.of(data_dir, weights_dir), offline=True)
+    benchmark = stored_benchmark(store)
+    with blaming(registry):
+        return reproduce_baselines(store, benchmark, registry, locations, found.compared)
+
+
+def _trust(store: Store, compared: Sequence[str], reproduced: Sequence[str]) -> dict[str, Trust]:
+    trust: dict[str, Trust] = {cell.key: "unchecked" for cell in store.read_plan().cells}
+    trust |= dict.fromkeys(compared, "recomputed")
+    return trust | dict.fromkeys(reproduced, "reproduced")
 
 
 def merge_submissions(
-    folders: Sequence[Path], into: Path, registry: Registry | None = None
+    folders: Sequence[Path],
+    into: Path,
+    registry: Registry | None = None,
+    checks: Mapping[Path, SubmissionCheck] = {},
 ) -> Leaderboard:
     """Adds submissions to a leaderboard of many and writes its tables; see `merging.merge`.
 
-    They are copied to `<into>/submissions/<name>`. Check them first.
+    They are copied to `<into>/submissions/<name>`; what was checked is kept in `checks.json`.
+
+    Args:
+        folders: the submissions.
+        into: folder of the leaderboard.
+        registry: where metrics come from.
+        checks: what `check_submission` has found, by folder; others stand as unchecked.
 
     Raises:
-        StoreError: one is no submission, or another one of its name is there.
+        StoreError: one is no submission, its check found differences, or another one of its name is
+            there.
         BenchmarkError: they cannot stand in one table.
     """
     known = into / SUBMISSIONS
@@ -102,8 +183,22 @@ def merge_submissions(
                 f"{known / one.card.name} exists already: change `name` in {one.folder}'s "
                 "method.toml and pack again, or remove the old one."
             )
-    merge([*have, *folders], into.name)  # an error leaves everything as it was
+    known_checks = read_checks(into) | {
+        one.card.name: _checked(one.folder, checks[one.folder])
+        for one in fresh
+        if one.folder in checks
+    }
+    merge([*have, *folders], into.name, known_checks)  # an error leaves everything as it was
     make_folder(known)
     for one in fresh:
         copy_whole(one.folder, known / one.card.name)
+    write_checks(into, known_checks)
     return write_tables(Store(into), registry or Registry())
+
+
+def _checked(folder: Path, found: SubmissionCheck) -> CheckedSubmission:
+    if found.differences:
+        raise StoreError(f"{folder} cannot be merged: {found.differences[0]}")
+    return CheckedSubmission(
+        manifest=manifest_digest(folder), cells=dict(found.trust), unchecked=found.unchecked
+    )

@@ -13,12 +13,12 @@ import pytest
 
 from harness import api
 from harness.apps.submissions import exchange
-from harness.check.verification import Verification
 from harness.errors import BenchmarkError, StoreError
 from harness.report.merging import merge
 from harness.report.pivot import Layout, pivot
 from harness.report.submissions import Submission, copy_whole, facts_of, read_card
 from harness.results.store import Store
+from harness.scoring.scores import score_stored
 
 BENCHMARK = """
 train_on = ["Toy"]
@@ -72,7 +72,7 @@ def packed(results: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     return pack
 
 
-def check(folder: Path, tiny: Path) -> Verification:
+def check(folder: Path, tiny: Path) -> exchange.SubmissionCheck:
     return exchange.check_submission(folder, plugins=[tiny])
 
 
@@ -347,6 +347,139 @@ def test_unfinished_results_are_not_packed(results, packed, tmp_path: Path) -> N
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ada", "ada.toml", "part"]
 
 
+# --- models that are not installed here -------------------------------------------------------
+
+UNKNOWN = "supernet"
+
+
+def _renamed(content: Any) -> Any:
+    """Calls the trained backbone by a name that no plugin offers; the baselines keep theirs."""
+    if isinstance(content, list):
+        return [_renamed(item) for item in content]
+    if not isinstance(content, dict):
+        return content
+    named = {key: _renamed(value) for key, value in content.items()}
+    if content.get("backbone") == "tiny" and content.get("transfer") == "scratch":
+        named["backbone"] = UNKNOWN
+    if "backbones" in content:
+        named["backbones"] = [{"name": UNKNOWN}]
+    return named
+
+
+def call_it_supernet(folder: Path) -> None:
+    for path in (folder / "plan.json", *folder.glob("stages/*/stage.json")):
+        path.write_text(json.dumps(_renamed(json.loads(path.read_text()))))
+    lines = (folder / "results.jsonl").read_text().splitlines()
+    text = "".join(json.dumps(_renamed(json.loads(line))) + "\n" for line in lines)
+    (folder / "results.jsonl").write_text(text)
+    sign(folder)
+
+
+def forge(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame], metrics: Any) -> None:
+    """Changes the rows of the unknown model's cells, and all scores so that they fit."""
+    path = folder / "results.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    keys = {line["key"] for line in lines if line["backbone"] == UNKNOWN}
+    for key in keys:
+        file = folder / f"predictions/{key}.parquet"
+        change(pd.read_parquet(file)).reset_index(drop=True).to_parquet(file)
+    for line in lines:
+        if line["key"] in keys:
+            rows = pd.read_parquet(folder / f"predictions/{line['key']}.parquet")
+            shown = {name: metrics[name] for name in ("mae-log", "mape")}
+            line["scores"] = json.loads(json.dumps(score_stored(shown, rows, line["run"])))
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sign(folder)
+
+
+def three_rows_of_one(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.groupby("run").head(3).assign(target=1.0, prediction=1.0)
+
+
+def invented_ids(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(id=[f"row-{n}" for n in range(len(rows))], prediction=rows["target"])
+
+
+def another_part(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(part="Source")
+
+
+def no_overlap(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(overlap=~rows["overlap"])
+
+
+def a_row_twice(rows: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([rows, rows.head(1)])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (three_rows_of_one, "has another target or overlap than the data"),
+        (invented_ids, "is no test row of this run"),
+        (another_part, "is no test row of this run"),
+        (no_overlap, "has another target or overlap than the data"),
+        (a_row_twice, "is there twice"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_an_unknown_model_does_not_hide_other_rows(
+    packed, tiny: Path, metrics, change: Callable[[pd.DataFrame], pd.DataFrame], said: str
+) -> None:
+    folder = packed()
+    call_it_supernet(folder)
+    forge(folder, change, metrics)
+    assert any(said in line for line in check(folder, tiny).differences)
+
+
+def train_on_test_rows(folder: Path) -> None:
+    rows = pd.read_parquet(first(folder, "predictions/*.parquet"))
+    for path in folder.glob("stages/*/ledger.parquet"):
+        ledger = pd.read_parquet(path)
+        ledger.loc[ledger.index[0], "id"] = rows.loc[rows["run"] == 1, "id"].iloc[0]
+        ledger.to_parquet(path)
+
+
+def train_on_more_rows(folder: Path) -> None:
+    for path in folder.glob("stages/*/stage.json"):
+        edit(path, lambda record: record.update(train_rows=[30] * len(record["train_rows"])))
+
+
+def call_it_larger(folder: Path) -> None:
+    def change(plan: Any) -> None:
+        plan["datasets"]["Toy"]["rows"] = plan["benchmark"]["rows"]["Toy"] = 4000
+
+    edit(folder / "plan.json", change)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (train_on_test_rows, "in the data"),
+        (train_on_more_rows, "30 train_rows, the ledger has"),
+        (call_it_larger, "4000 rows in plan.json, the data give 48"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_an_unknown_model_does_not_hide_other_splits(
+    packed, tiny: Path, harm: Callable[[Path], None], said: str
+) -> None:
+    folder = packed()
+    call_it_supernet(folder)
+    harm(folder)
+    sign(folder)
+    assert any(said in line for line in check(folder, tiny).differences)
+
+
+def test_honest_results_of_an_unknown_model_agree(packed, tiny: Path) -> None:
+    folder = packed()
+    call_it_supernet(folder)
+    found = check(folder, tiny)
+    assert found.differences == ()
+    assert len(found.compared) == 4
+    assert found.unchecked[0].startswith("settings: Unknown backbone 'supernet'")
+
+
 # --- many people --------------------------------------------------------------------------------
 
 
@@ -396,6 +529,109 @@ def test_other_data_by_the_same_name_do_not_stand_in_one_table(packed) -> None:
     edit(bob / "plan.json", lambda plan: plan["datasets"]["Toy"].update(digest="0" * 64))
     with pytest.raises(BenchmarkError, match="other rows in the dataset 'Toy'"):
         merge([ada, bob], "many")
+
+
+# --- what a check has shown ---------------------------------------------------------------------
+
+
+def merged(folders: list[Path], into: Path, tiny: Path) -> Any:
+    checks = {folder: check(folder, tiny) for folder in folders}
+    return exchange.merge_submissions(folders, into, checks=checks)
+
+
+def trust_of(table: Any) -> dict[str, set[str | None]]:
+    found: dict[str, set[str | None]] = {}
+    for entry in table.entries.values():
+        found.setdefault(entry.cell["transfer"], set()).add(entry.trust)
+    return found
+
+
+def test_baselines_are_fitted_again_and_others_recomputed(packed, tiny: Path, metrics) -> None:
+    folder = packed()
+    found = check(folder, tiny)
+    assert sorted(found.trust.values()) == ["recomputed"] * 2 + ["reproduced"] * 2
+    assert "2 cells reproduced, 2 recomputed." in found.verdict
+    assert "made-up predictions would pass just so" in found.verdict
+    table = pivot(merged([folder], folder.parent / "many", tiny), metrics)
+    assert trust_of(table) == {"baseline": {"reproduced"}, "scratch": {"recomputed"}}
+
+
+def test_a_baseline_with_other_predictions_is_found(packed, tiny: Path, metrics) -> None:
+    folder = packed()
+    call_it_supernet(folder)
+    plan = json.loads((folder / "plan.json").read_text())
+    key = next(cell["key"] for cell in plan["cells"] if cell["transfer"] == "baseline")
+    path = folder / f"predictions/{key}.parquet"
+    rows = pd.read_parquet(path)
+    rows.assign(prediction=rows["prediction"] * 1.01).to_parquet(path)
+    lines = [json.loads(text) for text in (folder / "results.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["key"] == key:
+            shown = {name: metrics[name] for name in ("mae-log", "mape")}
+            line["scores"] = score_stored(shown, pd.read_parquet(path), line["run"])
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sign(folder)
+    assert any("the baseline gives" in line for line in check(folder, tiny).differences)
+
+
+def test_what_could_not_be_checked_stands_as_unchecked_and_is_never_best(
+    packed, tiny: Path, metrics, tmp_path: Path
+) -> None:
+    eve, ada = packed("eve", epochs=2), packed("ada")
+    exchange.merge_submissions([ada], tmp_path / "many", checks={ada: check(ada, tiny)})
+    nobody_knows = exchange.check_submission(eve)  # without the data
+    assert set(nobody_knows.trust.values()) == {"unchecked"}
+    exchange.merge_submissions([eve], tmp_path / "many", checks={eve: nobody_knows})
+    table = pivot(api.open_leaderboard(tmp_path / "many"), metrics)
+    unchecked = [entry for entry in table.entries.values() if entry.trust == "unchecked"]
+    assert {entry.cell["submission"] for entry in unchecked} == {"eve"}
+    assert not any(entry.best or entry.tied for entry in unchecked)
+    page = (tmp_path / "many" / "table.md").read_text()
+    assert ", unchecked" in page
+    assert "unchecked: only claimed: data or protocol were not known" in page
+    assert "  - unchecked: data, settings and splits: Unknown dataset 'Toy'" in page
+    assert ",unchecked\n" in (tmp_path / "many" / "table.csv").read_text()
+
+
+def test_a_claim_that_would_be_the_best_is_not(packed, tiny: Path, metrics) -> None:
+    eve, ada = packed("eve"), packed("ada", epochs=2)
+    call_it_supernet(eve)
+    forge(eve, lambda rows: rows.assign(prediction=rows["target"]), metrics)
+    leaderboard = merge([eve, ada], "many")
+    assert not any(entry.best for entry in pivot(leaderboard, metrics).entries.values())
+
+
+def test_nothing_is_known_of_a_submission_that_has_changed(packed, tiny: Path, metrics) -> None:
+    folder = packed()
+    many = folder.parent / "many"
+    merged([folder], many, tiny)
+    edit_line(many / "submissions" / "ada", lambda line: line["scores"]["all"].update(mape=0.01))
+    table = pivot(api.open_leaderboard(many), metrics)
+    assert trust_of(table) == {"baseline": {"unchecked"}, "scratch": {"unchecked"}}
+
+
+def test_equal_scores_are_as_good_as_the_best_checked(packed, tiny: Path, metrics) -> None:
+    ada, bob = packed("ada"), packed("bob")
+    leaderboard = exchange.merge_submissions(
+        [ada, bob], ada.parent / "many", checks={bob: check(bob, tiny)}
+    )
+    assert trust_of(pivot(leaderboard, metrics))["baseline"] == {"reproduced"}
+
+
+def test_a_submission_with_differences_is_not_merged(packed, tiny: Path) -> None:
+    folder = packed()
+    better_a_score(folder)
+    with pytest.raises(StoreError, match=r"cannot be merged: .*mape"):
+        merged([folder], folder.parent / "many", tiny)
+    assert not (folder.parent / "many").exists()
+
+
+def test_checks_that_are_damaged_say_what_to_do(packed, tiny: Path) -> None:
+    folder = packed()
+    merged([folder], folder.parent / "many", tiny)
+    (folder.parent / "many" / "checks.json").write_text("{")
+    with pytest.raises(StoreError, match="Remove it, and its leaderboard counts as unchecked"):
+        api.open_leaderboard(folder.parent / "many")
 
 
 def test_a_submission_that_is_not_whole_is_not_copied(packed, tmp_path: Path) -> None:
