@@ -16,6 +16,7 @@ from harness.api.searching import choose_settings
 from harness.planning.planner import plan_chosen
 from harness.registry.attribution import blaming
 from harness.report.leaderboard import Leaderboard
+from harness.results.plan_claim import claim
 from harness.training.stop_signal import StopSignal
 from harness.training.workers import workers
 
@@ -61,6 +62,7 @@ def run(
         The leaderboard; `.runs` and `.summary()` are pandas frames.
 
     Raises:
+        StoreError: another process is at work in the folder, with other settings.
         HarnessError: see its subclasses; results that were complete stay on disk. What a plugin
             raises becomes a `PluginError` that names it, with file and line.
         KeyboardInterrupt: it was stopped; the next call goes on from there.
@@ -82,8 +84,10 @@ def run(
         with blaming(context.registry):
             planned = plan_chosen(context.plan, asked.benchmark, context.registry)
         context = replace(context, plan=planned)
-    _carry_out(asked, context, jobs)
-    return write_tables(context.store, context.registry, published)
+    plan, store = describe(context.plan), context.store
+    with claim(store, plan):
+        _carry_out(asked, context, jobs)
+        return write_tables(Leaderboard.of(plan, store), store, context.registry, published)
 
 
 def _carry_out(asked: Request, context: RunContext, jobs: int) -> None:
@@ -91,7 +95,6 @@ def _carry_out(asked: Request, context: RunContext, jobs: int) -> None:
     from harness.training.plan_executor import complete_metrics, execute, pending_stages
 
     planned, store = context.plan, context.store
-    store.write_plan(describe(planned))
     with blaming(context.registry):
         complete_metrics(planned, store, context.registry)
         further = min(jobs, len(pending_stages(planned, store))) - 1

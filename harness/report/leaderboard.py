@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.plugin.metric import MetricSpec
-    from harness.results.records import PlannedCell, ResultLine
+    from harness.results.records import PlanFile, PlannedCell, ResultLine
     from harness.results.store import Store
 
 MIN_ROWS = 3
@@ -75,9 +75,13 @@ class Leaderboard:
         Raises:
             StoreError: nothing was run there.
         """
+        return cls.of(store.read_plan(), store)
+
+    @classmethod
+    def of(cls, plan: PlanFile, store: Store) -> Leaderboard:
+        """Reads the results of a plan."""
         import pandas as pd
 
-        plan = store.read_plan()
         keys = {cell.key for cell in plan.cells}
         rows = [row for line in store.read_results() if line.key in keys for row in _rows_of(line)]
         columns = [

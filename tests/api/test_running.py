@@ -20,7 +20,14 @@ import pytest
 
 from harness import api
 from harness.apps.predict import predicting
-from harness.errors import BenchmarkError, BundleError, HarnessError, PluginError, WeightsError
+from harness.errors import (
+    BenchmarkError,
+    BundleError,
+    HarnessError,
+    PluginError,
+    StoreError,
+    WeightsError,
+)
 from harness.planning import planner
 from harness.planning.benchmark import Benchmark
 from harness.plugin.hookspecs import hookimpl
@@ -140,6 +147,24 @@ def test_other_settings_do_not_mix_with_earlier_results(run) -> None:
     second = run(overrides=["training.epochs=2"])
     assert len(second.runs) == len(first.runs)
     assert not second.runs.equals(first.runs)
+
+
+def test_a_run_with_other_settings_waits_until_the_folder_is_free(run, tmp_path: Path) -> None:
+    """Two at once would write over each other's plan, and show each other's numbers."""
+    refused: list[StoreError] = []
+
+    class Rival:
+        @hookimpl
+        def stage_started(self, event: Any) -> None:
+            with pytest.raises(StoreError) as error:
+                run(tmp_path / "shared", overrides=["training.epochs=2"])
+            refused.append(error.value)
+
+    mine = run(tmp_path / "shared", observers=[Rival()])
+    assert mine.runs.equals(run(tmp_path / "alone").runs)
+    assert "training.epochs is 3 there and 2 here" in str(refused[0])
+    later = run(tmp_path / "shared", overrides=["training.epochs=2"])
+    assert later.settings["training"]["epochs"] == 2
 
 
 def test_a_metric_that_is_added_later_is_scored_from_the_stored_rows(run) -> None:

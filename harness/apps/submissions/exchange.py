@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api.leaderboards import write_tables
+from harness.api.leaderboards import open_leaderboard, write_tables
 from harness.api.lookup import Source, results_folder
 from harness.api.verifying import verify
 from harness.errors import StoreError
@@ -106,4 +106,4 @@ def merge_submissions(
     make_folder(known)
     for one in fresh:
         copy_whole(one.folder, known / one.card.name)
-    return write_tables(Store(into), registry or Registry())
+    return write_tables(open_leaderboard(into), Store(into), registry or Registry())
