@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ from harness.api.lookup import Source
 from harness.api.plans import describe
 from harness.api.request import Request
 from harness.api.searching import choose_settings
+from harness.errors import FailedCellsWarning
 from harness.planning.planner import plan_chosen
 from harness.registry.attribution import blaming
 from harness.report.leaderboard import Leaderboard
@@ -42,6 +44,9 @@ def run(
 
     A benchmark that says how to tune is searched first; see `tune`.
 
+    A stage or cell that fails, by a plugin or by its settings, is noted with its reason, which a
+    `FailedCellsWarning` tells at the end; the others go on, and the next call tries it again.
+
     Args:
         source: path or name of the benchmark, or a `Benchmark` made in Python.
         out: results folder; beside the benchmark file unless given. A dry run (`limit`) goes to a
@@ -59,7 +64,8 @@ def run(
             and SIGHUP set it while stages are trained; a second one ends the run at once.
 
     Returns:
-        The leaderboard; `.runs` and `.summary()` are pandas frames.
+        The leaderboard; `.runs` and `.summary()` are pandas frames, `.failed` says which cells
+        have no number since they failed, and why.
 
     Raises:
         StoreError: another process is at work in the folder, with other settings.
@@ -85,9 +91,20 @@ def run(
             planned = plan_chosen(context.plan, asked.benchmark, context.registry)
         context = replace(context, plan=planned)
     plan, store = describe(context.plan), context.store
-    with claim(store, plan):
+    with claim(store, plan) as alone:
+        if alone:
+            store.forget_failures()
         _carry_out(asked, context, jobs)
-        return write_tables(Leaderboard.of(plan, store), store, context.registry, published)
+        leaderboard = Leaderboard.of(plan, store)
+        write_tables(leaderboard, store, context.registry, published)
+    if failed := leaderboard.failed:
+        warnings.warn(
+            f"{len(failed)} of {len(leaderboard.cells)} cells failed: "
+            f"{'; '.join(dict.fromkeys(failed.values()))}",
+            FailedCellsWarning,
+            stacklevel=2,
+        )
+    return leaderboard
 
 
 def _carry_out(asked: Request, context: RunContext, jobs: int) -> None:

@@ -14,6 +14,9 @@ from harness.errors import BenchmarkError
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
+FAILED = 3
+"""Exit status of a run that has left failed cells."""
+
 BenchmarkArgument = Annotated[
     str,
     typer.Argument(
