@@ -295,6 +295,54 @@ def test_a_plugin_that_exits_is_named_like_one_that_raises(patient: Patient) -> 
     assert "SystemExit: 0" in str(patient.error())
 
 
+@pytest.mark.parametrize(
+    ("spot", "line"),
+    [
+        ("fit", "rows.embeddings[:] = 0"),
+        ("fit", "rows.kappa.sort()"),
+        ("predict", "embeddings += 1"),
+    ],
+)
+def test_a_head_cannot_change_what_others_are_handed_too(
+    patient: Patient, spot: str, line: str
+) -> None:
+    patient.change(f"pass  # {spot}\n", f"{line}\n")
+    text = str(patient.error())
+    assert "ValueError" in text
+    assert "read-only" in text
+
+
+def test_embeddings_of_whole_numbers_are_refused(patient: Patient) -> None:
+    patient.change("return self.linear(batch)", "return self.linear(batch).int()")
+    assert re.search(
+        r"embeddings, 1 members × batch × width 4, in floating-point numbers, but returned shape "
+        r"\(1, \d+, 4\) of torch.int32",
+        str(patient.error(heads=["sick"])),
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        ("return self.linear(batch)", "return self.linear(batch).detach()", "backbone"),
+        ("self.linear(embeddings)", "self.linear(embeddings.detach())", "backbone"),
+        (".squeeze(-1)", ".squeeze(-1).detach()", "backbone"),
+        (
+            "return self.linear(embeddings).squeeze(-1)",
+            "return self.linear(embeddings.detach()).detach().squeeze(-1) + embeddings.sum(-1)",
+            "head",
+        ),
+    ],
+)
+def test_a_part_that_no_gradient_reaches_is_named(
+    patient: Patient, old: str, new: str, part: str
+) -> None:
+    patient.change(old, new)
+    text = str(patient.error(heads=["sick"]))
+    assert f"No gradient reaches the {part}" in text
+    assert str(patient.path) in text
+
+
 def test_what_a_plugin_says_to_the_user_passes_as_it_is(patient: Patient) -> None:
     patient.change(
         "    pass  # load\n", "    from harness import DataError\n    raise DataError('no')\n"
