@@ -47,6 +47,10 @@ class LeakError(HarnessError):
     """A protocol that promises to be leak-free would use a test row in another role."""
 
 
+class FailedCellsWarning(UserWarning):
+    """Some cells of a run have failed; their leaderboard says which, and why."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns the tail of an error about an unknown name: a suggestion, then what is known."""
     names = sorted(known)

@@ -59,7 +59,8 @@ def read_leaderboard(
         StoreError: nothing was run.
     """
     store = Store(out or results_folder(source))
-    return write_tables(store, registry or Registry(), published_cells(source))
+    leaderboard = open_leaderboard(store.folder)
+    return write_tables(leaderboard, store, registry or Registry(), published_cells(source))
 
 
 def published_cells(source: Source, benchmark: Benchmark | None = None) -> pd.DataFrame | None:
@@ -79,10 +80,12 @@ def published_cells(source: Source, benchmark: Benchmark | None = None) -> pd.Da
 
 
 def write_tables(
-    store: Store, registry: Registry, published: pd.DataFrame | None = None
+    leaderboard: Leaderboard,
+    store: Store,
+    registry: Registry,
+    published: pd.DataFrame | None = None,
 ) -> Leaderboard:
     """Writes the files of a leaderboard, and returns it."""
-    leaderboard = open_leaderboard(store.folder)
     for name, text in render_tables(leaderboard, registry, published).items():
         store.write_text(name, text)
     return leaderboard

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,9 +14,11 @@ from harness.api.lookup import Source
 from harness.api.plans import describe
 from harness.api.request import Request
 from harness.api.searching import choose_settings
+from harness.errors import FailedCellsWarning
 from harness.planning.planner import plan_chosen
 from harness.registry.attribution import blaming
 from harness.report.leaderboard import Leaderboard
+from harness.results.plan_claim import claim
 from harness.training.stop_signal import StopSignal
 from harness.training.workers import workers
 
@@ -41,6 +44,9 @@ def run(
 
     A benchmark that says how to tune is searched first; see `tune`.
 
+    A stage or cell that fails, by a plugin or by its settings, is noted with its reason, which a
+    `FailedCellsWarning` tells at the end; the others go on, and the next call tries it again.
+
     Args:
         source: path or name of the benchmark, or a `Benchmark` made in Python.
         out: results folder; beside the benchmark file unless given. A dry run (`limit`) goes to a
@@ -58,9 +64,11 @@ def run(
             and SIGHUP set it while stages are trained; a second one ends the run at once.
 
     Returns:
-        The leaderboard; `.runs` and `.summary()` are pandas frames.
+        The leaderboard; `.runs` and `.summary()` are pandas frames, `.failed` says which cells
+        have no number since they failed, and why.
 
     Raises:
+        StoreError: another process is at work in the folder, with other settings.
         HarnessError: see its subclasses; results that were complete stay on disk. What a plugin
             raises becomes a `PluginError` that names it, with file and line.
         KeyboardInterrupt: it was stopped; the next call goes on from there.
@@ -82,8 +90,21 @@ def run(
         with blaming(context.registry):
             planned = plan_chosen(context.plan, asked.benchmark, context.registry)
         context = replace(context, plan=planned)
-    _carry_out(asked, context, jobs)
-    return write_tables(context.store, context.registry, published)
+    plan, store = describe(context.plan), context.store
+    with claim(store, plan) as alone:
+        if alone:
+            store.forget_failures()
+        _carry_out(asked, context, jobs)
+        leaderboard = Leaderboard.of(plan, store)
+        write_tables(leaderboard, store, context.registry, published)
+    if failed := leaderboard.failed:
+        warnings.warn(
+            f"{len(failed)} of {len(leaderboard.cells)} cells failed: "
+            f"{'; '.join(dict.fromkeys(failed.values()))}",
+            FailedCellsWarning,
+            stacklevel=2,
+        )
+    return leaderboard
 
 
 def _carry_out(asked: Request, context: RunContext, jobs: int) -> None:
@@ -91,7 +112,6 @@ def _carry_out(asked: Request, context: RunContext, jobs: int) -> None:
     from harness.training.plan_executor import complete_metrics, execute, pending_stages
 
     planned, store = context.plan, context.store
-    store.write_plan(describe(planned))
     with blaming(context.registry):
         complete_metrics(planned, store, context.registry)
         further = min(jobs, len(pending_stages(planned, store))) - 1

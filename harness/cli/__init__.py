@@ -20,6 +20,7 @@ from harness.cli.docs import docs
 from harness.cli.doctor import doctor
 from harness.cli.freeze import freeze
 from harness.cli.plot import plot
+from harness.cli.plugin_guard import hard_exits_refused
 from harness.cli.plugins import plugins
 from harness.cli.predict import predict
 from harness.cli.run import run
@@ -124,7 +125,8 @@ def main() -> None:
     wishes = _Wishes()
     _let_printing_never_fail()
     try:
-        _run_and_flush(wishes)
+        with hard_exits_refused():
+            _run_and_flush(wishes)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -9,10 +9,14 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.plugin_guard import stdout_reserved
 from harness.errors import BenchmarkError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+
+FAILED = 3
+"""Exit status of a run that has left failed cells."""
 
 BenchmarkArgument = Annotated[
     str,
@@ -61,7 +65,17 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a key, as training.epochs=10; may be repeated."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def _reserve_stdout(context: typer.Context, wanted: bool) -> bool:
+    if wanted:
+        context.with_resource(stdout_reserved())
+    return wanted
+
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", callback=_reserve_stdout, help="Print JSON, for scripts.")
+]
 BundleOption = Annotated[
     Path,
     typer.Option("--bundle", help="A bundle: what `harness export` wrote.", show_default=False),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from harness.cli.plugin_guard import answer_stream
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +26,10 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def print_json(content: Any) -> None:
     """Prints one JSON document, with letters escaped that the output's encoding may lack."""
-    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    print(json.dumps(content, indent=1, ensure_ascii=not is_unicode, default=str))
+    stream = answer_stream()
+    is_unicode = (stream.encoding or "").lower().startswith("utf")
+    text = json.dumps(content, indent=1, ensure_ascii=not is_unicode, default=str)
+    print(text, file=stream, flush=True)
 
 
 def print_markdown(text: str) -> None:

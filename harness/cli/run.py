@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.options import (
+    FAILED,
     INTERRUPTED,
     BenchmarkArgument,
     DataOption,
@@ -21,9 +23,11 @@ from harness.cli.options import (
     WeightsOption,
     cores,
 )
+from harness.errors import FailedCellsWarning
 
 if TYPE_CHECKING:
     from harness.planning.plan import Plan, StageNode
+    from harness.report.leaderboard import Leaderboard
 
 
 def run(
@@ -44,7 +48,8 @@ def run(
 ) -> None:
     """Train and score what a benchmark asks for, and write its tables.
 
-    What is on disk already is not done again: after a stop, the same command goes on.
+    What is on disk already is not done again: after a stop, the same command goes on. Where a
+    part fails, the others go on; the exit status then is 3.
     """
     from harness import api
     from harness.cli.progress import observer, tell_of_stop
@@ -64,7 +69,8 @@ def run(
         print_plan(api.prepare(benchmark, registry=Registry(plugins), **options), json=json)
         return
     try:
-        with observer(quiet or json) as progress:
+        with observer(quiet or json) as progress, warnings.catch_warnings():
+            warnings.simplefilter("ignore", FailedCellsWarning)  # told below, and better
             leaderboard = api.run(
                 benchmark,
                 out=out,
@@ -82,6 +88,23 @@ def run(
     if not (quiet or json or limit) and (files := api.freezable(benchmark, out)):
         named = f"{benchmark} --out {out}" if out else benchmark
         print(f"Complete: `harness freeze {named}` packs {files} files into few.")
+    if leaderboard.failed:
+        _tell_failures(leaderboard)
+        raise typer.Exit(FAILED)
+
+
+def _tell_failures(leaderboard: Leaderboard) -> None:
+    """Says on standard error what has failed, each reason once."""
+    failed = leaderboard.failed
+    print(f"error: {len(failed)} of {len(leaderboard.cells)} cells failed:", file=sys.stderr)
+    for reason in dict.fromkeys(failed.values()):
+        print(f"- {reason}", file=sys.stderr)
+    if leaderboard.failures:
+        print(
+            "`failures.jsonl` in the results folder holds where in the code that came from; the "
+            "same command tries it again.",
+            file=sys.stderr,
+        )
 
 
 def print_plan(planned: Plan, json: bool) -> None:

@@ -164,6 +164,11 @@ def print_leaderboard(
     if json:
         summary = leaderboard.summary()
         cells = loads(summary.to_json(orient="records"))
-        print_json({"benchmark": leaderboard.name, "cells": cells})
+        failed = [
+            {**dict(zip(leaderboard.identity, name, strict=True)), "reason": reason}
+            for name, reason in leaderboard.failed.items()
+        ]
+        found = {"benchmark": leaderboard.name, "cells": cells}
+        print_json({**found, "failed": failed} if failed else found)
         return
     print_pivot(pivot(leaderboard, registry.metrics, layout), wording or Wording())

@@ -19,7 +19,7 @@ def build_backbone(model: ResolvedModel, generators: Sequence[torch.Generator]) 
 
     Raises:
         PluginError: what the backbone returned is no module. So does its `forward`, where it does
-            not return `members × batch × width`.
+            not return floating-point numbers, `members × batch × width`.
     """
     action = f"building the backbone {model.backbone_ref.name!r}"
     module: nn.Module = call(model.backbone.build, generators, action=action, returns=nn.Module)
@@ -27,7 +27,7 @@ def build_backbone(model: ResolvedModel, generators: Sequence[torch.Generator]) 
 
     def check(module: nn.Module, batch: Any, output: Any) -> None:
         shape = _shape(output)
-        if len(shape) != 3 or (shape[0], shape[2]) != (members, width):
+        if len(shape) != 3 or (shape[0], shape[2]) != (members, width) or not _is_real(output):
             _refuse(module, output, f"embeddings, {members} members × batch × width {width}")
 
     module.register_forward_hook(check)
@@ -39,7 +39,7 @@ def build_head(model: ResolvedModel, generators: Sequence[torch.Generator]) -> n
 
     Raises:
         PluginError: what the head returned is no module. So does its `forward`, where it does not
-            return `members × batch`.
+            return floating-point numbers, `members × batch`.
     """
     assert model.head.make is not None
     module: nn.Module = call(
@@ -53,7 +53,7 @@ def build_head(model: ResolvedModel, generators: Sequence[torch.Generator]) -> n
 
     def check(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
         members, batch, _ = inputs[0].shape
-        if _shape(output) != (members, batch):
+        if _shape(output) != (members, batch) or not _is_real(output):
             _refuse(module, output, f"scaled targets, {members} members × batch {batch}")
 
     module.register_forward_hook(check)
@@ -82,7 +82,16 @@ def _shape(output: Any) -> tuple[int, ...]:
     return tuple(output.shape) if isinstance(output, torch.Tensor) else ()
 
 
+def _is_real(output: torch.Tensor) -> bool:
+    return output.is_floating_point()
+
+
 def _refuse(module: nn.Module, output: Any, expected: str) -> None:
     name = type(module).__name__
-    given = f"shape {_shape(output)}" if _shape(output) else type(output).__name__
-    raise Breach(module.forward, f"{name}.forward must return {expected}, but returned {given}.")
+    given = type(output).__name__
+    if shape := _shape(output):
+        given = f"shape {shape}" if _is_real(output) else f"shape {shape} of {output.dtype}"
+    raise Breach(
+        module.forward,
+        f"{name}.forward must return {expected}, in floating-point numbers, but returned {given}.",
+    )

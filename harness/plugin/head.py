@@ -24,8 +24,9 @@ class FitRows:
     """What one member's closed-form head is fitted to.
 
     Attributes:
-        embeddings: training rows × width.
-        kappa: labels in W/(m·K), one per row.
+        embeddings: training rows × width; not to be written to, as are those that the predictor
+            gets.
+        kappa: labels in W/(m·K), one per row; likewise.
         scaler: for heads that work on the scaled target.
         seed: for heads that draw random numbers.
     """

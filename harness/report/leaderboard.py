@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from harness.plugin.metric import MetricSpec
     from harness.report.trust import Trust
-    from harness.results.records import PlannedCell, ResultLine
+    from harness.results.records import PlanFile, PlannedCell, ResultLine
     from harness.results.store import Store
 
 MIN_ROWS = 3
@@ -56,6 +57,7 @@ class Leaderboard:
             all who submitted the same configuration with the same result.
         notes: what must be said below every table.
         trust: of results that others sent, what a check has shown of each cell, by its identity.
+        failures: why a cell could not be trained or scored when it was last tried, by its identity.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Leaderboard:
     shown_as: Mapping[tuple[str, ...], Mapping[str, str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     trust: Mapping[tuple[str, ...], Trust] = field(default_factory=dict)
+    failures: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, store: Store) -> Leaderboard:
@@ -78,9 +81,13 @@ class Leaderboard:
         Raises:
             StoreError: nothing was run there.
         """
+        return cls.of(store.read_plan(), store)
+
+    @classmethod
+    def of(cls, plan: PlanFile, store: Store) -> Leaderboard:
+        """Reads the results of a plan."""
         import pandas as pd
 
-        plan = store.read_plan()
         keys = {cell.key for cell in plan.cells}
         rows = [row for line in store.read_results() if line.key in keys for row in _rows_of(line)]
         columns = [
@@ -104,6 +111,7 @@ class Leaderboard:
             _pretraining(plan.cells),
             tuple(cell.columns for cell in plan.cells),
             pd.DataFrame(rows, columns=columns),
+            failures=_failures(plan, store, rows),
         )
 
     def check_metric(self, metric: str) -> str:
@@ -183,6 +191,21 @@ class Leaderboard:
         totals = whole.groupby(list(self.identity), sort=False)["skipped"].sum().reset_index()
         return totals[totals["skipped"] > 0]
 
+    @property
+    def failed(self) -> dict[tuple[str, ...], str]:
+        """Why cells have no number: by identity, those that failed and how.
+
+        Either they could not be trained or scored, or predictions are not finite.
+        """
+        found = dict(self.failures)
+        rows: list[Any] = self.summary().to_dict("records")
+        for row in rows:
+            if row["failed"] and has_enough_rows(row) and math.isnan(row[self.metrics[0]]):
+                name = tuple(row[column] for column in self.identity)
+                tested = round(row["n"] * row["runs"])
+                found[name] = f"{row['failed']} of {tested} predictions are not finite"
+        return found
+
     def gains(
         self,
         metric: MetricSpec,
@@ -214,6 +237,21 @@ def _rows_of(line: ResultLine) -> Iterator[dict[str, Any]]:
             "subset": subset,
             **{k: math.nan if v is None else v for k, v in line.scores[subset].items()},
         }
+
+
+def _failures(
+    plan: PlanFile, store: Store, rows: Sequence[Mapping[str, Any]]
+) -> dict[tuple[str, ...], str]:
+    """Why cells lack runs, by identity, where the last attempt has failed."""
+    if not (failed := store.failures()):
+        return {}
+    have = Counter(tuple(row[c] for c in CELL) for row in rows if row["subset"] == SUBSETS[0])
+    return {
+        cell.named(): failed[lost[0]].reason
+        for cell in plan.cells
+        if have[cell.named()] < plan.runs
+        and (lost := [key for key in (*cell.chain, cell.key) if key in failed])
+    }
 
 
 def _total(skipped: int | Sequence[int | None] | None) -> int:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.plugin.cell import BASELINE
 from harness.report.leaderboard import Leaderboard, has_enough_rows
+from harness.results.records import title_of
 from harness.scoring.scores import SUBSETS
 from harness.scoring.statistics import SIGNIFICANT, Gain, gains, not_worse
 
@@ -115,7 +117,7 @@ class Pivot:
         incomparable: test sets whose cells rest on different rows, so that none is called best.
         overlap: share of the test rows whose formula is in a training set of the chain, by training
             and test set; of the cells shown, the largest. None where these rows are left out.
-        notes: what the leaderboard has to say below every table.
+        notes: what the leaderboard has to say below every table; why cells of this one failed.
     """
 
     title: str
@@ -215,7 +217,7 @@ def pivot(
         entries={(_key(e, filled.rows), _key(e, filled.columns)): e for e in marked},
         incomparable=incomparable,
         overlap=_overlap(leaderboard, found) if filled.subset == "all" else {},
-        notes=leaderboard.notes,
+        notes=(*leaderboard.notes, *_told_failures(leaderboard, found)),
     )
 
 
@@ -310,8 +312,23 @@ def _entries(leaderboard: Leaderboard, spec: MetricSpec, layout: Layout) -> list
             **leaderboard.shown_as.get(name, {}),
         }
         entry = read_entry(row, spec.name, leaderboard.identity, shown)
+        if entry.state == "not run" and name in leaderboard.failures:
+            entry = replace(entry, state="failed")
         made.setdefault(tuple(shown.values()), _with_gain(entry, gained.get(name)))
     return list(made.values())
+
+
+def _told_failures(leaderboard: Leaderboard, found: Sequence[PivotEntry]) -> Iterator[str]:
+    """Yields a line for every reason why cells of a table failed."""
+    shown = {entry.name for entry in found}
+    cells: dict[str, list[str]] = {}
+    for name, reason in leaderboard.failed.items():
+        if name in shown:
+            cell = dict(zip(leaderboard.identity, name, strict=True))
+            cells.setdefault(" ".join(reason.split()), []).append(title_of(SimpleNamespace(**cell)))
+    for reason, titles in cells.items():
+        more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        yield f"Failed: {titles[0]}{more}: {reason.rstrip('.')}"
 
 
 def _overlap(leaderboard: Leaderboard, found: Sequence[PivotEntry]) -> dict[tuple[str, str], float]:

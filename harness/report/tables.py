@@ -59,7 +59,7 @@ def number_text(entry: PivotEntry | None, wording: Wording, runs: int) -> str:
     if entry.state == "too few rows":
         return f"too few rows (n {entry.n:.1f})"
     if entry.state == "failed":
-        return f"failed ({entry.failed} rows)"
+        return f"failed ({entry.failed} rows)" if entry.failed else "failed"
     if entry.state != "scored":
         return entry.state
     digits = wording.digits

@@ -24,6 +24,7 @@ from harness.results.frozen import (
     write_packed,
     write_records,
 )
+from harness.results.plan_claim import LOCK_FILE
 from harness.results.store import LEDGER_FILE, STAGE_FILE, TUNING_FOLDER, Store
 
 if TYPE_CHECKING:
@@ -38,12 +39,13 @@ LEFTOVERS = (
     "tuning/.*",
     "tuning/workers",
     ".lock-results",
+    LOCK_FILE,
     *(f".{Path(name).stem}.*" for name in (*TABLES, STAGES_FILE)),
 )
 """What a run or a freeze leaves behind that says nothing of results; killed ones, half a file."""
 
 RECORDS = f"stages/*/{STAGE_FILE}"
-LOCKS = ("stages/*.lock", "tuning/workers/*.lock")
+LOCKS = (LOCK_FILE, "stages/*.lock", "tuning/workers/*.lock")
 """Held by the processes that are at work in a folder."""
 
 

@@ -339,6 +339,24 @@ class ResultLine(_OfCell):
         return self.key, self.run
 
 
+# --- failures.jsonl ---------------------------------------------------------------------------
+
+
+class Failure(Record):
+    """A line of `failures.jsonl`: what of the last run has failed, and is tried again by the next.
+
+    Attributes:
+        key: of the stage or the scoring.
+        reason: what the user is told.
+        traceback: where in the code it came from.
+    """
+
+    format: Literal[1] = 1
+    key: Key
+    reason: str
+    traceback: str
+
+
 # --- stage.json -------------------------------------------------------------------------------
 
 

@@ -2,11 +2,12 @@
 
 <out>/plan.json               the benchmark as it was run, and the cells that belong to it
 <out>/results.jsonl           one line per (cell, run)
+<out>/failures.jsonl          what has failed in the last run, which the next one tries again
 <out>/predictions/<key>.parquet   rows (run, part, id, role, target, prediction, overlap)
 <out>/stages/<key>/           weights.safetensors + stage.json + ledger.parquet; remade when missing
 <out>/tuning/<key>.parquet    rows that settings were chosen by
 
-All but the first two and the weights may lie in the few files of `frozen` instead.
+All but the first three and the weights may lie in the few files of `frozen` instead.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from harness.results.frozen import (
     Frozen,
 )
 from harness.results.records import (
+    Failure,
     OtherFormatError,
     PlanFile,
     ResultLine,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
 PLAN_FILE = "plan.json"
 RESULTS_FILE = "results.jsonl"
+FAILURES_FILE = "failures.jsonl"
 TUNING_FOLDER = "tuning"
 STAGE_FILE, LEDGER_FILE = "stage.json", "ledger.parquet"
 CHOICES_FILE = "best.toml"
@@ -314,6 +317,29 @@ class Store:
         if content and not content.endswith(b"\n"):
             with self.results_path.open("r+b") as file:
                 file.truncate(content.rfind(b"\n") + 1)
+
+    # --- failures -----------------------------------------------------------------------------
+
+    def append_failure(self, failure: Failure) -> None:
+        """Notes that a stage or a scoring has failed."""
+        line = json.dumps(failure.as_json(), ensure_ascii=False) + "\n"
+        with explained(self.folder), (self.folder / FAILURES_FILE).open("ab") as file:
+            file.write(line.encode("utf-8", "backslashreplace"))
+
+    def failures(self) -> dict[str, Failure]:
+        """Reads what has failed in the last run, by key of the stage or scoring."""
+        path = self.folder / FAILURES_FILE
+        if not path.is_file():
+            return {}
+        with _reading(path):
+            complete = path.read_bytes().rpartition(b"\n")[0].decode()
+            found = [Failure.read(text) for text in complete.split("\n") if text.strip()]
+        return {failure.key: failure for failure in found}
+
+    def forget_failures(self) -> None:
+        """Lets everything that has failed be tried again."""
+        with explained(self.folder):
+            (self.folder / FAILURES_FILE).unlink(missing_ok=True)
 
     # --- the plan and what is made of the results ---------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ def fit_head(model: ResolvedModel, rows: FitRows) -> Predictor:
         PluginError: what the head returned cannot be called.
     """
     assert model.head.fit is not None
+    rows = replace(rows, embeddings=_read_only(rows.embeddings), kappa=_read_only(rows.kappa))
     predictor: Predictor = call(
         model.head.fit,
         model.head_settings,
@@ -41,11 +43,18 @@ def ask(
         PluginError: it did not return one number per row.
     """
     with using(predictor, f"predicting with the head {model.head_ref.name!r}"):
-        answer = predictor(embeddings)
+        answer = predictor(_read_only(embeddings))
     if isinstance(answer, Uncertain):
         kappa = _one_per_row(answer.kappa, embeddings, model)
         return kappa, _one_per_row(answer.std_log, embeddings, model)
     return _one_per_row(answer, embeddings, model), None
+
+
+def _read_only(values: Floats) -> Floats:
+    """Returns a view that a plugin cannot write to: others are handed the same numbers."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
 def _one_per_row(values: Any, asked: Floats, model: ResolvedModel) -> Floats:

@@ -56,12 +56,25 @@ class FlatParameters:
             parameter.data = place
             self._slots.append(self.gradients[:, start : start + width].view(parameter.shape))
 
-    def differentiate(self, loss: Tensor) -> None:
-        """Writes the gradients of a scalar into `gradients`."""
+    def differentiate(self, loss: Tensor) -> list[str]:
+        """Writes the gradients of a scalar into `gradients`.
+
+        Returns:
+            The names of the parameters that it depends on; the others have no gradient, 0.
+        """
+        if not loss.requires_grad:
+            self.gradients.zero_()
+            return []
         # Copying what autograd returns is cheaper than letting it accumulate into these views.
-        found = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-        for slot, gradient in zip(self._slots, found, strict=True):
-            slot.copy_(gradient)
+        found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        reached = []
+        for name, slot, gradient in zip(self._columns, self._slots, found, strict=True):
+            if gradient is None:
+                slot.zero_()
+            else:
+                slot.copy_(gradient)
+                reached.append(name)
+        return reached
 
     def columns(self, names: Iterable[str]) -> slice:
         """The part of the buffer that holds these parameters, which were given in one run."""

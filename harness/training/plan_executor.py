@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.errors import HarnessError, StoreError
 from harness.planning.ledger import stage_ledger, test_rows, tuning_ledger
 from harness.planning.plan import MemberOf, facts_of_run, one_or_all
 from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.plugin.head import FitRows
-from harness.results.records import ResultLine, StageFacts, as_stored
+from harness.registry.attribution import blaming
+from harness.results.records import Failure, ResultLine, StageFacts, as_stored
 from harness.scoring.log_kappa import average
 from harness.scoring.scores import SUBSETS, measure, score_run, score_stored
 from harness.training.checkpoint import CheckpointFile
@@ -43,11 +47,12 @@ CHECKPOINT_SECONDS = 30.0
 def execute(context: RunContext) -> None:
     """Runs every stage and scoring of a plan that is not on disk yet.
 
-    May be called by several processes at once: each stage is taken by one of them.
+    May be called by several processes at once: each stage is taken by one of them. What fails is
+    noted in the store, and costs only what is made of it.
 
     Raises:
         KeyboardInterrupt: it was to stop; what is complete is on disk.
-        HarnessError: weights that fail their verification, no write permission, ….
+        HarnessError: no write permission, no such device, ….
     """
     PlanExecutor(context).execute()
 
@@ -89,46 +94,83 @@ class PlanExecutor:
         device = resolve_device(self.plan.benchmark.device)
         self.stage_builder = StageBuilder(self.plan.locations, self.store, self.registry, device)
         self.metrics = {name: self.registry.metrics[name] for name in self.plan.benchmark.metrics}
+        self._scored_by: dict[str, list[Scoring]] = {}
+        for scoring in self.plan.scorings:
+            if len(scoring.stages) == 1:
+                self._scored_by.setdefault(scoring.stages[0].key, []).append(scoring)
         self._work_done = 0
         self._work_total = 0
 
     def execute(self) -> None:
         """Runs what is not on disk yet; takes stages that no other process has."""
-        self.train(pending_stages(self.plan, self.store))
+        self.train(pending_stages(self.plan, self.store), lenient=True)
         for scoring in self.plan.scorings:
-            if len(scoring.stages) > 1:
+            if len(scoring.stages) > 1 and not self._is_lost(scoring):
                 with self.store.try_stage(scoring.key) as mine:
                     if mine:
-                        self._score(scoring)
+                        with self._attempt(scoring.key, lenient=True):
+                            self._score(scoring)
 
-    def train(self, stages: Sequence[StageNode]) -> None:
-        """Trains stages, each after those it goes on from, and scores what then can be."""
+    def train(self, stages: Sequence[StageNode], *, lenient: bool = False) -> None:
+        """Trains stages, each after those it goes on from, and scores what then can be.
+
+        Args:
+            stages: each after its parent.
+            lenient: note what fails, and go on with what is not made of it.
+        """
         pending = list(stages)
         total = len(pending)
         self._work_done, self._work_total = 0, sum(node.work for node in pending)
         while pending:
             self.context.stop.check()
-            node = self._take_one(pending, total)
+            if lenient and (failed := self.store.failures()):
+                pending = [node for node in pending if failed.keys().isdisjoint(_keys(node))]
+                if not pending:
+                    break
+            node = self._take_one(pending, total, lenient)
             if node is None:
                 time.sleep(0.2)  # other processes hold all stages that could be trained now
             else:
                 pending.remove(node)
                 self._work_done += node.work
 
-    def _take_one(self, pending: list[StageNode], total: int) -> StageNode | None:
+    def _take_one(self, pending: list[StageNode], total: int, lenient: bool) -> StageNode | None:
         done = total - len(pending)
         for node in pending:
             if node.parent and not self.store.has_stage(node.parent.key):
                 continue
             with self.store.try_stage(node.key) as mine:
                 if mine:
-                    if not self.store.has_stage(node.key):
-                        self._train(node, done, total)
-                    for scoring in self.plan.scorings:
-                        if scoring.stages == (node,):
-                            self._score(scoring)
+                    with self._attempt(node.key, lenient):
+                        if not self.store.has_stage(node.key):
+                            self._train(node, done, total)
+                        for scoring in self._scored_by.get(node.key, ()):
+                            with self._attempt(scoring.key, lenient):
+                                self._score(scoring)
                     return node
         return None
+
+    @contextmanager
+    def _attempt(self, key: str, lenient: bool) -> Iterator[None]:
+        """Notes it if the block fails by a plugin or by its settings; results must be writable."""
+        try:
+            with blaming(self.registry):
+                yield
+        except StoreError:
+            raise
+        except HarnessError as problem:
+            if not lenient:
+                raise
+            told = "".join(traceback.format_exception(problem))
+            self.store.append_failure(Failure(key=key, reason=str(problem), traceback=told))
+
+    def _is_lost(self, scoring: Scoring) -> bool:
+        """Whether a scoring, or a stage that it needs, has failed."""
+        return (
+            not self.store.failures()
+            .keys()
+            .isdisjoint((scoring.key, *(stage.key for stage in scoring.chain)))
+        )
 
     # --- training -----------------------------------------------------------------------------
 
@@ -310,6 +352,10 @@ class PlanExecutor:
                 )
             )
         return lines
+
+
+def _keys(node: StageNode) -> list[str]:
+    return [stage.key for stage in node.chain]
 
 
 def _jsonable(value: Any) -> Any:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from harness.planning.member_training import MemberTraining, batch_size_of
 from harness.planning.trainable import find_trainable
-from harness.registry.plugin_calls import using
+from harness.registry.plugin_calls import Breach, using
 from harness.scoring.scores import measure
 from harness.training.checkpoint import CheckpointFile
 from harness.training.fit_data import Alongside, Feed, StackData, TaskData
@@ -108,7 +108,8 @@ class StackFit:
     Raises:
         BenchmarkError: `freeze` or a group matches no parameter, or groups overlap, or all is
             frozen.
-        PluginError: a parameter does not begin with the members axis.
+        PluginError: a parameter does not begin with the members axis. Training raises it too,
+            where no gradient reaches the backbone, or the head.
     """
 
     def __init__(
@@ -148,6 +149,8 @@ class StackFit:
                 for part in self._trainable
             ],
         )
+        self._reached: set[str] = set()
+        self._moving = list(moving)
         self._best = self._flat.values.clone()
         others = model["alongside"].children() if alongside else iter(())
         self._heads = [model["head"], *others]
@@ -327,10 +330,28 @@ class StackFit:
             rows += np.where(finite, sizes, 0)
             for member in np.flatnonzero((sizes > 0) & ~finite):
                 progress.skipped[member] += 1
+        self._check_reached()
         with np.errstate(invalid="ignore"):
             progress.history["train_loss"].append((losses / rows).tolist())
         progress.member_epochs += len(training)
         progress.epoch += 1
+
+    def _check_reached(self) -> None:
+        """Sees that the updates of an epoch have moved each part that is to be trained.
+
+        Raises:
+            PluginError: no gradient has reached any parameter of one.
+        """
+        for part in ("backbone", "head"):
+            own = [name for name in self._moving if name.startswith(f"{part}.")]
+            if own and self._reached.isdisjoint(own):
+                raise Breach(
+                    self._model[part].forward,
+                    f"No gradient reaches the {part}, so that nothing of it would be trained: "
+                    "something on the way from its parameters to the predictions cuts them off "
+                    "(detach, no_grad, numpy, rounding to whole numbers), or does without them. "
+                    f'Mend that, or keep the part as it is by freeze = ["{part}"].',
+                )
 
     def _steps(self, training: Sequence[int]) -> Iterator[tuple[StepBatches, NDArray[np.int64]]]:
         """Yields the parts of each step of an epoch, and the number of rows per member."""
@@ -350,7 +371,8 @@ class StackFit:
         The loss is that of the stage's own dataset; the update follows the weighted sum of all.
         """
         own, total = self._losses(parts)
-        self._flat.differentiate(total.sum())  # members share no weight: gradients do not mix
+        # Members share no weight: gradients do not mix.
+        self._reached.update(self._flat.differentiate(total.sum()))
         epoch = self.progress.epoch
         done = [epoch / own.epochs for own in self._settings]
         self._adam.rest(done)

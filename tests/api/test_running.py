@@ -20,7 +20,15 @@ import pytest
 
 from harness import api
 from harness.apps.predict import predicting
-from harness.errors import BenchmarkError, BundleError, HarnessError, PluginError, WeightsError
+from harness.errors import (
+    BenchmarkError,
+    BundleError,
+    FailedCellsWarning,
+    HarnessError,
+    PluginError,
+    StoreError,
+    WeightsError,
+)
 from harness.planning import planner
 from harness.planning.benchmark import Benchmark
 from harness.plugin.hookspecs import hookimpl
@@ -142,6 +150,24 @@ def test_other_settings_do_not_mix_with_earlier_results(run) -> None:
     assert not second.runs.equals(first.runs)
 
 
+def test_a_run_with_other_settings_waits_until_the_folder_is_free(run, tmp_path: Path) -> None:
+    """Two at once would write over each other's plan, and show each other's numbers."""
+    refused: list[StoreError] = []
+
+    class Rival:
+        @hookimpl
+        def stage_started(self, event: Any) -> None:
+            with pytest.raises(StoreError) as error:
+                run(tmp_path / "shared", overrides=["training.epochs=2"])
+            refused.append(error.value)
+
+    mine = run(tmp_path / "shared", observers=[Rival()])
+    assert mine.runs.equals(run(tmp_path / "alone").runs)
+    assert "training.epochs is 3 there and 2 here" in str(refused[0])
+    later = run(tmp_path / "shared", overrides=["training.epochs=2"])
+    assert later.settings["training"]["epochs"] == 2
+
+
 def test_a_metric_that_is_added_later_is_scored_from_the_stored_rows(run) -> None:
     run()
     diary = Diary()
@@ -221,16 +247,69 @@ def test_a_run_without_a_finite_epoch_has_failed_and_is_no_result(toy: Path, tin
     (toy / "one_way.py").write_text(ONE_WAY)
     plugins = [tiny, toy / "one_way.py"]
     changes = ["runs=1", 'heads=["one-way"]', 'train_on=["Toy"]']
-    summary = api.run(toy, plugins=plugins, overrides=changes).summary()
+    with pytest.warns(FailedCellsWarning, match="predictions are not finite"):
+        summary = api.run(toy, plugins=plugins, overrides=changes).summary()
     assert len(summary) == 4
     assert summary["mae-log"].isna().all()
     assert (summary["failed"] > 0).all()
-    assert "failed" in (toy / "table.md").read_text()
+    assert "predictions are not finite" in (toy / "table.md").read_text()
     (toy / "benchmark.toml").write_text(
         BENCHMARK.replace('{ name = "mlp", hidden = [16] }', '"one-way"')
     )
     with pytest.raises(BundleError, match="some predictions are not finite"):
         predicting.export(toy, "transfer=scratch,train_on=Toy", toy / "bundle", plugins=plugins)
+
+
+MENDED_LATER = """
+from pathlib import Path
+import numpy as np
+from harness.plugin import HeadSpec, hookimpl
+
+def fit(settings, rows):
+    if not (Path(__file__).parent / "mended").exists():
+        raise ArithmeticError("no luck")
+    return lambda embeddings: np.ones(len(embeddings))
+
+@hookimpl
+def register_heads():
+    return [HeadSpec("sick", "", fit=fit)]
+"""
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_fails_costs_no_other_cell_and_is_tried_again(
+    toy: Path, tiny: Path, harness: Any, jobs: int
+) -> None:
+    (toy / "sick.py").write_text(MENDED_LATER)
+    command = ["run", str(toy), "--plugin", str(tiny), "--plugin", str(toy / "sick.py")]
+    command += ["--set", 'heads=["sick", "nearest"]', "--set", 'transfers=["scratch"]']
+    command += ["--jobs", str(jobs)]
+    status, out, err = harness(*command)
+    assert status == 3
+    assert "4 of 8 cells failed" in err
+    reason = f"ArithmeticError: no luck ({toy / 'sick.py'}, line 8, in fit)"
+    assert all(reason in text for text in (err, out, (toy / "table.md").read_text()))
+    cells = Leaderboard.read(Store(toy)).summary().groupby("head")["runs"].sum()
+    assert cells.to_dict() == {"sick": 0, "nearest": 8}
+    (toy / "mended").touch()
+    status, out, err = harness(*command)
+    assert status == 0
+    assert "failed" not in out + err
+
+
+def test_a_metric_that_fails_costs_the_cells_alone(toy: Path, tiny: Path, harness: Any) -> None:
+    (toy / "metric.py").write_text(
+        "from harness.plugin import MetricSpec, hookimpl\n\n"
+        "@hookimpl\ndef register_metrics():\n"
+        "    return [MetricSpec('bad', '', '', False, lambda target, prediction: 1 / 0)]\n"
+    )
+    with pytest.warns(FailedCellsWarning, match="ZeroDivisionError"):
+        leaderboard = api.run(
+            toy,
+            plugins=[tiny, toy / "metric.py"],
+            overrides=['metrics=["mae-log", "bad"]', 'heads=["nearest"]', 'transfers=["scratch"]'],
+        )
+    assert len(leaderboard.failed) == 4
 
 
 def test_a_benchmark_made_in_python_runs(tiny: Path, tmp_path: Path) -> None:

@@ -159,3 +159,71 @@ def test_a_plugin_without_its_card_leaves_the_other_datasets_listed(harness, ins
     assert status == 0
     assert "Dataset1" in listed
     assert listed["Sick"] == "unusable: The dataset card nowhere.toml does not exist."
+
+
+NOISY = """
+import os
+import sys
+from harness.plugin import HeadSpec, hookimpl
+
+print("imported")
+
+def fit(settings, rows):
+    print("fitted")
+    if os.environ.get("LOUD"):
+        os.system("echo shouted")
+    ENDING
+    return lambda embeddings: embeddings[:, 0] ** 2 + 1
+
+@hookimpl
+def register_heads():
+    return [HeadSpec("noisy", "", fit=fit)]
+"""
+NOISY_BENCHMARK = """
+train_on = ["Toy"]
+test_on = ["Toy"]
+backbones = ["tiny"]
+heads = ["noisy"]
+baselines = []
+runs = 1
+metrics = ["mae-log"]
+"""
+
+
+@pytest.fixture
+def noisy(tmp_path: Path, tiny: Path):
+    """The arguments of a run whose head prints, and may end the process."""
+
+    def write(ending: str = "pass") -> list[str]:
+        (tmp_path / "benchmark.toml").write_text(NOISY_BENCHMARK)
+        (tmp_path / "noisy.py").write_text(NOISY.replace("ENDING", ending))
+        plugins = ["--plugin", str(tiny), "--plugin", str(tmp_path / "noisy.py")]
+        return ["run", str(tmp_path), *plugins, "--json", "--jobs", "1"]
+
+    return write
+
+
+def test_what_a_plugin_prints_stays_out_of_the_json(harness, noisy) -> None:
+    status, out, err = harness(*noisy())
+    assert status == 0
+    assert json.loads(out)["cells"][0]["runs"] == 1
+    assert {"imported", "fitted"} <= set(err.splitlines())
+
+
+def test_what_a_plugins_processes_print_stays_out_of_the_json_too(
+    noisy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOUD", "1")
+    start = [sys.executable, "-c", "from harness.cli import main; main()"]
+    done = subprocess.run([*start, *noisy()], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["cells"][0]["runs"] == 1
+    assert "shouted" in done.stderr
+
+
+@pytest.mark.parametrize("ending", ["os._exit(0)", "sys.exit(0)"])
+def test_a_plugin_cannot_end_the_command_unheard(harness, noisy, ending: str) -> None:
+    status, out, err = harness(*noisy(ending))
+    assert status == 3
+    assert "fitting the head 'noisy': SystemExit" in json.loads(out)["failed"][0]["reason"]
+    assert "noisy.py" in err

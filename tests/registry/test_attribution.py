@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 
 from harness import api
-from harness.errors import DataError, PluginError
+from harness.errors import DataError, FailedCellsWarning, PluginError
 from harness.nn.encodings import load_encodings
 from harness.planning.benchmark import Benchmark
 from harness.plugin.crystal import Crystal
 from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
+from harness.report.leaderboard import Leaderboard
+from harness.results.store import Store
 
 SICK = Path(__file__).resolve().parents[1] / "plugins" / "sick.py"
 RAISE = 'raise ArithmeticError("no luck")'
@@ -57,14 +60,18 @@ class Patient:
         self.path.write_text(text.replace(old, new))
         return text[: text.index(old)].count("\n") + 1
 
-    def run(self, **changes: Any) -> None:
+    def run(self, **changes: Any) -> Leaderboard:
         benchmark = Benchmark.model_validate({**tomllib.loads(BENCHMARK), **changes})
-        api.run(benchmark, out=self.folder / "out", plugins=[self.path])
+        return api.run(benchmark, out=self.folder / "out", plugins=[self.path])
 
     def error(self, **changes: Any) -> PluginError:
-        with pytest.raises(PluginError) as caught:
-            self.run(**changes)
-        return caught.value
+        """What is told: at once while the plan is laid out, else of the cells that failed."""
+        try:
+            with warnings.catch_warnings(action="ignore", category=FailedCellsWarning):
+                failures = self.run(**changes).failures
+        except PluginError as problem:
+            return problem
+        return PluginError(next(iter(failures.values())))
 
 
 @pytest.fixture
@@ -108,7 +115,9 @@ def test_what_a_plugin_raises_names_plugin_file_line_and_function(
     assert str(error).startswith(f"The plugin '{patient.path}' failed")
     assert f"ArithmeticError: no luck ({patient.path}, line {line}, in {function})" in str(error)
     assert "in the plugin, not in the harness" in str(error)
-    assert isinstance(error.__cause__, ArithmeticError), "the full traceback is kept"
+    if error.__cause__ is None:
+        kept = [own.traceback for own in Store(patient.folder / "out").failures().values()]
+        assert RAISE in kept[0], "the full traceback is kept"
 
 
 @pytest.mark.parametrize(
@@ -284,6 +293,54 @@ def test_a_module_that_is_missing_is_said_to_be_needed(patient: Patient) -> None
 def test_a_plugin_that_exits_is_named_like_one_that_raises(patient: Patient) -> None:
     patient.change("pass  # fit\n", "raise SystemExit(0)\n")
     assert "SystemExit: 0" in str(patient.error())
+
+
+@pytest.mark.parametrize(
+    ("spot", "line"),
+    [
+        ("fit", "rows.embeddings[:] = 0"),
+        ("fit", "rows.kappa.sort()"),
+        ("predict", "embeddings += 1"),
+    ],
+)
+def test_a_head_cannot_change_what_others_are_handed_too(
+    patient: Patient, spot: str, line: str
+) -> None:
+    patient.change(f"pass  # {spot}\n", f"{line}\n")
+    text = str(patient.error())
+    assert "ValueError" in text
+    assert "read-only" in text
+
+
+def test_embeddings_of_whole_numbers_are_refused(patient: Patient) -> None:
+    patient.change("return self.linear(batch)", "return self.linear(batch).int()")
+    assert re.search(
+        r"embeddings, 1 members × batch × width 4, in floating-point numbers, but returned shape "
+        r"\(1, \d+, 4\) of torch.int32",
+        str(patient.error(heads=["sick"])),
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        ("return self.linear(batch)", "return self.linear(batch).detach()", "backbone"),
+        ("self.linear(embeddings)", "self.linear(embeddings.detach())", "backbone"),
+        (".squeeze(-1)", ".squeeze(-1).detach()", "backbone"),
+        (
+            "return self.linear(embeddings).squeeze(-1)",
+            "return self.linear(embeddings.detach()).detach().squeeze(-1) + embeddings.sum(-1)",
+            "head",
+        ),
+    ],
+)
+def test_a_part_that_no_gradient_reaches_is_named(
+    patient: Patient, old: str, new: str, part: str
+) -> None:
+    patient.change(old, new)
+    text = str(patient.error(heads=["sick"]))
+    assert f"No gradient reaches the {part}" in text
+    assert str(patient.path) in text
 
 
 def test_what_a_plugin_says_to_the_user_passes_as_it_is(patient: Patient) -> None:

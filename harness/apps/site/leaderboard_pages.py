@@ -205,7 +205,11 @@ def _counts(results: Results) -> dict[str, str]:
 def _troubles(results: Results) -> list[str]:
     summary = results.leaderboard.summary()
     found = list(results.leaderboard.notes)
-    if missing := int((summary["runs"] == 0).sum()):
+    if lost := len(results.leaderboard.failures):
+        found.append(f"{_cells(lost)} failed, for reasons that stand below the table.")
+    absent = summary[summary["runs"] == 0][list(results.leaderboard.identity)]
+    lost_cells = results.leaderboard.failures.keys()
+    if missing := len(set(absent.itertuples(index=False, name=None)) - lost_cells):
         found.append(f"{_cells(missing)} not been run yet.")
     partial = (summary["runs"] > 0) & (summary["runs"] < results.leaderboard.settings["runs"])
     if partial.any():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.api.leaderboards import write_tables
+from harness.api.leaderboards import open_leaderboard, write_tables
 from harness.api.lookup import Source, results_folder
 from harness.api.plans import stored_benchmark
 from harness.api.verifying import verify
@@ -193,7 +193,7 @@ def merge_submissions(
     for one in fresh:
         copy_whole(one.folder, known / one.card.name)
     write_checks(into, known_checks)
-    return write_tables(Store(into), registry or Registry())
+    return write_tables(open_leaderboard(into), Store(into), registry or Registry())
 
 
 def _checked(folder: Path, found: SubmissionCheck) -> CheckedSubmission:
