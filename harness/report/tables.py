@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ABSENT = "—"
 NEGATIVE, NEGATIVE_STANDS = "▽", "▼"
+TRAINED_ON = "§"
 BEST, TIED = "*", "≈"
 """Marks of plain text, where bold and underlined letters are not to be had."""
 
@@ -69,18 +70,21 @@ def number_text(entry: PivotEntry | None, wording: Wording, runs: int) -> str:
     return text if entry.runs == runs else f"{text}, {entry.runs} of {runs} runs"
 
 
-def transfer_mark(entry: PivotEntry | None) -> str:
-    """Returns the mark of negative transfer, or nothing."""
-    if entry is None or not entry.negative:
+def warning_marks(entry: PivotEntry | None) -> str:
+    """Returns the marks of what is wrong with an entry: mostly trained on, negative transfer."""
+    if entry is None or entry.state != "scored":
         return ""
-    return NEGATIVE_STANDS if entry.stands else NEGATIVE
+    marks = TRAINED_ON if entry.is_mostly_trained_on else ""
+    if entry.negative:
+        marks += NEGATIVE_STANDS if entry.stands else NEGATIVE
+    return marks
 
 
 def plain_marks(entry: PivotEntry | None) -> str:
     """Returns all marks of an entry as letters, for plain text."""
     if entry is None:
         return ""
-    return (BEST if entry.best else TIED if entry.tied else "") + transfer_mark(entry)
+    return (BEST if entry.best else TIED if entry.tied else "") + warning_marks(entry)
 
 
 # --- what stands above and below --------------------------------------------------------------
@@ -131,6 +135,11 @@ def legend(table: Pivot, best: str, tied: str) -> Iterator[str]:
         yield (
             f"{tied}: not told apart from it at 5 % (paired by run, corrected resampled t-test, "
             "Holm within the column)"
+        )
+    if any(TRAINED_ON in warning_marks(entry) for entry in entries):
+        yield (
+            f"{TRAINED_ON}: more than half of the test rows have a formula that was trained on, so "
+            "it is never called best"
         )
     negative = [entry for entry in entries if entry.negative]
     if any(not entry.stands for entry in negative):
@@ -205,7 +214,7 @@ def markdown(table: Pivot, wording: Wording = Wording()) -> str:
         text = number_text(entry, wording, table.runs)
         if entry is not None and (entry.best or entry.tied):
             text = f"**{text}**" if entry.best else f"_{text}_"
-        return f"{text} {transfer_mark(entry)}".rstrip()
+        return f"{text} {warning_marks(entry)}".rstrip()
 
     rows = [
         [*head, *map(write, entries)]
@@ -221,7 +230,11 @@ def _page_markdown(table: Pivot, wording: Wording) -> str:
 
 
 def _csv(table: Pivot, wording: Wording) -> str:
-    frame = table.map(lambda entry: number_text(entry, wording, table.runs))
+    def write(entry: PivotEntry | None) -> str:
+        mark = TRAINED_ON if TRAINED_ON in warning_marks(entry) else ""
+        return f"{number_text(entry, wording, table.runs)} {mark}".rstrip()
+
+    frame = table.map(write)
     text: str = frame.set_axis(column_titles(table), axis=1).to_csv()
     return text
 
@@ -233,7 +246,11 @@ def _csv_long(table: Pivot, wording: Wording) -> str:
 
 # --- LaTeX ------------------------------------------------------------------------------------
 
-LATEX_MARKS = {"": "", NEGATIVE: "$^{\\dagger}$", NEGATIVE_STANDS: "$^{\\ddagger}$"}
+LATEX_MARKS = {
+    TRAINED_ON: "$^{\\mathsection}$",
+    NEGATIVE: "$^{\\dagger}$",
+    NEGATIVE_STANDS: "$^{\\ddagger}$",
+}
 LATEX_FITTED = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%"
 """Shrinks what is wider than the text, and leaves the rest as it is."""
 
@@ -253,7 +270,7 @@ LATEX_LETTERS = {
     "–": "--",
     "≠": "$\\neq$",
     "Å": "\\AA{}",
-    **{mark: text for mark, text in LATEX_MARKS.items() if mark},
+    **LATEX_MARKS,
 }
 """Letters of our tables that LaTeX's usual fonts lack."""
 
@@ -285,7 +302,7 @@ def _latex(table: Pivot, wording: Wording) -> str:
         text = _latex_text(number_text(entry, wording, table.runs))
         if entry is not None and (entry.best or entry.tied):
             text = f"\\textbf{{{text}}}" if entry.best else f"\\textit{{{text}}}"
-        return text + LATEX_MARKS[transfer_mark(entry)]
+        return text + "".join(LATEX_MARKS[mark] for mark in warning_marks(entry))
 
     frame = table.map(write)
     frame.index.names = [_latex_text(name) for name in table.layout.rows]
@@ -366,7 +383,7 @@ table.cells thead th { border-bottom: 1px solid #1a1a1a; font-weight: 600; }
 table.cells thead th.col_heading { text-align: right; padding: .15rem 1.2em 0 .5rem; }
 table.cells thead th[colspan] { text-align: center; }
 table.cells td { text-align: right; padding: .15rem 1.2em 0 .5rem; }
-table.cells td.negative { padding-right: .1em; }
+table.cells td.negative, table.cells td.trained-on { padding-right: .1em; }
 table.cells tbody tr:has(> th.level0) > * { border-top: 1px solid #bbb; }
 table.cells td.best { font-weight: 700; }
 table.cells td.tied { text-decoration: underline 1px; text-underline-offset: .2em; }
@@ -378,10 +395,10 @@ ul.legend { font-size: .85rem; color: #444; padding-left: 1.2rem; max-width: 60r
 def html_table(table: Pivot, wording: Wording = Wording()) -> str:
     """Renders a pivot as an HTML `table` of the class `cells`; `CSS` lays it out.
 
-    Classes of its cells: `best`, `tied`, `negative`, `missing`.
+    Classes of its cells: `best`, `tied`, `negative`, `trained-on`, `missing`.
     """
     frame = table.map(
-        lambda entry: f"{number_text(entry, wording, table.runs)} {transfer_mark(entry)}".rstrip()
+        lambda entry: f"{number_text(entry, wording, table.runs)} {warning_marks(entry)}".rstrip()
     )
     frame.columns.names = [""] * len(table.layout.columns)
     styler = frame.style.format(escape="html").set_td_classes(table.map(_classes))
@@ -407,7 +424,12 @@ def _one_head(head: str) -> str:
 def _classes(entry: PivotEntry | None) -> str:
     if entry is None or entry.state != "scored":
         return "missing"
-    have = {"best": entry.best, "tied": entry.tied, "negative": entry.negative}
+    have = {
+        "best": entry.best,
+        "tied": entry.tied,
+        "negative": entry.negative,
+        "trained-on": entry.is_mostly_trained_on,
+    }
     return " ".join(name for name, is_so in have.items() if is_so)
 
 
