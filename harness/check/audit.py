@@ -18,6 +18,7 @@ import numpy as np
 from harness.check.structure_comparison import NearComparison, StructureComparison
 from harness.drawing.heat_map import draw_heatmap, save_figure
 from harness.errors import StoreError
+from harness.escaping import csv_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +75,7 @@ class Audit:
             paths = []
             for name in ("datasets", "overlap", "weights", "cells"):
                 paths.append(folder / f"audit_{name}.csv")
-                getattr(self, name).to_csv(paths[-1], index=False, float_format="%.6g")
+                csv_frame(getattr(self, name)).to_csv(paths[-1], index=False, float_format="%.6g")
             return (*paths, *self._write_picture(folder))
         except OSError as problem:
             raise StoreError(

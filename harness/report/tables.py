@@ -9,10 +9,10 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 from harness.errors import BenchmarkError, did_you_mean
+from harness.escaping import csv_frame, csv_text, html_text, markdown_text, terminal_text
 from harness.plugin.cell import DEFAULT
 from harness.report.pivot import Key, Pivot, PivotEntry
 
@@ -190,43 +190,47 @@ def column_titles(table: Pivot, between: str = ", ") -> list[str]:
 
 
 def as_markdown(frame: pd.DataFrame) -> str:
-    """Renders a table of text as GitHub Markdown."""
+    """Renders a table of text as GitHub Markdown; the text is shown as it is."""
+    return _as_markdown(
+        [[markdown_text(str(value)) for value in row] for row in frame.to_numpy().tolist()],
+        [markdown_text(str(name)) for name in frame.columns],
+    )
+
+
+def _as_markdown(rows: list[list[str]], titles: list[str]) -> str:
     from tabulate import tabulate
 
-    text: str = tabulate(
-        [[_cell(value) for value in row] for row in frame.to_numpy().tolist()],
-        headers=[_cell(name) for name in frame.columns],
-        tablefmt="github",
-        disable_numparse=True,
-    )
-    return text
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|")
+    return str(tabulate(rows, headers=titles, tablefmt="github", disable_numparse=True))
 
 
 def markdown(table: Pivot, wording: Wording = Wording()) -> str:
     """Renders a pivot as a GitHub Markdown table, without caption and legend."""
-    import pandas as pd
 
     def write(entry: PivotEntry | None) -> str:
-        text = number_text(entry, wording, table.runs)
+        text = markdown_text(number_text(entry, wording, table.runs))
         if entry is not None and (entry.best or entry.tied):
             text = f"**{text}**" if entry.best else f"_{text}_"
         return f"{text} {warning_marks(entry)}".rstrip()
 
     rows = [
-        [*head, *map(write, entries)]
+        [*map(markdown_text, head), *map(write, entries)]
         for head, (_, entries) in zip(heads(table.row_keys), table.lines(), strict=True)
     ]
-    titles = [*table.layout.rows, *column_titles(table)]
-    return as_markdown(pd.DataFrame(rows, columns=titles))
+    titles = [*table.layout.rows, *map(markdown_text, column_titles(table))]
+    return _as_markdown(rows, titles)
+
+
+def markdown_legend(table: Pivot) -> Iterator[str]:
+    """Yields the legend of a table in Markdown, with a full stop after every line."""
+    marks = {"bold": "**bold**", "slanted": "_slanted_"}
+    for line in legend(table, *marks):
+        mark, colon, rest = line.partition(":")
+        yield f"{marks.get(mark) or markdown_text(mark)}{colon}{markdown_text(rest)}."
 
 
 def _page_markdown(table: Pivot, wording: Wording) -> str:
-    notes = [f"{line}." for line in legend(table, "**bold**", "_slanted_")]
-    return "\n\n".join([f"**{caption(table)}**", markdown(table, wording), *notes]) + "\n"
+    title = f"**{markdown_text(caption(table))}**"
+    return "\n\n".join([title, markdown(table, wording), *markdown_legend(table)]) + "\n"
 
 
 def _csv(table: Pivot, wording: Wording) -> str:
@@ -235,12 +239,13 @@ def _csv(table: Pivot, wording: Wording) -> str:
         return f"{number_text(entry, wording, table.runs)} {mark}".rstrip()
 
     frame = table.map(write)
-    text: str = frame.set_axis(column_titles(table), axis=1).to_csv()
+    frame = frame.set_axis([csv_text(title) for title in column_titles(table)], axis=1)
+    text: str = frame.rename(index=csv_text).to_csv()
     return text
 
 
 def _csv_long(table: Pivot, wording: Wording) -> str:
-    text: str = table.frame().to_csv(index=False, float_format="%.6g")
+    text: str = csv_frame(table.frame()).to_csv(index=False, float_format="%.6g")
     return text
 
 
@@ -285,7 +290,7 @@ LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
 
 def _latex_text(text: str) -> str:
     """Writes text so that LaTeX prints it as it is."""
-    escaped = "".join(LATEX_SPECIAL.get(letter, letter) for letter in text)
+    escaped = "".join(LATEX_SPECIAL.get(letter, letter) for letter in terminal_text(text))
     for letter, written in LATEX_LETTERS.items():
         escaped = escaped.replace(letter, written)
     return escaped
@@ -403,11 +408,11 @@ def html_table(table: Pivot, wording: Wording = Wording()) -> str:
     frame.columns.names = [""] * len(table.layout.columns)
     styler = frame.style.format(escape="html").set_td_classes(table.map(_classes))
     for axis in (0, 1):
-        styler = styler.format_index(escape="html", axis=axis)
+        styler = styler.format_index(html_text, axis=axis)
     text: str = styler.set_table_attributes('class="cells"').to_html(table_uuid="cells")
     text = text[text.index("<table") :]
     head_end = text.index("</thead>")
-    title = f"<caption>{escape(caption(table))}</caption>"
+    title = f"<caption>{html_text(caption(table))}</caption>"
     return _one_head(text[:head_end]).replace("<thead>", f"{title}\n  <thead>") + text[head_end:]
 
 
@@ -434,10 +439,12 @@ def _classes(entry: PivotEntry | None) -> str:
 
 
 def _html(table: Pivot, wording: Wording) -> str:
-    notes = "".join(f"<li>{escape(line)}.</li>\n" for line in legend(table, "bold", "underlined"))
+    notes = "".join(
+        f"<li>{html_text(line)}.</li>\n" for line in legend(table, "bold", "underlined")
+    )
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        f"<title>{escape(table.title)}</title>\n<style>{CSS}</style>\n"
+        f"<title>{html_text(table.title)}</title>\n<style>{CSS}</style>\n"
         f'{html_table(table, wording)}\n<ul class="legend">\n{notes}</ul>\n</html>\n'
     )
 

@@ -188,6 +188,19 @@ def test_the_terminal_and_the_long_csv_mark_it_too(make_leaderboard, metrics, ca
     assert [(row["trained_on"], row["best"]) for row in rows] == [("0", "False"), ("0.75", "False")]
 
 
+HOSTILE = {("=cmd|' /C calc'!A0", "[a](http://x)", "\x1b[2J"): [0.3, 0.4, 0.3]}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_names_of_others_are_text_in_every_form(make_leaderboard, metrics, form: str) -> None:
+    text = render(pivot(make_leaderboard(HOSTILE), metrics), form)
+    assert "\x1b" not in text
+    if form.startswith("csv"):
+        assert "'=cmd" in text
+    if form == "markdown":
+        assert "[a](" not in text
+
+
 def test_captions_name_what_is_the_same_everywhere(backbones_leaderboard, metrics) -> None:
     only = {"transfer": ["scratch"], "backbone": ["megnet"]}
     text = caption(pivot(backbones_leaderboard, metrics, Layout(only=only, subset="overlap-free")))
