@@ -408,12 +408,16 @@ def html_table(table: Pivot, wording: Wording = Wording()) -> str:
     frame.columns.names = [""] * len(table.layout.columns)
     styler = frame.style.format(escape="html").set_td_classes(table.map(_classes))
     for axis in (0, 1):
-        styler = styler.format_index(html_text, axis=axis)
+        styler = styler.format_index(_html_label, axis=axis)
     text: str = styler.set_table_attributes('class="cells"').to_html(table_uuid="cells")
     text = text[text.index("<table") :]
     head_end = text.index("</thead>")
     title = f"<caption>{html_text(caption(table))}</caption>"
     return _one_head(text[:head_end]).replace("<thead>", f"{title}\n  <thead>") + text[head_end:]
+
+
+def _html_label(label: object) -> str:
+    return html_text(str(label))
 
 
 def _one_head(head: str) -> str:
