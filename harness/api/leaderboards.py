@@ -14,6 +14,7 @@ from harness.api.lookup import (
     results_folder,
 )
 from harness.errors import BenchmarkError, did_you_mean
+from harness.escaping import csv_frame
 from harness.planning.benchmark import Benchmark, find_benchmark
 from harness.registry.registry import Registry
 from harness.report.leaderboard import Leaderboard
@@ -103,11 +104,10 @@ def render_tables(
 
 def render_csv(leaderboard: Leaderboard) -> dict[str, str]:
     """Renders the files that hold every number of a leaderboard: name → text."""
+    free = leaderboard.summary("overlap-free").drop(columns="trained_on")  # 0 by definition
     return {
-        "table.csv": leaderboard.summary().to_csv(index=False, float_format="%.6g"),
-        "table-overlap-free.csv": leaderboard.summary("overlap-free").to_csv(
-            index=False, float_format="%.6g"
-        ),
+        "table.csv": csv_frame(leaderboard.summary()).to_csv(index=False, float_format="%.6g"),
+        "table-overlap-free.csv": csv_frame(free).to_csv(index=False, float_format="%.6g"),
     }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from harness.api.lookup import Source
 from harness.api.request import Request
 from harness.errors import BenchmarkError
+from harness.escaping import csv_frame
 from harness.planning.benchmark import Benchmark
 from harness.registry.attribution import blaming
 from harness.results.store import CHOICES_FILE, TRIALS_FILE, TUNING_FOLDER, Store
@@ -166,7 +167,7 @@ def write_choices(tuner: Tuner, store: Store) -> Benchmark:
     from harness.tuning.tuning_figures import draw_searches
 
     rows = pd.DataFrame([row for search in tuner.searches for row in trial_rows(search)])
-    store.write_text(TRIALS_FILE, rows.to_csv(index=False, float_format="%.6g"))
+    store.write_text(TRIALS_FILE, csv_frame(rows).to_csv(index=False, float_format="%.6g"))
     benchmark = tuner.benchmark.model_copy(update={"chosen": tuner.choose()})
     written = benchmark.model_dump(mode="json", exclude_none=True, exclude={"tuning"})
     store.write_text(

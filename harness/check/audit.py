@@ -7,7 +7,7 @@ have seen, and how many test rows are left to each cell once materials seen in t
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,28 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.check.structure_comparison import NearComparison, StructureComparison
 from harness.drawing.heat_map import draw_heatmap, save_figure
 from harness.errors import StoreError
+from harness.escaping import csv_frame
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pymatgen.core.structure import Structure
 
     from harness.data.dataset import Dataset
     from harness.planning.plan import Plan
-    from harness.plugin.crystal import Crystal
 
-LEVELS = ("id", "formula", "structure")
-"""Levels at which two rows may be the same: id as written, reduced formula, matching structure."""
-
-LENGTH_TOLERANCE = 0.2
-SITE_TOLERANCE = 0.3
-ANGLE_TOLERANCE_DEGREES = 5.0
-TOLERANCES = (
-    "pymatgen StructureMatcher,\nprimitive cells scaled to equal volume, "
-    f"ltol {LENGTH_TOLERANCE}, stol {SITE_TOLERANCE}, angle_tol {ANGLE_TOLERANCE_DEGREES:g}°"
-)
-"""How structures are compared: the matcher's published defaults, fixed here."""
+LEVELS = ("id", "formula", "structure", "near structure")
+"""Levels at which two rows may be the same: id as written, reduced formula, matching structure, and
+matching structure with up to one atom in eight replaced."""
 
 NOT_DECLARED = "not declared"
 
@@ -83,7 +75,7 @@ class Audit:
             paths = []
             for name in ("datasets", "overlap", "weights", "cells"):
                 paths.append(folder / f"audit_{name}.csv")
-                getattr(self, name).to_csv(paths[-1], index=False, float_format="%.6g")
+                csv_frame(getattr(self, name)).to_csv(paths[-1], index=False, float_format="%.6g")
             return (*paths, *self._write_picture(folder))
         except OSError as problem:
             raise StoreError(
@@ -151,7 +143,7 @@ def _describe_datasets(datasets: Sequence[Dataset]) -> pd.DataFrame:
 def _compare_datasets(datasets: Sequence[Dataset]) -> pd.DataFrame:
     import pandas as pd
 
-    comparison = _StructureComparison()
+    structures, near = StructureComparison(), NearComparison()
     rows: list[dict[str, Any]] = []
     for dataset in datasets:
         for other in datasets:
@@ -159,7 +151,8 @@ def _compare_datasets(datasets: Sequence[Dataset]) -> pd.DataFrame:
             shared = {
                 "id": _count_shared(dataset.ids, other.ids, itself),
                 "formula": _count_shared(dataset.formulas, other.formulas, itself),
-                "structure": comparison.count_shared(dataset, other),
+                "structure": structures.count_shared(dataset, other),
+                "near structure": near.count_shared(dataset, other),
             }
             rows += [
                 {
@@ -183,50 +176,6 @@ def _count_shared(own: Sequence[str], other: Sequence[str], itself: bool) -> int
     """Counts entries of `own` that `other` has, beyond the entry itself where both are one."""
     occurrences = Counter(other)
     return sum(occurrences[entry] > itself for entry in own)
-
-
-class _StructureComparison:
-    """Decides which crystals are the same structure; each pair once, and only if formulas agree."""
-
-    def __init__(self) -> None:
-        from pymatgen.analysis.structure_matcher import StructureMatcher
-
-        self._matcher = StructureMatcher(
-            ltol=LENGTH_TOLERANCE, stol=SITE_TOLERANCE, angle_tol=ANGLE_TOLERANCE_DEGREES
-        )
-        self._structures: dict[str, Structure] = {}
-        self._verdicts: dict[tuple[str, str], bool] = {}
-
-    def count_shared(self, dataset: Dataset, other: Dataset) -> int:
-        """Counts rows of `dataset` with the structure of a row (not itself) of `other`."""
-        candidates: dict[str, list[int]] = defaultdict(list)
-        for row, formula in enumerate(other.formulas):
-            candidates[formula].append(row)
-        itself = other is dataset
-        return sum(
-            any(
-                self._same(crystal, other.crystals[candidate])
-                for candidate in candidates.get(crystal.formula, ())
-                if not (itself and candidate == row)
-            )
-            for row, crystal in enumerate(dataset.crystals)
-        )
-
-    def _same(self, one: Crystal, other: Crystal) -> bool:
-        if one.digest == other.digest:
-            return True
-        # In the order of digests, for the matcher is not exactly symmetric.
-        first, second = sorted((one, other), key=lambda crystal: crystal.digest)
-        pair = (first.digest, second.digest)
-        if pair not in self._verdicts:
-            fits = self._matcher.fit(self._structure(first), self._structure(second))
-            self._verdicts[pair] = bool(fits)
-        return self._verdicts[pair]
-
-    def _structure(self, crystal: Crystal) -> Structure:
-        if crystal.digest not in self._structures:
-            self._structures[crystal.digest] = crystal.to_pymatgen()
-        return self._structures[crystal.digest]
 
 
 # --- weights and cells ------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from harness.cli.datasets import datasets
 from harness.cli.docs import docs
 from harness.cli.doctor import doctor
 from harness.cli.freeze import freeze
+from harness.cli.output import say
 from harness.cli.plot import plot
 from harness.cli.plugin_guard import hard_exits_refused
 from harness.cli.plugins import plugins
@@ -133,7 +134,7 @@ def main() -> None:
     except HarnessError as problem:
         if wishes.traceback:
             _print_traceback(problem)
-        print(f"error: {problem}", file=sys.stderr)
+        say(f"error: {problem}", to_errors=True)
         if isinstance(problem, PluginError) and problem.__cause__ and not wishes.traceback:
             print("`harness --traceback …` shows where.", file=sys.stderr)
         sys.exit(USER_ERROR)

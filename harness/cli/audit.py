@@ -46,8 +46,9 @@ def audit(
     """Show what a benchmark's data holds and shares, or what the rows of results were used for.
 
     Of a benchmark.toml, before anything is trained: sizes, polymorph twins, overlaps by id,
-    formula and structure, what pretrained weights have seen, and the test rows left to each cell.
-    Writes CSV files and a heat map. Of a folder with results: the role ledger, cell by cell.
+    formula, structure and near structure, what pretrained weights have seen, and the test rows left
+    to each cell. Writes CSV files and a heat map. Of a folder with results: the role ledger, cell
+    by cell.
     """
     from harness.results.store import PLAN_FILE
 
@@ -80,7 +81,8 @@ def audit(
 
 def print_audit(findings: Audit, json: bool) -> None:
     """Prints every finding as tables, or as one JSON document."""
-    from harness.check.audit import LEVELS, TOLERANCES
+    from harness.check.audit import LEVELS
+    from harness.check.structure_comparison import TOLERANCES
     from harness.cli.output import print_json, print_table, records
 
     if json:
@@ -96,6 +98,8 @@ def print_audit(findings: Audit, json: bool) -> None:
         "Of a dataset with itself: rows that another row is a counterpart of. Ids are compared as\n"
         "written, so datasets that name their rows by different schemes have none in common.\n"
         f"Structures, compared where formulas agree: {TOLERANCES}.\n"
+        "Near structures, compared where at most one atom in eight is of another element: the\n"
+        "same once elements are forgotten, as a supercell in which an atom was replaced.\n"
     )
     _print_weights(findings)
     table = _cells_table(findings.cells)

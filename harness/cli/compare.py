@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.options import JsonOption, PluginOption, SubsetOption, values_of
+from harness.cli.output import say
 from harness.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def compare(
     numeric = ["a", "b", "b better by", "p", "p, Holm"]
     print_table(title, records(comparison_table(found, digits)), numeric)
     for key, (ours, theirs) in found.settings.items():
-        print(f"They differ in {key}: {ours} | {theirs}")
-    print(_summary(found))
+        say(f"They differ in {key}: {ours} | {theirs}")
+    say(_summary(found))
 
 
 def _one_each(texts: Sequence[str] | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.options import DataOption, JsonOption, PluginOption
+from harness.cli.output import say
 
 if TYPE_CHECKING:
     from harness.apps.imports.importing import Ask, Imported, Question
@@ -104,7 +105,7 @@ def fetch(name: NameArgument, data_dir: DataOption = None, plugin: PluginOption 
     from harness.api import load_dataset
 
     dataset = load_dataset(name, data_dir=data_dir, plugins=plugin or ())
-    print(f"{name}: {len(dataset)} usable rows, digest {dataset.digest[:16]}")
+    say(f"{name}: {len(dataset)} usable rows, digest {dataset.digest[:16]}")
 
 
 @datasets.command("import")
@@ -223,7 +224,7 @@ def _print_imported(imported: Imported, json: bool, shown: int = 20) -> None:
     rows = [{"": key, " ": value} for key, value in facts.items()]
     print_table(dataset.name, rows, prose=(" ",))
     for remark in imported.remarks:
-        print(f"note: {remark}")
+        say(f"note: {remark}")
     if rejected:
         print_table("Rows left out", rejected[:shown], prose=("reason",))
     if len(rejected) > shown:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.plugin_guard import answer_stream
+from harness.escaping import json_text, terminal_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +31,7 @@ def print_json(content: Any) -> None:
     stream = answer_stream()
     is_unicode = (stream.encoding or "").lower().startswith("utf")
     text = json.dumps(content, indent=1, ensure_ascii=not is_unicode, default=str)
-    print(text, file=stream, flush=True)
+    print(json_text(text), file=stream, flush=True)
 
 
 def print_markdown(text: str) -> None:
@@ -50,20 +52,19 @@ def print_pivot(table: Pivot, wording: Wording) -> None:
     Bold and underlined letters repeat what the marks `*` and `≈` say, so nothing is lost in a log.
     """
     from rich.console import Console
-    from rich.text import Text
 
     from harness.report.tables import BEST, TIED, caption, legend
 
     console = Console()
     width = console.width if console.is_terminal else None
-    console.print(Text(caption(table)), soft_wrap=not console.is_terminal)
+    console.print(_text(caption(table)), soft_wrap=not console.is_terminal)
     places = list(range(len(table.column_keys)))
     while places:
         shown = _that_fit(table, wording, places, width, console)
         print_whole(console, _rich_table(table, wording, places[:shown]))
         places = places[shown:]
     for line in legend(table, BEST, TIED):
-        console.print(Text(line, style="dim"), soft_wrap=not console.is_terminal)
+        console.print(_text(line, "dim"), soft_wrap=not console.is_terminal)
 
 
 def _that_fit(
@@ -99,7 +100,7 @@ def _rich_table(table: Pivot, wording: Wording, places: Sequence[int]) -> Table:
     for number, head in enumerate(heads(table.row_keys)):
         if grouped and number and head[0] == table.row_keys[number][0]:
             made.add_section()
-        made.add_row(*map(Text, head), *(texts[number] for texts in lines))
+        made.add_row(*map(_text, head), *(texts[number] for texts in lines))
     return made
 
 
@@ -114,6 +115,7 @@ def _column(
 
     from harness.report.tables import number_text, plain_marks
 
+    head = [terminal_text(part) for part in head]
     entries = [line[place] for _, line in table.lines()]
     numbers = [number_text(entry, wording, table.runs) for entry in entries]
     width = max(map(len, (*numbers, *head)))
@@ -159,19 +161,30 @@ def print_table(
     from rich import box
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     console = Console()
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=_text(title), title_justify="left", box=box.SIMPLE_HEAD)
     for column in rows[0] if rows else ():
-        table.add_column(Text(str(column)), justify="right" if column in numeric else "left")
+        table.add_column(_text(str(column)), justify="right" if column in numeric else "left")
     for row in rows:
         entries = (
             _wrap(str(value)) if key in prose and not console.is_terminal else str(value)
             for key, value in row.items()
         )
-        table.add_row(*map(Text, entries))  # "[true]" is no markup
+        table.add_row(*map(_text, entries))  # "[true]" is no markup
     print_whole(console, table)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Makes text of others printable: neither markup of rich's nor obeyed by the terminal."""
+    from rich.text import Text
+
+    return Text(terminal_text(text), style)
+
+
+def say(text: str, *, to_errors: bool = False) -> None:
+    """Prints a line with text of others in it."""
+    print(terminal_text(text), file=sys.stderr if to_errors else sys.stdout, flush=to_errors)
 
 
 def _wrap(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +11,8 @@ from contextlib import contextmanager, suppress
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from harness.cli.output import say
+from harness.escaping import terminal_text
 from harness.plugin.events import (
     CellFinished,
     EpochFinished,
@@ -39,7 +40,7 @@ def observer(quiet: bool) -> Iterator[tuple[object, ...]]:
 
 def _live(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%  {task.fields[detail]}"),
         console=console,
@@ -126,11 +127,13 @@ class LiveProgress:
 
     def _begin(self, bar: str, title: str, total: float | None) -> None:
         if bar not in self._bars:
-            self._bars[bar] = self._progress.add_task(title, total=total, detail="")
+            self._bars[bar] = self._progress.add_task(terminal_text(title), total=total, detail="")
 
     def _move(self, bar: str, fraction: float, detail: str, title: str) -> None:
         detail = ", ".join(filter(None, (detail, f"{self._clocks[bar].left(fraction)} left")))
-        self._progress.update(self._bars[bar], completed=fraction, detail=detail, description=title)
+        self._progress.update(
+            self._bars[bar], completed=fraction, detail=detail, description=terminal_text(title)
+        )
 
     def _end(self, *bars: str) -> None:
         for bar in bars:
@@ -188,4 +191,4 @@ class PlainProgress:
 
 
 def _line(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say(text, to_errors=True)

@@ -23,6 +23,7 @@ from harness.cli.options import (
     WeightsOption,
     cores,
 )
+from harness.cli.output import say
 from harness.errors import FailedCellsWarning
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def print_plan(planned: Plan, json: bool) -> None:
         f"about {seconds / 60:.0f} min on one CPU core"
     )
     for transfer, target in planned.not_applicable:
-        print(f"not applicable: {transfer} on {target}")
+        say(f"not applicable: {transfer} on {target}")
     tuning = planned.benchmark.tuning
     if tuning is not None and not planned.benchmark.chosen:
         each = ", in every run" if tuning.selection == "per-run" else ""

@@ -21,6 +21,7 @@ from harness.cli.options import (
     PluginOption,
     cores,
 )
+from harness.cli.output import say
 
 if TYPE_CHECKING:
     from harness.apps.predict.scanner import ScanReport
@@ -116,7 +117,7 @@ def print_report(report: ScanReport, output: Path, plot: Path) -> None:
     )
     by_number = sorted(report.reasons.items(), key=lambda pair: -pair[1])
     for reason, number in by_number[:SHOWN_REASONS]:
-        print(f"    {number} × {reason}")
+        say(f"    {number} × {reason}")
     if len(by_number) > SHOWN_REASONS:
         print(f"    … and {len(by_number) - SHOWN_REASONS} other reasons, in the column `reason`.")
 

@@ -15,6 +15,7 @@ from harness.cli.options import (
     PluginOption,
     WeightsOption,
 )
+from harness.cli.output import say
 from harness.cli.verify import report
 
 submission = typer.Typer(
@@ -105,7 +106,7 @@ def merge(
             folder, data_dir=data_dir, weights_dir=weights_dir, plugins=plugin or ()
         )
         checks[folder] = found
-        print(f"{folder}: {found.verdict}")
+        say(f"{folder}: {found.verdict}")
         if found.differences:
             report(found, json=False)
     registry = Registry(plugin or ())

@@ -14,6 +14,7 @@ from harness.cli.options import (
     PluginOption,
     WeightsOption,
 )
+from harness.cli.output import say
 
 if TYPE_CHECKING:
     from harness.check.verification import Verification
@@ -51,9 +52,9 @@ def report(found: Verification, json: bool) -> None:
     else:
         print("checked: " + ", ".join(f"{n} {what}" for what, n in found.checked.items()))
         for line in (*found.unchecked, *found.not_kept):
-            print(f"unchecked: {line}")
+            say(f"unchecked: {line}")
         for line in found.differences:
-            print(f"DIFFERS: {line}")
-        print(found.verdict)
+            say(f"DIFFERS: {line}")
+        say(found.verdict)
     if found.differences:
         raise typer.Exit(DIFFERENCES_FOUND)

@@ -21,7 +21,14 @@ from harness.drawing.style import (
 from harness.errors import BenchmarkError
 from harness.plugin.cell import DEFAULT
 from harness.report.pivot import Key, Layout, Pivot, PivotEntry, is_baseline, pivot
-from harness.report.tables import Wording, column_levels, direction, heads, number_text
+from harness.report.tables import (
+    TRAINED_ON,
+    Wording,
+    column_levels,
+    direction,
+    heads,
+    number_text,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +102,11 @@ def draw_cells(leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Fi
     _name_cells(axes, table)
     room = 8 + 24 * (len(table.layout.columns) - 1)
     levels = f"; columns: {column_levels(table)}" if column_levels(table) else ""
-    axes.set_title(f"{table.title}\n{direction(spec)}{levels}", fontsize=9, loc="left", pad=room)
+    marked = any(entry.is_mostly_trained_on for entry in table.entries.values())
+    marks = f"; {TRAINED_ON}: most test rows were trained on" if marked else ""
+    axes.set_title(
+        f"{table.title}\n{direction(spec)}{levels}{marks}", fontsize=9, loc="left", pad=room
+    )
     bar = figure.add_axes((1 + 0.15 / max(size[0], 2.0), 0, 0.14 / max(size[0], 2.0), 1))
     figure.colorbar(image, cax=bar).set_label(metric_label(spec), fontsize=8)
     bar.tick_params(labelsize=8)
@@ -122,6 +133,7 @@ def _write_cell(
     row, column = place
     text, colour = number_text(entry, Wording(), table.runs), QUIET
     if entry is not None and entry.state == "scored":
+        text += f" {TRAINED_ON}" if entry.is_mostly_trained_on else ""
         red, green, blue, _ = image.to_rgba(np.array(entry.mean))
         colour = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else "black"
     axes.text(

@@ -135,7 +135,8 @@ class Leaderboard:
         """One row per cell of the plan, in table order.
 
         Columns: those of `CELL`, `runs`, `n` (test rows per run, mean), `n_min`, `failed` (rows,
-        summed over runs), and for every metric `<metric>` (mean), `<metric>_std` (ddof 1),
+        summed over runs), `trained_on` (share of the rows whose formula is in a training set of the
+        chain), and for every metric `<metric>` (mean), `<metric>_std` (ddof 1),
         `<metric>_low` and `<metric>_high` (95 % bootstrap interval of the mean over runs). A cell
         that has not been run has zero runs and NaN scores; one with fewer than `MIN_ROWS` test
         rows per run, or none in some run, has NaN scores. Where `trust` is known, it is the column
@@ -148,16 +149,20 @@ class Leaderboard:
 
         runs = self.runs[self.runs["subset"] == subset]
         grouped = dict(list(runs.groupby(list(self.identity), sort=False)))
+        free = self.runs[self.runs["subset"] == "overlap-free"]
+        untrained = free.groupby(list(self.identity), sort=False)["n"].sum().to_dict()
         rows = []
         for cell in self.cells:
             name = tuple(cell[column] for column in self.identity)
             group = grouped.get(name, runs.iloc[:0])
+            tested = int(group["n"].sum())
             row: dict[str, Any] = {
                 **cell,
                 "runs": len(group),
                 "n": float(group["n"].mean()) if len(group) else 0.0,
                 "n_min": int(group["n"].min()) if len(group) else 0,
                 "failed": int(group["failed"].sum()),
+                "trained_on": 1 - untrained[name] / tested if tested else 0.0,
             }
             enough = has_enough_rows(row)
             for metric in self.metrics:

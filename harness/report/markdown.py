@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.errors import StoreError
+from harness.escaping import markdown_text, terminal_text
 from harness.report.leaderboard import Leaderboard
 from harness.report.pivot import Layout, pivot
 from harness.report.published import side_by_side
-from harness.report.tables import Wording, as_markdown, direction, legend, markdown
+from harness.report.tables import Wording, as_markdown, direction, markdown, markdown_legend
 from harness.scoring.statistics import SIGNIFICANT
 
 if TYPE_CHECKING:
@@ -26,10 +27,12 @@ def render_markdown(
     tables = {
         name: pivot(leaderboard, metrics, Layout(metrics=(name,))) for name in leaderboard.metrics
     }
-    lines = [f"# {leaderboard.title or leaderboard.name}", "", *settings_lines(leaderboard), ""]
-    marks = (line for table in tables.values() for line in legend(table, "**bold**", "_slanted_"))
-    for line in dict.fromkeys(marks):
-        lines += [f"{line}.", ""]
+    lines = [f"# {markdown_text(leaderboard.title or leaderboard.name)}", ""]
+    if summary := leaderboard.settings["summary"]:  # Markdown of whoever wrote the benchmark
+        lines += [terminal_text(summary), ""]
+    lines += [*map(markdown_text, fact_lines(leaderboard)), ""]
+    for line in dict.fromkeys(mark for t in tables.values() for mark in markdown_legend(t)):
+        lines += [line, ""]
     for name in leaderboard.metrics:
         spec = metrics[name]
         unit = f", {spec.unit}" if spec.unit else ""
@@ -63,15 +66,14 @@ def _published_section(leaderboard: Leaderboard, published: pd.DataFrame, metric
 def _overlap_section(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
     whole, free = leaderboard.summary(), leaderboard.summary("overlap-free")
     sizes = whole.groupby("test_on", sort=False)["n"].first()
-    lines = [
-        "Test rows per run: " + ", ".join(f"{name} {n:.1f}" for name, n in sizes.items()) + ".",
-        "",
-    ]
+    counts = ", ".join(f"{name} {n:.1f}" for name, n in sizes.items())
+    lines = [f"Test rows per run: {markdown_text(counts)}.", ""]
     for (weights, seen), transfers in leaderboard.pretraining.items():
+        told, carriers = markdown_text(seen or "undeclared data"), ", ".join(transfers)
         lines += [
             (
-                f"The weights `{weights}` ({', '.join(transfers)}) were trained on "
-                f"{seen or 'undeclared data'}: the same materials, with other labels, may be among "
+                f"The weights `{weights.replace('`', '')}` ({markdown_text(carriers)}) were "
+                f"trained on {told}: the same materials, with other labels, may be among "
                 "the test rows; that is not known row by row and not counted as overlap."
             ),
             "",
@@ -91,7 +93,7 @@ def _overlap_section(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
         "",
         markdown(table, Wording(with_n=True)),
         "",
-        *(f"{line}.\n" for line in legend(table, "**bold**", "_slanted_")),
+        *(f"{line}\n" for line in markdown_legend(table)),
     ]
 
 
@@ -101,7 +103,7 @@ def _gain_section(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
     try:
         gained = leaderboard.gains(metric)
     except StoreError as problem:  # a partner that was not run, or not wholly
-        return ["### Gain over scratch", "", f"Cannot be told: {problem}", ""]
+        return ["### Gain over scratch", "", f"Cannot be told: {markdown_text(str(problem))}", ""]
     if gained.empty:
         return []
     return [
@@ -163,8 +165,14 @@ def _number(value: float, digits: int) -> str:
 
 def settings_lines(leaderboard: Leaderboard) -> Sequence[str]:
     """What a reader must know before the numbers: the settings they were made with."""
+    summary = leaderboard.settings["summary"]
+    return [*([summary, ""] if summary else []), *fact_lines(leaderboard)]
+
+
+def fact_lines(leaderboard: Leaderboard) -> Sequence[str]:
+    """The settings alone, as plain text."""
     settings = leaderboard.settings
-    lines = [settings["summary"], ""] if settings["summary"] else []
+    lines = []
     runs = settings["runs"]
     over = f"mean (standard deviation, ddof 1) over {runs} runs" if runs > 1 else "one run"
     how = ""
@@ -181,7 +189,7 @@ def settings_lines(leaderboard: Leaderboard) -> Sequence[str]:
     lines += ["", f"Rows: {rows}."]
     if leaderboard.unusable:
         counts = ", ".join(f"{name} {n}" for name, n in leaderboard.unusable.items())
-        lines += ["", f"Rows that could not be used, and why, are in `plan.json`: {counts}."]
+        lines += ["", f"Rows that could not be used, and why, are in plan.json: {counts}."]
     if len(skipped := leaderboard.skipped):
         cells = ", ".join(
             f"{row['transfer']} {row['train_on']} {row['skipped']}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import BenchmarkError
+from harness.escaping import markdown_text
 from harness.plugin.cell import CELL, SUBMISSION
 from harness.report.leaderboard import Leaderboard
 from harness.report.submissions import Submission, facts_of
@@ -122,7 +123,8 @@ def _read(folder: Path, checks: Mapping[str, CheckedSubmission]) -> _Part:
     for result in store.read_results():
         scores.setdefault(result.key, {})[result.run] = result.scores
     line = (
-        f"- **{card.name}**: {card.title} ({', '.join(card.authors)}; benchmark "
+        f"- **{card.name}**: {markdown_text(card.title)} "
+        f"({markdown_text(', '.join(card.authors))}; benchmark "
         f"{submission.manifest.benchmark}, {training['epochs']} epochs, {card.licence}; "
         f"{in_words(list(trust.values()))})"
     )

@@ -32,6 +32,9 @@ METRIC = "metric"
 ALWAYS_SHOWN = ("transfer", "train_on")
 """First and last of the row head unless rows are named, whether or not they vary."""
 
+MOSTLY = 0.5
+"""A cell of whose test rows a greater share was trained on is marked, and never the best."""
+
 State = Literal["scored", "not run", "too few rows", "failed", "undefined"]
 Key = tuple[str, ...]
 
@@ -68,8 +71,10 @@ class PivotEntry:
         runs: how many there are.
         n: test rows per run, mean.
         failed: rows without a finite prediction, summed over runs.
+        trained_on: share of its rows whose formula is in a training set of the chain.
         mean, std, low, high: over runs, as in `statistics.Summary`; NaN unless `scored`.
-        best: the best mean of those it can be compared with in its column of the table.
+        best: the best mean of those it can be compared with in its column of the table; never one
+            that is mostly trained on.
         tied: not told apart from the best by the paired test, Holm-corrected within the column.
         gain: over scratch, paired; None where there is nothing to compare with.
         stands: the gain's difference from 0 stands after Holm's correction.
@@ -84,6 +89,7 @@ class PivotEntry:
     runs: int
     n: float
     failed: int
+    trained_on: float
     mean: float
     std: float
     low: float
@@ -98,6 +104,11 @@ class PivotEntry:
     def negative(self) -> bool:
         """Whether it is negative transfer: the interval of the gain lies wholly below 0."""
         return self.gain is not None and self.gain.negative
+
+    @property
+    def is_mostly_trained_on(self) -> bool:
+        """Whether it tells what was learnt by heart: most of its test rows were trained on."""
+        return self.trained_on > MOSTLY
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,9 +152,9 @@ class Pivot:
     def frame(self) -> pd.DataFrame:
         """One row per entry: the columns of its cell, then of `PivotEntry` and its gain.
 
-        Columns: those of `Leaderboard.identity`, `metric`, `state`, `runs`, `n`, `failed`, `mean`,
-        `std`, `low`, `high`, `best`, `tied`, `gain`, `gain_low`, `gain_high`, `gain_p`, `stands`,
-        `negative`; and `trust` where it is known.
+        Columns: those of `Leaderboard.identity`, `metric`, `state`, `runs`, `n`, `failed`,
+        `trained_on`, `mean`, `std`, `low`, `high`, `best`, `tied`, `gain`, `gain_low`, `gain_high`,
+        `gain_p`, `stands`, `negative`; and `trust` where it is known.
         """
         import pandas as pd
 
@@ -216,7 +227,7 @@ def pivot(
         column_keys=columns,
         entries={(_key(e, filled.rows), _key(e, filled.columns)): e for e in marked},
         incomparable=incomparable,
-        overlap=_overlap(leaderboard, found) if filled.subset == "all" else {},
+        overlap=_overlap(found),
         notes=(*leaderboard.notes, *_told_failures(leaderboard, found)),
     )
 
@@ -331,14 +342,13 @@ def _told_failures(leaderboard: Leaderboard, found: Sequence[PivotEntry]) -> Ite
         yield f"Failed: {titles[0]}{more}: {reason.rstrip('.')}"
 
 
-def _overlap(leaderboard: Leaderboard, found: Sequence[PivotEntry]) -> dict[tuple[str, str], float]:
-    """The shares that `Pivot.overlap` holds, of entries of all test rows."""
-    rest = leaderboard.summary("overlap-free").set_index(list(leaderboard.identity))["n"].to_dict()
+def _overlap(found: Sequence[PivotEntry]) -> dict[tuple[str, str], float]:
+    """The shares that `Pivot.overlap` holds."""
     shares: dict[tuple[str, str], float] = {}
     for entry in found:
-        if entry.n > rest[entry.name]:
+        if entry.trained_on:
             place = entry.cell["train_on"], entry.cell["test_on"]
-            shares[place] = max(shares.get(place, 0.0), 1 - rest[entry.name] / entry.n)
+            shares[place] = max(shares.get(place, 0.0), entry.trained_on)
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
@@ -362,6 +372,7 @@ def read_entry(
         runs=int(row["runs"]),
         n=float(row["n"]),
         failed=int(row["failed"]),
+        trained_on=float(row["trained_on"]),
         mean=float(row[metric]),
         std=float(row[f"{metric}_std"]),
         low=float(row[f"{metric}_low"]),
@@ -401,7 +412,7 @@ def _record(entry: PivotEntry) -> dict[str, Any]:
         **entry.cell,
         **{
             name: getattr(entry, name)
-            for name in "metric state runs n failed mean std low high best tied".split()
+            for name in "metric state runs n failed trained_on mean std low high best tied".split()
         },
         "gain": gain.mean if gain else nothing,
         "gain_low": gain.low if gain else nothing,
@@ -425,15 +436,16 @@ def _mark_best(
     """Marks the best of every family, and those that the paired test does not tell from it.
 
     A family is what can be compared: a metric on the test rows of one dataset, by one protocol
-    (another one shows other labels or rows), within one column of the table. Cells that lack runs,
-    or that nobody could check, take no part.
+    (another one shows other labels or rows), within one column of the table. Cells that lack runs
+    take no part, nor do those that are mostly trained on, or that nobody could check.
 
     Returns:
         The entries, marked; and the test sets of families whose cells rest on different rows.
     """
     families: dict[Key, list[int]] = {}
     for place, entry in enumerate(found):
-        if entry.state == "scored" and entry.trust != "unchecked":
+        checked = entry.trust != "unchecked"
+        if entry.state == "scored" and checked and not entry.is_mostly_trained_on:
             own = (entry.metric, entry.cell["protocol"], entry.cell["test_on"])
             families.setdefault((*_key(entry, layout.columns), *own), []).append(place)
     marked, incomparable = list(found), dict[str, None]()

@@ -9,10 +9,10 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 from harness.errors import BenchmarkError, did_you_mean
+from harness.escaping import csv_frame, csv_text, html_text, markdown_text, terminal_text
 from harness.plugin.cell import DEFAULT
 from harness.report.pivot import Key, Pivot, PivotEntry
 from harness.report.trust import MEANING, Trust
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ABSENT = "—"
 NEGATIVE, NEGATIVE_STANDS = "▽", "▼"
+TRAINED_ON = "§"
 BEST, TIED = "*", "≈"
 """Marks of plain text, where bold and underlined letters are not to be had."""
 
@@ -75,18 +76,21 @@ def number_text(entry: PivotEntry | None, wording: Wording, runs: int) -> str:
     return text if entry.runs == runs else f"{text}, {entry.runs} of {runs} runs"
 
 
-def transfer_mark(entry: PivotEntry | None) -> str:
-    """Returns the mark of negative transfer, or nothing."""
-    if entry is None or not entry.negative:
+def warning_marks(entry: PivotEntry | None) -> str:
+    """Returns the marks of what is wrong with an entry: mostly trained on, negative transfer."""
+    if entry is None or entry.state != "scored":
         return ""
-    return NEGATIVE_STANDS if entry.stands else NEGATIVE
+    marks = TRAINED_ON if entry.is_mostly_trained_on else ""
+    if entry.negative:
+        marks += NEGATIVE_STANDS if entry.stands else NEGATIVE
+    return marks
 
 
 def plain_marks(entry: PivotEntry | None) -> str:
     """Returns all marks of an entry as letters, for plain text."""
     if entry is None:
         return ""
-    return (BEST if entry.best else TIED if entry.tied else "") + transfer_mark(entry)
+    return (BEST if entry.best else TIED if entry.tied else "") + warning_marks(entry)
 
 
 # --- what stands above and below --------------------------------------------------------------
@@ -137,6 +141,11 @@ def legend(table: Pivot, best: str, tied: str) -> Iterator[str]:
         yield (
             f"{tied}: not told apart from it at 5 % (paired by run, corrected resampled t-test, "
             "Holm within the column)"
+        )
+    if any(TRAINED_ON in warning_marks(entry) for entry in entries):
+        yield (
+            f"{TRAINED_ON}: more than half of the test rows have a formula that was trained on, so "
+            "it is never called best"
         )
     negative = [entry for entry in entries if entry.negative]
     if any(not entry.stands for entry in negative):
@@ -191,59 +200,72 @@ def column_titles(table: Pivot, between: str = ", ") -> list[str]:
 
 
 def as_markdown(frame: pd.DataFrame) -> str:
-    """Renders a table of text as GitHub Markdown."""
+    """Renders a table of text as GitHub Markdown; the text is shown as it is."""
+    return _as_markdown(
+        [[markdown_text(str(value)) for value in row] for row in frame.to_numpy().tolist()],
+        [markdown_text(str(name)) for name in frame.columns],
+    )
+
+
+def _as_markdown(rows: list[list[str]], titles: list[str]) -> str:
     from tabulate import tabulate
 
-    text: str = tabulate(
-        [[_cell(value) for value in row] for row in frame.to_numpy().tolist()],
-        headers=[_cell(name) for name in frame.columns],
-        tablefmt="github",
-        disable_numparse=True,
-    )
-    return text
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|")
+    return str(tabulate(rows, headers=titles, tablefmt="github", disable_numparse=True))
 
 
 def markdown(table: Pivot, wording: Wording = Wording()) -> str:
     """Renders a pivot as a GitHub Markdown table, without caption and legend."""
-    import pandas as pd
 
     def write(entry: PivotEntry | None) -> str:
-        text = number_text(entry, wording, table.runs)
+        text = markdown_text(number_text(entry, wording, table.runs))
         if entry is not None and (entry.best or entry.tied):
             text = f"**{text}**" if entry.best else f"_{text}_"
-        return f"{text} {transfer_mark(entry)}".rstrip()
+        return f"{text} {warning_marks(entry)}".rstrip()
 
     rows = [
-        [*head, *map(write, entries)]
+        [*map(markdown_text, head), *map(write, entries)]
         for head, (_, entries) in zip(heads(table.row_keys), table.lines(), strict=True)
     ]
-    titles = [*table.layout.rows, *column_titles(table)]
-    return as_markdown(pd.DataFrame(rows, columns=titles))
+    titles = [*table.layout.rows, *map(markdown_text, column_titles(table))]
+    return _as_markdown(rows, titles)
+
+
+def markdown_legend(table: Pivot) -> Iterator[str]:
+    """Yields the legend of a table in Markdown, with a full stop after every line."""
+    marks = {"bold": "**bold**", "slanted": "_slanted_"}
+    for line in legend(table, *marks):
+        mark, colon, rest = line.partition(":")
+        yield f"{marks.get(mark) or markdown_text(mark)}{colon}{markdown_text(rest)}."
 
 
 def _page_markdown(table: Pivot, wording: Wording) -> str:
-    notes = [f"{line}." for line in legend(table, "**bold**", "_slanted_")]
-    return "\n\n".join([f"**{caption(table)}**", markdown(table, wording), *notes]) + "\n"
+    title = f"**{markdown_text(caption(table))}**"
+    return "\n\n".join([title, markdown(table, wording), *markdown_legend(table)]) + "\n"
 
 
 def _csv(table: Pivot, wording: Wording) -> str:
-    frame = table.map(lambda entry: number_text(entry, wording, table.runs))
-    text: str = frame.set_axis(column_titles(table), axis=1).to_csv()
+    def write(entry: PivotEntry | None) -> str:
+        mark = TRAINED_ON if TRAINED_ON in warning_marks(entry) else ""
+        return f"{number_text(entry, wording, table.runs)} {mark}".rstrip()
+
+    frame = table.map(write)
+    frame = frame.set_axis([csv_text(title) for title in column_titles(table)], axis=1)
+    text: str = frame.rename(index=csv_text).to_csv()
     return text
 
 
 def _csv_long(table: Pivot, wording: Wording) -> str:
-    text: str = table.frame().to_csv(index=False, float_format="%.6g")
+    text: str = csv_frame(table.frame()).to_csv(index=False, float_format="%.6g")
     return text
 
 
 # --- LaTeX ------------------------------------------------------------------------------------
 
-LATEX_MARKS = {"": "", NEGATIVE: "$^{\\dagger}$", NEGATIVE_STANDS: "$^{\\ddagger}$"}
+LATEX_MARKS = {
+    TRAINED_ON: "$^{\\mathsection}$",
+    NEGATIVE: "$^{\\dagger}$",
+    NEGATIVE_STANDS: "$^{\\ddagger}$",
+}
 LATEX_FITTED = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%"
 """Shrinks what is wider than the text, and leaves the rest as it is."""
 
@@ -263,7 +285,7 @@ LATEX_LETTERS = {
     "–": "--",
     "≠": "$\\neq$",
     "Å": "\\AA{}",
-    **{mark: text for mark, text in LATEX_MARKS.items() if mark},
+    **LATEX_MARKS,
 }
 """Letters of our tables that LaTeX's usual fonts lack."""
 
@@ -278,7 +300,7 @@ LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
 
 def _latex_text(text: str) -> str:
     """Writes text so that LaTeX prints it as it is."""
-    escaped = "".join(LATEX_SPECIAL.get(letter, letter) for letter in text)
+    escaped = "".join(LATEX_SPECIAL.get(letter, letter) for letter in terminal_text(text))
     for letter, written in LATEX_LETTERS.items():
         escaped = escaped.replace(letter, written)
     return escaped
@@ -295,7 +317,7 @@ def _latex(table: Pivot, wording: Wording) -> str:
         text = _latex_text(number_text(entry, wording, table.runs))
         if entry is not None and (entry.best or entry.tied):
             text = f"\\textbf{{{text}}}" if entry.best else f"\\textit{{{text}}}"
-        return text + LATEX_MARKS[transfer_mark(entry)]
+        return text + "".join(LATEX_MARKS[mark] for mark in warning_marks(entry))
 
     frame = table.map(write)
     frame.index.names = [_latex_text(name) for name in table.layout.rows]
@@ -376,7 +398,7 @@ table.cells thead th { border-bottom: 1px solid #1a1a1a; font-weight: 600; }
 table.cells thead th.col_heading { text-align: right; padding: .15rem 1.2em 0 .5rem; }
 table.cells thead th[colspan] { text-align: center; }
 table.cells td { text-align: right; padding: .15rem 1.2em 0 .5rem; }
-table.cells td.negative { padding-right: .1em; }
+table.cells td.negative, table.cells td.trained-on { padding-right: .1em; }
 table.cells tbody tr:has(> th.level0) > * { border-top: 1px solid #bbb; }
 table.cells td.best { font-weight: 700; }
 table.cells td.tied { text-decoration: underline 1px; text-underline-offset: .2em; }
@@ -388,20 +410,24 @@ ul.legend { font-size: .85rem; color: #444; padding-left: 1.2rem; max-width: 60r
 def html_table(table: Pivot, wording: Wording = Wording()) -> str:
     """Renders a pivot as an HTML `table` of the class `cells`; `CSS` lays it out.
 
-    Classes of its cells: `best`, `tied`, `negative`, `missing`.
+    Classes of its cells: `best`, `tied`, `negative`, `trained-on`, `missing`.
     """
     frame = table.map(
-        lambda entry: f"{number_text(entry, wording, table.runs)} {transfer_mark(entry)}".rstrip()
+        lambda entry: f"{number_text(entry, wording, table.runs)} {warning_marks(entry)}".rstrip()
     )
     frame.columns.names = [""] * len(table.layout.columns)
     styler = frame.style.format(escape="html").set_td_classes(table.map(_classes))
     for axis in (0, 1):
-        styler = styler.format_index(escape="html", axis=axis)
+        styler = styler.format_index(_html_label, axis=axis)
     text: str = styler.set_table_attributes('class="cells"').to_html(table_uuid="cells")
     text = text[text.index("<table") :]
     head_end = text.index("</thead>")
-    title = f"<caption>{escape(caption(table))}</caption>"
+    title = f"<caption>{html_text(caption(table))}</caption>"
     return _one_head(text[:head_end]).replace("<thead>", f"{title}\n  <thead>") + text[head_end:]
+
+
+def _html_label(label: object) -> str:
+    return html_text(str(label))
 
 
 def _one_head(head: str) -> str:
@@ -417,15 +443,22 @@ def _one_head(head: str) -> str:
 def _classes(entry: PivotEntry | None) -> str:
     if entry is None or entry.state != "scored":
         return "missing"
-    have = {"best": entry.best, "tied": entry.tied, "negative": entry.negative}
+    have = {
+        "best": entry.best,
+        "tied": entry.tied,
+        "negative": entry.negative,
+        "trained-on": entry.is_mostly_trained_on,
+    }
     return " ".join(name for name, is_so in have.items() if is_so)
 
 
 def _html(table: Pivot, wording: Wording) -> str:
-    notes = "".join(f"<li>{escape(line)}.</li>\n" for line in legend(table, "bold", "underlined"))
+    notes = "".join(
+        f"<li>{html_text(line)}.</li>\n" for line in legend(table, "bold", "underlined")
+    )
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        f"<title>{escape(table.title)}</title>\n<style>{CSS}</style>\n"
+        f"<title>{html_text(table.title)}</title>\n<style>{CSS}</style>\n"
         f'{html_table(table, wording)}\n<ul class="legend">\n{notes}</ul>\n</html>\n'
     )
 

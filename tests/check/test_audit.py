@@ -46,6 +46,17 @@ def load_gappy(where):
     yield from (*rows, rows[0], {{**rows[1], "id": "x", "kappa": -1.0}})
 
 
+def load_supercells(where):
+    '''Toy's crystals 2 × 2 × 2, each with one of 16 atoms replaced.'''
+    for row in tiny.load_toy(where):
+        cation, anion = row["species"]
+        steps = [(i / 2, j / 2, k / 2) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
+        coords = [[x + shift for x in step] for shift in (0, 0.25) for step in steps]
+        lattice = [[2 * x for x in v] for v in row["lattice"]]
+        yield {{**row, "id": "big-" + row["id"], "lattice": lattice, "frac_coords": coords,
+               "species": ["Cs"] + [cation] * 7 + [anion] * 8}}
+
+
 class Learned(tiny.TinyBackbone):
     def find_pretrained(self, locations):
         return PretrainedWeights("tiny-weights", Path(), "0" * 64, "every rocksalt")
@@ -59,7 +70,8 @@ class Secretive(tiny.TinyBackbone):
 @hookimpl
 def register_datasets():
     card = tiny.CARDS / "toy.toml"
-    return [DatasetSpec("Rewritten", card, load_rewritten), DatasetSpec("Gappy", card, load_gappy)]
+    return [DatasetSpec("Rewritten", card, load_rewritten), DatasetSpec("Gappy", card, load_gappy),
+            DatasetSpec("Supercells", card, load_supercells)]
 
 
 @hookimpl
@@ -129,13 +141,22 @@ def test_sources_and_parts_are_audited_too(audited) -> None:
 def test_polymorphs_share_formulas_but_neither_ids_nor_structures(audited) -> None:
     findings = audited(test_on=["Toy", "Twins"])
     levels = {level: shared_rows(findings, level, "Toy", "Twins") for level in LEVELS}
-    assert levels == {"id": 0, "formula": 48, "structure": 0}
+    assert levels == {"id": 0, "formula": 48, "structure": 0, "near structure": 0}
 
 
 def test_the_same_crystal_is_known_however_it_is_written(audited) -> None:
     findings = audited(test_on=["Toy", "Rewritten"])
     levels = {level: shared_rows(findings, level, "Toy", "Rewritten") for level in LEVELS}
-    assert levels == {"id": 0, "formula": 48, "structure": 48}
+    assert levels == {"id": 0, "formula": 48, "structure": 48, "near structure": 48}
+
+
+def test_a_supercell_with_an_atom_replaced_is_near_what_it_was_made_of(audited) -> None:
+    findings = audited(test_on=["Toy", "Supercells", "Twins"])
+    for one, other in (("Toy", "Supercells"), ("Supercells", "Toy")):
+        levels = {level: shared_rows(findings, level, one, other) for level in LEVELS}
+        assert levels == {"id": 0, "formula": 0, "structure": 0, "near structure": 48}
+    assert shared_rows(findings, "near structure", "Supercells", "Twins") == 0, "other sites"
+    assert shared_rows(findings, "near structure", "Supercells", "Supercells") == 0
 
 
 def test_a_share_is_of_the_rows_of_the_first(audited) -> None:
@@ -175,7 +196,7 @@ def test_parts_lie_wholly_in_their_composite_without_the_matcher(
         # by formula, Toy's rows have their polymorphs among Twins as well
         in_twins = 96 if level == "formula" else 48
         assert shared_rows(findings, level, "ToyAndTwins", "Twins") == in_twins
-    assert len(compared) == 48, "each pair of polymorphs once, nothing with itself"
+    assert len(compared) == 2 * 48, "each pair of polymorphs once a level, nothing with itself"
 
 
 def test_overlaps_do_not_depend_on_the_order_of_datasets(audited) -> None:
@@ -274,6 +295,7 @@ def test_the_published_datasets(planned, shared: Path) -> None:
     by_formula, by_structure = findings.matrix("formula"), findings.matrix("structure")
     assert by_formula["AFLOW"].tolist() == [0, 7, 7, 0]
     assert by_structure["AFLOW"].tolist() == [0, 1, 1, 0]
+    assert findings.matrix("near structure")["AFLOW"].tolist()[:3] == [0, 1, 1]
     assert by_structure.loc["Dataset1", "Dataset1"] == 0, "its twins are polymorphs, not copies"
     cells = findings.cells.set_index(["train_on", "test_on"])
     assert cells.loc[("Dataset1", "Dataset1"), "lost"] > 0.3, "twins across the published split"

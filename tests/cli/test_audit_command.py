@@ -53,6 +53,7 @@ def test_tables_for_people(audit: Call, toy: Path) -> None:
         "Rows with a counterpart in …, by id",
         "by formula",
         "by structure",
+        "by near",
         "48 (100 %)",
         "StructureMatcher",
         "ltol 0.2, stol 0.3, angle_tol 5°",
@@ -78,7 +79,7 @@ def test_json_is_one_document_with_numbers(audit: Call, toy: Path) -> None:
     assert (status, err) == (0, "")
     assert [row["dataset"] for row in found["datasets"]] == ["Toy", "Twins", "Source"]
     assert {row["rows"] for row in found["datasets"]} == {48, 192}
-    assert len(found["overlap"]) == 3 * 3 * 3
+    assert len(found["overlap"]) == 4 * 3 * 3
     assert found["weights"] == []
     assert [(row["transfer"][:9], row["test_on"]) for row in found["cells"]] == [
         ("scratch", "Toy"),

@@ -177,12 +177,27 @@ def test_every_table_says_how_many_test_rows_were_trained_on(make_leaderboard, m
     leaderboard = make_leaderboard(scores, overlap_free=9)
     table = pivot(leaderboard, metrics)
     assert table.overlap == {("A", "A"): pytest.approx(0.55)}
-    (said,) = [line for line in legend(table, "*", "~") if "trained on" in line]
+    (said,) = [line for line in legend(table, "*", "~") if "trained on: " in line]
     assert "A → A 55%" in said
     rest = pivot(leaderboard, metrics, Layout(subset="overlap-free"))
     assert rest.overlap == {}
     assert not any("trained on" in line for line in legend(rest, "*", "~"))
     assert pivot(make_leaderboard(scores), metrics).overlap == {}
+
+
+@pytest.mark.parametrize(("free", "is_best"), [(10, True), (9, False)])
+def test_a_cell_mostly_trained_on_is_never_the_best(
+    make_leaderboard, metrics, free: int, is_best: bool
+) -> None:
+    scores = {("scratch", "A", "A"): [0.3, 0.31, 0.3], ("pretrained", "B", "A"): [0.05, 0.05, 0.06]}
+    table = pivot(make_leaderboard(scores, overlap_free=free), metrics)
+    by_transfer = {entry.cell["transfer"]: entry for entry in table.entries.values()}
+    assert by_transfer["pretrained"].best is is_best
+    assert not by_transfer["pretrained"].tied
+    assert any("more than half of the test rows" in line for line in legend(table, "", "")) is (
+        not is_best
+    )
+    assert not by_transfer["scratch"].is_mostly_trained_on
 
 
 def test_failed_and_missing_cells_say_so(make_leaderboard, metrics) -> None:

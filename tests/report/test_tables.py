@@ -164,6 +164,43 @@ def test_columns_that_do_not_fit_go_below(
             assert number_text(entry, Wording(), table.runs) in narrow
 
 
+LEAK = {("scratch", "A", "A"): [0.3, 0.3, 0.4], ("copied", "B", "A"): [0.05, 0.06, 0.05]}
+SEEN = {
+    "markdown": "| 0.05 (0.01) § |",
+    "csv": ",0.05 (0.01) §",
+    "latex": "0.05 (0.01)$^{\\mathsection}$",
+    "html": 'trained-on" >0.05 (0.01) §<',
+}
+
+
+@pytest.mark.parametrize("form", SEEN)
+def test_every_form_marks_a_cell_mostly_trained_on(make_leaderboard, metrics, form: str) -> None:
+    text = render(pivot(make_leaderboard(LEAK, overlap_free=5), metrics), form)
+    assert SEEN[form] in text
+    assert form == "csv" or "more than half of the test rows" in text
+
+
+def test_the_terminal_and_the_long_csv_mark_it_too(make_leaderboard, metrics, capsys) -> None:
+    table = pivot(make_leaderboard(LEAK, overlap_free=5), metrics)
+    print_pivot(table, Wording())
+    assert "0.05 (0.01) §" in capsys.readouterr().out
+    rows = list(csv.DictReader(io.StringIO(render(table, "csv-long"))))
+    assert [(row["trained_on"], row["best"]) for row in rows] == [("0", "False"), ("0.75", "False")]
+
+
+HOSTILE = {("=cmd|' /C calc'!A0", "[a](http://x)", "\x1b[2J"): [0.3, 0.4, 0.3]}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_names_of_others_are_text_in_every_form(make_leaderboard, metrics, form: str) -> None:
+    text = render(pivot(make_leaderboard(HOSTILE), metrics), form)
+    assert "\x1b" not in text
+    if form.startswith("csv"):
+        assert "'=cmd" in text
+    if form == "markdown":
+        assert "[a](" not in text
+
+
 def test_captions_name_what_is_the_same_everywhere(backbones_leaderboard, metrics) -> None:
     only = {"transfer": ["scratch"], "backbone": ["megnet"]}
     text = caption(pivot(backbones_leaderboard, metrics, Layout(only=only, subset="overlap-free")))

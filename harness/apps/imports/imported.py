@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.neutral import read_neutral, write_neutral
 from harness.errors import DataError
+from harness.escaping import csv_text
 from harness.files import remove_folder, replacing_folder, sweep
 from harness.plugin.dataset import DatasetSpec
 from harness.plugin.locations import Locations
@@ -137,4 +138,4 @@ def _write_rejected(path: Path, rejected: Sequence[RejectedRow]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("place", "id", "reason"))
-        writer.writerows((row.place, row.id, row.reason) for row in rejected)
+        writer.writerows(map(csv_text, (row.place, row.id, row.reason)) for row in rejected)

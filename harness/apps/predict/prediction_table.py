@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import DataError
+from harness.escaping import csv_frame
 from harness.files import whole_file
 from harness.scoring.log_kappa import geometric_mean
 
@@ -164,7 +165,7 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
     try:
         with whole_file(path) as staging:
             if path.suffix == ".csv":
-                frame.to_csv(staging, index=False)
+                csv_frame(frame).to_csv(staging, index=False)
             elif path.suffix == ".json":
                 text = frame.to_json(
                     orient="records", indent=1, force_ascii=False, double_precision=15
