@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.files import replacing
 from harness.results.records import FrozenStage, PackedIndex, PackedRows, StageRecord
+from harness.results.row_tables import digest_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +83,10 @@ class PackedTable:
         """Returns the rows of one key."""
         packed, start = self.index[key], self._starts[key]
         rows = self._rows.iloc[start : start + packed.rows]
-        return rows.drop(columns=list(packed.absent)).reset_index(drop=True)
+        rows = rows.drop(columns=list(packed.absent)).reset_index(drop=True)
+        if packed.sha256 is not None and packed.sha256 != digest_of(rows, key):
+            raise ValueError(f"the rows of {key} have another digest than its index says")
+        return rows
 
 
 def write_packed(path: Path, frames: Mapping[str, pd.DataFrame], **facts: Any) -> None:
@@ -103,6 +107,7 @@ def write_packed(path: Path, frames: Mapping[str, pd.DataFrame], **facts: Any) -
         key: PackedRows(
             rows=len(frame),
             absent=tuple(column for column in columns if column not in frame),
+            sha256=digest_of(frame, key),
             **{name: values[key] for name, values in facts.items()},
         )
         for key, frame in frames.items()

@@ -445,13 +445,15 @@ class PackedRows(Record):
         rows: their number; they follow those of the keys before.
         absent: columns that they do not have, though others do.
         per_epoch: of a history, the columns that hold one number per epoch for all members.
+        sha256: digest of the rows; none in files from before there were any.
     """
 
-    LEFT_OUT = ("absent", "per_epoch")
+    LEFT_OUT = ("absent", "per_epoch", "sha256")
 
     rows: Count
     absent: tuple[str, ...] = ()
     per_epoch: tuple[str, ...] = ()
+    sha256: Digest | None = None
 
 
 class PackedIndex(Record):
