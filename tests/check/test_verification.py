@@ -119,9 +119,7 @@ def test_one_prediction_of_frozen_results_is_found(verify, leaderboard: Path) ->
     rows.loc[0, "prediction"] *= 1.0001
     changed = pa.Table.from_pandas(rows, schema=table.schema, preserve_index=False)
     pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
-    differences = verify().differences
-    assert differences
-    assert all("the predictions give" in text for text in differences)
+    assert f"{path} is damaged: the rows of {rows['key'][0]} have another digest" in only(verify())
 
 
 @pytest.mark.parametrize("name", ["table.md", "table.csv", "table-overlap-free.csv"])
