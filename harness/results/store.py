@@ -16,7 +16,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +36,10 @@ from harness.results.frozen import (
     Frozen,
 )
 from harness.results.records import (
+    FrozenStage,
     OtherFormatError,
     PlanFile,
+    Record,
     ResultLine,
     StageFacts,
     StageRecord,
@@ -406,6 +408,27 @@ class Store:
         with _reading(path):
             return PlanFile.read(path.read_bytes())
 
+    def unread(self, stages: Iterable[str]) -> Iterator[str]:
+        """Names what files hold that no record has a field for: all of the plan and the results.
+
+        Args:
+            stages: keys of those whose records to look at; one that is damaged has nothing to say.
+        """
+        texts: list[tuple[Path, type[Record], list[bytes]]] = [
+            (self.folder / PLAN_FILE, PlanFile, [(self.folder / PLAN_FILE).read_bytes()]),
+            (self.results_path, ResultLine, _lines_of(self.results_path)),
+            (self.folder / STAGES_FILE, FrozenStage, _lines_of(self.folder / STAGES_FILE)),
+        ]
+        for path in map(self._record_path, stages):
+            if path.is_file():
+                texts.append((path, StageRecord, [path.read_bytes()]))
+        for path, kind, found in texts:
+            for number, text in enumerate(found, start=1):
+                line = f", line {number}" if len(found) > 1 else ""
+                with suppress(ValueError, OtherFormatError):
+                    for name in kind.unread(text):
+                        yield f"{path.relative_to(self.folder)}{line}: {name}"
+
     def _other_folders(self) -> str:
         """Names the dry runs or submissions below this folder; empty where there are none."""
         dry, sent = (
@@ -422,6 +445,11 @@ class Store:
 def lines_text(lines: Iterable[ResultLine]) -> str:
     """Returns result lines as their file holds them."""
     return "".join(json.dumps(line.as_json(), ensure_ascii=False) + "\n" for line in lines)
+
+
+def _lines_of(path: Path) -> list[bytes]:
+    """Returns the complete lines of a file; none where there is none."""
+    return path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
 
 
 def _problem(read: Callable[[str], object], key: str) -> StoreError | None:
