@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.files import replacing
 from harness.results.records import FrozenStage, PackedIndex, PackedRows, StageRecord
-from harness.results.row_tables import digest_of
+from harness.results.row_tables import digest_of, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,9 +72,7 @@ class PackedTable:
 
     @cached_property
     def _rows(self) -> pd.DataFrame:
-        import pandas as pd
-
-        rows = pd.read_parquet(self.path).drop(columns=KEY)
+        rows: pd.DataFrame = read_table(self.path).to_pandas().drop(columns=KEY)
         if len(rows) != (expected := sum(packed.rows for packed in self.index.values())):
             raise ValueError(f"it has {len(rows)} rows where its index says {expected}")
         return rows

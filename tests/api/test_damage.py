@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -213,3 +214,30 @@ def test_damaged_weights_are_not_read(folder: Path) -> None:
     flip(parent(folder, "weights.safetensors"))
     with pytest.raises(StoreError, match=r"weights\.safetensors .*not the file that was trained"):
         Store(folder).read_stage(chain_of(folder)[0])
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_more_rows_than_results_can_have_are_not_read(folder: Path, *, frozen: bool) -> None:
+    """A file of some kB could fill any memory."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = rows(folder)
+    if frozen:
+        api.freeze(folder)
+        path = folder / "predictions.parquet"
+    schema = pq.read_schema(path)
+    with pq.ParquetWriter(path, schema) as file:
+        piece = pa.nulls(2**20).cast(pa.float64())
+        columns = [piece.cast(field.type) for field in schema]
+        for _ in range(20):
+            file.write_table(pa.table(columns, schema=schema))
+    with pytest.raises(StoreError, match="has 20971520 rows, and at most"):
+        Store(folder).read_predictions(cell_of(folder))
+
+
+def test_a_pipe_in_place_of_rows_is_not_waited_for(folder: Path) -> None:
+    rows(folder).unlink()
+    os.mkfifo(rows(folder))
+    with pytest.raises(StoreError, match="not a regular file"):
+        Store(folder).read_predictions(cell_of(folder))
