@@ -78,8 +78,8 @@ def recompute_predictions(planned: Plan, store: Store, registry: Registry) -> Re
 def retrain(planned: Plan, store: Store, registry: Registry, number: int) -> Recomputed:
     """Trains some stages again, chosen at random, and compares their records and predictions.
 
-    A stage that goes on from another one goes on from its kept weights; where there are none, that
-    one is trained too.
+    A stage that goes on from another one goes on from its kept weights; where there are none, or
+    damaged ones, that one is trained too.
     """
     found = Recomputed()
     stages = [node for node in planned.stages if store.has_record(node.key)]
@@ -87,7 +87,7 @@ def retrain(planned: Plan, store: Store, registry: Registry, number: int) -> Rec
         scorings = [scoring for scoring in planned.scorings if scoring.stages == (node,)]
         with _scratch(store, planned, scorings, registry) as context:
             for before in node.chain[:-1]:
-                if store.has_stage(before.key):
+                if store.has_stage(before.key) and not store.stage_damage(before.key):
                     _bring(store, context.store, before.key)
             missing = [one for one in node.chain if not context.store.has_stage(one.key)]
             PlanExecutor(context).train(missing)

@@ -366,7 +366,7 @@ class _Check:
             return f"none of {again.what}: there is no plan without the data"
         found = again.make(planned)
         self._count(again.what, found.done)
-        self.differences += found.differences
+        self.differences += [one for one in found.differences if one not in self.differences]
         self.unchecked += found.unchecked
         return f"{found.done} of {again.possible(planned)} {again.what}"
 

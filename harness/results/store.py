@@ -160,7 +160,7 @@ class Store:
     def read_stage(self, key: str) -> tuple[dict[str, torch.Tensor], StageRecord]:
         """Reads a stage's tensors (on the CPU) and record; the tensors are those it names.
 
-        That costs 1 ms per MB.
+        That costs 1 to 3 ms per MB.
         """
         from safetensors.torch import load
 
