@@ -134,6 +134,19 @@ def remove_folder(target: Path) -> None:
         os.rename(target, staging / _GONE)
 
 
+def discard(path: Path) -> None:
+    """Removes whatever lies there, a file, a link or a folder; it may also be nothing.
+
+    Raises:
+        StoreError: it cannot be removed.
+    """
+    with explained(path.parent):
+        if path.is_dir() and not path.is_symlink():
+            remove_folder(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def sweep(folder: Path) -> None:
     """Removes what writers that were killed have left in a folder.
 

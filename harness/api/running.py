@@ -109,10 +109,12 @@ def run(
 
 def _carry_out(asked: Request, context: RunContext, jobs: int) -> None:
     """Trains and scores what is pending, in this process and in up to `jobs` - 1 further ones."""
+    from harness.training.mending import mend
     from harness.training.plan_executor import complete_metrics, execute, pending_stages
 
     planned, store = context.plan, context.store
     with blaming(context.registry):
+        mend(planned, store)
         complete_metrics(planned, store, context.registry)
         further = min(jobs, len(pending_stages(planned, store))) - 1
         with context.stop.listening(), workers(further, partial(_join, asked), context.stop):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from harness.report.leaderboard import Leaderboard
 from harness.results.store import Store
 
 if TYPE_CHECKING:
-    from harness.check.verification import Verification
+    from harness.check.verification import Again, Verification
     from harness.results.records import PlanFile
 
 
@@ -31,6 +31,8 @@ def verify(
     weights_dir: Path | None = None,
     plugins: Sequence[Path] = (),
     tables: bool = True,
+    deep: bool = False,
+    retrain: int = 0,
 ) -> Verification:
     """Recomputes every number of a leaderboard from its rows, and checks digests and ledger.
 
@@ -42,6 +44,8 @@ def verify(
         weights_dir: folder with published weights, looked in first.
         plugins: Python files to load as plugins besides the installed ones.
         tables: whether table files must be there, and be those of the results.
+        deep: whether predictions are made again from the weights that are kept.
+        retrain: how many stages, chosen at random, are trained again and compared.
 
     Raises:
         StoreError: there are no results, or plan.json or results.jsonl is damaged.
@@ -73,5 +77,30 @@ def verify(
         declared = None if results else load_benchmark(source)
     with blaming(registry):
         return verification.verify(
-            store, registry.metrics, render, replan, compare, benchmark, declared
+            store,
+            registry.metrics,
+            render,
+            replan,
+            compare,
+            benchmark,
+            declared,
+            list(_again(store, registry, deep, retrain)),
+        )
+
+
+def _again(store: Store, registry: Registry, deep: bool, retrain: int) -> Iterator[Again]:
+    from harness.check import recomputation
+    from harness.check.verification import Again
+
+    if deep:
+        yield Again(
+            "cells predicted again from their weights",
+            lambda planned: recomputation.recompute_predictions(planned, store, registry),
+            lambda planned: len(planned.scorings),
+        )
+    if retrain:
+        yield Again(
+            "stages trained again",
+            lambda planned: recomputation.retrain(planned, store, registry, retrain),
+            lambda planned: len(planned.stages),
         )

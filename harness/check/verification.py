@@ -25,6 +25,7 @@ from harness.tuning.rank_check import check_ranks
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.check.recomputation import Recomputed
     from harness.planning.benchmark import Benchmark
     from harness.planning.chosen_settings import Chosen
     from harness.planning.plan import Plan, Scoring, StageNode
@@ -46,6 +47,25 @@ ABSENT = "nothing"
 """Stands, in a difference, for a field that is not there."""
 
 
+SCORES = "all scores from the stored predictions"
+"""The first level; `Again` says what the next ones make."""
+
+
+@dataclass(frozen=True)
+class Again:
+    """Results that are made again.
+
+    Attributes:
+        what: they are.
+        make: makes and compares them.
+        possible: how many there are in a plan.
+    """
+
+    what: str
+    make: Callable[[Plan], Recomputed]
+    possible: Callable[[Plan], int]
+
+
 @dataclass(frozen=True)
 class Verification:
     """What was found.
@@ -56,6 +76,7 @@ class Verification:
         unchecked: what could not be checked here, and why.
         not_kept: what results are passed on without, so that there was nothing to check.
         compared: keys of the cells whose rows, labels and splits were compared with the data.
+        level: how deep the check went, in a sentence.
     """
 
     checked: Mapping[str, int]
@@ -63,6 +84,7 @@ class Verification:
     unchecked: tuple[str, ...]
     not_kept: tuple[str, ...]
     compared: tuple[str, ...] = ()
+    level: str = ""
 
     @property
     def verdict(self) -> str:
@@ -85,6 +107,7 @@ def verify(
     compare_rows: Callable[[], RowFindings],
     benchmark: Benchmark,
     declared: Benchmark | None,
+    again: Sequence[Again] = (),
 ) -> Verification:
     """Recomputes a leaderboard and compares.
 
@@ -98,6 +121,7 @@ def verify(
         compare_rows: compares rows with the data that are here; asked where `replan` fails.
         benchmark: as it was run.
         declared: what its file says; none where there is no file.
+        again: what else to make again of the plan, by what it makes: see `recomputation`.
 
     Raises:
         StoreError: there are no results, or `plan.json` or `results.jsonl` is damaged.
@@ -123,14 +147,17 @@ def verify(
         compared = tuple(check.cells)
     check.results(planned)
     check.scores()
+    check.extra()
     check.stages(planned)
     check.ledgers()
+    reached = [SCORES, *(check.made_again(planned, one) for one in again)]
     return Verification(
         check.checked,
         tuple(check.differences),
         tuple(check.unchecked),
         tuple(check.not_kept),
         compared,
+        f"{'; '.join(reached)}.",
     )
 
 
@@ -140,7 +167,9 @@ class _Check:
         self.metrics = metrics
         self.stored = store.read_plan()
         self.cells = {cell.key: cell for cell in self.stored.cells}
-        self.lines = [line for line in store.read_results() if line.key in self.cells]
+        lines = store.read_results()
+        self.lines = [line for line in lines if line.key in self.cells]
+        self.strange = [line for line in lines if line.key not in self.cells]
         self.checked: dict[str, int] = {}
         self.differences: list[str] = []
         self.unchecked: list[str] = []
@@ -332,6 +361,27 @@ class _Check:
             self.differences += [f"{where}: {text}" for text in _unequal(line.scores, again)]
             self._count("scores", len(metrics) * len(SUBSETS))
 
+    def extra(self) -> None:
+        """Finds what belongs to nothing: lines of no cell, fields of no record."""
+        for key in dict.fromkeys(line.key for line in self.strange):
+            own = [line for line in self.strange if line.key == key]
+            self.differences.append(
+                f"results.jsonl: {own[0].title}: {len(own)} of its lines are of {key}, which is "
+                "no cell of the plan"
+            )
+        for place in self.store.unread(self.stored.stages):
+            self.differences.append(f"{place} is nothing that a record holds")
+
+    def made_again(self, planned: Plan | None, again: Again) -> str:
+        """Makes results again and compares; returns what was made."""
+        if planned is None:
+            return f"none of {again.what}: there is no plan without the data"
+        found = again.make(planned)
+        self._count(again.what, found.done)
+        self.differences += [one for one in found.differences if one not in self.differences]
+        self.unchecked += found.unchecked
+        return f"{found.done} of {again.possible(planned)} {again.what}"
+
     def rows(self, planned: Plan) -> None:
         """Compares which rows were predicted, their labels and overlaps, with the splits."""
         have = {line.key for line in self.lines}
@@ -370,9 +420,22 @@ class _Check:
     def _stage(self, node: StageNode, record: StageRecord) -> None:
         where = f"stage {node.key} ({node.title})"
         self._compare(where, record, as_stored(node.facts()), "the plan gives")
+        self._compare(where, record, self._fit(node, record), "its history gives")
         ledger = self.ledger(node.key)
         if ledger is not None and not _same_rows(stage_ledger(node), ledger):
             self.differences.append(f"stage {node.key}: its ledger is not the plan's")
+
+    def _fit(self, node: StageNode, record: StageRecord) -> dict[str, Any]:
+        """What follows from the validation scores of every epoch, where they are recorded."""
+        scores = (record.history or {}).get("score")
+        if not scores or not all(isinstance(own, list) for own in scores):
+            return {}
+        trainings = [own.training for own in node.member_trainings]
+        if any(len(own) != len(trainings) for own in scores):
+            return {}
+        best_is_highest = self.metrics[node.protocol.rules.selection].higher_is_better
+        columns = [[own[member] for own in scores] for member in range(len(trainings))]
+        return {"best_epoch": [_best_epoch(own, best_is_highest) for own in columns]}
 
     def _stage_data(self, stage: str, record: StageRecord) -> None:
         """Compares a record with the datasets of `plan.json`, where there is no plan to ask."""
@@ -408,6 +471,12 @@ def _first_difference(found: str, expected: str) -> str:
     return f"{len(found.splitlines())} lines, the results give {len(expected.splitlines())}"
 
 
+def _best_epoch(scores: Sequence[float | None], best_is_highest: bool) -> int:
+    """The first epoch (1, 2, …) with the best score; 0 where none has a number."""
+    numbers = [(s if best_is_highest else -s, -n) for n, s in enumerate(scores, 1) if s is not None]
+    return -max(numbers)[1] if numbers else 0
+
+
 def _unequal(stored: Any, again: Mapping[str, Any]) -> Iterator[str]:
     known = flatten(stored) if isinstance(stored, Mapping) else {}
     for subset in SUBSETS:
@@ -415,6 +484,10 @@ def _unequal(stored: Any, again: Mapping[str, Any]) -> Iterator[str]:
             here = known.get(f"{subset}.{name}", ABSENT)
             if not same_score(here, value):
                 yield f"{name} ({subset} rows) is {here!r}, the predictions give {value!r}"
+    expected = {f"{subset}.{name}" for subset in SUBSETS for name in again[subset]}
+    for place in known.keys() - expected:
+        subset, _, name = place.partition(".")
+        yield f"{name} ({subset} rows) is {known[place]!r}, and no metric of the benchmark"
 
 
 def _same_rows(expected: pd.DataFrame, stored: pd.DataFrame) -> bool:

@@ -29,6 +29,7 @@ from safetensors.numpy import load, save
 
 from harness.files import sweep, whole_file
 from harness.plugin.backbone import Backbone
+from harness.reading import check_regular
 from harness.registry.plugin_calls import Breach, call
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ def _read_shards(folder: Path, wanted: Collection[str]) -> dict[str, Encoding]:
     known: dict[str, Encoding] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:
+            check_regular(path)
             content = path.read_bytes()
         except OSError as error:
             warnings.warn(f"Cached encodings not readable, building anew: {error}", stacklevel=3)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.files import replacing
 from harness.results.records import FrozenStage, PackedIndex, PackedRows, StageRecord
+from harness.results.row_tables import digest_of, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,9 +72,7 @@ class PackedTable:
 
     @cached_property
     def _rows(self) -> pd.DataFrame:
-        import pandas as pd
-
-        rows = pd.read_parquet(self.path).drop(columns=KEY)
+        rows: pd.DataFrame = read_table(self.path).to_pandas().drop(columns=KEY)
         if len(rows) != (expected := sum(packed.rows for packed in self.index.values())):
             raise ValueError(f"it has {len(rows)} rows where its index says {expected}")
         return rows
@@ -82,7 +81,10 @@ class PackedTable:
         """Returns the rows of one key."""
         packed, start = self.index[key], self._starts[key]
         rows = self._rows.iloc[start : start + packed.rows]
-        return rows.drop(columns=list(packed.absent)).reset_index(drop=True)
+        rows = rows.drop(columns=list(packed.absent)).reset_index(drop=True)
+        if packed.sha256 is not None and packed.sha256 != digest_of(rows, key):
+            raise ValueError(f"the rows of {key} have another digest than its index says")
+        return rows
 
 
 def write_packed(path: Path, frames: Mapping[str, pd.DataFrame], **facts: Any) -> None:
@@ -103,6 +105,7 @@ def write_packed(path: Path, frames: Mapping[str, pd.DataFrame], **facts: Any) -
         key: PackedRows(
             rows=len(frame),
             absent=tuple(column for column in columns if column not in frame),
+            sha256=digest_of(frame, key),
             **{name: values[key] for name, values in facts.items()},
         )
         for key, frame in frames.items()

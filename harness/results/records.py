@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
@@ -100,6 +100,15 @@ class Record(BaseModel):
             raise ValueError(explain(errors[0], cls).rstrip(".")) from None
 
     @classmethod
+    def unread(cls, text: str | bytes) -> list[str]:
+        """Names what of a text `read` passes over, or takes for something else.
+
+        Raises:
+            ValueError, OtherFormatError: see `read`.
+        """
+        return list(_left_over(json.loads(text), cls.read(text).as_json()))
+
+    @classmethod
     def read_from_others(cls, text: str | bytes) -> Self:
         """Reads what somebody else has sent.
 
@@ -126,6 +135,21 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _left_over(written: Any, read: Any, place: str = "") -> Iterator[str]:
+    if isinstance(written, dict) and isinstance(read, dict):
+        for name, value in written.items():
+            where = f"{place}.{name}" if place else str(name)
+            if name in read:
+                yield from _left_over(value, read[name], where)
+            elif name != "format":
+                yield where
+    elif isinstance(written, list) and isinstance(read, list) and len(written) == len(read):
+        for number, (one, other) in enumerate(zip(written, read, strict=True)):
+            yield from _left_over(one, other, f"{place}[{number}]")
+    elif isinstance(written, bool) != isinstance(read, bool) or written != read:
+        yield place
 
 
 def as_stored(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -463,13 +487,15 @@ class PackedRows(Record):
         rows: their number; they follow those of the keys before.
         absent: columns that they do not have, though others do.
         per_epoch: of a history, the columns that hold one number per epoch for all members.
+        sha256: digest of the rows; none in files from before there were any.
     """
 
-    LEFT_OUT = ("absent", "per_epoch")
+    LEFT_OUT = ("absent", "per_epoch", "sha256")
 
     rows: Count
     absent: tuple[str, ...] = ()
     per_epoch: tuple[str, ...] = ()
+    sha256: Digest | None = None
 
 
 class PackedIndex(Record):

@@ -15,8 +15,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from filelock import FileLock, Timeout
 from harness.errors import StoreError
 from harness.files import explained, replacing, replacing_folder, unwritable
 from harness.planning.ledger import COLUMNS
+from harness.reading import check_regular
 from harness.redaction import redacted
 from harness.results.frozen import (
     HISTORIES_FILE,
@@ -37,12 +39,15 @@ from harness.results.frozen import (
 )
 from harness.results.records import (
     Failure,
+    FrozenStage,
     OtherFormatError,
     PlanFile,
+    Record,
     ResultLine,
     StageFacts,
     StageRecord,
 )
+from harness.results.row_tables import check_columns, read_rows, write_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,14 +158,23 @@ class Store:
             digest = sha256(weights.read_bytes()).hexdigest()
             record = {**facts.as_json(), "artefact_sha256": digest}
             (staging / STAGE_FILE).write_text(redacted(json.dumps(record)) + "\n")
-            ledger.to_parquet(staging / LEDGER_FILE, index=False, compression="zstd")
+            write_rows(staging / LEDGER_FILE, key, ledger)
         self.checkpoint_path(key).unlink(missing_ok=True)
 
     def read_stage(self, key: str) -> tuple[dict[str, torch.Tensor], StageRecord]:
-        """Reads a stage's tensors (on the CPU) and record."""
-        from safetensors.torch import load_file
+        """Reads a stage's tensors (on the CPU) and record; the tensors are those it names.
 
-        return load_file(self.weights_path(key)), self.stage_record(key)
+        That costs 1 to 3 ms per MB.
+        """
+        from safetensors.torch import load
+
+        record, path = self.stage_record(key), self.weights_path(key)
+        with _reading(path):
+            check_regular(path)
+            content = path.read_bytes()
+            if sha256(content).hexdigest() != record.artefact_sha256:
+                raise ValueError("it is not the file that was trained")
+            return load(content), record
 
     def has_record(self, key: str) -> bool:
         """Whether a stage's record is there."""
@@ -188,7 +202,11 @@ class Store:
         self.stage_folder(key).mkdir(exist_ok=True)
         text = redacted(json.dumps(record.as_json()))
         self._record_path(key).write_text(text + "\n")
-        _write_rows(ledger, self.ledger_path(key))
+        self.write_ledger(key, ledger)
+
+    def write_ledger(self, key: str, ledger: pd.DataFrame) -> None:
+        """Writes what a stage used each row for, atomically."""
+        write_rows(self.ledger_path(key), key, ledger)
 
     def ledger_path(self, key: str) -> Path:
         """Where a stage's ledger lies until it is frozen."""
@@ -196,6 +214,49 @@ class Store:
 
     def _record_path(self, key: str) -> Path:
         return self.stage_folder(key) / STAGE_FILE
+
+    # --- damage ------------------------------------------------------------------------------
+
+    def predictions_damage(self, key: str) -> StoreError | None:
+        """Returns why the rows of a scoring cannot be read; none where they can.
+
+        Raises:
+            StoreError: frozen ones cannot: they are better restored than made again.
+        """
+        return self._damage(
+            self.predictions_path(key), PREDICTIONS_FILE, key, self.read_predictions
+        )
+
+    def ledger_damage(self, key: str) -> StoreError | None:
+        """Returns why the ledger of a stage cannot be read; see `predictions_damage`."""
+        return self._damage(self.ledger_path(key), LEDGERS_FILE, key, self.read_ledger)
+
+    def tuning_ledger_damage(self, key: str) -> StoreError | None:
+        """Returns why the tuning ledger of a scoring cannot be read; see `predictions_damage`."""
+        path = self.tuning_ledger_path(key)
+        return self._damage(path, TUNING_LEDGERS_FILE, key, self.read_tuning_ledger)
+
+    def record_damage(self, key: str) -> StoreError | None:
+        """Returns why the record of a stage cannot be read; see `predictions_damage`."""
+        return self._damage(self._record_path(key), STAGES_FILE, key, self.stage_record)
+
+    def stage_damage(self, key: str) -> StoreError | None:
+        """Returns why a stage's weights cannot be gone on with; none where they can, or are gone.
+
+        Raises:
+            StoreError: its record is frozen, and damaged.
+        """
+        if not self.has_stage(key):
+            return None
+        return self.record_damage(key) or _problem(self.read_stage, key)
+
+    def _damage(
+        self, path: Path, name: str, key: str, read: Callable[[str], object]
+    ) -> StoreError | None:
+        if not path.is_file() and self._is_frozen(name, key):
+            read(key)
+            return None
+        return _problem(read, key)
 
     # --- what may be frozen -------------------------------------------------------------------
 
@@ -206,9 +267,10 @@ class Store:
     def _read_rows(self, path: Path, name: str, key: str, columns: Sequence[str]) -> pd.DataFrame:
         """Reads the rows of a loose file; where there is none, those in the frozen one."""
         if path.is_file() or not self._is_frozen(name, key):
-            return _read_rows(path, columns)
+            with _reading(path):
+                return read_rows(path, key, columns)
         with _reading(self.folder / name):
-            return _checked(self.frozen.tables[name].read(key), columns)
+            return check_columns(self.frozen.tables[name].read(key), columns)
 
     # --- predictions and results --------------------------------------------------------------
 
@@ -218,7 +280,7 @@ class Store:
 
     def write_predictions(self, key: str, frame: pd.DataFrame) -> None:
         """Writes the rows of a scoring atomically."""
-        _write_rows(frame, self.predictions_path(key))
+        write_rows(self.predictions_path(key), key, frame)
 
     def has_predictions(self, key: str) -> bool:
         """Whether the rows of a scoring are there."""
@@ -233,7 +295,7 @@ class Store:
         """Writes the rows that the settings of a scoring were chosen by, atomically."""
         path = self.tuning_ledger_path(key)
         path.parent.mkdir(exist_ok=True)
-        _write_rows(frame, path)
+        write_rows(path, key, frame)
 
     def has_tuning_ledger(self, key: str) -> bool:
         """Whether the rows that the settings of a scoring were chosen by are there."""
@@ -267,6 +329,12 @@ class Store:
         fresh = {line.place: line for line in lines}
         with FileLock(self.folder / ".lock-results"):
             kept = [fresh.get(old.place, old) for old in self.read_results()]
+            self.write_text(self.results_path.name, lines_text(kept))
+
+    def forget_results(self, keys: AbstractSet[str]) -> None:
+        """Takes out the result lines of some scorings, which are to be scored again."""
+        with FileLock(self.folder / ".lock-results"):
+            kept = [line for line in self.read_results() if line.key not in keys]
             self.write_text(self.results_path.name, lines_text(kept))
 
     def read_results(self) -> list[ResultLine]:
@@ -370,6 +438,27 @@ class Store:
         with _reading(path):
             return PlanFile.read(redacted(path.read_text(encoding="utf-8")))
 
+    def unread(self, stages: Iterable[str]) -> Iterator[str]:
+        """Names what files hold that no record has a field for: all of the plan and the results.
+
+        Args:
+            stages: keys of those whose records to look at; one that is damaged has nothing to say.
+        """
+        texts: list[tuple[Path, type[Record], list[bytes]]] = [
+            (self.folder / PLAN_FILE, PlanFile, [(self.folder / PLAN_FILE).read_bytes()]),
+            (self.results_path, ResultLine, _lines_of(self.results_path)),
+            (self.folder / STAGES_FILE, FrozenStage, _lines_of(self.folder / STAGES_FILE)),
+        ]
+        for path in map(self._record_path, stages):
+            if path.is_file():
+                texts.append((path, StageRecord, [path.read_bytes()]))
+        for path, kind, found in texts:
+            for number, text in enumerate(found, start=1):
+                line = f", line {number}" if len(found) > 1 else ""
+                with suppress(ValueError, OtherFormatError):
+                    for name in kind.unread(text):
+                        yield f"{path.relative_to(self.folder)}{line}: {name}"
+
     def _other_folders(self) -> str:
         """Names the dry runs or submissions below this folder; empty where there are none."""
         dry, sent = (
@@ -389,22 +478,17 @@ def lines_text(lines: Iterable[ResultLine]) -> str:
     return redacted(text)
 
 
-def _read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    with _reading(path):
-        return _checked(pd.read_parquet(path), columns)
+def _lines_of(path: Path) -> list[bytes]:
+    """Returns the complete lines of a file; none where there is none."""
+    return path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
 
 
-def _checked(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    if missing := [column for column in columns if column not in frame]:
-        raise ValueError(f"the table lacks {', '.join(missing)}")
-    return frame
-
-
-def _write_rows(frame: pd.DataFrame, path: Path) -> None:
-    with replacing(path) as staging:
-        frame.to_parquet(staging, index=False, compression="zstd")
+def _problem(read: Callable[[str], object], key: str) -> StoreError | None:
+    try:
+        read(key)
+    except StoreError as problem:
+        return problem
+    return None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.torch import load_file, save_file
 
 from harness import api
 from harness.check.verification import Verification
@@ -119,9 +121,7 @@ def test_one_prediction_of_frozen_results_is_found(verify, leaderboard: Path) ->
     rows.loc[0, "prediction"] *= 1.0001
     changed = pa.Table.from_pandas(rows, schema=table.schema, preserve_index=False)
     pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
-    differences = verify().differences
-    assert differences
-    assert all("the predictions give" in text for text in differences)
+    assert f"{path} is damaged: the rows of {rows['key'][0]} have another digest" in only(verify())
 
 
 @pytest.mark.parametrize("name", ["table.md", "table.csv", "table-overlap-free.csv"])
@@ -417,3 +417,145 @@ def test_no_results_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "benchmark.toml").write_text(BENCHMARK)
     with pytest.raises(StoreError, match="holds no results yet"):
         api.verify(tmp_path)
+
+
+# --- what belongs to nothing ------------------------------------------------------------------
+
+
+def test_lines_of_no_cell_are_found(verify, leaderboard: Path) -> None:
+    spoil_lines(leaderboard, lambda lines: lines.append({**lines[0], "key": "0" * 16, "run": 1}))
+    assert "1 of its lines are of 0000000000000000, which is no cell of the plan" in only(verify())
+
+
+def test_a_metric_that_the_benchmark_does_not_have_is_found(verify, leaderboard: Path) -> None:
+    spoil_lines(leaderboard, lambda lines: lines[0]["scores"]["all"].update(luck=0.0))
+    assert "luck (all rows) is 0.0, and no metric of the benchmark" in only(verify())
+
+
+@pytest.mark.parametrize("name", ["note", "scores.some", "datasets.Toy.url"])
+def test_a_field_of_a_line_that_no_record_has_is_found(
+    verify, leaderboard: Path, name: str
+) -> None:
+    def add(lines: list[Any]) -> None:
+        *places, last = name.split(".")
+        found = lines[2]
+        for place in places:
+            found = found[place]
+        found[last] = {"luck": 1} if last == "some" else 1
+
+    spoil_lines(leaderboard, add)
+    differences = verify().differences
+    assert any(name.rpartition(".")[2] in text for text in differences)
+
+
+@pytest.mark.parametrize("name", ["plan.json", "stages/*/stage.json"])
+def test_a_field_of_a_file_that_no_record_has_is_found(
+    verify, leaderboard: Path, name: str
+) -> None:
+    path = next(iter(sorted(leaderboard.glob(name))))
+    spoil_json(path, lambda content: content.update(approved=True))
+    assert f"{path.relative_to(leaderboard)}: approved is nothing that a record" in only(verify())
+
+
+def test_a_field_of_a_frozen_record_is_found(verify, leaderboard: Path) -> None:
+    api.freeze(leaderboard)
+    path = leaderboard / "stages.jsonl"
+    first, *others = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([json.dumps({**json.loads(first), "approved": 1}) + "\n", *others]))
+    assert "stages.jsonl, line 1: approved is nothing that a record holds" in only(verify())
+
+
+def test_a_run_that_is_true_is_refused(verify, leaderboard: Path) -> None:
+    spoil_lines(leaderboard, lambda lines: lines[0].update(run=True))
+    with pytest.raises(StoreError, match=r"results\.jsonl, line 1"):
+        verify()
+
+
+def test_another_best_epoch_is_found_though_line_and_record_agree(
+    verify, leaderboard: Path
+) -> None:
+    path = record_of(leaderboard, "Toy (random)")
+    key, best = path.parent.name, json.loads(path.read_text())["best_epoch"]
+    other = [3 - best[0], *best[1:]]
+    spoil_json(path, lambda record: record.update(best_epoch=other))
+
+    def change(lines: list[Any]) -> None:
+        for line in lines:
+            if line["stage"] == key and line["run"] == 1:
+                line["best_epoch"] = other[0]
+
+    spoil_lines(leaderboard, change)
+    assert f"best_epoch is {other!r}, its history gives {best!r}" in only(verify())
+
+
+# --- made again -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def verify_again(leaderboard: Path, tiny: Path):
+    def go(**levels: Any) -> Verification:
+        return api.verify(leaderboard, plugins=[tiny], **levels)
+
+    return go
+
+
+def test_the_level_says_what_was_made_again(verify_again) -> None:
+    assert verify_again().level == "all scores from the stored predictions."
+    found = verify_again(deep=True, retrain=2)
+    assert found.differences == found.unchecked == ()
+    assert found.level == (
+        "all scores from the stored predictions; 12 of 12 cells predicted again from their "
+        "weights; 2 of 7 stages trained again."
+    )
+
+
+def test_deep_finds_weights_that_were_changed_together_with_their_digest(
+    verify_again, leaderboard: Path
+) -> None:
+    path = record_of(leaderboard, "Toy (random)")
+    weights = path.with_name("weights.safetensors")
+    tensors = {name: tensor * 1.1 for name, tensor in load_file(weights).items()}
+    save_file(tensors, weights)
+    digest = sha256(weights.read_bytes()).hexdigest()
+    spoil_json(path, lambda record: record.update(artefact_sha256=digest))
+    assert verify_again().differences == ()
+    differences = verify_again(deep=True).differences
+    assert differences
+    assert all("the kept weights give other predictions" in text for text in differences)
+
+
+def test_deep_leaves_out_cells_whose_weights_are_not_kept(verify_again, leaderboard: Path) -> None:
+    record_of(leaderboard, "Toy (random)").with_name("weights.safetensors").unlink()
+    found = verify_again(deep=True)
+    assert found.differences == ()
+    assert "10 of 12 cells predicted again" in found.level
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("skipped_updates", lambda value: [5, *value[1:]]),
+        ("member_epochs", lambda value: value + 1),
+        ("history", lambda value: {**value, "train_loss": value["train_loss"][::-1]}),
+    ],
+)
+def test_training_again_finds_what_nothing_else_could(
+    verify_again, leaderboard: Path, field: str, change: Callable[[Any], Any]
+) -> None:
+    path = record_of(leaderboard, "Toy (random)")
+    spoil_json(path, lambda record: record.update({field: change(record[field])}))
+    found = verify_again(retrain=7)
+    assert any(f"trained again: {field}" in text for text in found.differences) or any(
+        "trained again: the history" in text for text in found.differences
+    )
+
+
+def test_stages_are_trained_again_without_the_weights_of_any(
+    verify_again, leaderboard: Path
+) -> None:
+    api.freeze(leaderboard)
+    shutil.rmtree(leaderboard / "stages", ignore_errors=True)
+    found = verify_again(deep=True, retrain=7)
+    assert found.differences == found.unchecked == ()
+    assert "0 of 12 cells" in found.level
+    assert "7 of 7 stages" in found.level

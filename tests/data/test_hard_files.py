@@ -13,6 +13,8 @@ import pytest
 
 from harness.data.row_checks import CLOSEST, usable_crystal, usable_target
 from harness.data.structure_files import StructureRow, read_structures
+from harness.nn.graph import build_graph
+from harness.plugin.crystal import Crystal
 
 ROCK_SALT = {
     "lattice": [[0, 2.82, 2.82], [2.82, 0, 2.82], [2.82, 2.82, 0]],
@@ -209,6 +211,13 @@ def test_a_sheared_cell_is_the_same_crystal_and_as_quick_to_search(shear: int) -
     assert crystal.volume == pytest.approx(2 * 2.82**3, rel=1e-6)
     assert np.linalg.norm(crystal.lattice, axis=1).prod() < 100 * crystal.volume
     assert shear > 3 or (crystal.lattice == lattice).all(), "what is usual stays to the last bit"
+
+
+@pytest.mark.parametrize("length", [30.0, 900.0])
+def test_a_cell_like_a_needle_has_few_neighbours_to_search(length: float) -> None:
+    crystal = Crystal(np.diag([2.2, 2.2, length]), ("Fe",), np.zeros((1, 3)))
+    graph = build_graph(crystal, 4.0)
+    assert len(graph.src) == 2, "the two distances of a square net, each once"
 
 
 def test_the_published_datasets_are_far_from_every_bound(shared: Path) -> None:

@@ -425,3 +425,12 @@ def test_importing_the_cache_loads_nothing_heavy() -> None:
 def test_encodings_satisfy_the_contract(tmp_path: Path) -> None:
     encodings: list[Arrays] = list(load_encodings(Counting(), make_crystals(1), tmp_path))
     assert encodings[0]["distance"].dtype == np.float32
+
+
+def test_a_pipe_in_the_cache_is_not_waited_for(tmp_path: Path) -> None:
+    crystals = make_crystals(2)
+    whole = load_encodings(Counting(), crystals, tmp_path)
+    (folder,) = tmp_path.iterdir()
+    os.mkfifo(folder / "pipe.safetensors")
+    with pytest.warns(UserWarning, match="not a regular file"):
+        assert_same(load_encodings(Counting(), crystals, tmp_path), whole)

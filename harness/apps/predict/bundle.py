@@ -11,13 +11,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from harness.apps.predict.bundle_tensors import check_model_tensors, check_tensors, read_shapes
 from harness.apps.predict.conformal import DEFAULT_LEVEL, half_width
 from harness.apps.predict.prediction_table import Predictions
 from harness.data.structure_files import StructureRow, row_of
@@ -28,6 +29,7 @@ from harness.plugin.crystal import Crystal
 from harness.plugin.head import FitRows
 from harness.plugin.protocol import Scaler
 from harness.plugin.settings import Settings
+from harness.reading import UNREADABLE, check_regular, parse_json, read_text
 from harness.registry.attribution import blaming
 
 if TYPE_CHECKING:
@@ -90,10 +92,19 @@ class StackRecord(Settings):
     backbone: PartRecord
     head: PartRecord
     cutoff_angstrom: float | None
-    runs: tuple[int, ...]
+    runs: Annotated[tuple[int, ...], Field(min_length=1)]
     training: tuple[Mapping[str, Any] | None, ...]
     scalers: tuple[tuple[float, float, float], ...]
     seeds: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _check_members(self) -> Self:
+        for name in ("training", "scalers", "seeds"):
+            if len(getattr(self, name)) != len(self.runs):
+                raise ValueError(f"{name} must be one for each of {len(self.runs)} members")
+        if not all(std > 0 for _, _, std in self.scalers):
+            raise ValueError("the std of a scaler must be positive")
+        return self
 
 
 class CellRecord(Settings):
@@ -122,6 +133,12 @@ class ProbeRecord(Settings):
     species: tuple[str, ...]
     frac_coords: tuple[tuple[float, float, float], ...]
     kappa: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _check_crystal(self) -> Self:
+        if len(self.species) != len(self.frac_coords) or not self.species:
+            raise ValueError("species and frac_coords must be as many, and some")
+        return self
 
     @property
     def crystal(self) -> Crystal:
@@ -163,9 +180,20 @@ class BundleRecord(Settings):
     elements: tuple[str, ...]
     formulas: tuple[str, ...]
     formulas_sha256: str
-    calibration_rows: int
+    calibration_rows: Annotated[int, Field(ge=0)]
     probes: tuple[ProbeRecord, ...]
     tensors_sha256: str
+
+    @model_validator(mode="after")
+    def _check_runs(self) -> Self:
+        members = sum(len(stack.runs) for stack in self.stacks)
+        if not self.runs or len(self.sources) != len(self.runs):
+            raise ValueError("sources must be of every run, and of some")
+        if not all(own and set(own) <= set(range(members)) for own in self.sources):
+            raise ValueError(f"sources must be positions among {members} members")
+        if any(len(probe.kappa) != len(self.runs) for probe in self.probes):
+            raise ValueError("every probe must have one kappa for each run")
+        return self
 
     @property
     def digest(self) -> str:
@@ -358,33 +386,54 @@ def read_record(folder: Path) -> BundleRecord:
     """
     path = folder / RECORD_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path, strict=True))
         stated, written = content.pop("digest"), content["format"]
     except FileNotFoundError:
         raise BundleError(
             f"{folder} is no bundle: it has no {RECORD_FILE}. `harness export` makes bundles."
         ) from None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as problem:
+    except (*UNREADABLE, KeyError, AttributeError, TypeError) as problem:
         raise BundleError(f"{path} is damaged: {problem!r}. {AGAIN}") from None
     if written != FORMAT:
         raise BundleError(
             f"{path} is a bundle of format {written!r}, and this harness reads format {FORMAT}: "
             "use the version of the harness that wrote it, or make it again."
         )
+    record, digest = _validated(path, content)
+    if digest != stated:
+        raise BundleError(f"{path} was changed since it was written. {AGAIN}")
+    _check_tensor_file(folder / TENSOR_FILE, record)
+    return record
+
+
+def _validated(path: Path, content: Any) -> tuple[BundleRecord, str]:
+    """Returns the record and its digest; that takes going through all of it, settings included."""
     try:
         record = BundleRecord.model_validate(content)
+        digest = record.digest
     except ValidationError as problem:
-        where = ".".join(map(str, problem.errors()[0]["loc"]))
-        raise BundleError(f"{path} is damaged at {where!r}. {AGAIN}") from None
-    if record.digest != stated:
-        raise BundleError(f"{path} was changed since it was written. {AGAIN}")
+        error = problem.errors()[0]
+        where = ".".join(map(str, error["loc"])) or "the whole"
+        raise BundleError(f"{path} is damaged at {where!r}: {error['msg']}. {AGAIN}") from None
+    except (ValueError, RecursionError):  # settings may be anything
+        raise BundleError(f"{path} is damaged: it is nested too deeply. {AGAIN}") from None
+    return record, digest
+
+
+def _check_tensor_file(path: Path, record: BundleRecord) -> None:
+    """Holds the tensors to their digest, and to what the record says of them."""
     try:
-        tensors = (folder / TENSOR_FILE).read_bytes()
+        check_regular(path)
+        with path.open("rb") as file:
+            digest = file_digest(file, "sha256").hexdigest()
+        if digest != record.tensors_sha256:
+            raise BundleError(f"{path} was changed since it was written. {AGAIN}")
+        members = [len(stack.runs) for stack in record.stacks]
+        check_tensors(read_shapes(path), members, record.calibration_rows)
     except OSError as problem:
-        raise BundleError(f"{folder / TENSOR_FILE}: {problem.strerror}. {AGAIN}") from None
-    if sha256(tensors).hexdigest() != record.tensors_sha256:
-        raise BundleError(f"{folder / TENSOR_FILE} was changed since it was written. {AGAIN}")
-    return record
+        raise BundleError(f"{path}: {problem.strerror or problem}. {AGAIN}") from None
+    except ValueError as problem:
+        raise BundleError(f"{path} is damaged: {problem}. {AGAIN}") from None
 
 
 def load_bundle(
@@ -447,10 +496,10 @@ def _assemble_stack(
     _check_plugin(record.backbone, "backbone", registry)
     _check_plugin(record.head, "head", registry)
     backbone, head = (
-        ComponentRef.model_validate({**part.settings, "name": part.name})
-        for part in (record.backbone, record.head)
+        _as_chosen(part, ComponentRef.model_validate) for part in (record.backbone, record.head)
     )
     model = resolve_model(backbone, head, registry)
+    check_model_tensors(tensors, model.backbone.width, labels=model.head.fit is not None)
     scalers = [Scaler(*numbers) for numbers in record.scalers]
     fits = None
     if model.head.fit is not None:
@@ -461,6 +510,15 @@ def _assemble_stack(
             )
         ]
     return Stack(model, tensors, scalers, fits)
+
+
+def _as_chosen(part: PartRecord, validate: Callable[[Mapping[str, Any]], Found]) -> Found:
+    try:
+        return validate({**part.settings, "name": part.name})
+    except ValidationError as problem:
+        raise BundleError(
+            f"The bundle has no settings of {part.name!r}: {problem.errors()[0]['msg']}. {AGAIN}"
+        ) from None
 
 
 def _read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -168,13 +168,29 @@ def _member(stack: Stack, number: int, device: torch.device) -> Member:
 
 def _fill(module: nn.Module, stack: Stack, member: int, part: str) -> nn.Module:
     """Fills a stack of one with what belongs to a member."""
-    try:
-        module.load_state_dict(state_of_members(module, stack.tensors, part, [member]))
-    except RuntimeError as problem:
-        raise BundleError(
-            f"The tensors are not those of the {part} that is named: {problem}"
-        ) from None
+    _check_shapes(module, stack, part)
+    module.load_state_dict(state_of_members(module, stack.tensors, part, [member]))
     return module
+
+
+def _check_shapes(module: nn.Module, stack: Stack, part: str) -> None:
+    """Holds the tensors of a part to the names and shapes of a stack of one, but for its length."""
+    stacked, prefix = {name for name, _ in module.named_parameters()}, f"{part}."
+    expected = {
+        name: (len(stack.scalers), *tensor.shape[1:]) if name in stacked else tuple(tensor.shape)
+        for name, tensor in module.state_dict().items()
+    }
+    found = {
+        name.removeprefix(prefix): tuple(tensor.shape)
+        for name, tensor in stack.tensors.items()
+        if name.startswith(prefix)
+    }
+    if found != expected:
+        name = min(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+        raise BundleError(
+            f"The tensors are not those of the {part} that is named: {prefix}{name} has the shape "
+            f"{found.get(name, 'of nothing')}, expected {expected.get(name, 'no such tensor')}."
+        )
 
 
 def _by_network(head: nn.Module, scaler: Scaler) -> Answer:

@@ -127,6 +127,7 @@ def check_submission(
         (*found.unchecked, *baselines.unchecked),
         found.not_kept,
         found.compared,
+        found.level,
         {} if differences else _trust(store, found.compared, baselines.reproduced),
     )
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import load_file, save_file
 
 from harness import (
     Bundle,
     BundleError,
     Crystal,
     DataError,
+    HarnessError,
     PluginError,
     StoreError,
     api,
@@ -277,6 +282,134 @@ def test_a_changed_file_is_refused(copy: Path) -> None:
     record.write_text(text[:-20])
     with pytest.raises(BundleError, match=rf"{RECORD_FILE} is damaged"):
         load_bundle(copy)
+
+
+def change_tensors(copy: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes the tensors, and makes all digests fit again."""
+    tensors = load_file(copy / TENSOR_FILE)
+    change(tensors)
+    save_file(tensors, copy / TENSOR_FILE)
+    rewrite(copy, tensors_sha256=sha256((copy / TENSOR_FILE).read_bytes()).hexdigest())
+
+
+def write_tensor_file(copy: Path, content: bytes) -> None:
+    (copy / TENSOR_FILE).write_bytes(content)
+    rewrite(copy, tensors_sha256=sha256(content).hexdigest())
+
+
+def name_of(tensors: Mapping[str, Any], part: str) -> str:
+    return next(name for name in sorted(tensors) if name.startswith(f"0.{part}."))
+
+
+TENSOR_DAMAGE: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no tensors": lambda t: t.clear(),
+    "no residuals": lambda t: t.pop("residuals"),
+    "fewer residuals": lambda t: t.update(residuals=t["residuals"][1:].clone()),
+    "residuals of another type": lambda t: t.update(residuals=t["residuals"].float()),
+    "no training rows": lambda t: t.pop("0.training.0"),
+    "training rows without an axis": lambda t: t.update({"0.training.0": t["0.training.0"][0]}),
+    "training rows of another width": lambda t: t.update(
+        {"0.training.0": t["0.training.0"][:, 1:].clone()}
+    ),
+    "training rows that are no numbers": lambda t: t["0.training.0"].fill_(float("nan")),
+    "training rows of another member": lambda t: t.update({"0.training.9": t["0.training.0"] + 0}),
+    "another stack": lambda t: t.update({"7.head.x": t["residuals"] + 0}),
+    "a tensor of no name": lambda t: t.update(x=t["residuals"] + 0),
+    "a missing weight": lambda t: t.pop(name_of(t, "head")),
+    "a further weight": lambda t: t.update({"0.head.x": t["residuals"] + 0}),
+    "fewer members": lambda t: t.update(
+        {(n := name_of(t, "backbone")): t[n][1:].clone() if t[n].ndim else t[n][None]}
+    ),
+    "further members": lambda t: t.update(
+        {(n := name_of(t, "head")): t[n].repeat(2, *[1] * (t[n].ndim - 1))}
+    ),
+    "another shape": lambda t: t.update({(n := name_of(t, "head")): t[n][..., None].clone()}),
+    "no axis": lambda t: t.update({(n := name_of(t, "head")): t[n].sum()}),
+}
+
+
+@pytest.mark.parametrize("change", TENSOR_DAMAGE.values(), ids=TENSOR_DAMAGE.keys())
+def test_tensors_that_do_not_fit_are_refused(copy: Path, change) -> None:
+    change_tensors(copy, change)
+    with pytest.raises(BundleError, match=r"damaged|tensor"):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\xff" * 300, b"\x08" + b"\0" * 7 + b"{}  xxxx"])
+def test_what_is_no_file_of_tensors_is_refused_though_its_digest_fits(copy, content) -> None:
+    write_tensor_file(copy, content)
+    with pytest.raises(BundleError, match=rf"{TENSOR_FILE} is damaged"):
+        read_record(copy)
+
+
+def break_record(copy: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads((copy / RECORD_FILE).read_text())
+    change(content)
+    (copy / RECORD_FILE).write_text(json.dumps(content))
+
+
+RECORD_DAMAGE: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no runs": lambda c: c.update(runs=[], sources=[]),
+    "a further run": lambda c: c.update(runs=[*c["runs"], 99]),
+    "a run of nothing": lambda c: c["sources"].__setitem__(0, []),
+    "a source that is not there": lambda c: c["sources"].__setitem__(0, [99]),
+    "a negative source": lambda c: c["sources"].__setitem__(0, [-1]),
+    "no stacks": lambda c: c.update(stacks=[]),
+    "no members": lambda c: c["stacks"][0].update(runs=[]),
+    "fewer scalers": lambda c: c["stacks"][0]["scalers"].pop(),
+    "fewer seeds": lambda c: c["stacks"][0]["seeds"].pop(),
+    "a scaler without width": lambda c: c["stacks"][0]["scalers"][0].__setitem__(2, 0.0),
+    "a number too large": lambda c: c["stacks"][0]["seeds"].__setitem__(0, "9" * 5000),
+    "a probe of fewer runs": lambda c: c["probes"][0]["kappa"].pop(),
+    "a probe of fewer atoms": lambda c: c["probes"][0]["species"].pop(),
+    "an unknown key": lambda c: c.update(code="print()"),
+    "a missing key": lambda c: c.pop("unit"),
+    "another kind": lambda c: c.update(stacks={"0": 1}),
+    "a list": lambda c: c.update(format=[2]),
+}
+
+
+@pytest.mark.parametrize("change", RECORD_DAMAGE.values(), ids=RECORD_DAMAGE.keys())
+def test_a_record_that_contradicts_itself_is_refused(copy: Path, change) -> None:
+    break_record(copy, change)
+    with pytest.raises(BundleError, match=rf"{RECORD_FILE} is (damaged|a bundle of format)"):
+        read_record(copy)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 10**5, '{"a":' * 10**5, "[]", '"x"', "9" * 5000, "\0", "", '{"digest": 1}']
+)
+def test_what_is_no_record_is_refused(copy: Path, text: str) -> None:
+    (copy / RECORD_FILE).write_text(text)
+    with pytest.raises(BundleError, match=rf"{RECORD_FILE} is damaged"):
+        read_record(copy)
+
+
+def test_settings_nested_deeply_are_refused(copy: Path) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(400):
+        deep = {"x": deep}
+    break_record(copy, lambda content: content["stacks"][0]["head"]["settings"].update(x=deep))
+    with pytest.raises(BundleError, match=RECORD_FILE):
+        read_record(copy)
+
+
+def test_settings_that_the_plugin_does_not_have_are_refused(copy: Path) -> None:
+    (stack,) = read_record(copy).stacks
+    for settings in ({"name": 5}, {"no-such": 1}, {"hidden": "x"}):
+        part = stack.head.model_copy(update={"settings": settings})
+        rewrite(copy, stacks=[stack.model_copy(update={"head": part})])
+        with pytest.raises(HarnessError):
+            load_bundle(copy)
+
+
+@pytest.mark.parametrize("name", [RECORD_FILE, TENSOR_FILE])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_what_is_no_file_is_not_read(copy: Path, name: str, make) -> None:
+    (copy / name).unlink()
+    make(copy / name)
+    with pytest.raises(BundleError, match=rf"{name}.*not a regular file"):
+        read_record(copy)
 
 
 def test_other_formats_and_no_bundles_are_refused(copy: Path, tmp_path: Path) -> None:
