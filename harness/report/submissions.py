@@ -12,14 +12,16 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from harness.errors import BenchmarkError, StoreError
 from harness.files import explained, new_folder, sweep
 from harness.planning.benchmark import Benchmark, check_settings, explain
-from harness.reading import UNREADABLE, parse_toml, read_text
+from harness.reading import UNREADABLE, parse_json, parse_toml, read_text
 from harness.redaction import holds_secret
 from harness.report.submission_schema import (
     ALLOWED,
@@ -52,7 +54,20 @@ from harness.results.store import (
 
 FILES_AT_MOST = 10_000
 BYTES_AT_MOST = 2**30
-"""Of a submission, and of a table in it once it is unpacked: what a check will read."""
+TEXT_AT_MOST = 64 * 2**20
+"""Of a submission, and of a text file in it: what a check will read."""
+
+TABLE_BYTES_AT_MOST = 2**29
+ROWS_AT_MOST = 4_000_000
+LETTERS_AT_MOST = 1_000
+"""Of a table once it is unpacked, and of a text in it."""
+
+LARGEST_INTEGER = 2**63
+DEEPEST = 50
+"""Of JSON: what the numbers of tables can hold, and how deep records are nested, by far."""
+
+PANDAS = b"pandas"
+"""Key of what pandas notes of a table in its metadata."""
 
 TEXTS = (".toml", ".json", ".jsonl")
 SUBMISSIONS = "submissions"
@@ -86,9 +101,13 @@ class Submission:
                 f"{folder} is no submission: it has no {MANIFEST_FILE}. "
                 "`harness submission pack` makes one of a results folder."
             )
-        if differences := list(_differences(Manifest, path.read_bytes(), MANIFEST_FILE)):
+        try:
+            text = read_text(path, TEXT_AT_MOST, strict=True)
+        except UNREADABLE as problem:
+            raise StoreError(f"{path} cannot be read: {problem}") from None
+        if differences := list(_differences(Manifest, text, MANIFEST_FILE)):
             raise StoreError("\n".join(f"{folder}: {line}" for line in differences))
-        return cls(folder, Manifest.read(path.read_bytes()), read_card(folder / CARD_FILE))
+        return cls(folder, Manifest.read(text), read_card(folder / CARD_FILE))
 
 
 def read_card(path: Path) -> MethodCard:
@@ -102,7 +121,7 @@ def read_card(path: Path) -> MethodCard:
             f"{path}, the card of the method, is missing. For example:\n\n{CARD_EXAMPLE}"
         )
     try:
-        raw = parse_toml(read_text(path, strict=True))
+        raw = parse_toml(read_text(path, TEXT_AT_MOST, strict=True))
         card: MethodCard = check_settings(MethodCard, raw, str(path), FROM_OTHERS)
     except (*UNREADABLE, BenchmarkError) as problem:
         raise StoreError(f"{path}: {problem}\nFor example:\n\n{CARD_EXAMPLE}") from None
@@ -229,17 +248,13 @@ def check_files(submission: Submission) -> Iterator[str]:
     if len(listed) > FILES_AT_MOST or sum(f.bytes for f in listed.values()) > BYTES_AT_MOST:
         yield f"{MANIFEST_FILE}: more than {FILES_AT_MOST} files or {BYTES_AT_MOST} bytes"
         return
-    found = set()
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_symlink():
-            yield f"{name} is a link; a submission holds files only"
-        elif path.is_file() and name != MANIFEST_FILE:
-            found.add(name)
-            if not ALLOWED.fullmatch(name):
-                yield f"{name} does not belong in a submission"
-            elif name not in listed:
-                yield f"{name} is not in {MANIFEST_FILE}"
+    paths = list(islice(folder.rglob("*"), 4 * FILES_AT_MOST))
+    if len(paths) == 4 * FILES_AT_MOST:
+        yield f"the folder holds more than {FILES_AT_MOST} files"
+        return
+    yield from _check_paths(folder, paths, listed)
+    plain = (path for path in paths if path.is_file() and not path.is_symlink())
+    found = {path.relative_to(folder).as_posix() for path in plain}
     for name, facts in listed.items():
         if not ALLOWED.fullmatch(name):
             yield f"{MANIFEST_FILE}: {name!r} does not belong in a submission"
@@ -249,9 +264,28 @@ def check_files(submission: Submission) -> Iterator[str]:
             yield from _check_file(folder, name, facts)
 
 
+def _check_paths(
+    folder: Path, paths: Sequence[Path], listed: Mapping[str, FileFacts]
+) -> Iterator[str]:
+    for path in sorted(paths):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            yield f"{name} is a link; a submission holds files only"
+        elif not path.is_file() and not path.is_dir():
+            yield f"{name} is no plain file"
+        elif path.is_file() and name != MANIFEST_FILE:
+            if not ALLOWED.fullmatch(name):
+                yield f"{name} does not belong in a submission"
+            elif name not in listed:
+                yield f"{name} is not in {MANIFEST_FILE}"
+
+
 def _check_file(folder: Path, name: str, facts: FileFacts) -> Iterator[str]:
-    if facts_of(folder / name) != facts:
+    size = (folder / name).stat().st_size
+    if size != facts.bytes or facts_of(folder / name) != facts:  # a huge file is not read
         yield f"{name}: its sha256 or size is not that of {MANIFEST_FILE}"
+    elif Path(name).suffix in TEXTS and size > TEXT_AT_MOST:
+        yield f"{name} is larger than {TEXT_AT_MOST} bytes"
     elif _holds_secret(folder / name):
         yield f"{name} holds a password or key: tell its owner to change it, and to pack again"
 
@@ -271,6 +305,8 @@ def check_schema(submission: Submission) -> Iterator[str]:
         check_settings(Benchmark, plan.settings, f"{PLAN_FILE}, benchmark")
     except BenchmarkError as problem:
         yield from str(problem).splitlines()
+    else:
+        yield from _check_sources(plan)
     if plan.benchmark.get("rows") != {name: data.rows for name, data in plan.datasets.items()}:
         yield f"{PLAN_FILE}, benchmark: rows are not those of its datasets"
     lines = (folder / RESULTS_FILE).read_bytes().splitlines()
@@ -285,18 +321,53 @@ def check_schema(submission: Submission) -> Iterator[str]:
         yield from _check_table(folder, path, LEDGER_TYPES, {})
 
 
-def _differences(model: type[Record], text: bytes, who: str) -> Iterator[str]:
+def _check_sources(plan: PlanFile) -> Iterator[str]:
+    """Looks for cells whose predictions come from no member of a stage of their own."""
+    for cell in plan.cells:
+        if cell.sources and len(cell.sources) != plan.runs:
+            yield f"{PLAN_FILE}, {cell.title}: sources of {len(cell.sources)} runs, not {plan.runs}"
+        for run, sources in enumerate(cell.sources, start=1):
+            if not sources or any(s not in cell.chain or not 0 <= i < 10_000 for s, i in sources):
+                yield (
+                    f"{PLAN_FILE}, {cell.title}, run {run}: sources are to be members of its stages"
+                )
+
+
+def _differences(model: type[Record], text: str | bytes, who: str) -> Iterator[str]:
     try:
+        _check_values(parse_json(text.decode() if isinstance(text, bytes) else text))
         model.read_from_others(text)
     except ValidationError as problem:
         for error in problem.errors():
-            yield f"{who}: {explain(error, model)}"
+            yield shortened(f"{who}: {explain(error, model)}")
+    except ValueError as problem:  # no JSON in UTF-8, or such that nothing can be done with it
+        yield shortened(f"{who}: {problem}")
+
+
+def _check_values(value: Any, depth: int = 0) -> None:
+    """Refuses what records never hold and reading them would choke on.
+
+    Raises:
+        ValueError: JSON is nested too deeply, or holds an integer beyond what tables can hold.
+    """
+    if depth > DEEPEST:
+        raise ValueError("it is nested too deeply")
+    if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
+        raise ValueError("it holds an integer beyond 64 bits")
+    if isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_values(item, depth + 1)
+
+
+def shortened(text: str, most: int = 500) -> str:
+    """Returns text without what is too long to be read."""
+    return text if len(text) <= most else f"{text[:most]} …"
 
 
 def _check_table(
     folder: Path, path: Path, needed: Mapping[str, str], optional: Mapping[str, str]
 ) -> Iterator[str]:
-    """Compares a table's columns with the schema; reads its head only."""
+    """Compares a table's columns with the schema, and if they fit, looks through its texts."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -304,21 +375,82 @@ def _check_table(
     try:
         head = pq.ParquetFile(path).metadata
         schema = head.schema.to_arrow_schema()
-    except (OSError, pa.ArrowException) as problem:
-        yield f"{name} is no Parquet file: {problem}"
+    except (*UNREADABLE, pa.ArrowException) as problem:
+        yield shortened(f"{name} is no Parquet file: {problem}")
         return
+    differences = [
+        *_check_size(head),
+        *_check_columns(schema, needed, optional),
+    ]
+    try:
+        differences = differences or list(_check_texts(path, needed))
+    except (*UNREADABLE, pa.ArrowException) as problem:
+        differences = [f"cannot be read: {problem}"]
+    yield from (shortened(f"{name}: {line}") for line in differences)
+
+
+def _check_size(head: Any) -> Iterator[str]:
+    """Refuses a table that would not fit into memory; `head` is what pyarrow says of it."""
     size = sum(head.row_group(group).total_byte_size for group in range(head.num_row_groups))
-    if size > BYTES_AT_MOST:
-        yield f"{name} unpacks to more than {BYTES_AT_MOST} bytes"
+    if not 0 <= size <= TABLE_BYTES_AT_MOST:
+        yield f"unpacks to more than {TABLE_BYTES_AT_MOST} bytes"
+    if not 0 <= head.num_rows <= ROWS_AT_MOST:
+        yield f"has {head.num_rows} rows; at most {ROWS_AT_MOST} are read"
+
+
+def _check_texts(path: Path, needed: Mapping[str, str]) -> Iterator[str]:
+    """Looks for texts that are too long, and for missing values where there must be some.
+
+    Texts stay in their dictionaries, so that a long one is not written out once for every row.
+    """
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    texts = [column for column, kind in needed.items() if kind == "string"]
+    columns = [column for column, kind in needed.items() if kind != "floating"]
+    file = pq.ParquetFile(path, read_dictionary=texts)
+    for batch in file.iter_batches(batch_size=65_536, columns=columns):
+        for column in columns:
+            values = batch.column(column)
+            if values.null_count:
+                yield f"{column} is missing in some row"
+                return
+            words = getattr(values, "dictionary", None)
+            if words is None or not len(words):
+                continue
+            if pc.max(pc.binary_length(words)).as_py() > LETTERS_AT_MOST:
+                yield f"{column} holds a text of more than {LETTERS_AT_MOST} bytes"
+                return
+
+
+def _check_columns(
+    schema: Any, needed: Mapping[str, str], optional: Mapping[str, str]
+) -> Iterator[str]:
+    """Compares columns, as pyarrow names them, with those that are known."""
+    import pyarrow as pa
+
+    if PANDAS in (schema.metadata or {}) and not _is_plain(schema.metadata[PANDAS]):
+        yield "what it says of itself to pandas is malformed"
     known = {**needed, **optional}
     for field in schema:
         if field.name not in known:
-            yield f"{name}: unknown column {field.name!r}"
+            yield f"unknown column {field.name!r}"
         elif not getattr(pa.types, f"is_{known[field.name]}")(field.type):
-            yield f"{name}: column {field.name} is {field.type}, expected {known[field.name]}"
+            yield f"column {field.name} is {field.type}, expected {known[field.name]}"
     for column in needed:
         if column not in schema.names:
-            yield f"{name}: the column {column} is missing"
+            yield f"the column {column} is missing"
+
+
+def _is_plain(described: bytes) -> bool:
+    """Whether what pandas noted of a table is what it notes of one without an index of its own."""
+    try:
+        noted = parse_json(described.decode())
+    except ValueError:
+        return False
+    return isinstance(noted, dict) and all(
+        isinstance(index, dict) for index in noted.get("index_columns", ())
+    )
 
 
 def check_complete(submission: Submission) -> Iterator[str]:

@@ -29,6 +29,7 @@ from harness.report.submissions import (
     copy_whole,
     folders_of,
     pack,
+    shortened,
 )
 from harness.report.trust import (
     CheckedSubmission,
@@ -46,6 +47,17 @@ LIMITS = (
     "again can tell. Unchecked: only claimed."
 )
 """What a check proves, and what not."""
+
+NOT_AS_EXPECTED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What numbers and keys of others may lead to in the middle of a check."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +125,19 @@ def check_submission(
             unchecked = ("scores: only once the above is mended",)
             return SubmissionCheck({}, differences, unchecked, ())
     options: dict[str, Any] = {"data_dir": data_dir, "weights_dir": weights_dir}
+    try:
+        return _recompute(submission, plugins, options)
+    except NOT_AS_EXPECTED as problem:
+        # Of every file the form was checked; what does not fit together may end anywhere.
+        line = shortened(f"what it holds does not fit together: {problem!r}")
+        return SubmissionCheck({}, (line,), ("scores: only once the above is mended",), ())
+
+
+def _recompute(
+    submission: Submission, plugins: Sequence[Path], options: Mapping[str, Any]
+) -> SubmissionCheck:
+    """Checks what a submission says, once its form is known to be right."""
+    folder = submission.folder
     found = verify(folder, plugins=plugins, tables=False, **options)
     store = Store(folder)
     baselines = _reproduce(store, found, Registry(plugins), **options)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from harness import api
 from harness.apps.submissions import exchange
 from harness.errors import BenchmarkError, StoreError
+from harness.report import submissions
 from harness.report.merging import merge
 from harness.report.pivot import Layout, pivot
 from harness.report.submissions import Submission, copy_whole, facts_of, read_card
@@ -345,6 +349,188 @@ def test_unfinished_results_are_not_packed(results, packed, tmp_path: Path) -> N
     with pytest.raises(StoreError, match="lacks 7 of 8 results"):
         exchange.pack_submission(tmp_path / "part", tmp_path / "ada.toml", tmp_path / "new")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ada", "ada.toml", "part"]
+
+
+# --- what is meant to break a check -------------------------------------------------------------
+
+
+def nest_deeply(folder: Path) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    path = folder / "plan.json"
+    path.write_text(path.read_text().replace('"title": ""', f'"title": {deep}', 1))
+    assert deep in path.read_text()
+
+
+def nest_a_line(folder: Path) -> None:
+    (folder / "results.jsonl").write_text('{"a":' * 5_000 + "1" + "}" * 5_000 + "\n")
+
+
+def count_beyond_everything(folder: Path) -> None:
+    edit_line(folder, lambda line: line.update(train_rows=10**400))
+
+
+def score_beyond_everything(folder: Path) -> None:
+    edit_line(folder, lambda line: line["scores"]["all"].update(mape=10**400))
+
+
+def write_a_number_of_5000_digits(folder: Path) -> None:
+    path = folder / "plan.json"
+    path.write_text(path.read_text().replace('"seed": 0', f'"seed": {"1" * 5_000}', 1))
+
+
+def run_a_billion_times(folder: Path) -> None:
+    edit(folder / "plan.json", lambda plan: plan["benchmark"].update(runs=10**9))
+
+
+def send_half_a_letter(folder: Path) -> None:
+    path = folder / "plan.json"
+    path.write_text(path.read_text().replace('"title": ""', '"title": "\\ud800"', 1))
+
+
+def _source(folder: Path, sources: Any) -> None:
+    edit(folder / "plan.json", lambda plan: plan["cells"][0].update(sources=sources))
+
+
+def name_no_source(folder: Path) -> None:
+    _source(folder, [[], []])
+
+
+def name_a_source_elsewhere(folder: Path) -> None:
+    _source(folder, [[["0" * 16, 0]], [["0" * 16, 0]]])
+
+
+def name_a_source_before_the_first(folder: Path) -> None:
+    chain = json.loads((folder / "plan.json").read_text())["cells"][0]["chain"]
+    _source(folder, [[[chain[-1], -1]], [[chain[-1], 10**9]]])
+
+
+def name_too_many_sources(folder: Path) -> None:
+    chain = json.loads((folder / "plan.json").read_text())["cells"][0]["chain"]
+    _source(folder, [[[chain[-1], 0]]] * 5)
+
+
+def scale_by_words(folder: Path) -> None:
+    edit(first(folder, "stages/*/stage.json"), lambda record: record.update(scalers=[{"x": 1.0}]))
+
+
+def cut_a_table(folder: Path) -> None:
+    path = first(folder, "predictions/*.parquet")
+    path.write_bytes(path.read_bytes()[:-50] + path.read_bytes()[-8:])
+
+
+def spoil_a_table(folder: Path) -> None:
+    path = first(folder, "predictions/*.parquet")
+    content = bytearray(path.read_bytes())
+    content[4:400] = bytes(396)
+    path.write_bytes(bytes(content))
+
+
+def _write_table(folder: Path, frame: pd.DataFrame, note: bytes | None = None) -> None:
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata({b"pandas": note} if note else None)
+    pq.write_table(table, first(folder, "predictions/*.parquet"), compression="zstd")
+
+
+def _rows(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(first(folder, "predictions/*.parquet"))
+
+
+def tell_pandas_nonsense(folder: Path) -> None:
+    _write_table(folder, _rows(folder), b"{")
+
+
+def hide_a_column_from_pandas(folder: Path) -> None:
+    _write_table(folder, _rows(folder), b'{"index_columns": ["run"], "columns": []}')
+
+
+def send_a_bomb_of_rows(folder: Path) -> None:
+    _write_table(folder, pd.concat([_rows(folder).head(1)] * 1_001))
+
+
+def send_a_bomb_of_letters(folder: Path) -> None:
+    _write_table(folder, pd.concat([_rows(folder).assign(id="x" * 100_000)] * 50))
+
+
+def leave_out_a_name(folder: Path) -> None:
+    _write_table(folder, _rows(folder).assign(id=None).astype({"id": "string"}))
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (nest_deeply, "plan.json: it is nested too deeply"),
+        (nest_a_line, "results.jsonl, line 1: it is nested too deeply"),
+        (count_beyond_everything, "results.jsonl, line 1: it holds an integer beyond 64 bits"),
+        (score_beyond_everything, "results.jsonl, line 1: it holds an integer beyond 64 bits"),
+        (write_a_number_of_5000_digits, "an integer of more than 4,300 digits"),
+        (run_a_billion_times, "runs: expected less than or equal to 10000"),
+        (send_half_a_letter, "half a letter"),
+        (name_no_source, "run 1: sources are to be members of its stages"),
+        (name_a_source_elsewhere, "run 1: sources are to be members of its stages"),
+        (name_a_source_before_the_first, "run 1: sources are to be members of its stages"),
+        (name_too_many_sources, "sources of 5 runs, not 2"),
+        (scale_by_words, "scalers"),
+        (cut_a_table, "is no Parquet file"),
+        (spoil_a_table, "cannot be read"),
+        (tell_pandas_nonsense, "malformed"),
+        (hide_a_column_from_pandas, "malformed"),
+        (send_a_bomb_of_rows, "has 1001 rows; at most 1000"),
+        (send_a_bomb_of_letters, "id holds a text of more than 1000 bytes"),
+        (leave_out_a_name, "id is missing in some row"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_is_meant_to_break_a_check_is_refused(
+    packed,
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    harm: Callable[[Path], None],
+    said: str,
+) -> None:
+    monkeypatch.setattr(submissions, "ROWS_AT_MOST", 1_000)
+    folder = packed()
+    harm(folder)
+    sign(folder)
+    found = check(folder, tiny)
+    assert any(said in line for line in found.differences), found
+    assert all(len(line) < 1_000 for line in found.differences)
+
+
+def test_a_file_larger_than_it_says_is_not_read(packed, tiny: Path) -> None:
+    folder = packed()
+    with (folder / "plan.json").open("r+b") as file:
+        file.truncate(2**42)  # sparse: nothing is written
+    assert "plan.json: its sha256 or size" in check(folder, tiny).differences[0]
+
+
+def test_a_pipe_is_not_waited_for(packed, tiny: Path) -> None:
+    folder = packed()
+    os.mkfifo(folder / "pipe")
+    assert "pipe is no plain file" in check(folder, tiny).differences
+    (folder / "submission.json").unlink()
+    os.mkfifo(folder / "submission.json")
+    with pytest.raises(StoreError, match="is no submission"):
+        check(folder, tiny)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"format": 1, "files": ' + "1" * 5_000 + "}",
+        "\udcff",
+        '"\\ud800"',
+        "9" * 4_000,
+    ],
+    ids=["deep", "digits", "no UTF-8", "half a letter", "a number"],
+)
+def test_a_manifest_that_is_none_says_so(packed, text: str) -> None:
+    folder = packed()
+    (folder / "submission.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(StoreError) as caught:
+        Submission.read(folder)
+    assert "submission.json" in str(caught.value)
+    assert len(str(caught.value)) < 1_000
 
 
 # --- models that are not installed here -------------------------------------------------------
