@@ -6,7 +6,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.cli.plugin_guard import answer_stream
 from harness.escaping import json_text, terminal_text
@@ -165,7 +165,8 @@ def print_table(
     console = Console()
     table = Table(title=_text(title), title_justify="left", box=box.SIMPLE_HEAD)
     for column in rows[0] if rows else ():
-        table.add_column(_text(str(column)), justify="right" if column in numeric else "left")
+        justify: Literal["left", "right"] = "right" if column in numeric else "left"
+        table.add_column(_text(str(column)), justify=justify, overflow="fold")  # no id is cut
     for row in rows:
         entries = (
             _wrap(str(value)) if key in prose and not console.is_terminal else str(value)

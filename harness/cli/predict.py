@@ -98,4 +98,5 @@ def prediction_row(row: Any) -> dict[str, Any]:
         }
     trained = "a training row has this formula" if row["in_training"] is True else ""
     remarks = row["reason"] or "; ".join(filter(None, (row["warnings"], trained)))
-    return {"id": row["id"], "formula": row["formula"] or "", **numbers, "remarks": remarks}
+    formula = row["formula"] if isinstance(row["formula"], str) else ""  # pandas has NaN for None
+    return {"id": row["id"], "formula": formula, **numbers, "remarks": remarks}

@@ -91,7 +91,7 @@ def table(
     print_leaderboard(leaderboard, registry, layout, wording, json=json)
     for shown in () if json else made.layout.metrics:
         if against:
-            _print_gains(leaderboard, registry, shown, against)
+            _print_gains(leaderboard, registry, layout, shown, against)
         if published:
             _print_published(benchmark, leaderboard, shown)
 
@@ -115,12 +115,19 @@ def _write(made: Pivot, wording: Wording, form: str | None, to: Path | None) -> 
 
 
 def _print_gains(
-    leaderboard: Leaderboard, registry: Registry, metric: str, against: Sequence[str]
+    leaderboard: Leaderboard,
+    registry: Registry,
+    layout: Layout,
+    metric: str,
+    against: Sequence[str],
 ) -> None:
     from harness.cli.output import print_table, records
     from harness.report.markdown import gain_table
 
-    gained = leaderboard.gains(registry.metrics[metric], _named_baseline(against))
+    baseline = leaderboard.find_baseline(_named_baseline(against))
+    gained = leaderboard.gains(
+        registry.metrics[metric], baseline, subset=layout.subset, only=layout.only
+    )
     title = f"{metric}: gain over {', '.join(against)}; positive is better, paired by run"
     print_table(title, records(gain_table(gained, worse="worse")))
 
@@ -157,7 +164,8 @@ def print_leaderboard(
     json: bool = False,
 ) -> None:
     """Prints a table of a leaderboard, or every number as JSON."""
-    from harness.cli.output import print_json, print_pivot
+    from harness.cli.output import print_json, print_pivot, say
+    from harness.report.markdown import unusable_line
     from harness.report.pivot import pivot
     from harness.report.tables import Wording
 
@@ -172,3 +180,5 @@ def print_leaderboard(
         print_json({**found, "failed": failed} if failed else found)
         return
     print_pivot(pivot(leaderboard, registry.metrics, layout), wording or Wording())
+    if line := unusable_line(leaderboard):
+        say(line)

@@ -51,10 +51,10 @@ def tune(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Search for better settings, as [tuning] of a benchmark says; leaves best.toml, trials.csv.
+    """Search for better settings, as the table `tuning` of a benchmark says.
 
-    Trials that are done are not done again: after a stop, the same command goes on. Train and
-    score what was chosen with `harness run`.
+    Leaves best.toml and trials.csv. Trials that are done are not done again: after a stop, the same
+    command goes on. Train and score what was chosen with `harness run`.
     """
     from harness import api
     from harness.cli.progress import observer, tell_of_stop

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.errors import BenchmarkError, HarnessError, PluginError
+from harness.errors import BenchmarkError, HarnessError, PluginError, WeightsError
 from harness.planning.benchmark import Benchmark, check_settings
 from harness.planning.chosen_settings import Setting
 from harness.planning.component_ref import ComponentRef
@@ -234,6 +234,9 @@ def _misfit(
                 find_trainable(whole, stage.freeze, stage.groups)
     except Breach:
         raise
+    except WeightsError as problem:
+        backbone = model.backbone_ref.name
+        return WeightsError(f"The backbone {backbone!r} with the strategy {transfer!r}: {problem}")
     except HarnessError as problem:
         return problem
     return None

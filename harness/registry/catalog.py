@@ -92,6 +92,7 @@ class Catalog(Mapping[str, Spec], Generic[Spec]):
 
     def _unknown(self, name: str) -> str:
         text = f"Unknown {self.kind} {name!r}.{did_you_mean(name, self._specs)}"
+        text += "\nIf a plugin file offers it, load that file: --plugin FILE.py."
         for plugin in self._broken:
             text += f"\nThis plugin failed to load: {plugin.name}: {plugin.problem}"
         return text

@@ -216,6 +216,7 @@ class Leaderboard:
         metric: MetricSpec,
         baseline: Mapping[str, str] | None = None,
         subset: str = "all",
+        only: Mapping[str, Sequence[str]] | None = None,
     ) -> pd.DataFrame:
         """The gain of every cell over its baseline, paired by run; see `statistics.gains`."""
         return gains(
@@ -225,7 +226,34 @@ class Leaderboard:
             baseline,
             subset=subset,
             identity=self.identity,
+            only=only,
         )
+
+    def find_baseline(self, named: Mapping[str, str]) -> dict[str, str]:
+        """Completes a baseline of which some columns are named.
+
+        Where no cell differs from another by what is named alone, as a head that stands on one
+        backbone only, the rest of its configuration goes with it.
+
+        Raises:
+            BenchmarkError: no cell has what is named, or several configurations do.
+        """
+        for column, value in named.items():
+            have = {cell[column] for cell in self.cells if column in cell}
+            if have and value not in have:
+                raise BenchmarkError(f"No cell has {column} {value!r}.{did_you_mean(value, have)}")
+        names = {tuple(cell.values()) for cell in self.cells}
+        swaps = [{**cell, **named} for cell in self.cells if {**cell, **named} != cell]
+        if any(tuple(swap.values()) in names for swap in swaps):
+            return dict(named)
+        found = [c for c in self.cells if all(c.get(k) == v for k, v in named.items())]
+        free = [c for c in self.identity if c not in (*named, "train_on", "test_on")]
+        values = {column: dict.fromkeys(cell[column] for cell in found) for column in free}
+        several = {column: have for column, have in values.items() if len(have) > 1}
+        if several:
+            told = "; ".join(f"{column}: {', '.join(have)}" for column, have in several.items())
+            raise BenchmarkError(f"Several configurations have what is named. Name too: {told}.")
+        return {**named, **{column: next(iter(have)) for column, have in values.items() if have}}
 
 
 def _rows_of(line: ResultLine) -> Iterator[dict[str, Any]]:

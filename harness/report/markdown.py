@@ -187,9 +187,8 @@ def fact_lines(leaderboard: Leaderboard) -> Sequence[str]:
         lines += [f"Stages that fit {dataset}: {shown}."]
     rows = ", ".join(f"{name} {n}" for name, n in settings["rows"].items())
     lines += ["", f"Rows: {rows}."]
-    if leaderboard.unusable:
-        counts = ", ".join(f"{name} {n}" for name, n in leaderboard.unusable.items())
-        lines += ["", f"Rows that could not be used, and why, are in plan.json: {counts}."]
+    if line := unusable_line(leaderboard):
+        lines += ["", line]
     if len(skipped := leaderboard.skipped):
         cells = ", ".join(
             f"{row['transfer']} {row['train_on']} {row['skipped']}"
@@ -197,3 +196,9 @@ def fact_lines(leaderboard: Leaderboard) -> Sequence[str]:
         )
         lines += ["", f"Updates left out because the loss was not finite: {cells}."]
     return lines
+
+
+def unusable_line(leaderboard: Leaderboard) -> str:
+    """Says how many rows of which datasets could not be used; nothing where all could."""
+    counts = ", ".join(f"{name} {n}" for name, n in leaderboard.unusable.items())
+    return f"Rows that could not be used, and why, are in plan.json: {counts}." if counts else ""

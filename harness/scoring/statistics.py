@@ -246,6 +246,7 @@ def gains(
     *,
     subset: str = "all",
     identity: Sequence[str] = CELL,
+    only: Mapping[str, Sequence[str]] | None = None,
     lenient: bool = False,
 ) -> pd.DataFrame:
     """The gains of all cells of a table over their baselines; the t-test's n are shares of rows.
@@ -259,6 +260,7 @@ def gains(
             one is named by `{"backbone": …, "head": "nearest", "transfer": "baseline"}`.
         subset: one of `SUBSETS`.
         identity: the columns of `runs` that tell cells apart; see `Leaderboard.identity`.
+        only: the values to keep, by column; baselines are looked for among all cells.
         lenient: leave out a cell whose baseline has no run, or other runs, in place of an error.
 
     Returns:
@@ -281,6 +283,9 @@ def gains(
     for name, ours in by_cell.items():
         against = tuple(swap.get(column, own) for column, own in zip(identity, name, strict=True))
         if against == name or name[list(identity).index("transfer")] == BASELINE:
+            continue
+        own = dict(zip(identity, name, strict=True))
+        if any(own[column] not in values for column, values in (only or {}).items()):
             continue
         theirs = _matching(name, ours, against, by_cell.get(against), lenient)
         if theirs is None:

@@ -49,3 +49,22 @@ def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+def test_a_structure_that_could_not_be_read_has_no_formula() -> None:
+    from harness.cli.predict import prediction_row
+
+    row = {"id": "x", "formula": float("nan"), "reason": "no file", "in_training": None}
+    assert prediction_row({**row, "warnings": ""})["formula"] == ""
+
+
+def test_a_narrow_terminal_cuts_no_id(capsys, monkeypatch) -> None:
+    from harness.cli.output import print_table
+
+    for name, value in {"FORCE_COLOR": "1", "COLUMNS": "40", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    name = "a-very-long-id-of-a-material-" * 3
+    print_table("Rows", [{"id": name, "remarks": "as it should be"}])
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert out.count("-") == name.count("-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,32 @@ def test_too_few_rows_say_so_instead_of_a_number(leaderboard) -> None:
     assert shown(made, "A") == "0.50"
     assert shown(made, "A", "overlap-free") == "too few rows (n 2.0)"
     assert made.summary("overlap-free")["mape"].isna().all()
+
+
+AGAINST = {
+    ("scratch", "A", "A"): [0.3, 0.4, 0.5],
+    ("scratch", "B", "A"): [0.5, 0.4, 0.5],
+    ("pretrained", "A", "A"): [0.2, 0.3, 0.5],
+    ("pretrained", "B", "A"): [0.4, 0.3, 0.45],
+}
+
+
+def test_gains_are_of_the_cells_asked_for_over_a_baseline_that_may_not_be(
+    make_leaderboard, metrics
+) -> None:
+    leaderboard = make_leaderboard(AGAINST)
+    only = {"transfer": ["pretrained"], "train_on": ["B"]}
+    gained = leaderboard.gains(metrics["mape"], {"transfer": "scratch"}, only=only)
+    assert gained[["transfer", "train_on"]].to_numpy().tolist() == [["pretrained", "B"]]
+    assert gained["p_holm"].tolist() == gained["p"].tolist(), "corrected for what is shown"
+
+
+def test_a_baseline_is_completed_with_what_goes_with_it(make_leaderboard) -> None:
+    made = make_leaderboard(AGAINST)
+    forest = {**made.cells[0], "backbone": "composition", "head": "forest", "transfer": "baseline"}
+    leaderboard = replace(made, cells=(*made.cells, forest))
+    assert leaderboard.find_baseline({"transfer": "scratch"}) == {"transfer": "scratch"}
+    found = leaderboard.find_baseline({"head": "forest"})
+    assert (found["backbone"], found["transfer"]) == ("composition", "baseline")
+    with pytest.raises(BenchmarkError, match=r"No cell has head 'forrest'\. Did you mean 'forest'"):
+        leaderboard.find_baseline({"head": "forrest"})

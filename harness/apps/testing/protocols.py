@@ -62,10 +62,16 @@ class ProtocolCases(SettingsCases):
             for side in SIDES:
                 rows: Indices = getattr(split, side)
                 whole = isinstance(rows, np.ndarray) and rows.ndim == 1 and rows.dtype.kind in "iu"
-                valid = whole and len(rows) > 0 and 0 <= rows.min() <= rows.max() < len(formulas)
+                promise(
+                    not whole or len(rows) > 0,
+                    f"there are {side} rows",
+                    f"none of {len(formulas)} in run {run}",
+                    "give every side a row at least, of small datasets too",
+                )
+                valid = whole and 0 <= rows.min() <= rows.max() < len(formulas)
                 promise(
                     valid and len(np.unique(rows)) == len(rows),
-                    f"{side} rows are positions in [0, {len(formulas)}), at least one, none twice",
+                    f"{side} rows are positions in [0, {len(formulas)}), none twice",
                     f"{rows!r} in run {run}",
                     "return numpy arrays of whole numbers, as np.flatnonzero gives",
                 )

@@ -478,7 +478,7 @@ PROTOCOLS = {
     "an empty side": Defect(
         protocol(rows_of=lambda self, side, n: np.flatnonzero((side == n) & (n != 1))),
         "sides_hold_row_positions",
-        "validation rows are positions",
+        "there are validation rows",
     ),
     "masks in place of positions": Defect(
         protocol(rows_of=lambda self, side, n: np.minimum(side, 2) == n),
