@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from harness.planning.plan import Plan, Scoring
 from harness.planning.planner import plan
 from harness.plugin.cell import DEFAULT
 from harness.plugin.locations import Locations
+from harness.redaction import redacted
 from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
 from harness.results.records import PlanFile, PlannedCell, PlannedDataset, Problem, Sources
@@ -50,7 +52,7 @@ def describe(planned: Plan) -> PlanFile:
     }
     return PlanFile(
         benchmark={
-            **planned.benchmark.model_dump(mode="json"),
+            **json.loads(redacted(planned.benchmark.model_dump_json())),
             "limit": planned.limit,
             "rows": {name: len(data) for name, data in datasets.items()},
         },
