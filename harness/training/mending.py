@@ -7,6 +7,7 @@ and weights of stages that others go on from. Weights that nothing waits for are
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def mend(plan: Plan, store: Store) -> None:
     """Takes away what is damaged, so that what pends is all that is to be made again.
 
-    A ledger is written again at once. A cell without its rows, or without the record of a stage,
+    A ledger is written again at once. A cell without its rows, or with a damaged record of a stage,
     is scored again; its stages are trained again where they have no weights. Where
     all is whole this costs 7 ms for a small cell, and 50 ms for one of 30,000 rows.
 
@@ -37,7 +38,7 @@ def mend(plan: Plan, store: Store) -> None:
     scored = store.scored().keys()
     finished = [scoring for scoring in plan.scorings if scoring.key in scored]
     again = {scoring.key for scoring in finished if _has_lost_rows(store, scoring)}
-    for stage in _stages(finished):
+    for stage in _stages(store, finished):
         if problem := store.record_damage(stage.key):
             _tell(problem)
             discard(store.stage_folder(stage.key))
@@ -45,7 +46,7 @@ def mend(plan: Plan, store: Store) -> None:
     if again:
         store.forget_results(again)
     kept = [scoring for scoring in finished if scoring.key not in again]
-    for stage in _stages(kept):
+    for stage in _stages(store, kept):
         if problem := store.ledger_damage(stage.key):
             _tell(problem)
             discard(store.ledger_path(stage.key))
@@ -61,8 +62,14 @@ def mend(plan: Plan, store: Store) -> None:
                 _clear_stage(store, stage)
 
 
-def _stages(scorings: Iterable[Scoring]) -> list[StageNode]:
-    return list({node.key: node for scoring in scorings for node in scoring.chain}.values())
+def _stages(store: Store, scorings: Iterable[Scoring]) -> list[StageNode]:
+    """The stages of some cells of which something is here: scores alone are enough."""
+    found = {node.key: node for scoring in scorings for node in scoring.chain}
+    return [
+        node
+        for key, node in found.items()
+        if store.has_record(key) or os.path.lexists(store.stage_folder(key))
+    ]
 
 
 def _has_lost_rows(store: Store, scoring: Scoring) -> bool:
