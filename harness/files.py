@@ -12,6 +12,7 @@ Whoever sweeps next, as does every writer of a folder beside it, puts it back.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -29,16 +30,33 @@ _NEW = "new"
 _OLD = "old"
 _GONE = "gone"
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Of a disk, a quota, or within the limit on the size of a file."""
+
 
 # --- errors -----------------------------------------------------------------------------------
 
 
 def unwritable(folder: Path, problem: OSError) -> StoreError:
     """Returns the error that says where nothing can be written, and why."""
-    return StoreError(
-        f"Cannot write results to {folder}: {problem.strerror or problem}. "
-        "Choose another folder with --out or --to, or change its permissions."
-    )
+    other = "choose another folder with --out or --to"
+    if problem.errno == errno.EFBIG:
+        remedy = f"Raise the limit on the size of files (`ulimit -f`), or {other}."
+    elif problem.errno in NO_ROOM:
+        remedy = f"Make room there, or {other}."
+    else:
+        remedy = f"{other.capitalize()}, or change its permissions."
+    return StoreError(f"Cannot write results to {folder}: {problem.strerror or problem}. {remedy}")
+
+
+def lacks_room(problem: OSError) -> bool:
+    """Whether an error is one that only writing meets: no room, or a limit."""
+    return problem.errno in NO_ROOM
+
+
+def place_of(problem: OSError) -> Path:
+    """The folder that an error of writing is about, as far as it says; else the current one."""
+    return Path(os.fsdecode(problem.filename)).parent if problem.filename else Path()
 
 
 @contextmanager

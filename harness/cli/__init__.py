@@ -32,6 +32,7 @@ from harness.cli.table import table
 from harness.cli.tune import tune
 from harness.cli.verify import verify
 from harness.errors import HarnessError, PluginError
+from harness.files import lacks_room, place_of, unwritable
 from harness.redaction import redacted
 
 app = typer.Typer(
@@ -139,6 +140,9 @@ def main() -> None:
             print("`harness --traceback …` shows where.", file=sys.stderr)
         sys.exit(USER_ERROR)
     except Exception as problem:
+        if isinstance(problem, OSError) and lacks_room(problem):
+            print(f"error: {unwritable(place_of(problem), problem)}", file=sys.stderr)
+            sys.exit(USER_ERROR)
         _print_traceback(problem)
         print(
             f"This is a bug in the harness (paraisite-harness {harness.__version__}): "

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import HarnessError, PluginError
+from harness.files import lacks_room, place_of, unwritable
 from harness.registry.plugin_calls import (
     CALL,
     Breach,
@@ -38,6 +39,8 @@ def blaming(registry: Registry) -> Iterator[None]:
     except HarnessError:
         raise
     except (Exception, SystemExit) as problem:
+        if isinstance(problem, OSError) and lacks_room(problem):  # a full disk is nobody's fault
+            raise unwritable(place_of(problem), problem) from problem
         explanation = explain(problem, registry)
         if explanation is None:
             raise

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from harness.errors import StoreError
-from harness.files import explained, replacing, replacing_folder, unwritable
+from harness.files import explained, make_folder, replacing, replacing_folder, unwritable
 from harness.planning.ledger import COLUMNS
 from harness.reading import check_regular
 from harness.redaction import redacted
@@ -48,6 +48,7 @@ from harness.results.records import (
     StageRecord,
 )
 from harness.results.row_tables import check_columns, read_rows, write_rows
+from harness.results.scored_runs import ScoredRuns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,6 +78,7 @@ class Store:
         self.folder = folder
         self._frozen = Frozen(folder)
         self._signature = self._frozen.signature
+        self._scored = ScoredRuns(self.results_path, self._parse_line)
 
     @property
     def frozen(self) -> Frozen:
@@ -137,6 +139,8 @@ class Store:
         except Timeout:
             yield False
             return
+        except OSError as problem:
+            raise unwritable(self.folder, problem) from problem
         try:
             yield True
         finally:
@@ -150,13 +154,12 @@ class Store:
         ledger: pd.DataFrame,
     ) -> None:
         """Writes a stage's artefact: all of it or nothing; then drops its checkpoint."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         with explained(self.folder), replacing_folder(self.stage_folder(key)) as staging:
-            weights = staging / "weights.safetensors"
-            save_file(dict(tensors), weights)
-            digest = sha256(weights.read_bytes()).hexdigest()
-            record = {**facts.as_json(), "artefact_sha256": digest}
+            content = save(dict(tensors))  # `save_file` has errors of its own for a full disk
+            (staging / "weights.safetensors").write_bytes(content)
+            record = {**facts.as_json(), "artefact_sha256": sha256(content).hexdigest()}
             (staging / STAGE_FILE).write_text(redacted(json.dumps(record)) + "\n")
             write_rows(staging / LEDGER_FILE, key, ledger)
         self.checkpoint_path(key).unlink(missing_ok=True)
@@ -199,9 +202,10 @@ class Store:
 
     def write_record(self, key: str, record: StageRecord, ledger: pd.DataFrame) -> None:
         """Writes a stage's record and ledger, without the weights."""
-        self.stage_folder(key).mkdir(exist_ok=True)
         text = redacted(json.dumps(record.as_json()))
-        self._record_path(key).write_text(text + "\n")
+        with explained(self.folder):
+            self.stage_folder(key).mkdir(exist_ok=True)
+            self._record_path(key).write_text(text + "\n")
         self.write_ledger(key, ledger)
 
     def write_ledger(self, key: str, ledger: pd.DataFrame) -> None:
@@ -294,7 +298,7 @@ class Store:
     def write_tuning_ledger(self, key: str, frame: pd.DataFrame) -> None:
         """Writes the rows that the settings of a scoring were chosen by, atomically."""
         path = self.tuning_ledger_path(key)
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         write_rows(path, key, frame)
 
     def has_tuning_ledger(self, key: str) -> bool:
@@ -315,9 +319,9 @@ class Store:
         A (scoring, run) that is there already, from another process or an earlier attempt, is
         not written again.
         """
-        with FileLock(self.folder / ".lock-results"):
-            have = {line.place for line in self.read_results()}
-            fresh = [line for line in lines if line.place not in have]
+        with explained(self.folder), FileLock(self.folder / ".lock-results"):
+            have = self.scored()
+            fresh = [line for line in lines if line.run not in have.get(line.key, ())]
             self._cut_torn_line()
             with self.results_path.open("ab") as file:
                 file.write(lines_text(fresh).encode())
@@ -327,7 +331,7 @@ class Store:
     def replace_results(self, lines: Iterable[ResultLine]) -> None:
         """Puts new result lines in the place of those of the same (scoring, run)."""
         fresh = {line.place: line for line in lines}
-        with FileLock(self.folder / ".lock-results"):
+        with explained(self.folder), FileLock(self.folder / ".lock-results"):
             kept = [fresh.get(old.place, old) for old in self.read_results()]
             self.write_text(self.results_path.name, lines_text(kept))
 
@@ -350,7 +354,7 @@ class Store:
         numbered = enumerate(complete.split("\n"), start=1)
         return [self._parse_line(number, text) for number, text in numbered if text.strip()]
 
-    def _parse_line(self, number: int, text: str) -> ResultLine:
+    def _parse_line(self, number: int, text: str | bytes) -> ResultLine:
         with _reading(self.results_path, f", line {number}"):
             return ResultLine.read(text)
 
@@ -373,24 +377,24 @@ class Store:
 
     def scored(self) -> dict[str, set[int]]:
         """Runs that have a result line, by scoring key."""
-        runs: dict[str, set[int]] = {}
-        for line in self.read_results():
-            runs.setdefault(line.key, set()).add(line.run)
-        return runs
+        with _reading(self.results_path):
+            return self._scored.update()
 
     def _cut_torn_line(self) -> None:
         if not self.results_path.is_file():
             return
-        content = self.results_path.read_bytes()
-        if content and not content.endswith(b"\n"):
-            with self.results_path.open("r+b") as file:
-                file.truncate(content.rfind(b"\n") + 1)
+        with self.results_path.open("r+b") as file:
+            length = file.seek(0, os.SEEK_END)
+            file.seek(max(0, length - 1))
+            if length and file.read() != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
 
     # --- failures -----------------------------------------------------------------------------
 
     def append_failure(self, failure: Failure) -> None:
         """Notes that a stage or a scoring has failed."""
-        line = json.dumps(failure.as_json(), ensure_ascii=False) + "\n"
+        line = redacted(json.dumps(failure.as_json(), ensure_ascii=False)) + "\n"
         with explained(self.folder), (self.folder / FAILURES_FILE).open("ab") as file:
             file.write(line.encode("utf-8", "backslashreplace"))
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from harness.files import sweep, whole_file
+from harness.files import replacing, sweep
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,8 +81,8 @@ class CheckpointFile:
             "checksum": _checksum(stored),
             "progress": json.dumps(progress),
         }
-        with whole_file(self._path) as staging:
-            save_file(stored, staging, metadata=notes)
+        with replacing(self._path) as staging:
+            staging.write_bytes(save(stored, metadata=notes))
         self._written = time.monotonic()
 
 

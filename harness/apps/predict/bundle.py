@@ -348,13 +348,13 @@ def write_bundle(folder: Path, record: BundleRecord, tensors: Mapping[str, Tenso
     Raises:
         BundleError: the folder is there already, or cannot be made.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     refuse_existing(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with new_folder(folder) as draft:
-            save_file(dict(tensors), draft / TENSOR_FILE)
+            (draft / TENSOR_FILE).write_bytes(save(dict(tensors)))
             digest = sha256((draft / TENSOR_FILE).read_bytes()).hexdigest()
             record = record.model_copy(update={"tensors_sha256": digest})
             content = {**record.model_dump(mode="json"), "digest": record.digest}
