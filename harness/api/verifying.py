@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness.api.leaderboards import published_cells, render_tables
 from harness.api.lookup import Source, default_out, load_benchmark, results_alone
 from harness.api.plans import describe, plan_again, stored_benchmark
+from harness.errors import PluginError
 from harness.planning.benchmark import Benchmark
 from harness.planning.plan import Plan
 from harness.plugin.locations import Locations
@@ -69,7 +70,11 @@ def verify(
 
     def compare() -> RowFindings:
         locations = replace(Locations.of(data_dir, weights_dir), offline=True)
-        return compare_rows(store, benchmark, registry, locations)
+        try:
+            with blaming(registry):
+                return compare_rows(store, benchmark, registry, locations)
+        except PluginError as problem:  # which cannot be asked for its rows here
+            return RowFindings((), (), (f"rows: {str(problem).splitlines()[0]}",))
 
     if not tables:
         declared: Benchmark | None = benchmark  # a submission: there is no other word for it

@@ -15,6 +15,7 @@ from harness.cli.options import (
     WeightsOption,
 )
 from harness.cli.output import say
+from harness.cli.plugin_guard import answer_stream
 
 if TYPE_CHECKING:
     from harness.check.verification import Verification
@@ -70,7 +71,7 @@ def report(found: Verification, json: bool) -> None:
     from harness.check.verification import as_json
 
     if json:
-        print(as_json(found))
+        print(as_json(found), file=answer_stream())
     else:
         print("checked: " + ", ".join(f"{n} {what}" for what, n in found.checked.items()))
         for line in (*found.unchecked, *found.not_kept):

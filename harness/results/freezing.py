@@ -75,7 +75,8 @@ def freeze(store: Store, freeze_searches: Callable[[Path], None] = lambda folder
     """Packs the loose files of results, with what is frozen already, and removes them.
 
     Killed at any moment, it leaves all results: a loose file, which goes before, is removed only
-    when what was packed of it has been read back and is the same.
+    when what was packed of it has been read back and is the same. Result lines of cells that are
+    not in the plan, of settings that the folder had before, are left out.
 
     Args:
         store: the results.
@@ -85,7 +86,9 @@ def freeze(store: Store, freeze_searches: Callable[[Path], None] = lambda folder
         StoreError: the results are not complete, a file is damaged, or a process is at work here.
     """
     check_complete(store)
+    planned = {cell.key for cell in store.read_plan().cells}
     with _nobody_at_work(store.folder):
+        store.forget_results({line.key for line in store.read_results()} - planned)
         freeze_searches(store.folder)
         packed = loose_files(store)
         if packed:

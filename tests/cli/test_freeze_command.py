@@ -58,8 +58,10 @@ def run(harness, tiny: Path, toy: Path):
 def kept(toy: Path) -> set[str]:
     """Files of the results; weights, which are not kept, and locks are left out."""
     files = (path.relative_to(toy) for path in toy.rglob("*") if path.is_file())
-    return {f.as_posix() for f in files if f.suffix not in (".safetensors", ".lock")} - {
-        ".lock-results"
+    return {
+        f.as_posix()
+        for f in files
+        if f.suffix not in (".safetensors", ".lock") and not f.name.startswith(".lock-")
     }
 
 

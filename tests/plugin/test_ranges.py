@@ -35,7 +35,7 @@ def test_a_benchmark_file_says_the_same_as_a_plugin(written: Any, meant: Any) ->
         ({"low": 0, "high": 1.0, "log": True}, "low > 0"),
         ({"low": 1, "high": 4, "log": True, "step": 1}, "takes no step"),
         ({"low": 1, "high": 4, "step": 0}, "step must be above 0"),
-        ({"low": "a", "high": "b"}, "are numbers"),
+        ({"low": "a", "high": "b"}, "are finite numbers"),
         ([], "a choice is among"),
         ([[1], [2]], "a choice is among"),
     ],
