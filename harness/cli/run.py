@@ -96,10 +96,12 @@ def run(
 
 def _tell_failures(leaderboard: Leaderboard) -> None:
     """Says on standard error what has failed, each reason once."""
+    from harness.cli.output import say
+
     failed = leaderboard.failed
     print(f"error: {len(failed)} of {len(leaderboard.cells)} cells failed:", file=sys.stderr)
     for reason in dict.fromkeys(failed.values()):
-        print(f"- {reason}", file=sys.stderr)
+        say(f"- {reason}", to_errors=True)
     if leaderboard.failures:
         print(
             "`failures.jsonl` in the results folder holds where in the code that came from; the "

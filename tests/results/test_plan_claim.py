@@ -12,6 +12,19 @@ from harness.results.plan_claim import claim, differences
 from harness.results.records import PlanFile, PlannedCell
 from harness.results.store import Store
 
+SETTINGS = {
+    "name": "toy",
+    "title": "",
+    "summary": "",
+    "runs": 2,
+    "seed": 0,
+    "metrics": ["mae-log"],
+    "test_on": ["Toy"],
+    "training": {},
+    "training_on": {},
+    "rows": {},
+}
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
@@ -30,7 +43,7 @@ def plan_of(**settings: Any) -> PlanFile:
         leak_free=False,
         chain=("1" * 16,),
     )
-    benchmark = {"name": "toy", "runs": 2, "metrics": ["mae-log"], **settings}
+    benchmark = {**SETTINGS, **settings}
     return PlanFile(benchmark=benchmark, datasets={}, cells=(cell,))
 
 
