@@ -88,7 +88,8 @@ def freeze(store: Store, freeze_searches: Callable[[Path], None] = lambda folder
     check_complete(store)
     planned = {cell.key for cell in store.read_plan().cells}
     with _nobody_at_work(store.folder):
-        store.forget_results({line.key for line in store.read_results()} - planned)
+        if strange := {line.key for line in store.read_results()} - planned:
+            store.forget_results(strange)
         freeze_searches(store.folder)
         packed = loose_files(store)
         if packed:
