@@ -47,7 +47,7 @@ bench: $(READY) ## speed and memory, measured (takes minutes)
 check: test slow lint types ## what CI runs
 
 clean: ## remove .venv, caches and builds; results stay
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The recipe looks for a Python that is new enough. A candidate may exist and yet not run (version
