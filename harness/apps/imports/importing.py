@@ -284,10 +284,9 @@ def _recognise_id(source: ImportSource) -> str | None:
 
 def _is_positive(text: str) -> bool:
     try:
-        number = float(text)
+        return 0 < parse_number(text) < math.inf
     except ValueError:
         return False
-    return math.isfinite(number) and number > 0
 
 
 # --- rows -------------------------------------------------------------------------------------
