@@ -49,7 +49,7 @@ def tiny() -> Path:
 @pytest.fixture(scope="session")
 def metrics() -> Any:
     """All metrics by name."""
-    return Registry().metrics
+    return Registry().metrics_of("thermal-conductivity")
 
 
 @pytest.fixture(autouse=True)

@@ -51,6 +51,7 @@ class Chapter:
 
 
 CHAPTERS = (
+    Chapter("Properties", ("register_properties",), ("plugin.property.PropertySpec",)),
     Chapter(
         "Datasets",
         ("register_datasets",),
@@ -139,8 +140,9 @@ ALIASES = (
     "backbone.Invariance",
     "head.Predictor",
     "transfer.Start",
-    "metric.KAPPA_FLOOR",
     "metric.MAPE_FLOOR",
+    "property.Scale",
+    "property.Needs",
 )
 """Names that stand for a type or a number, by their path below `harness.plugin`."""
 

@@ -97,7 +97,9 @@ def render_tables(
 ) -> dict[str, str]:
     """Renders a leaderboard's files from its result lines: name → text."""
     return {
-        "table.md": render_markdown(leaderboard, registry.metrics, published),
+        "table.md": render_markdown(
+            leaderboard, registry.metrics_of(leaderboard.property_name), published
+        ),
         **render_csv(leaderboard),
     }
 
@@ -124,7 +126,8 @@ def table(
     Raises:
         BenchmarkError: the layout names something that there is not.
     """
-    return pivot(leaderboard, (registry or Registry()).metrics, layout)
+    metrics = (registry or Registry()).metrics_of(leaderboard.property_name)
+    return pivot(leaderboard, metrics, layout)
 
 
 def compare(
@@ -157,7 +160,8 @@ def compare(
     one = comparison.Side.read(Store(results_folder(a)), only_a)
     other = comparison.Side.read(Store(results_folder(b)), only_b)
     name = one.leaderboard.check_metric(metric or one.leaderboard.metrics[0])
-    return comparison.compare(one, other, (registry or Registry()).metrics[name], subset)
+    metrics = (registry or Registry()).metrics_of(one.leaderboard.property_name)
+    return comparison.compare(one, other, metrics[name], subset)
 
 
 def draw(
@@ -188,10 +192,10 @@ def draw(
         raise BenchmarkError(
             f"The figure {kind!r} shows one leaderboard; {len(sources)} are given."
         )
-    metrics = (registry or Registry()).metrics
     wanted = layout or Layout()
     stores = [Store(out or results_folder(source)) for source in sources]
     leaderboards = [open_leaderboard(store.folder) for store in stores]
+    metrics = (registry or Registry()).metrics_of(leaderboards[0].property_name)
     if kind == "learning":
         return figures.draw_learning(leaderboards, metrics, wanted)
     leaderboard, store = leaderboards[0], stores[0]

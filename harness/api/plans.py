@@ -60,6 +60,7 @@ def describe(planned: Plan) -> PlanFile:
             name: PlannedDataset(
                 digest=data.digest,
                 rows=len(data),
+                property=data.property.name,
                 problems=tuple(
                     Problem(row=own.row, id=own.id, reason=own.reason) for own in data.problems
                 ),
@@ -75,6 +76,7 @@ def describe(planned: Plan) -> PlanFile:
                 weights=_weights_of(scoring),
                 chain=tuple(stage.key for stage in scoring.chain),
                 sources=_sources_of(scoring),
+                crystals_seen=scoring.crystals_seen,
             )
             for scoring in planned.scorings
         ),

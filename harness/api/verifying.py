@@ -58,6 +58,7 @@ def verify(
     results = results_alone(source)
     store = Store(out or results or default_out(source))
     benchmark = stored_benchmark(store)
+    spec = registry.properties[store.read_plan().property_name]
 
     def render() -> dict[str, str]:
         if not tables:
@@ -79,11 +80,11 @@ def verify(
     if not tables:
         declared: Benchmark | None = benchmark  # a submission: there is no other word for it
     else:
-        declared = None if results else load_benchmark(source)
+        declared = None if results else load_benchmark(source).of_property(spec)
     with blaming(registry):
         return verification.verify(
             store,
-            registry.metrics,
+            registry.metrics_of(spec.name),
             render,
             replan,
             compare,

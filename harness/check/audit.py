@@ -126,9 +126,9 @@ def _describe_datasets(datasets: Sequence[Dataset]) -> pd.DataFrame:
                 "rows": len(dataset),
                 "formulas": len(set(dataset.formulas)),
                 "twins": _count_shared(dataset.formulas, dataset.formulas, itself=True),
-                "kappa_min": float(dataset.kappa.min()),
-                "kappa_median": float(np.median(dataset.kappa)),
-                "kappa_max": float(dataset.kappa.max()),
+                "kappa_min": float(dataset.targets.min()),
+                "kappa_median": float(np.median(dataset.targets)),
+                "kappa_max": float(dataset.targets.max()),
                 "elements": len({el for crystal in dataset.crystals for el in crystal.species}),
                 "unusable": len(dataset.problems),
             }

@@ -181,7 +181,7 @@ class _RowCheck:
         record = self.record(cell.chain[0] if rules.scaler_stage == "first" else cell.chain[-1])
         if rules.leak_free and record.dataset != cell.train_on:
             # Which rows of a source are left out is for the whole benchmark to say.
-            return Scaler(**record.scalers[record.runs.index(run)])
+            return Scaler(**record.scalers[record.runs.index(run)])  # type: ignore[arg-type]
         self.data(record.dataset)
         return splits.scaler(record.dataset, splits.of(record.dataset, run))
 

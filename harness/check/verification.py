@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from harness.planning.benchmark import Benchmark
     from harness.planning.chosen_settings import Chosen
     from harness.planning.plan import Plan, Scoring, StageNode
-    from harness.plugin.metric import MetricSpec
+    from harness.registry.property_metrics import PropertyMetric
     from harness.results.records import (
         PlanFile,
         PlannedCell,
@@ -101,7 +101,7 @@ class Verification:
 
 def verify(
     store: Store,
-    metrics: Mapping[str, MetricSpec],
+    metrics: Mapping[str, PropertyMetric],
     render: Callable[[], Mapping[str, str]],
     replan: Callable[[], tuple[Plan, PlanFile]],
     compare_rows: Callable[[], RowFindings],
@@ -162,7 +162,7 @@ def verify(
 
 
 class _Check:
-    def __init__(self, store: Store, metrics: Mapping[str, MetricSpec]) -> None:
+    def __init__(self, store: Store, metrics: Mapping[str, PropertyMetric]) -> None:
         self.store = store
         self.metrics = metrics
         self.stored = store.read_plan()
@@ -436,7 +436,7 @@ class _Check:
         trainings = [own.training for own in node.member_trainings]
         if any(len(own) != len(trainings) for own in scores):
             return {}
-        best_is_highest = self.metrics[node.protocol.rules.selection].higher_is_better
+        best_is_highest = node.selection.higher_is_better
         columns = [[own[member] for own in scores] for member in range(len(trainings))]
         return {"best_epoch": [_best_epoch(own, best_is_highest) for own in columns]}
 

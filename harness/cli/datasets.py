@@ -86,7 +86,9 @@ def show(
         **{key: value for key, value in dataset.card.model_dump().items() if value},
         "usable rows": len(dataset),
         "formulas": len(set(dataset.formulas)),
-        "κ range, W/(m·K)": f"{dataset.kappa.min():.4g} … {dataset.kappa.max():.4g}",
+        f"{dataset.property.symbol} range, {dataset.property.unit}": (
+            f"{dataset.targets.min():.4g} … {dataset.targets.max():.4g}"
+        ),
         "digest": dataset.digest,
         "unusable rows": len(dataset.problems),
     }
@@ -211,7 +213,9 @@ def _print_imported(imported: Imported, json: bool, shown: int = 20) -> None:
         "rows": len(dataset),
         "left out": len(rejected),
         "formulas": len(set(dataset.formulas)),
-        "κ range, W/(m·K)": f"{dataset.kappa.min():.4g} … {dataset.kappa.max():.4g}",
+        f"{dataset.property.symbol} range, {dataset.property.unit}": (
+            f"{dataset.targets.min():.4g} … {dataset.targets.max():.4g}"
+        ),
         "temperature, K": f"{kelvin:g}" if kelvin else "unknown",
         "digest": dataset.digest,
         "folder": imported.folder,

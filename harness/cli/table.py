@@ -84,7 +84,7 @@ def table(
     layout = Layout(
         columns_of(rows), columns_of(columns), tuple(metric or ()), values_of(only), subset
     )
-    made = pivot(leaderboard, registry.metrics, layout)
+    made = pivot(leaderboard, registry.metrics_of(leaderboard.property_name), layout)
     wording = Wording(digits, with_n, interval)
     if form or to:
         return _write(made, wording, form, to)
@@ -126,7 +126,10 @@ def _print_gains(
 
     baseline = leaderboard.find_baseline(_named_baseline(against))
     gained = leaderboard.gains(
-        registry.metrics[metric], baseline, subset=layout.subset, only=layout.only
+        registry.metrics_of(leaderboard.property_name)[metric],
+        baseline,
+        subset=layout.subset,
+        only=layout.only,
     )
     title = f"{metric}: gain over {', '.join(against)}; positive is better, paired by run"
     print_table(title, records(gain_table(gained, worse="worse")))
@@ -179,6 +182,9 @@ def print_leaderboard(
         found = {"benchmark": leaderboard.name, "cells": cells}
         print_json({**found, "failed": failed} if failed else found)
         return
-    print_pivot(pivot(leaderboard, registry.metrics, layout), wording or Wording())
+    print_pivot(
+        pivot(leaderboard, registry.metrics_of(leaderboard.property_name), layout),
+        wording or Wording(),
+    )
     if line := unusable_line(leaderboard):
         say(line)

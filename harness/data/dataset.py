@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data.row_checks import usable_crystal, usable_target
+from harness.errors import DataError
 from harness.plugin.crystal import Crystal
-from harness.plugin.dataset import UNITS, Card
+from harness.plugin.dataset import Card
+from harness.plugin.property import THERMAL_CONDUCTIVITY, PropertySpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,20 +43,22 @@ class Dataset:
     Attributes:
         name: as registered.
         card: what is known about it.
+        property: what its targets are.
         ids: one per row.
         parts: the dataset each row comes from; its own name unless it is composite.
         numbers: of the rows, from 1, among those that the plugin returned (for its part).
-        kappa: targets in W/(m·K).
+        targets: in the property's unit.
         crystals: one per row.
         problems: rows left out, with reasons.
     """
 
     name: str
     card: Card
+    property: PropertySpec
     ids: tuple[str, ...]
     parts: tuple[str, ...]
     numbers: tuple[int, ...]
-    kappa: NDArray[np.float64]
+    targets: NDArray[np.float64]
     crystals: tuple[Crystal, ...]
     problems: tuple[RowProblem, ...] = ()
 
@@ -70,10 +74,14 @@ class Dataset:
     def digest(self) -> str:
         """sha256 over ids, targets and crystals of the usable rows, in order."""
         content = sha256()
-        for part, row_id, kappa, crystal in zip(
-            self.parts, self.ids, self.kappa, self.crystals, strict=True
+        if self.property.name != THERMAL_CONDUCTIVITY:  # once there was no other
+            content.update(f"{self.property.name}\n".encode())
+        for part, row_id, target, crystal in zip(
+            self.parts, self.ids, self.targets, self.crystals, strict=True
         ):
-            content.update(f"{part}\x1f{row_id}\x1f{float(kappa)!r}\x1f{crystal.digest}\n".encode())
+            content.update(
+                f"{part}\x1f{row_id}\x1f{float(target)!r}\x1f{crystal.digest}\n".encode()
+            )
         return content.hexdigest()
 
     def positions_of(self, part: str) -> NDArray[np.int64]:
@@ -88,7 +96,7 @@ class Dataset:
             ids=tuple(self.ids[i] for i in keep),
             parts=tuple(self.parts[i] for i in keep),
             numbers=tuple(self.numbers[i] for i in keep),
-            kappa=self.kappa[keep],
+            targets=self.targets[keep],
             crystals=tuple(self.crystals[i] for i in keep),
         )
 
@@ -112,7 +120,7 @@ class Dataset:
         return replace(kept, problems=self.problems + problems)
 
     def frame(self) -> pd.DataFrame:
-        """The rows as a pandas frame: id, part, formula, kappa (W/(m·K)), sites."""
+        """The rows as a pandas frame: id, part, formula, the property's column, sites."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -120,24 +128,30 @@ class Dataset:
                 "id": self.ids,
                 "part": self.parts,
                 "formula": self.formulas,
-                "kappa": self.kappa,
+                self.property.column: self.targets,
                 "sites": [len(crystal.species) for crystal in self.crystals],
             }
         )
 
 
-def build_dataset(name: str, card: Card, raw_rows: Iterable[Mapping[str, Any]]) -> Dataset:
+def build_dataset(
+    name: str, card: Card, spec: PropertySpec, raw_rows: Iterable[Mapping[str, Any]]
+) -> Dataset:
     """Checks raw rows one by one and keeps the usable ones.
 
     Args:
         name: the dataset's name, which also becomes each row's part.
         card: gives the target's key and unit.
+        spec: the property that the card names.
         raw_rows: see `DatasetSpec.load`.
+
+    Raises:
+        DataError: the card's unit is not one of the property.
     """
-    factor = UNITS[card.unit]
+    factor, key = factor_of(name, card, spec), card.target or spec.column
     ids: list[str] = []
     numbers: list[int] = []
-    kappa: list[float] = []
+    targets: list[float] = []
     crystals: list[Crystal] = []
     problems: list[RowProblem] = []
     seen: set[str] = set()
@@ -148,7 +162,7 @@ def build_dataset(name: str, card: Card, raw_rows: Iterable[Mapping[str, Any]]) 
                 raise ValueError("no id")
             if row_id in seen:
                 raise ValueError("duplicate id")
-            target = usable_target(raw.get(card.target), card.target, factor)
+            target = usable_target(raw.get(key), key, spec, factor)
             crystal = usable_crystal(raw)
         except (ValueError, TypeError, KeyError) as problem:
             problems.append(RowProblem(number, row_id, _reason(problem)))
@@ -156,32 +170,57 @@ def build_dataset(name: str, card: Card, raw_rows: Iterable[Mapping[str, Any]]) 
         seen.add(row_id)
         ids.append(row_id)
         numbers.append(number)
-        kappa.append(target * factor)
+        targets.append(target * factor)
         crystals.append(crystal)
     return Dataset(
         name,
         card,
+        spec,
         tuple(ids),
         (name,) * len(ids),
         tuple(numbers),
-        np.array(kappa, dtype=np.float64),
+        np.array(targets, dtype=np.float64),
         tuple(crystals),
         tuple(problems),
     )
 
 
 def join_datasets(name: str, card: Card, parts: Sequence[Dataset]) -> Dataset:
-    """Concatenates datasets into a composite one; each row keeps the name of its part."""
+    """Concatenates datasets of one property into a composite one; each row keeps its part's name.
+
+    Raises:
+        DataError: they are of several properties, or of another one than the card says.
+    """
+    named = {card.property, *(part.property.name for part in parts)}
+    if len(named) > 1:
+        raise DataError(
+            f"The dataset {name!r} is one of {card.property}, and its parts are of: "
+            f"{', '.join(f'{part.name} of {part.property.name}' for part in parts)}. "
+            "Join datasets of one property."
+        )
     return Dataset(
         name,
         card,
+        parts[0].property,
         tuple(row_id for part in parts for row_id in part.ids),
         tuple(origin for part in parts for origin in part.parts),
         tuple(number for part in parts for number in part.numbers),
-        np.concatenate([part.kappa for part in parts]),
+        np.concatenate([part.targets for part in parts]),
         tuple(crystal for part in parts for crystal in part.crystals),
         tuple(problem for part in parts for problem in part.problems),
     )
+
+
+def factor_of(name: str, card: Card, spec: PropertySpec) -> float:
+    """Returns the factor that turns a dataset's targets into values in the property's unit.
+
+    Raises:
+        DataError: names the dataset, the unit, and those that the property has.
+    """
+    try:
+        return spec.factor(card.unit)
+    except DataError as problem:
+        raise DataError(f"The card of the dataset {name!r}: {problem}.") from None
 
 
 def _reason(problem: Exception) -> str:

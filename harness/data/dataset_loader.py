@@ -12,6 +12,7 @@ from harness.registry.plugin_calls import Breach, call, using
 if TYPE_CHECKING:
     from harness.plugin.dataset import DatasetSpec
     from harness.plugin.locations import Locations
+    from harness.plugin.property import PropertySpec
     from harness.registry.registry import Registry
 
 
@@ -49,6 +50,15 @@ class DatasetLoader:
             return (name,)
         return tuple(leaf for part in spec.parts for leaf in self.parts(part))
 
+    def property_of(self, name: str) -> PropertySpec:
+        """Returns the property of a dataset, as its card says; loads no rows.
+
+        Raises:
+            PluginError: no plugin offers the dataset, or the property.
+            DataError: the card cannot be read.
+        """
+        return self._registry.properties[self._registry.datasets[name].read_card().property]
+
     def __getitem__(self, name: str) -> Dataset:
         """Loads a dataset.
 
@@ -68,7 +78,9 @@ class DatasetLoader:
         if spec.load is None:
             raise DataError(f"The dataset {name!r} has neither `load` nor `parts`: a plugin error.")
         try:
-            dataset = build_dataset(name, card, _rows(spec, self._locations))
+            dataset = build_dataset(
+                name, card, self.property_of(name), _rows(spec, self._locations)
+            )
         except HarnessError:
             raise
         except OSError as problem:

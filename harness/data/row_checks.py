@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.plugin.crystal import SYMBOLS, Crystal
-from harness.plugin.metric import KAPPA_FLOOR
 from harness.reading import parse_number
 
 if TYPE_CHECKING:
     from harness.plugin.arrays import Floats
+    from harness.plugin.property import PropertySpec
 
 ISOTOPES = {"D": "H", "T": "H"}
 """Deuterium and tritium are hydrogen, in every format: models know elements, not isotopes."""
@@ -50,19 +50,20 @@ _GRAMS_PER_CM3 = 1.66053907
 """One unit of mass per Å³."""
 
 
-def usable_target(value: Any, key: str, factor: float = 1.0) -> float:
+def usable_target(value: Any, key: str, spec: PropertySpec, factor: float = 1.0) -> float:
     """Makes a number of a target.
 
     Args:
         value: a number, or text that is one.
         key: what it is called.
-        factor: of its unit, to W/(m·K).
+        spec: what it is a value of.
+        factor: of its unit, to that of the property.
 
     Returns:
         The number, in its own unit.
 
     Raises:
-        ValueError, TypeError: it is none, not positive, or below what metrics can tell apart; the
+        ValueError, TypeError: it is none, or no value that makes sense for the property; the
             message is a reason for people.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -77,13 +78,11 @@ def usable_target(value: Any, key: str, factor: float = 1.0) -> float:
     if isinstance(value, bool | np.bool_):
         raise ValueError(f"{key} is {value!r}, not a number")
     number = float(value)
-    if not math.isfinite(number) or number <= 0:
-        raise ValueError(f"{key} is {number:g}, not a positive number")
-    if not number * factor >= KAPPA_FLOOR:
-        raise ValueError(
-            f"{key} is {number * factor:.3g} W/(m·K): expected at least {KAPPA_FLOOR}, below which "
-            "metrics tell nothing apart; is the unit right?"
-        )
+    if not math.isfinite(number) or (spec.is_log and number <= 0):
+        kind = "positive" if spec.is_log else "finite"
+        raise ValueError(f"{key} is {number:g}, not a {kind} number")
+    if problem := spec.misfit(number * factor):
+        raise ValueError(f"{key} is {number * factor:.3g} {spec.unit}: {problem}")
     return number
 
 

@@ -13,8 +13,9 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from harness.errors import BenchmarkError, did_you_mean
 from harness.planning.chosen_settings import Chosen
 from harness.planning.component_ref import ComponentRef, Components, OneComponent
-from harness.planning.training_settings import TrainingSettings
+from harness.planning.training_settings import TrainingSettings, loss_of
 from harness.plugin.locations import shipped
+from harness.plugin.property import PropertySpec, Scale
 from harness.plugin.settings import Settings
 from harness.plugin.study import Tuning
 from harness.reading import UNREADABLE, parse_toml, read_text
@@ -37,16 +38,25 @@ class Baseline(Settings):
     head: OneComponent
 
 
-DEFAULT_BASELINES = (
-    Baseline(head=ComponentRef.model_validate({"name": "best-constant", "metric": "mae-log"})),
-    Baseline(head=ComponentRef(name="mean-log")),
-    Baseline(head=ComponentRef(name="nearest")),
-)
+def default_baselines(spec: PropertySpec) -> tuple[Baseline, ...]:
+    """Returns the trivial models that every benchmark of a property is held against."""
+    constant = {"name": "best-constant", "metric": spec.metric}
+    return (
+        Baseline(head=ComponentRef.model_validate(constant)),
+        Baseline(head=ComponentRef(name="mean-log" if spec.is_log else "mean")),
+        Baseline(head=ComponentRef(name="nearest")),
+    )
+
+
 BENCHMARK_FILE = "benchmark.toml"
 LONGEST_FILE = 16 * 2**20
 """Most letters of a benchmark file; one with thousands of chosen settings has a million."""
 MOST_RUNS = 10_000
-DEFAULT_METRICS = ("mae-log", "rmse-log", "spearman", "mape", "median-ape", "mae", "r2-log")
+DEFAULT_METRICS: Mapping[Scale, tuple[str, ...]] = {
+    "log": ("mae-log", "rmse-log", "spearman", "mape", "median-ape", "mae", "r2-log"),
+    "linear": ("mae", "rmse", "spearman", "r2"),
+}
+"""By the scale of the property, whose own metric goes before them."""
 
 
 class Benchmark(Settings):
@@ -57,11 +67,11 @@ class Benchmark(Settings):
         title, summary: shown above its tables.
         train_on, test_on: datasets, the rows and columns of the matrix.
         backbones, heads, transfers, protocols: every combination is a configuration.
-        baselines: closed-form models trained on every dataset of `train_on`; the trivial ones
-            unless given, none if empty.
+        baselines: closed-form models trained on every dataset of `train_on`; the trivial ones of
+            the property unless given, none if empty.
         runs: run numbers 1 … runs; each is one seed and one split.
         seed: the root seed from which every other is derived.
-        metrics: the first is the one shown by default.
+        metrics: the first is the one shown by default; those of the property unless given.
         training: settings of every stage.
         training_on: settings that differ for stages that fit the named dataset.
         tuning: how to search for better settings; nothing is tuned where it is absent.
@@ -80,16 +90,29 @@ class Benchmark(Settings):
     heads: Components = (ComponentRef(name="mlp"),)
     transfers: Components = (ComponentRef(name="scratch"),)
     protocols: Components = (ComponentRef(name="strict"),)
-    baselines: tuple[Baseline, ...] = DEFAULT_BASELINES
+    baselines: tuple[Baseline, ...] | None = None
     runs: int = Field(default=9, ge=1, le=MOST_RUNS)
     seed: int = Field(default=0, ge=-(2**63), lt=2**63)
-    metrics: Names = DEFAULT_METRICS
+    metrics: Names | None = None
     training: TrainingSettings = TrainingSettings()
     training_on: Mapping[str, Mapping[str, Any]] = {}
     tuning: Tuning | None = None
     chosen: tuple[Chosen, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     published: str | None = None
+
+    def of_property(self, spec: PropertySpec) -> Benchmark:
+        """Returns the benchmark with what the file leaves to the property filled in."""
+        loss = self.training.loss or loss_of(spec)
+        defaults = dict.fromkeys((spec.metric, *DEFAULT_METRICS[spec.scale]))
+        own = default_baselines(spec) if self.baselines is None else self.baselines
+        return self.model_copy(
+            update={
+                "training": self.training.model_copy(update={"loss": loss}),
+                "metrics": self.metrics or tuple(defaults),
+                "baselines": own,
+            }
+        )
 
     def training_for(self, dataset: str, overrides: Mapping[str, Any]) -> TrainingSettings:
         """Training settings of a stage: the file's, then the dataset's, then the strategy's own."""

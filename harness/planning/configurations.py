@@ -62,7 +62,7 @@ def resolve_protocol(ref: ComponentRef, registry: Registry) -> ResolvedProtocol:
     settings = check_settings(spec.settings, ref.settings, f"protocol {ref.name!r}")
     action = f"making the protocol {ref.name!r}"
     rules: ProtocolRules = call(spec.make, settings, action=action, returns=ProtocolRules)
-    return ResolvedProtocol(ref, rules, registry.metrics[rules.selection].revision)
+    return ResolvedProtocol(ref, rules)
 
 
 def resolve_model(backbone: ComponentRef, head: ComponentRef, registry: Registry) -> ResolvedModel:
@@ -100,9 +100,9 @@ def known_elements(
 
     Rows with other elements are left out of every dataset.
     """
-    heads = (*benchmark.heads, *(own.head for own in benchmark.baselines))
+    heads = (*benchmark.heads, *(own.head for own in benchmark.baselines or ()))
     found: dict[tuple[str, frozenset[str]], None] = {}
-    for backbone in (*benchmark.backbones, *(own.backbone for own in benchmark.baselines)):
+    for backbone in (*benchmark.backbones, *(own.backbone for own in benchmark.baselines or ())):
         for head in heads:
             try:
                 model = resolve_model(backbone, head, registry)
@@ -135,7 +135,7 @@ def resolve(benchmark: Benchmark, registry: Registry) -> Parts:
         ),
         baselines=tuple(
             resolve_model(baseline.backbone, baseline.head, registry)
-            for baseline in benchmark.baselines
+            for baseline in benchmark.baselines or ()
         ),
     )
 

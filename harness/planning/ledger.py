@@ -145,6 +145,8 @@ def _uses(scoring: Scoring, number: int) -> Iterator[tuple[Dataset, str, int, st
     for source in scoring.sources[number]:
         for member in source.line:
             for data, role, rows in roles_of(member):
+                if _may_keep(scoring.protocol, data, scoring.target):
+                    continue
                 for row in rows:
                     yield data, role, row, f"in the stage {member.stage.title}"
     if scoring.tuning:
@@ -191,7 +193,7 @@ def _check_sources(
     """Looks for groups of test rows among what a stage does with other datasets than the target."""
     for number, member in enumerate(stage.members):
         for data, role, rows in roles_of(MemberOf(stage, number)):
-            if data is target:
+            if data is target or _may_keep(protocol, data, target):
                 continue
             for row in rows:
                 group = data.formulas[row]
@@ -201,6 +203,11 @@ def _check_sources(
                         f"{_name(data, row)} in the role {role!r}, and {tested}, of the "
                         f"same formula {group}, has the role 'test'. {_culprit(protocol, role)}"
                     )
+
+
+def _may_keep(protocol: ResolvedProtocol, source: Dataset, target: Dataset) -> bool:
+    """Whether a source may hold crystals of test rows, since it says nothing of their labels."""
+    return protocol.rules.keep_other_properties and source.property != target.property
 
 
 def _row(dataset: Dataset, row: int) -> Row:

@@ -7,7 +7,7 @@ a stage whose artefact exists is not run again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from harness.plugin.arrays import Floats, Indices
     from harness.plugin.locations import Locations
+    from harness.plugin.property import PropertySpec
+    from harness.registry.property_metrics import PropertyMetric
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,8 @@ class MemberRows:
 
     Attributes:
         scaler_rows: rows on which the scaler was fitted; none where an earlier stage gave it.
-        labels: κ in W/(m·K) of every row of the dataset, as the protocol lets this run see it.
+        labels: targets of every row of the dataset in the property's unit, as the protocol lets
+            this run see them.
     """
 
     run: int
@@ -95,14 +98,14 @@ class MemberOf:
         for other in self.stage.alongside:
             yield other.dataset, other.members[self.index]
 
-    def trained_groups(self) -> set[str]:
-        """Reduced formulas that it has seen in training, over its whole line."""
-        return {
-            dataset.formulas[row]
-            for member in self.line
-            for dataset, rows in member.fitted()
-            for row in rows.train
-        }
+    def trained_groups(self) -> Mapping[str, set[str]]:
+        """Reduced formulas that it has seen in training, over its whole line, by property."""
+        groups: dict[str, set[str]] = {}
+        for member in self.line:
+            for dataset, rows in member.fitted():
+                seen = (dataset.formulas[row] for row in rows.train)
+                groups.setdefault(dataset.property.name, set()).update(seen)
+        return groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +115,7 @@ class StageNode:
     Attributes:
         parents: for every member, the one whose weights it goes on with; none where the stage is
             the first. All are of one stage.
+        selection: the metric on validation rows that chooses each member's epoch.
         member_trainings: how each member is trained.
         members: what each member is fitted to.
     """
@@ -121,6 +125,7 @@ class StageNode:
     dataset: Dataset
     model: ResolvedModel
     protocol: ResolvedProtocol
+    selection: PropertyMetric
     parents: tuple[MemberOf, ...]
     weights: PretrainedWeights | None
     member_trainings: tuple[MemberTraining, ...]
@@ -156,6 +161,11 @@ class StageNode:
     def parent(self) -> StageNode | None:
         """The stage that it goes on from."""
         return self.parents[0].stage if self.parents else None
+
+    @property
+    def keeps_head(self) -> bool:
+        """Whether its head goes on from the stage before, which has fitted the same property."""
+        return self.parent is not None and self.parent.dataset.property == self.dataset.property
 
     @property
     def seconds(self) -> float:
@@ -219,12 +229,14 @@ class Scoring:
     Attributes:
         protocol: whose promise the scoring is under; equal stages are shared between protocols.
         sources: per run, the members whose predictions it is made of: one, or several of which
-            the mean of log10 κ is taken.
+            the mean on the property's scale is taken.
         tuning: per run, positions of rows of the dataset trained on that settings were chosen by.
         rows: per run, positions of its test rows in the dataset.
-        labels: per run, κ of those rows as the protocol lets it be seen, W/(m·K).
-        overlap: per run, whether the row's group is in a training set of the chain, or in the
-            dataset that its pretrained weights have seen, where that is a registered one.
+        labels: per run, targets of those rows as the protocol lets them be seen.
+        overlap: per run, whether the row's group is in a training set of the chain of the same
+            property, or in the dataset that its pretrained weights have seen, where that is a
+            registered one.
+        crystals_seen: other properties with which the chain has seen groups of test rows.
     """
 
     key: str
@@ -236,6 +248,7 @@ class Scoring:
     rows: tuple[Indices, ...]
     labels: tuple[Floats, ...]
     overlap: tuple[NDArray[np.bool_], ...]
+    crystals_seen: tuple[str, ...] = ()
 
     @property
     def runs(self) -> tuple[int, ...]:
@@ -264,6 +277,7 @@ class Plan:
     """Everything a run will do, in order.
 
     Attributes:
+        property: what every dataset trained on for its own sake, and tested on, holds.
         locations: where data, weights and caches are looked for.
         protocols: in the order of the benchmark.
         configurations: in table order, under every protocol; the baselines first.
@@ -275,6 +289,7 @@ class Plan:
     """
 
     benchmark: Benchmark
+    property: PropertySpec
     loader: DatasetLoader
     locations: Locations
     protocols: tuple[ResolvedProtocol, ...]

@@ -24,13 +24,15 @@ from harness.planning.configurations import (
 )
 from harness.planning.ledger import check_plan
 from harness.planning.plan import MemberOf, Plan, Scoring, StageNode, array_digest, digest_of
-from harness.planning.resolved import Configuration, ResolvedProtocol
+from harness.planning.resolved import Configuration, ResolvedModel, ResolvedProtocol
 from harness.planning.stage_planner import Assigned, StagePlanner
 from harness.plugin.cell import DEFAULT, Cell
+from harness.plugin.property import NEEDED
 
 if TYPE_CHECKING:
     from harness.plugin.arrays import Indices
     from harness.plugin.locations import Locations
+    from harness.plugin.property import PropertySpec
     from harness.registry.registry import Registry
 
 
@@ -48,14 +50,18 @@ def plan(
         HarnessError: an unknown name, missing data or weights, or a split that cannot be made.
         LeakError: a protocol that promises to be leak-free is not.
     """
-    _check_names(benchmark, registry)
+    spec = property_of(benchmark, registry)
+    benchmark = benchmark.of_property(spec)
+    _check_names(benchmark, registry, spec)
     parts, targets = resolve(benchmark, registry), benchmark.train_on
     models = (*parts.models, *parts.baselines)
+    _check_heads(models, spec)
     known = [(model.backbone_ref.name, model.backbone.elements) for model in models]
     loader = DatasetLoader(registry, locations, limit, dict.fromkeys(known), strict_data)
     configurations, left_out = configure(parts.models, parts.transfers, targets, locations)
     resolved = Plan(
         benchmark,
+        spec,
         loader,
         locations,
         parts.protocols,
@@ -76,15 +82,17 @@ def plan_baselines(
     Raises:
         HarnessError: a dataset, protocol or metric is unknown, or data are missing.
     """
-    alone = benchmark.model_copy(update={"tuning": None, "chosen": ()})
+    spec = property_of(benchmark, registry)
+    alone = benchmark.of_property(spec).model_copy(update={"tuning": None, "chosen": ()})
     models = []
-    for own in alone.baselines:
+    for own in alone.baselines or ():
         with suppress(HarnessError):  # it is not installed here
             models.append(resolve_model(own.backbone, own.head, registry))
     found = configure_baselines([m for m in models if m.head.fit is not None], alone.train_on)
     resolved = Plan(
         alone,
-        DatasetLoader(registry, locations, limit, known_elements(benchmark, registry)),
+        spec,
+        DatasetLoader(registry, locations, limit, known_elements(alone, registry)),
         locations,
         tuple(resolve_protocol(ref, registry) for ref in alone.protocols),
         tuple(found),
@@ -107,16 +115,45 @@ def plan_chosen(planned: Plan, benchmark: Benchmark, registry: Registry) -> Plan
     Raises:
         BenchmarkError: the choice is not complete, or of something that the plan does not hold.
     """
-    return _Planner(replace(planned, benchmark=benchmark), registry).plan()
+    chosen = benchmark.of_property(planned.property)
+    return _Planner(replace(planned, benchmark=chosen), registry).plan()
 
 
-def _check_names(benchmark: Benchmark, registry: Registry) -> None:
+def property_of(benchmark: Benchmark, registry: Registry) -> PropertySpec:
+    """Returns the property of a benchmark: that of all datasets it trains and tests on.
+
+    Raises:
+        PluginError: a dataset or its property is unknown.
+        BenchmarkError: the datasets are of several properties.
+    """
+    names = dict.fromkeys((*benchmark.train_on, *benchmark.test_on))
+    of = {name: registry.datasets[name].read_card().property for name in names}
+    if len(set(of.values())) > 1:
+        told = ", ".join(f"{name} of {spec}" for name, spec in of.items())
+        raise BenchmarkError(
+            "train_on and test_on: one table is of one property, but these are datasets of "
+            f"several: {told}. Leave all but one out, or name the others as sources of a transfer."
+        )
+    return registry.properties[next(iter(of.values()))]
+
+
+def _check_heads(models: Sequence[ResolvedModel], spec: PropertySpec) -> None:
+    for model in models:
+        if not spec.satisfies(needs := model.head.needs):
+            raise BenchmarkError(
+                f"The head {model.head_ref.name!r} needs {NEEDED[needs]}, and makes no sense for "
+                f"{spec.title}. Use another head."
+            )
+
+
+def _check_names(benchmark: Benchmark, registry: Registry, spec: PropertySpec) -> None:
     for name in (*benchmark.train_on, *benchmark.test_on, *benchmark.training_on):
         registry.datasets[name]
-    for name in benchmark.metrics:
-        registry.metrics[name]
-    if len(set(benchmark.metrics)) < len(benchmark.metrics):
-        raise BenchmarkError(f"metrics: a name stands twice in {', '.join(benchmark.metrics)}.")
+    metrics, names = registry.metrics_of(spec.name), benchmark.metrics or ()
+    for name in names:
+        metrics[name]
+    if len(set(names)) < len(names):
+        raise BenchmarkError(f"metrics: a name stands twice in {', '.join(names)}.")
 
 
 class _Planner:
@@ -124,7 +161,7 @@ class _Planner:
 
     Args:
         resolved: the plan without them.
-        registry: for the settings that a search has chosen.
+        registry: for metrics, and the settings that a search has chosen.
     """
 
     def __init__(self, resolved: Plan, registry: Registry) -> None:
@@ -138,7 +175,12 @@ class _Planner:
         chosen = _by_configuration(self.benchmark.chosen)
         for protocol in self.resolved.protocols:
             planner = StagePlanner(
-                self.benchmark, self.loader, self.resolved.locations, protocol, self.stages
+                self.benchmark,
+                self.loader,
+                self.registry,
+                self.resolved.locations,
+                protocol,
+                self.stages,
             )
             for one in self.resolved.configurations:
                 members = planner.members([Assigned(run, one) for run in self.runs])
@@ -213,20 +255,33 @@ class _Planner:
         splits, protocol = planner.splits, planner.protocol
         name = _name(one, protocol)
         identity = name if tuning == DEFAULT else (*name, tuning)
+        known = [[member.trained_groups() for member in members] for members in sources]
+        spec = self.resolved.property.name
         seen: list[set[str]] = [
-            set().union(*(m.trained_groups() | self._seen_by_weights(m) for m in members))
-            for members in sources
+            set().union(
+                *(groups.get(spec, set()) for groups in of_members),
+                *(self._seen_by_weights(member) for member in members),
+            )
+            for of_members, members in zip(known, sources, strict=True)
         ]
         scorings = []
         for test_on in self.benchmark.test_on:
             dataset = self.loader[test_on]
             rows, labels, overlap = [], [], []
-            for groups, (first, *_) in zip(seen, sources, strict=True):
+            crystals_seen: set[str] = set()
+            for groups, of_members, (first, *_) in zip(seen, known, sources, strict=True):
                 test = splits.of(test_on, first.rows.run).test
                 splits.check(test_on, first.rows.run, test=test)
                 rows.append(test)
                 labels.append(splits.labels(test_on, first.rows.run, first.rows.scaler)[test])
                 overlap.append(np.array([dataset.formulas[row] in groups for row in test]))
+                tested = {dataset.formulas[row] for row in test}
+                crystals_seen |= {
+                    other
+                    for of_member in of_members
+                    for other, trained in of_member.items()
+                    if other != spec and not tested.isdisjoint(trained)
+                }
             content = [
                 _names_of(sources),
                 dataset.digest,
@@ -243,6 +298,7 @@ class _Planner:
                     tuple(rows),
                     tuple(labels),
                     tuple(overlap),
+                    tuple(sorted(crystals_seen)),
                 )
             )
         return scorings

@@ -45,15 +45,10 @@ class ResolvedTransfer:
 
 @dataclass(frozen=True, eq=False)
 class ResolvedProtocol:
-    """A protocol, resolved.
-
-    Attributes:
-        selection_revision: of the metric that chooses epochs.
-    """
+    """A protocol, resolved."""
 
     ref: ComponentRef
     rules: ProtocolRules
-    selection_revision: int
 
     @property
     def label(self) -> str:

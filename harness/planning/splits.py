@@ -108,7 +108,9 @@ class Splits:
 
     def scaler(self, dataset: str, split: Split) -> Scaler:
         """Fits the scaler of a dataset for a run with this split."""
-        return Scaler.fit(self._loader[dataset].kappa[self.scaler_rows(split)], self._rules.offset)
+        data = self._loader[dataset]
+        offset = self._rules.offset if data.property.is_log else None
+        return Scaler.fit(data.targets[self.scaler_rows(split)], offset)
 
     def scaler_rows(self, split: Split) -> Indices:
         """Returns the rows on which that scaler is fitted."""
@@ -121,7 +123,7 @@ class Splits:
         return rows
 
     def labels(self, dataset: str, run: int, decoder: Scaler) -> Floats:
-        """Returns κ (W/(m·K)) of every row as the protocol lets it be seen through `decoder`."""
+        """Returns the target of every row as the protocol lets it be seen through `decoder`."""
         whole = self._loader[dataset]
         labels = np.empty(len(whole))
         for part in self._loader.parts(dataset):
@@ -129,7 +131,7 @@ class Splits:
             positions = whole.positions_of(part)
             labels[positions] = call(
                 self._rules.labels,
-                whole.kappa[positions],
+                whole.targets[positions],
                 scaler,
                 decoder,
                 action=f"labelling the dataset {part!r}",

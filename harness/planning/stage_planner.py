@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data.dataset_loader import DatasetLoader
+from harness.errors import BenchmarkError
 from harness.planning.benchmark import Benchmark
 from harness.planning.member_training import MemberTraining
 from harness.planning.plan import (
@@ -24,17 +25,21 @@ from harness.planning.plan import (
 )
 from harness.planning.resolved import Configuration, ResolvedModel, ResolvedProtocol
 from harness.planning.splits import Splits
-from harness.planning.training_settings import TrainingSettings
+from harness.planning.training_settings import LOSS_NEEDS, Loss, TrainingSettings, loss_of
 from harness.plugin.backbone import PretrainedWeights
+from harness.plugin.property import NEEDED, THERMAL_CONDUCTIVITY
 from harness.plugin.protocol import Split
 from harness.plugin.seeds import derive_seed
 from harness.plugin.transfer import Stage
 from harness.registry.plugin_calls import call
 
 if TYPE_CHECKING:
+    from harness.data.dataset import Dataset
     from harness.plugin.arrays import Indices
     from harness.plugin.locations import Locations
     from harness.plugin.protocol import Scaler
+    from harness.registry.property_metrics import PropertyMetric
+    from harness.registry.registry import Registry
 
 FORMAT = 1
 """Raised when the meaning of an artefact changes, so that old ones are not taken for new ones."""
@@ -54,6 +59,7 @@ class StagePlanner:
     Args:
         benchmark: for its settings, runs and seed.
         loader: of the datasets.
+        registry: of the metrics that choose epochs.
         locations: where pretrained weights are looked for.
         protocol: whose rules hold.
         stages: by key, each after those it goes on from; new ones are added.
@@ -66,13 +72,15 @@ class StagePlanner:
         self,
         benchmark: Benchmark,
         loader: DatasetLoader,
+        registry: Registry,
         locations: Locations,
         protocol: ResolvedProtocol,
         stages: dict[str, StageNode],
     ) -> None:
         self.protocol = protocol
         self.splits = Splits(loader, protocol.rules, benchmark.seed)
-        self._benchmark, self._loader, self._locations = benchmark, loader, locations
+        self._benchmark, self._loader = benchmark, loader
+        self._registry, self._locations = registry, locations
         self._stages = stages
 
     def members(self, assigned: Sequence[Assigned]) -> tuple[MemberOf, ...]:
@@ -108,11 +116,63 @@ class StagePlanner:
 
     def _training_of(self, one: Configuration, level: int) -> MemberTraining:
         if one.model.head.fit is not None:  # what concerns gradients alone must not change its key
-            return MemberTraining(TrainingSettings())
+            return MemberTraining(TrainingSettings(loss="mape"))
         stage = one.stages[level]
         overrides = {**stage.training, **(one.training if level == len(one.stages) - 1 else {})}
-        training = self._benchmark.training_for(stage.dataset, overrides)
-        return MemberTraining(training, stage.groups, tuple(stage.alongside.values()))
+        training = self._with_loss(stage.dataset, one.target, overrides)
+        return MemberTraining(
+            training,
+            stage.groups,
+            tuple(stage.alongside.values()),
+            tuple(self._alongside_loss(name, stage.dataset) for name in stage.alongside),
+        )
+
+    def _with_loss(
+        self, dataset: str, target: str, overrides: Mapping[str, Any]
+    ) -> TrainingSettings:
+        """Training settings of a stage, with a loss that makes sense for what it fits.
+
+        A source of another property has that property's loss, unless one is given for it.
+
+        Raises:
+            BenchmarkError: a loss is given that makes no sense; names those that do.
+        """
+        training = self._benchmark.training_for(dataset, overrides)
+        spec, wanted = (self._loader.property_of(name) for name in (dataset, target))
+        given = {**self._benchmark.training_on.get(dataset, {}), **overrides}.get("loss")
+        if given is None and (training.loss is None or spec != wanted):
+            training = training.model_copy(update={"loss": loss_of(spec)})
+        assert training.loss is not None
+        if not spec.satisfies(needs := LOSS_NEEDS[training.loss]):
+            fitting = [loss for loss, needed in LOSS_NEEDS.items() if spec.satisfies(needed)]
+            raise BenchmarkError(
+                f"The loss {training.loss!r} needs {NEEDED[needs]}, and makes no sense for "
+                f"{spec.title} (the dataset {dataset!r}). Those that do: {', '.join(fitting)}."
+            )
+        return training
+
+    def _alongside_loss(self, dataset: str, beside: str) -> Loss | None:
+        """The loss of a dataset that is fitted beside one of another property; else none."""
+        spec, other = (self._loader.property_of(name) for name in (dataset, beside))
+        return None if spec == other else self._with_loss(dataset, beside, {}).loss
+
+    def selection(self, dataset: str, target: str) -> PropertyMetric:
+        """Returns the metric that chooses the epochs of a stage.
+
+        Raises:
+            BenchmarkError: the protocol's makes no sense for the property of the target.
+        """
+        spec, wanted = (self._loader.property_of(name) for name in (dataset, target))
+        metrics = self._registry.metrics_of(spec.name)
+        name = self.protocol.rules.selection or spec.metric
+        if spec != wanted and name not in metrics:
+            name = spec.metric
+        try:
+            return metrics[name]
+        except BenchmarkError as problem:
+            raise BenchmarkError(
+                f"The protocol {self.protocol.label!r} chooses epochs by {name!r}. {problem}"
+            ) from None
 
     def _level(self, level: int, assigned: Sequence[Assigned]) -> tuple[MemberOf, ...]:
         """Lays out one stage of a chain, after those before it."""
@@ -139,11 +199,12 @@ class StagePlanner:
         member_trainings: Sequence[MemberTraining],
         previous: Sequence[MemberOf],
     ) -> tuple[MemberOf, ...]:
-        model, target = one.model, one.target
+        model, target, own = one.model, one.target, self._loader[stage.dataset]
         parents = tuple(previous) if stage.start == "previous" else ()
         weights = find_weights(model, self._locations) if stage.start == "pretrained" else None
         runs = [member.run for member in assigned]
-        scalers = [member.rows.scaler for member in previous]
+        goes_on_with_head = previous and _same_property(previous[0].stage.dataset, own)
+        scalers = [member.rows.scaler for member in previous] if goes_on_with_head else []
         rows = self._rows(stage.dataset, target, runs, scalers, model)
         alongside = tuple(
             AlongsideRows(
@@ -155,9 +216,10 @@ class StagePlanner:
         node = StageNode(
             "",
             _title(stage, parents),
-            self._loader[stage.dataset],
+            own,
             model,
             self.protocol,
+            self.selection(stage.dataset, target),
             parents,
             weights,
             tuple(member_trainings),
@@ -184,7 +246,7 @@ class StagePlanner:
             dataset: its name.
             target: the dataset that the last stage of the chain fits.
             runs: of the members.
-            scalers: of the stage before; none where there is none.
+            scalers: of the stage before; none where there is none, or it fits another property.
             model: for the seed of its weights.
             choosing: whether validation rows choose the epoch.
         """
@@ -207,7 +269,7 @@ class StagePlanner:
         splits = self.splits
         split = splits.of(dataset, run)
         train, validation = split.train, split.validation
-        if dataset != target and self.protocol.rules.leak_free:
+        if dataset != target and self.protocol.rules.leak_free and not self._keeps(dataset, target):
             # One source stage serves all targets, unless that leaves nothing of it, as of a
             # composite dataset whose parts are the targets.
             for targets in (self._benchmark.train_on, (target,)):
@@ -237,6 +299,12 @@ class StagePlanner:
             scaler,
             derive_seed(seed, *names, "initial weights", run),
             derive_seed(seed, "batches", dataset, run),
+        )
+
+    def _keeps(self, source: str, target: str) -> bool:
+        """Whether a source keeps the groups of test rows: it knows the crystals, not the labels."""
+        return self.protocol.rules.keep_other_properties and not _same_property(
+            self._loader[source], self._loader[target]
         )
 
     def _reserved_groups(self, source: str, run: int, targets: Sequence[str]) -> set[str]:
@@ -274,6 +342,10 @@ def find_weights(model: ResolvedModel, locations: Locations) -> PretrainedWeight
     return weights
 
 
+def _same_property(one: Dataset, other: Dataset) -> bool:
+    return one.property == other.property
+
+
 def _title(stage: Stage, parents: Sequence[MemberOf]) -> str:
     """What a stage fits and where it starts, as `Dataset1 with AFLOW (pretrained)`."""
     what = " with ".join((stage.dataset, *stage.alongside))
@@ -284,7 +356,7 @@ def _title(stage: Stage, parents: Sequence[MemberOf]) -> str:
 def _identity(node: StageNode) -> Mapping[str, Any]:
     """All that determines the outcome of a stage."""
     start = node.parent.key if node.parent else node.weights.digest if node.weights else "random"
-    revision = node.protocol.selection_revision
+    revision, spec = node.selection.revision, node.dataset.property
     weights = [
         alike(of_members)
         for of_members in zip(*(one.alongside for one in node.member_trainings), strict=True)
@@ -297,14 +369,18 @@ def _identity(node: StageNode) -> Mapping[str, Any]:
         "encoding": node.model.backbone.encoding,
         "training": alike([one.training.model_dump(mode="json") for one in node.member_trainings]),
         "freeze": node.freeze,
-        "selection": node.protocol.rules.selection,
+        "selection": node.selection.name,
         "members": [_member_identity(member) for member in node.members],
         **optional(
             selection_revision=revision if revision > 1 else None,
+            property=[spec.scale, spec.lowest] if spec.name != THERMAL_CONDUCTIVITY else None,
             parent_members=goes_on(node),
             groups=alike(
                 [[asdict(group) for group in one.groups] for one in node.member_trainings]
             ),
+            alongside_losses=[
+                loss for loss in node.member_trainings[0].alongside_losses if loss is not None
+            ],
             alongside=[
                 [other.dataset.digest, weight, *map(_member_identity, other.members)]
                 for other, weight in zip(node.alongside, weights, strict=True)

@@ -53,9 +53,10 @@ from harness.plugin.head import Uncertain as Uncertain
 from harness.plugin.hookspecs import hookimpl as hookimpl
 from harness.plugin.locations import Locations as Locations
 from harness.plugin.locations import shipped as shipped
-from harness.plugin.metric import KAPPA_FLOOR as KAPPA_FLOOR
 from harness.plugin.metric import MAPE_FLOOR as MAPE_FLOOR
 from harness.plugin.metric import MetricSpec as MetricSpec
+from harness.plugin.property import Needs as Needs
+from harness.plugin.property import PropertySpec as PropertySpec
 from harness.plugin.protocol import ProtocolRules as ProtocolRules
 from harness.plugin.protocol import ProtocolSpec as ProtocolSpec
 from harness.plugin.protocol import Scaler as Scaler

@@ -7,33 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError, field_validator
+from pydantic import ValidationError
 
 from harness.errors import DataError
 from harness.plugin.function import Function
+from harness.plugin.property import THERMAL_CONDUCTIVITY
 from harness.plugin.settings import Settings
 from harness.reading import parse_toml, read_text
 
 if TYPE_CHECKING:
     from harness.plugin.locations import Locations
 
-UNITS = {
-    f"{prefix}{unit}": factor
-    for prefix, factor in (("", 1.0), ("m", 1e-3))
-    for unit in ("W/(m·K)", "W/(m*K)", "W/(m K)", "W/mK", "W/m/K", "W m-1 K-1")
-}
-"""Known units of κ and their factor to W/(m·K), in which the harness computes."""
-
 
 class Card(Settings):
     """What is known about a dataset, given by its plugin or read from a TOML file.
 
-    Unknown keys are refused, and so is a unit that is not of κ.
+    Unknown keys are refused; property and unit are looked up when the rows are loaded.
 
     Attributes:
         title: one line for lists.
-        target: the key of the target in a row.
-        unit: of the target; one of `UNITS`.
+        property: what the targets are; the name of a registered property.
+        target: the key of the target in a row; the property's `column` where it is empty.
+        unit: of the target, one that the property knows.
         temperature_kelvin: at which the targets hold.
         method: how they were measured or computed.
         rows: how many there are, usable or not.
@@ -45,7 +40,8 @@ class Card(Settings):
     """
 
     title: str
-    target: str = "kappa"
+    property: str = THERMAL_CONDUCTIVITY
+    target: str = ""
     unit: str
     temperature_kelvin: float | None = None
     method: str = ""
@@ -56,22 +52,12 @@ class Card(Settings):
     citation: str = ""
     files: Mapping[str, str] = {}
 
-    @field_validator("unit")
-    @classmethod
-    def _is_of_kappa(cls, unit: str) -> str:
-        if unit not in UNITS:
-            raise ValueError(
-                f"{unit!r} is not a unit of thermal conductivity. Known: {', '.join(UNITS)}. "
-                "Convert the values, or correct the card"
-            )
-        return unit
-
     @classmethod
     def read(cls, path: Path) -> Card:
         """Reads a card.
 
         Raises:
-            DataError: the file is missing or malformed, or names a unit that is not of κ.
+            DataError: the file is missing or malformed.
         """
         try:
             return cls.model_validate(parse_toml(read_text(path, strict=True)))
@@ -97,7 +83,7 @@ class DatasetSpec:
         name: as it is written in a benchmark file.
         card: what is known about it (title, target, unit, temperature, method, licence, citation,
             …), or the TOML file that says it.
-        load: returns raw rows: mappings with `id`, the card's target key, `lattice` (3 × 3, Å),
+        load: returns raw rows: mappings with `id`, the target's key, `lattice` (3 × 3, Å),
             `species` and `frac_coords`. Called only when the rows are needed. Must be absent
             where `parts` is given.
         parts: names of datasets of which this one is the concatenation, in order. A split of the

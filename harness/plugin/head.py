@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harness.plugin.arrays import Floats
+    from harness.plugin.property import Needs, PropertySpec
     from harness.plugin.protocol import Scaler
     from harness.plugin.ranges import Space
 
@@ -26,14 +27,17 @@ class FitRows:
     Attributes:
         embeddings: training rows × width; not to be written to, as are those that the predictor
             gets.
-        kappa: labels in W/(m·K), one per row; likewise.
+        targets: labels in the property's unit, one per row; likewise.
         scaler: for heads that work on the scaled target.
+        property: what the targets are: its scale is what most heads fit; see
+            `PropertySpec.to_scale`.
         seed: for heads that draw random numbers.
     """
 
     embeddings: Floats
-    kappa: Floats
+    targets: Floats
     scaler: Scaler
+    property: PropertySpec
     seed: int
 
 
@@ -42,16 +46,18 @@ class Uncertain:
     """Predictions that say how sure they are.
 
     Attributes:
-        kappa: κ in W/(m·K), one per row; the median of what is thought possible.
-        std_log: standard deviation of log10 κ, in decades, one per row.
+        median: of what is thought possible, in the property's unit, one per row.
+        std: standard deviation on the property's scale, one per row: in decades where that is
+            logarithmic, else in its unit.
     """
 
-    kappa: Floats
-    std_log: Floats
+    median: Floats
+    std: Floats
 
 
 Predictor = Callable[["Floats"], "Floats | Uncertain"]
-"""Embeddings, rows × width → κ in W/(m·K), one per row, with or without its uncertainty."""
+"""Embeddings, rows × width → values in the property's unit, one per row, with or without their
+uncertainty."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class HeadSpec:
             be cheap and depend on nothing else.
         space: what a search may vary.
         revision: of what it computes; see `BackboneSpec`.
+        needs: what a property must have for the head to make sense, as in `MetricSpec`.
     """
 
     name: str
@@ -81,6 +88,7 @@ class HeadSpec:
     fit: Function[Callable[[Any, FitRows], Predictor] | None] = Function(None)
     space: Space | None = None
     revision: int = 1
+    needs: Needs = ""
 
     def __post_init__(self) -> None:
         if (self.make is None) == (self.fit is None):

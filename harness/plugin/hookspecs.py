@@ -19,12 +19,18 @@ if TYPE_CHECKING:
     )
     from harness.plugin.head import HeadSpec
     from harness.plugin.metric import MetricSpec
+    from harness.plugin.property import PropertySpec
     from harness.plugin.protocol import ProtocolSpec
     from harness.plugin.study import StudyRequest
     from harness.plugin.transfer import TransferSpec
 
 hookspec = HookspecMarker("harness")
 hookimpl = HookimplMarker("harness")
+
+
+@hookspec
+def register_properties() -> Iterable[PropertySpec]:  # type: ignore[empty-body]
+    """Offers properties: what datasets hold values of. Called once at start-up."""
 
 
 @hookspec

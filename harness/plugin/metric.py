@@ -10,16 +10,10 @@ from harness.plugin.function import Function
 
 if TYPE_CHECKING:
     from harness.plugin.arrays import Floats
-
-KAPPA_FLOOR = 0.01
-"""Lowest κ that logarithms of metrics and baselines see, in W/(m·K), for targets and predictions.
-
-Below any dense solid; the lowest κ among the 3,318 AFLOW rows at hand is 0.0115. The published
-protocol can predict κ slightly below zero; such a row counts as this value and stays in."""
-
+    from harness.plugin.property import Needs
 
 MAPE_FLOOR = 1.17e-6
-"""Lowest |κ| that relative errors divide by, in W/(m·K), in the metric and in the loss: as in
+"""Lowest |target| that relative errors divide by, in its unit, in the metric and in the loss: as in
 torchmetrics' `MeanAbsolutePercentageError`, with which the published models were made."""
 
 
@@ -29,13 +23,17 @@ class MetricSpec:
 
     Attributes:
         name: as it is written in a benchmark file.
-        title: column heading.
-        unit: of the value; empty where it has none.
+        title: column heading; `{symbol}` in it becomes that of the property.
+        unit: of the value; empty where it has none. `{unit}` becomes that of the property.
         higher_is_better: its direction.
-        function: (targets, predictions), both κ in W/(m·K) and of equal length → value. Gets
-            finite numbers only: the core turns a set with a failed prediction into NaN.
+        function: (targets, predictions), both in the property's unit and of equal length → value;
+            where the metric needs a log scale, their logarithms to base 10 instead, floored at the
+            property's lowest value. Gets finite numbers only: the core turns a set with a failed
+            prediction into NaN.
         revision: of what it computes; see `BackboneSpec`. Where it chooses epochs, it is part of
             the keys of stages.
+        needs: what a property must have for the metric to make sense: nothing, `positive` values,
+            or a `log` scale.
     """
 
     name: str
@@ -44,3 +42,4 @@ class MetricSpec:
     higher_is_better: bool
     function: Function[Callable[[Floats, Floats], float]] = Function()
     revision: int = 1
+    needs: Needs = ""

@@ -31,38 +31,43 @@ class Split:
 
 @dataclass(frozen=True)
 class Scaler:
-    """Target ↔ what the model is trained on: y = (log10(κ + offset) − mean) / std.
+    """Target ↔ what the model is trained on: y = (log10(target + offset) − mean) / std.
+
+    For a property on a linear scale: y = (target − mean) / std.
 
     Attributes:
-        offset: 1 in the published protocol, 0 in the strict one; W/(m·K).
-        mean: mean of log10(κ + offset) over the rows it was fitted on.
+        offset: 1 in the published protocol, 0 in the strict one, in the property's unit; none on a
+            linear scale.
+        mean: mean of log10(target + offset), or of the target, over the rows it was fitted on.
         std: population standard deviation (ddof 0) of the same.
     """
 
-    offset: float
+    offset: float | None
     mean: float
     std: float
 
     @classmethod
-    def fit(cls, kappa: Floats, offset: float) -> Scaler:
+    def fit(cls, targets: Floats, offset: float | None) -> Scaler:
         """Fits mean and std; a std of zero (all targets equal) becomes 1."""
-        import numpy as np
-
-        y = np.log10(kappa + offset)
+        y = cls(offset, mean=0.0, std=1.0).encode(targets)
         return cls(offset, float(y.mean()), float(y.std()) or 1.0)
 
-    def encode(self, kappa: Floats) -> Floats:
-        """κ in W/(m·K) → scaled target."""
+    def encode(self, targets: Floats) -> Floats:
+        """Targets in the property's unit → scaled targets."""
         import numpy as np
 
-        return np.asarray((np.log10(kappa + self.offset) - self.mean) / self.std)
+        y = targets if self.offset is None else np.log10(targets + self.offset)
+        return np.asarray((y - self.mean) / self.std)
 
     def decode(self, scaled: Floats) -> Floats:
-        """Scaled target → κ in W/(m·K)."""
+        """Scaled targets → targets in the property's unit."""
         import numpy as np
 
+        y = np.asarray(scaled) * self.std + self.mean
+        if self.offset is None:
+            return y
         with np.errstate(over="ignore"):
-            return np.asarray(10.0 ** (np.asarray(scaled) * self.std + self.mean) - self.offset)
+            return np.asarray(10.0**y - self.offset)
 
 
 class ProtocolRules(ABC):
@@ -73,14 +78,20 @@ class ProtocolRules(ABC):
     formula) on one side, lets source stages leave out groups of test sets, and stops a run that
     would break the promise."""
 
-    selection: str
-    """Name of the metric on validation rows that chooses the epoch."""
+    selection: str | None
+    """Name of the metric on validation rows that chooses the epoch; the property's own where none.
+    A source stage on another property, for which it makes no sense, takes that property's own."""
 
     offset: float
-    """Offset of the scaler's logarithm."""
+    """Offset of the scaler's logarithm; without effect on a property with a linear scale."""
 
     scaler_stage: Literal["first", "last"]
-    """Which stage of a chain gives the scaler that decodes predictions."""
+    """Which stage of a chain gives the scaler that decodes predictions; of those stages that go on
+    with one head, thus on one property."""
+
+    keep_other_properties: bool = False
+    """Whether source stages on another property than the target's keep rows of test groups: they
+    then know the crystals, but not what is asked of them. Tables say so."""
 
     view: str = ""
     """Short name of a variant (as `as-published`), shown beside the protocol's name."""
@@ -99,15 +110,15 @@ class ProtocolRules(ABC):
     def scaler_rows(self, split: Split) -> Indices:
         """Row positions on which the scaler is fitted."""
 
-    def labels(self, kappa: Floats, own: Scaler, decoder: Scaler) -> Floats:
-        """The labels (W/(m·K)) that training and scoring see; the true ones unless overridden.
+    def labels(self, targets: Floats, own: Scaler, decoder: Scaler) -> Floats:
+        """The labels that training and scoring see; the true ones unless overridden.
 
         Args:
-            kappa: true targets of rows of one (part of a) dataset.
+            targets: true targets of rows of one (part of a) dataset, in the property's unit.
             own: that part's own scaler.
             decoder: the scaler that decodes predictions.
         """
-        return kappa
+        return targets
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,20 @@ from harness.plugin.backbone import BackboneSpec
 from harness.plugin.dataset import DatasetSpec
 from harness.plugin.head import HeadSpec
 from harness.plugin.metric import MetricSpec
+from harness.plugin.property import PropertySpec
 from harness.plugin.protocol import ProtocolSpec
 from harness.plugin.transfer import TransferSpec
 
-Spec = TypeVar("Spec", BackboneSpec, DatasetSpec, HeadSpec, MetricSpec, ProtocolSpec, TransferSpec)
+Spec = TypeVar(
+    "Spec",
+    PropertySpec,
+    BackboneSpec,
+    DatasetSpec,
+    HeadSpec,
+    MetricSpec,
+    ProtocolSpec,
+    TransferSpec,
+)
 
 
 @dataclass(frozen=True)

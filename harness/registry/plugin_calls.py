@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.errors import HarnessError, PluginError
 from harness.plugin.function import LazyFunction, WrongText
+from harness.registry.contract_changes import remedy
 
 OURS = Path(__file__).resolve().parents[1]
 """The folder of the harness's own code."""
@@ -182,5 +183,6 @@ def is_ours(file: Path) -> bool:
 
 
 def told(problem: BaseException) -> str:
-    """Returns `Type: message`."""
-    return f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
+    """Returns `Type: message`, and what to write now where the contract has changed."""
+    text = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
+    return f"{text}.{instead}" if (instead := remedy(problem)) else text

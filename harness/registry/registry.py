@@ -19,10 +19,12 @@ from harness.plugin.backbone import BackboneSpec
 from harness.plugin.dataset import DatasetSpec
 from harness.plugin.head import HeadSpec
 from harness.plugin.metric import MetricSpec
+from harness.plugin.property import PropertySpec
 from harness.plugin.protocol import ProtocolSpec
 from harness.plugin.transfer import TransferSpec
 from harness.registry.catalog import BrokenPlugin, Catalog
 from harness.registry.plugin_calls import describe, root_of
+from harness.registry.property_metrics import PropertyMetrics
 from harness.registry.validation import Refused, ask, check_hooks
 
 ENTRY_POINT_GROUP = "harness"
@@ -43,8 +45,8 @@ class Registry:
     """All loaded plugins and what they offer.
 
     Attributes:
-        datasets, backbones, heads, transfers, protocols, metrics: catalogs by name; looking up
-            an unknown name raises `PluginError` with a suggestion.
+        properties, datasets, backbones, heads, transfers, protocols, metrics: catalogs by name;
+            looking up an unknown name raises `PluginError` with a suggestion.
         plugins: the modules or objects that were loaded as plugins, by name.
         built_in: names of those among them that come with the harness.
         broken: installed plugins that failed to load. They cost nothing unless their things are
@@ -64,6 +66,7 @@ class Registry:
         self.broken: list[BrokenPlugin] = []
         self.manager = pluggy.PluginManager("harness")
         self.manager.add_hookspecs(hookspecs)
+        self.properties: Catalog[PropertySpec] = Catalog("property", self.broken)
         self.datasets: Catalog[DatasetSpec] = Catalog("dataset", self.broken)
         self.backbones: Catalog[BackboneSpec] = Catalog("backbone", self.broken)
         self.heads: Catalog[HeadSpec] = Catalog("head", self.broken)
@@ -80,6 +83,14 @@ class Registry:
     def catalogs(self) -> tuple[Catalog[Any], ...]:
         """All catalogs, in the order in which a benchmark file names them."""
         return tuple(catalog for _, _, catalog in self._offer_hooks())
+
+    def metrics_of(self, name: str) -> PropertyMetrics:
+        """Returns the metrics of a property.
+
+        Raises:
+            PluginError: no plugin offers the property.
+        """
+        return PropertyMetrics(self.metrics, self.properties[name])
 
     def code_digest(self, plugin: str) -> str:
         """Names the source of a plugin, so that a stage trained by other code is another stage.
@@ -178,6 +189,7 @@ class Registry:
 
     def _offer_hooks(self) -> list[tuple[str, type[Any], Catalog[Any]]]:
         return [
+            ("register_properties", PropertySpec, self.properties),
             ("register_datasets", DatasetSpec, self.datasets),
             ("register_backbones", BackboneSpec, self.backbones),
             ("register_heads", HeadSpec, self.heads),

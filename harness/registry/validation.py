@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from harness.errors import PluginError, did_you_mean
 from harness.plugin import hookspecs
 from harness.plugin.dataset import Card
+from harness.plugin.property import Needs
 from harness.plugin.ranges import Parameter, SearchSpace
 from harness.plugin.settings import Settings
 from harness.registry.plugin_calls import defined_at, describe
@@ -118,6 +119,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "card": ("a harness.plugin.Card, or a pathlib.Path", lambda v: isinstance(v, Card | Path)),
     "parts": ("a tuple of names", lambda value: not isinstance(value, str)),
     "space": ("ranges by name, as {'lr': Range(1e-4, 1e-2, log=True)}", _is_space),
+    "needs": (f"one of {', '.join(map(repr, get_args(Needs)))}", get_args(Needs).__contains__),
     "revision": ("a whole number, 1 or more", lambda value: type(value) is int and value > 0),
     **dict.fromkeys(
         ("load", "make", "fit", "stages", "function"),

@@ -43,6 +43,7 @@ class Leaderboard:
     Attributes:
         name, title: of the benchmark.
         settings: the benchmark as it was run.
+        property_name: of what is predicted.
         metrics: names, the first being the one shown by default.
         unusable: rows that could not be used, by dataset; only where there are any.
         pretraining: (weights, what they were trained on) → the strategies that start from them.
@@ -63,6 +64,7 @@ class Leaderboard:
     name: str
     title: str
     settings: Mapping[str, Any]
+    property_name: str
     metrics: tuple[str, ...]
     unusable: Mapping[str, int]
     pretraining: Mapping[tuple[str, str], tuple[str, ...]]
@@ -106,11 +108,13 @@ class Leaderboard:
             plan.name,
             plan.benchmark["title"],
             plan.benchmark,
+            plan.property_name,
             plan.metrics,
             {name: len(data.problems) for name, data in plan.datasets.items() if data.problems},
             _pretraining(plan.cells),
             tuple(cell.columns for cell in plan.cells),
             pd.DataFrame(rows, columns=columns),
+            notes=tuple(_crystals_seen(plan.cells)),
             failures=_failures(plan, store, rows),
         )
 
@@ -291,6 +295,19 @@ def _total(skipped: int | Sequence[int | None] | None) -> int:
     """Updates left out by all members that predict; none where the head is in closed form."""
     counts = skipped if isinstance(skipped, Sequence) else [skipped]
     return sum(count or 0 for count in counts)
+
+
+def _crystals_seen(cells: Sequence[PlannedCell]) -> Iterator[str]:
+    """Says which transfers have seen crystals of test rows with another property."""
+    seen: dict[tuple[str, ...], list[str]] = {}
+    for cell in cells:
+        if cell.crystals_seen:
+            seen.setdefault(cell.crystals_seen, []).append(cell.transfer)
+    for properties, transfers in seen.items():
+        yield (
+            f"{', '.join(dict.fromkeys(transfers))}: crystals of test rows were seen in an earlier "
+            f"stage, with their {' and '.join(properties)}; their labels here were not"
+        )
 
 
 def _pretraining(cells: Sequence[PlannedCell]) -> dict[tuple[str, str], tuple[str, ...]]:

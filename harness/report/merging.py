@@ -97,6 +97,7 @@ def merge(
         name=name,
         title=f"{name}: {len(parts)} submissions" if len(parts) > 1 else f"{name}: 1 submission",
         settings=_settings(parts),
+        property_name=parts[0].leaderboard.property_name,
         metrics=metrics,
         unusable={k: v for part in parts for k, v in part.leaderboard.unusable.items()},
         pretraining=pretraining,

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.plugin.metric import KAPPA_FLOOR
-
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
     from harness.plugin.arrays import Floats
+    from harness.plugin.property import PropertySpec
 
     Bools = NDArray[np.bool_]
 
@@ -30,10 +29,10 @@ FACTOR = 2.0
 
 @dataclass(frozen=True, eq=False)
 class ParityRows:
-    """Predictions against targets, as logarithmic axes may see them; one entry per row and run.
+    """Predictions against targets, as axes may see them; one entry per row and run.
 
     Attributes:
-        target: κ in W/(m·K), no lower than `KAPPA_FLOOR`.
+        target: in the property's unit; on a log scale no lower than its lowest value.
         predicted: likewise; NaN where the prediction failed.
         overlap: whether the row's formula was trained on.
     """
@@ -43,14 +42,15 @@ class ParityRows:
     overlap: Bools
 
     @classmethod
-    def of(cls, tested: pd.DataFrame) -> ParityRows:
+    def of(cls, tested: pd.DataFrame, spec: PropertySpec) -> ParityRows:
         """Takes them from rows of `Store.read_predictions`."""
         predicted = tested["prediction"].to_numpy(dtype=np.float64)
         predicted = np.where(np.isfinite(predicted), predicted, np.nan)
         target = tested["target"].to_numpy(dtype=np.float64)
+        lowest = spec.lowest if spec.is_log else -np.inf
         return cls(
-            np.maximum(target, KAPPA_FLOOR),
-            np.maximum(predicted, KAPPA_FLOOR),
+            np.maximum(target, lowest),
+            np.maximum(predicted, lowest),
             tested["overlap"].to_numpy(dtype=bool),
         )
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.drawing.style import COLOURS, QUIET, in_rows, panels, plain_log_axis
-from harness.plugin.metric import KAPPA_FLOOR
 from harness.report.figures import names_apart
 from harness.report.pivot import Layout, pivot
 from harness.report.plot_data import FACTOR, ParityRows, member_curves
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
     from harness.plugin.arrays import Floats
     from harness.plugin.metric import MetricSpec
+    from harness.plugin.property import PropertySpec
+    from harness.registry.property_metrics import PropertyMetrics
     from harness.report.leaderboard import Leaderboard
     from harness.report.pivot import Pivot, PivotEntry
     from harness.results.records import StageRecord
@@ -133,39 +134,42 @@ def _loss_legend(figure: Figure, leaderboard: Leaderboard, losses: str) -> None:
 # --- parity -----------------------------------------------------------------------------------
 
 
-def draw_parity(store: Store, leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
-    """Draws predicted against true κ, a panel per cell, every test row of every run.
+def draw_parity(
+    store: Store, leaderboard: Leaderboard, metrics: PropertyMetrics, layout: Layout
+) -> Figure:
+    """Draws predicted against true values, a panel per cell, every test row of every run.
 
-    Lines: equality, and a factor of two either way. A row whose prediction is no number, or out of
-    the range of targets, is a cross at the edge, and counted.
+    Lines: equality, and on a log scale a factor of two either way. A row whose prediction is no
+    number, or out of the range of targets, is a cross at the edge, and counted.
     """
-    table = pivot(leaderboard, metrics, layout)
+    table, spec = pivot(leaderboard, metrics, layout), metrics.property
     keys = {cell.named(table.identity): cell.key for cell in store.read_plan().cells}
     places = list(_scored_places(table))
     wanted = len(table.row_keys) if places else 0
     figure, grid = panels(wanted, len(table.column_keys), 2.6, 2.6)
     rows = {
-        (r, c): ParityRows.of(store.read_predictions(keys[entry.name])) for r, c, entry in places
+        (r, c): ParityRows.of(store.read_predictions(keys[entry.name]), spec)
+        for r, c, entry in places
     }
-    limits = _limits([parity.target for parity in rows.values()])
+    limits = _limits([parity.target for parity in rows.values()], spec)
     for row in range(len(table.row_keys)):
         for column in range(len(table.column_keys)):
             if (row, column) not in rows:
                 grid[row][column].set_visible(False)
     for row, column, entry in places:
         axes = grid[row][column]
-        _draw_rows(axes, rows[row, column], limits)
+        _draw_rows(axes, rows[row, column], limits, spec)
         head = textwrap.fill(
             ", ".join(filter(None, table.row_keys[row])), TITLE_LETTERS, break_on_hyphens=False
         )
         axes.set_title(f"{head}\n→ {', '.join(table.column_keys[column])}", fontsize=7)
         score = f"{entry.metric} {number_text(entry, Wording(), table.runs)}"
         axes.text(0.04, 0.96, score, transform=axes.transAxes, fontsize=7, va="top")
-    figure.supxlabel("true κ, W/(m·K)", fontsize=9)
-    figure.supylabel("predicted κ, W/(m·K)", fontsize=9)
+    figure.supxlabel(f"true {spec.quantity}", fontsize=9)
+    figure.supylabel(f"predicted {spec.quantity}", fontsize=9)
+    lines = "; dashed: a factor of two" if spec.is_log else ""
     figure.suptitle(
-        f"{leaderboard.title or leaderboard.name}\ntest rows of all runs; dashed: a factor of two",
-        fontsize=9,
+        f"{leaderboard.title or leaderboard.name}\ntest rows of all runs{lines}", fontsize=9
     )
     return figure
 
@@ -177,18 +181,25 @@ def _scored_places(table: Pivot) -> Iterator[tuple[int, int, PivotEntry]]:
                 yield row, column, entry
 
 
-def _limits(targets: Sequence[Floats]) -> tuple[float, float]:
+def _limits(targets: Sequence[Floats], spec: PropertySpec) -> tuple[float, float]:
+    """The range of all targets and something on either side."""
     known = np.concatenate(targets)
-    return max(float(known.min()) / 2, KAPPA_FLOOR), float(known.max()) * 2
+    low, high = float(known.min()), float(known.max())
+    if spec.is_log:
+        return max(low / 2, spec.lowest), high * 2
+    beside = (high - low or 1.0) / 10
+    return low - beside, high + beside
 
 
-def _draw_rows(axes: Axes, rows: ParityRows, limits: tuple[float, float]) -> None:
+def _draw_rows(
+    axes: Axes, rows: ParityRows, limits: tuple[float, float], spec: PropertySpec
+) -> None:
     low, high = limits
     truth = rows.target
     outside = rows.failed | rows.lie_beyond(low, high)
     shown = np.clip(np.where(rows.failed, low, rows.predicted), low, high)
     axes.plot([low, high], [low, high], color=QUIET, linewidth=1)
-    for factor in (1 / FACTOR, FACTOR):
+    for factor in (1 / FACTOR, FACTOR) if spec.is_log else ():
         axes.plot([low, high], [low * factor, high * factor], "--", color=QUIET, linewidth=0.6)
     look: dict[str, Any] = {"markersize": 3, "alpha": 0.4, "rasterized": len(truth) > VECTOR_ROWS}
     axes.plot(truth[~outside], shown[~outside], "o", color=COLOURS[0], markeredgewidth=0, **look)
@@ -200,5 +211,5 @@ def _draw_rows(axes: Axes, rows: ParityRows, limits: tuple[float, float]) -> Non
             0.96, 0.05, text, transform=axes.transAxes, fontsize=7, ha="right", color=COLOURS[5]
         )
     axes.set(xlim=limits, ylim=limits, aspect="equal")
-    for which in ("x", "y"):
+    for which in ("x", "y") if spec.is_log else ():
         plain_log_axis(axes, which)

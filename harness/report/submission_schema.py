@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.results.records import Line
+from harness.results.store import SPREAD_COLUMNS
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -66,7 +67,7 @@ PREDICTION_TYPES = {
     "overlap": "boolean",
     "prediction": "floating",
 }
-OPTIONAL_TYPES = {"std_log": "floating"}
+OPTIONAL_TYPES = dict.fromkeys(SPREAD_COLUMNS.values(), "floating")
 LEDGER_TYPES = {
     "run": "integer",
     "part": "string",

@@ -23,6 +23,7 @@ from pydantic import (
 
 from harness.planning.benchmark import explain
 from harness.plugin.cell import CELL, DEFAULT
+from harness.plugin.property import THERMAL_CONDUCTIVITY
 
 FORMAT: Final = 1
 """Of all records. It is not written, and files that name none have it."""
@@ -164,7 +165,7 @@ def as_stored(facts: Mapping[str, Any]) -> dict[str, Any]:
 class DatasetFacts(Record):
     """A dataset, as a result line names it."""
 
-    LEFT_OUT = ()
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ()
 
     digest: Digest
     rows: Count
@@ -188,6 +189,9 @@ class Problem(Record):
 class PlannedDataset(DatasetFacts):
     """A dataset in `plan.json`."""
 
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("property",)
+
+    property: Line = THERMAL_CONDUCTIVITY
     problems: tuple[Problem, ...] = ()
 
 
@@ -235,14 +239,16 @@ class PlannedCell(_OfCell):
         chain: keys of its stages, first to last.
         sources: per run, (stage, member) of each model that predicts; none where it is member
             r - 1 of the last stage in run r.
+        crystals_seen: see `Scoring`.
     """
 
-    LEFT_OUT = ("sources",)
+    LEFT_OUT = ("sources", "crystals_seen")
 
     leak_free: bool
     weights: tuple[Line, Line] | None = None
     chain: Annotated[tuple[Key, ...], Field(min_length=1)]
     sources: tuple[Sources, ...] = ()
+    crystals_seen: tuple[Line, ...] = ()
 
     @property
     def tuned(self) -> bool:
@@ -306,6 +312,12 @@ class PlanFile(Record):
     def name(self) -> str:
         """Name of the benchmark."""
         return str(self.benchmark["name"])
+
+    @property
+    def property_name(self) -> str:
+        """Name of what the datasets tested on hold values of."""
+        tested = self.datasets.get(self.benchmark["test_on"][0])
+        return tested.property if tested else THERMAL_CONDUCTIVITY
 
     @property
     def runs(self) -> int:
@@ -416,7 +428,7 @@ class StageFacts(Record):
     runs: list[int]
     train_rows: list[int]
     validation_rows: list[int]
-    scalers: list[dict[str, float]]
+    scalers: list[dict[str, float | None]]
     parent_members: list[int] = []
     groups: list[dict[str, Any]] | list[list[dict[str, Any]]] = []
     alongside: list[dict[str, Any]] = []

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from harness.plugin.property import Scale
+
 PLAN_FILE = "plan.json"
 RESULTS_FILE = "results.jsonl"
 FAILURES_FILE = "failures.jsonl"
@@ -64,6 +66,8 @@ CHOICES_FILE = "best.toml"
 TRIALS_FILE = "trials.csv"
 """All trials of a search."""
 
+SPREAD_COLUMNS: Mapping[Scale, str] = {"log": "std_log", "linear": "std"}
+"""What the std of predictions is called, by the scale that it is on; heads may give none."""
 PREDICTION_COLUMNS = ("run", "part", "id", "target", "prediction", "overlap")
 RESTORE = "Restore the file, or remove what was made of it and run `harness run` again."
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from harness.plugin.metric import MetricSpec
+    from harness.registry.property_metrics import PropertyMetric
 
 
 SUBSETS = ("all", "overlap-free")
@@ -27,7 +27,7 @@ SCORE_TOLERANCE = 1e-12
 
 
 def score_run(
-    metrics: Mapping[str, MetricSpec],
+    metrics: Mapping[str, PropertyMetric],
     target: NDArray[np.float64],
     prediction: NDArray[np.float64],
     overlap: NDArray[np.bool_],
@@ -36,7 +36,7 @@ def score_run(
 
     Args:
         metrics: by name.
-        target: κ in W/(m·K), one per row.
+        target: in the property's unit, one per row.
         prediction: likewise.
         overlap: whether the row's group was trained on.
 
@@ -55,7 +55,7 @@ def score_run(
 
 
 def measure(
-    metric: MetricSpec, target: NDArray[np.float64], prediction: NDArray[np.float64]
+    metric: PropertyMetric, target: NDArray[np.float64], prediction: NDArray[np.float64]
 ) -> float:
     """Returns a metric's value; NaN where there is no row, or a prediction is not finite.
 
@@ -63,7 +63,7 @@ def measure(
 
     Args:
         metric: the metric.
-        target: κ in W/(m·K), one per row.
+        target: in the property's unit, one per row.
         prediction: likewise.
 
     Raises:
@@ -71,8 +71,11 @@ def measure(
     """
     if not len(prediction) or not np.isfinite(prediction).all():
         return math.nan
+    if metric.needs == "log":
+        target, prediction = map(metric.property.to_scale, (target, prediction))
     action = f"computing the metric {metric.name!r}"
-    return float(call(metric.function, target, prediction, action=action, returns=Real))
+    function: Any = metric.function
+    return float(call(function, target, prediction, action=action, returns=Real))
 
 
 def same_score(one: Any, other: Any) -> bool:
@@ -92,7 +95,7 @@ def same_score(one: Any, other: Any) -> bool:
 
 
 def score_stored(
-    metrics: Mapping[str, MetricSpec], rows: pd.DataFrame, run: int
+    metrics: Mapping[str, PropertyMetric], rows: pd.DataFrame, run: int
 ) -> dict[str, dict[str, Any]]:
     """Scores one run of a scoring from its stored rows; see `score_run` and `Store`."""
     mine = rows[rows["run"] == run]

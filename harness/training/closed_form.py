@@ -1,4 +1,4 @@
-"""Heads in closed form: fitted to the rows of one member, and asked for κ of others."""
+"""Heads in closed form: fitted to the rows of one member, and asked for values of others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fit_head(model: ResolvedModel, rows: FitRows) -> Predictor:
         PluginError: what the head returned cannot be called.
     """
     assert model.head.fit is not None
-    rows = replace(rows, embeddings=_read_only(rows.embeddings), kappa=_read_only(rows.kappa))
+    rows = replace(rows, embeddings=_read_only(rows.embeddings), targets=_read_only(rows.targets))
     predictor: Predictor = call(
         model.head.fit,
         model.head_settings,
@@ -37,7 +37,7 @@ def fit_head(model: ResolvedModel, rows: FitRows) -> Predictor:
 def ask(
     model: ResolvedModel, predictor: Predictor, embeddings: Floats
 ) -> tuple[Floats, Floats | None]:
-    """Asks a fitted head for κ (W/(m·K)) of rows, and the std of log10 κ if it gives it.
+    """Asks a fitted head for values of rows, and for their std on the property's scale, if known.
 
     Raises:
         PluginError: it did not return one number per row.
@@ -45,8 +45,8 @@ def ask(
     with using(predictor, f"predicting with the head {model.head_ref.name!r}"):
         answer = predictor(_read_only(embeddings))
     if isinstance(answer, Uncertain):
-        kappa = _one_per_row(answer.kappa, embeddings, model)
-        return kappa, _one_per_row(answer.std_log, embeddings, model)
+        values = _one_per_row(answer.median, embeddings, model)
+        return values, _one_per_row(answer.std, embeddings, model)
     return _one_per_row(answer, embeddings, model), None
 
 

@@ -28,7 +28,7 @@ class TaskData:
     Attributes:
         pool: the encoded crystals.
         train: training positions of each member; their numbers may differ.
-        labels: κ in W/(m·K), `members × pool`; never read where a member has no row.
+        labels: in the property's unit, `members × pool`; never read where a member has no row.
         scalers: one per member.
         seeds: one per member, for the order of its rows.
     """
@@ -171,16 +171,16 @@ class Feed:
         Args:
             rows: `members × steps · batch` positions; −1 marks empty places.
         """
-        kappa, scaled = (
+        labels, scaled = (
             torch.as_tensor(
-                np.take_along_axis(labels, rows.clip(min=0), axis=1),
+                np.take_along_axis(values, rows.clip(min=0), axis=1),
                 dtype=torch.float32,
                 device=self._device,
             )
-            for labels in (self._data.labels, self._scaled_labels)
+            for values in (self._data.labels, self._scaled_labels)
         )
         used = torch.as_tensor(rows >= 0, device=self._device)
         for start in range(0, rows.shape[1], self._batch_size):
             part = slice(start, start + self._batch_size)
             batch = self._data.pool.batch(np.ascontiguousarray(rows[:, part]))
-            yield batch, Targets(kappa[:, part], scaled[:, part], used[:, part])
+            yield batch, Targets(labels[:, part], scaled[:, part], used[:, part])

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decoder:
-    """The scalers of all members as tensors, each `members × 1`."""
+    """The scalers of all members as tensors, each `members × 1`.
 
-    offset: Tensor
+    Attributes:
+        offset: none on a linear scale.
+    """
+
+    offset: Tensor | None
     mean: Tensor
     std: Tensor
 
@@ -32,8 +36,9 @@ class Decoder:
         def column(values: Sequence[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float32, device=device).unsqueeze(1)
 
+        offsets = [s.offset for s in scalers if s.offset is not None]
         return cls(
-            column([s.offset for s in scalers]),
+            column(offsets) if offsets else None,
             column([s.mean for s in scalers]),
             column([s.std for s in scalers]),
         )
@@ -41,11 +46,13 @@ class Decoder:
     def of_members(self, members: Sequence[int]) -> Decoder:
         """The scalers of some members."""
         chosen = list(members)
-        return Decoder(self.offset[chosen], self.mean[chosen], self.std[chosen])
+        offset = None if self.offset is None else self.offset[chosen]
+        return Decoder(offset, self.mean[chosen], self.std[chosen])
 
     def decode(self, scaled: Tensor) -> Tensor:
-        """Scaled targets → κ in W/(m·K), both `members × batch`; may overflow to infinity."""
-        return torch.pow(10.0, scaled * self.std + self.mean) - self.offset
+        """Scaled targets → targets, both `members × batch`; may overflow to infinity."""
+        y = scaled * self.std + self.mean
+        return y if self.offset is None else torch.pow(10.0, y) - self.offset
 
 
 @dataclass(frozen=True)
@@ -53,35 +60,36 @@ class Targets:
     """What one step is trained towards.
 
     Attributes:
-        kappa: labels, W/(m·K), `members × batch`.
+        labels: in the property's unit, `members × batch`.
         scaled: the same, encoded by each member's scaler.
         used: False at empty places, where the other two may hold anything.
     """
 
-    kappa: Tensor
+    labels: Tensor
     scaled: Tensor
     used: Tensor
 
 
-def _mape(output: Tensor, scaled: Tensor, kappa: Tensor, decoder: Decoder) -> Tensor:
-    return (decoder.decode(output) - kappa).abs() / kappa.abs().clamp(min=MAPE_FLOOR)
+def _mape(output: Tensor, scaled: Tensor, labels: Tensor, decoder: Decoder) -> Tensor:
+    return (decoder.decode(output) - labels).abs() / labels.abs().clamp(min=MAPE_FLOOR)
 
 
-def _mae_log(output: Tensor, scaled: Tensor, kappa: Tensor, decoder: Decoder) -> Tensor:
+def _mae(output: Tensor, scaled: Tensor, labels: Tensor, decoder: Decoder) -> Tensor:
     return (output - scaled).abs()
 
 
-def _mse(output: Tensor, scaled: Tensor, kappa: Tensor, decoder: Decoder) -> Tensor:
+def _mse(output: Tensor, scaled: Tensor, labels: Tensor, decoder: Decoder) -> Tensor:
     return (output - scaled).square()
 
 
-def _huber(output: Tensor, scaled: Tensor, kappa: Tensor, decoder: Decoder) -> Tensor:
+def _huber(output: Tensor, scaled: Tensor, labels: Tensor, decoder: Decoder) -> Tensor:
     return functional.huber_loss(output, scaled, reduction="none", delta=1.0)
 
 
 _LOSSES: Mapping[Loss, Callable[[Tensor, Tensor, Tensor, Decoder], Tensor]] = {
     "mape": _mape,
-    "mae-log": _mae_log,
+    "mae-log": _mae,
+    "mae": _mae,
     "mse": _mse,
     "huber": _huber,
 }
@@ -106,15 +114,15 @@ def member_losses(
     # overflow there would be 0 · ∞ = NaN.
     output = torch.where(used, output, 0.0)
     scaled = torch.where(used, targets.scaled, 0.0)
-    kappa = torch.where(used, targets.kappa, 1.0)
+    labels = torch.where(used, targets.labels, 1.0)
     kinds = list(dict.fromkeys(losses))
     if len(kinds) == 1:
-        places = _LOSSES[kinds[0]](output, scaled, kappa, decoder)
+        places = _LOSSES[kinds[0]](output, scaled, labels, decoder)
     else:
         # Each loss sees its own members alone, for the same reason.
         owners = [[m for m, own in enumerate(losses) if own == kind] for kind in kinds]
         parts = [
-            _LOSSES[kind](output[own], scaled[own], kappa[own], decoder.of_members(own))
+            _LOSSES[kind](output[own], scaled[own], labels[own], decoder.of_members(own))
             for kind, own in zip(kinds, owners, strict=True)
         ]
         order = torch.tensor([m for own in owners for m in own], device=output.device)

@@ -18,7 +18,8 @@ from harness.plugin.events import CellFinished, EpochFinished, StageFinished, St
 from harness.plugin.head import FitRows
 from harness.registry.attribution import blaming
 from harness.results.records import Failure, ResultLine, StageFacts, as_stored
-from harness.scoring.log_kappa import average
+from harness.results.store import SPREAD_COLUMNS
+from harness.scoring.averages import average
 from harness.scoring.scores import SUBSETS, measure, score_run, score_stored
 from harness.training.checkpoint import CheckpointFile
 from harness.training.closed_form import ask, fit_head
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
     from harness.data.dataset import Dataset
     from harness.planning.plan import Plan, Scoring, StageNode
     from harness.plugin.arrays import Floats, Indices
+    from harness.registry.property_metrics import PropertyMetric
     from harness.registry.registry import Registry
     from harness.results.store import Store
     from harness.training.run_context import RunContext
 
 Predicted = tuple["Floats", "Floats | None"]
-"""κ in W/(m·K) of one member's rows, and the std of log10 κ where the head gives it."""
+"""Values of one member's rows, and their std on the property's scale where the head gives it."""
 
 CHECKPOINT_SECONDS = 30.0
 """Shortest time between two checkpoints of a stage: what a kill costs at most, and an epoch."""
@@ -67,9 +69,15 @@ def pending_stages(plan: Plan, store: Store) -> list[StageNode]:
     return [stage for stage in plan.stages if stage.key in needed]
 
 
+def metrics_of(plan: Plan, registry: Registry) -> dict[str, PropertyMetric]:
+    """Returns the metrics of a plan's benchmark, by name."""
+    known = registry.metrics_of(plan.property.name)
+    return {name: known[name] for name in plan.benchmark.metrics or ()}
+
+
 def complete_metrics(plan: Plan, store: Store, registry: Registry) -> None:
     """Scores stored rows by metrics that the benchmark has gained since they were predicted."""
-    metrics = {name: registry.metrics[name] for name in plan.benchmark.metrics}
+    metrics = metrics_of(plan, registry)
     keys = {scoring.key for scoring in plan.scorings}
     mended = []
     for line in store.read_results():
@@ -92,8 +100,8 @@ class PlanExecutor:
         self.plan, self.store, self.registry = context.plan, context.store, context.registry
         use_threads(threads_wanted())
         device = resolve_device(self.plan.benchmark.device)
-        self.stage_builder = StageBuilder(self.plan.locations, self.store, self.registry, device)
-        self.metrics = {name: self.registry.metrics[name] for name in self.plan.benchmark.metrics}
+        self.stage_builder = StageBuilder(self.plan.locations, self.store, device)
+        self.metrics = metrics_of(self.plan, self.registry)
         self._scored_by: dict[str, list[Scoring]] = {}
         for scoring in self.plan.scorings:
             if len(scoring.stages) == 1:
@@ -201,7 +209,7 @@ class PlanExecutor:
                 node.title,
                 epoch.epoch,
                 epochs,
-                node.protocol.rules.selection,
+                node.selection.name,
                 epoch.score,
                 epoch.skipped,
                 (self._work_done + node.work * epoch.epoch / epochs) / self._work_total,
@@ -243,11 +251,11 @@ class PlanExecutor:
         predictions, spreads = [], []
         for sources in scoring.sources:
             own = [by_stage[source.stage.key][source.index] for source in sources]
-            predictions.append(average([kappa for kappa, _ in own]))
+            predictions.append(average([values for values, _ in own], self.plan.property))
             spreads += [own[0][1]] if len(own) == 1 and own[0][1] is not None else []
         rows = test_rows(scoring).assign(prediction=np.concatenate(predictions))
         if spreads:
-            rows["std_log"] = np.concatenate(spreads)
+            rows[SPREAD_COLUMNS[self.plan.property.scale]] = np.concatenate(spreads)
         self.store.write_predictions(scoring.key, rows)
         if scoring.tuning:
             self.store.write_tuning_ledger(scoring.key, tuning_ledger(scoring))
@@ -298,7 +306,7 @@ class PlanExecutor:
         if node.model.head.fit is None:
             scalers = [member.scaler for member in node.members]
             found = predict(model["backbone"], model["head"], pool, asked, scalers, device=device)
-            return [(kappa, None) for kappa in found]
+            return [(values, None) for values in found]
         own = self.stage_builder.pool(node.dataset, node.model)
         rows = [member.train for member in node.members]
         trained = embed(model["backbone"], own, rows, device=device)
@@ -315,11 +323,10 @@ class PlanExecutor:
         model = self.stage_builder.modules(node)
         self.stage_builder.start_weights(node, model)
         asked = [member.validation for member in node.members]
-        metric = self.registry.metrics[node.protocol.rules.selection]
         found = self._predict_rows(node, model, node.dataset, asked)
         return [
-            measure(metric, member.labels[member.validation], kappa)
-            for member, (kappa, _) in zip(node.members, found, strict=True)
+            measure(node.selection, member.labels[member.validation], values)
+            for member, (values, _) in zip(node.members, found, strict=True)
         ]
 
     def _predict_in_closed_form(
@@ -327,7 +334,7 @@ class PlanExecutor:
     ) -> Predicted:
         member = node.members[index]
         labels = member.labels[member.train]
-        rows = FitRows(trained, labels, member.scaler, member.init_seed)
+        rows = FitRows(trained, labels, member.scaler, node.dataset.property, member.init_seed)
         return ask(node.model, fit_head(node.model, rows), asked)
 
     def _result_lines(self, scoring: Scoring, predictions: Sequence[Floats]) -> list[ResultLine]:

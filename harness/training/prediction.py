@@ -57,7 +57,7 @@ def predict(
     device: torch.device,
     batch_size: int = PREDICTION_BATCH,
 ) -> list[Floats]:
-    """Predicts κ in W/(m·K).
+    """Predicts values in the property's unit.
 
     Args:
         backbone: batch of the pool → embeddings.

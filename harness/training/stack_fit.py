@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.plugin.arrays import Floats
-    from harness.plugin.metric import MetricSpec
     from harness.plugin.transfer import ParameterGroup
+    from harness.registry.property_metrics import PropertyMetric
 
     Bools = NDArray[np.bool_]
 
@@ -58,7 +58,7 @@ def fit(
     data: StackData,
     member_training: MemberTraining,
     *,
-    selection: MetricSpec,
+    selection: PropertyMetric,
     device: torch.device,
     freeze: Sequence[str] = (),
     alongside: Sequence[Alongside] = (),
@@ -118,7 +118,7 @@ class StackFit:
         data: StackData,
         member_trainings: Sequence[MemberTraining],
         *,
-        selection: MetricSpec,
+        selection: PropertyMetric,
         device: torch.device,
         freeze: Sequence[str] = (),
         alongside: Sequence[TaskData] = (),
@@ -182,7 +182,12 @@ class StackFit:
             for part in self._trainable
         ]
         member_trainings = [
-            [own.training.model_dump(), [asdict(group) for group in own.groups], own.alongside]
+            [
+                own.training.model_dump(),
+                [asdict(group) for group in own.groups],
+                own.alongside,
+                own.alongside_losses,
+            ]
             for own in self._member_trainings
         ]
         tasks = (self._data, *self._alongside)
@@ -389,9 +394,11 @@ class StackFit:
 
     def _losses(self, parts: StepBatches) -> tuple[Tensor, Tensor]:
         """Returns each member's loss on the stage's own dataset, and the weighted sum of all."""
-        kinds = [own.loss for own in self._settings]
         losses = []
-        for head, feed, (batch, targets) in zip(self._heads, self._feeds, parts, strict=True):
+        for number, (head, feed, (batch, targets)) in enumerate(
+            zip(self._heads, self._feeds, parts, strict=True)
+        ):
+            kinds = [own.loss_of(number) for own in self._member_trainings]
             output = head(self._model["backbone"](batch))
             losses.append(member_losses(kinds, output, targets, feed.decoder))
         total = losses[0]

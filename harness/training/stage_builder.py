@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from harness.planning.resolved import ResolvedModel
     from harness.plugin.backbone import Pool
     from harness.plugin.locations import Locations
-    from harness.registry.registry import Registry
     from harness.results.store import Store
 
 
@@ -30,15 +29,12 @@ class StageBuilder:
     Args:
         locations: where caches lie.
         store: with the artefacts of earlier stages.
-        registry: for the metric that chooses epochs.
         device: where to train.
     """
 
-    def __init__(
-        self, locations: Locations, store: Store, registry: Registry, device: torch.device
-    ) -> None:
+    def __init__(self, locations: Locations, store: Store, device: torch.device) -> None:
         self.device = device
-        self._locations, self._store, self._registry = locations, store, registry
+        self._locations, self._store = locations, store
         self._pools: dict[tuple[str, str], Pool] = {}
 
     def modules(self, node: StageNode, members: Sequence[int] | None = None) -> nn.ModuleDict:
@@ -63,9 +59,10 @@ class StageBuilder:
         if node.parent is not None:
             tensors, _ = self._store.read_stage(node.parent.key)
             chosen = [member.index for member in node.parents]
-            own = {name: tensors[name] for name in tensors if not name.startswith("alongside.")}
+            going_on = ("backbone", "head") if node.keeps_head else ("backbone",)
+            own = {name: tensors[name] for name in tensors if name.split(".")[0] in going_on}
             everyone = chosen == list(range(len(node.parent.members)))
-            for part in ("backbone", "head"):  # heads of other datasets do not go on
+            for part in going_on:  # heads of other datasets and properties do not
                 state = model[part].state_dict()
                 stacked = {name for name, _ in model[part].named_parameters()}
                 for name in state:
@@ -91,7 +88,7 @@ class StageBuilder:
                 validation=[member.validation for member in node.members],
             ),
             node.member_trainings,
-            selection=self._registry.metrics[node.protocol.rules.selection],
+            selection=node.selection,
             device=self.device,
             freeze=node.freeze,
             alongside=[

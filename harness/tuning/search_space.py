@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.planning.chosen_settings import Setting
-from harness.planning.training_settings import TRAINING_SPACE, TrainingSettings
+from harness.planning.training_settings import TrainingSettings, training_space
 from harness.plugin.ranges import Parameter, Range, SearchSpace, Space, read_parameter
 from harness.plugin.settings import Settings
 from harness.plugin.study import SpaceChanges
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     from harness.planning.resolved import Configuration
+    from harness.plugin.property import PropertySpec
     from harness.registry.registry import Registry
 
 
@@ -103,8 +104,16 @@ class ConfigurationSpace:
         return Setting(**{part.name: dict(part.settle(params)) for part in self.parts})
 
 
-def space_of(one: Configuration, changes: SpaceChanges, registry: Registry) -> ConfigurationSpace:
+def space_of(
+    one: Configuration, changes: SpaceChanges, registry: Registry, spec: PropertySpec
+) -> ConfigurationSpace:
     """Returns what is searched for in a configuration, as a benchmark changes it.
+
+    Args:
+        one: the configuration.
+        changes: of the benchmark.
+        registry: of the plugins.
+        spec: the property that is fitted.
 
     Raises:
         BenchmarkError: a parameter is neither declared nor a setting, or a change makes no sense.
@@ -140,9 +149,8 @@ def space_of(one: Configuration, changes: SpaceChanges, registry: Registry) -> C
         ),
     ]
     if head.fit is None:  # nothing of that is asked of a head in closed form
-        parts.insert(
-            0, _part("training", "training", TRAINING_SPACE, TrainingSettings, changes.training)
-        )
+        own = training_space(spec)
+        parts.insert(0, _part("training", "training", own, TrainingSettings, changes.training))
     return ConfigurationSpace(tuple(parts))
 
 

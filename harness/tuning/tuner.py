@@ -101,11 +101,13 @@ class Tuner:
         check_changes(tuning.space, choices)
         tunable = [one for one in plan.configurations if one.transfer is not None]
         for protocol in plan.protocols:
-            planner = StagePlanner(benchmark, plan.loader, plan.locations, protocol, self._stages)
+            planner = StagePlanner(
+                benchmark, plan.loader, self._registry, plan.locations, protocol, self._stages
+            )
             for one in tunable:
                 if tuning.selection == "shared" and protocol.rules.leak_free:
                     _refuse_shared(one, planner, benchmark.runs)
-                space = space_of(one, tuning.space, self._registry)
+                space = space_of(one, tuning.space, self._registry, plan.property)
                 if space.distributions:
                     yield self._make_search(one, planner, space)
                 else:
@@ -115,7 +117,7 @@ class Tuner:
         self, one: Configuration, planner: StagePlanner, space: ConfigurationSpace
     ) -> Search:
         runs = range(1, self._plan.benchmark.runs + 1)
-        metric = self._registry.metrics[planner.protocol.rules.selection]
+        metric = planner.selection(one.target, one.target)
         asked = [
             {name: repr(own) for name, own in sorted(space.distributions.items())},
             [[part.name, sorted(map(repr, part.fixed.items()))] for part in space.parts],
@@ -263,7 +265,7 @@ class Tuner:
                 node.title,
                 epoch.epoch,
                 node.epochs,
-                node.protocol.rules.selection,
+                node.selection.name,
                 epoch.score,
                 epoch.skipped,
                 self._fraction,

@@ -14,10 +14,11 @@ class ConstantSettings(Settings):
     """Settings of the head `best-constant`.
 
     Attributes:
-        metric: what the constant minimises (for `r2-log`: maximises) on the training rows.
+        metric: what the constant minimises (for `r2`, `r2-log`: maximises) on the training rows;
+            that of the property unless given.
     """
 
-    metric: Literal["mape", "mae", "mae-log", "rmse-log", "r2-log"] = "mape"
+    metric: Literal["mape", "mae", "rmse", "r2", "mae-log", "rmse-log", "r2-log"] | None = None
 
 
 class NearestSettings(Settings):
@@ -50,7 +51,7 @@ class ForestSettings(Settings):
 
 @hookimpl
 def register_heads() -> Iterable[HeadSpec]:
-    """Offers the baselines; the first two ignore the embeddings."""
+    """Offers the baselines; the first three ignore the embeddings."""
     yield HeadSpec(
         name="best-constant",
         summary="the constant that is best for one metric on the training rows",
@@ -58,19 +59,25 @@ def register_heads() -> Iterable[HeadSpec]:
         fit="harness_baselines.constant:fit_best_constant",
     )
     yield HeadSpec(
+        name="mean",
+        summary="the mean over the training rows, on the property's scale",
+        fit="harness_baselines.constant:fit_mean",
+    )
+    yield HeadSpec(
         name="mean-log",
-        summary="the mean of log κ over the training rows, as κ",
-        fit="harness_baselines.constant:fit_mean_log",
+        summary="the geometric mean over the training rows",
+        fit="harness_baselines.constant:fit_mean",
+        needs="log",
     )
     yield HeadSpec(
         name="nearest",
-        summary="κ of the nearest training row; a polymorph twin where there is one",
+        summary="the target of the nearest training row; a polymorph twin where there is one",
         settings=NearestSettings,
         fit="harness_baselines.nearest:fit_nearest",
     )
     yield HeadSpec(
         name="random-forest",
-        summary="random forest for log κ; needs the extra `baselines`",
+        summary="random forest on the property's scale; needs the extra `baselines`",
         settings=ForestSettings,
         fit="harness_baselines.forest:fit_forest",
     )

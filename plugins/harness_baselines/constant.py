@@ -2,52 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.plugin import MAPE_FLOOR, FitRows, Predictor, Settings
-from harness_baselines.logarithm import log_kappa
+from harness.plugin import (
+    MAPE_FLOOR,
+    FitRows,
+    Needs,
+    PluginError,
+    Predictor,
+    PropertySpec,
+    Settings,
+)
 
 if TYPE_CHECKING:
     from harness.plugin import Floats
     from harness_baselines import ConstantSettings
 
 
+KNOWN = ("mape", "mae", "rmse", "r2", "mae-log", "rmse-log", "r2-log")
+NEEDS: Mapping[str, Needs] = {
+    "mape": "positive",
+    **dict.fromkeys(("mae-log", "rmse-log", "r2-log"), "log"),
+}
+"""What a property must have for a metric to make sense."""
+
+
 def fit_best_constant(settings: ConstantSettings, rows: FitRows) -> Predictor:
     """Fits the head `best-constant`."""
-    return predict_constant(best_constant(rows.kappa, settings.metric))
+    metric = settings.metric or rows.property.metric
+    return predict_constant(best_constant(rows.targets, metric, rows.property))
 
 
-def fit_mean_log(settings: Settings, rows: FitRows) -> Predictor:
-    """Fits the head `mean-log`: the mean of log κ minimises its squared error."""
-    return predict_constant(best_constant(rows.kappa, "rmse-log"))
+def fit_mean(settings: Settings, rows: FitRows) -> Predictor:
+    """Fits the heads `mean` and `mean-log`: the mean on the property's scale."""
+    return predict_constant(float(rows.property.mean(rows.targets)))
 
 
-def best_constant(kappa: Floats, metric: str) -> float:
-    """Returns the constant κ that is best for a metric.
+def best_constant(targets: Floats, metric: str, spec: PropertySpec) -> float:
+    """Returns the constant that is best for a metric.
 
     Where a whole interval is equally good (a median of an even number of rows), it is the middle
     of it, on the scale of the metric; for MAPE the lower end.
 
     Args:
-        kappa: labels, in W/(m·K).
-        metric: `mape`, `mae`, `mae-log`, `rmse-log` or `r2-log`.
+        targets: labels, in the property's unit.
+        metric: see `ConstantSettings`.
+        spec: the property.
 
     Raises:
-        ValueError: for another metric.
+        PluginError: the metric makes no sense for the property.
+        ValueError: for a metric that is not among the settings.
     """
+    if metric in NEEDS and not spec.satisfies(NEEDS[metric]):
+        raise PluginError(
+            f"The head 'best-constant': the metric {metric!r} makes no sense for {spec.title}; "
+            f"use one of: {', '.join(name for name in KNOWN if name not in NEEDS)}."
+        )
     match metric:
         case "mape":
-            # Σ|c − κ|/κ: a sum of absolute errors weighted by 1/κ
-            weights = 1 / np.maximum(np.abs(kappa), MAPE_FLOOR)
-            return weighted_median(kappa, weights)
+            # Σ|c − y|/y: a sum of absolute errors weighted by 1/y
+            weights = 1 / np.maximum(np.abs(targets), MAPE_FLOOR)
+            return weighted_median(targets, weights)
         case "mae":
-            return float(np.median(kappa))
+            return float(np.median(targets))
+        case "rmse" | "r2":
+            return float(np.mean(targets))
         case "mae-log":
-            return float(10 ** np.median(log_kappa(kappa)))
+            return float(spec.from_scale(np.median(spec.to_scale(targets))))
         case "rmse-log" | "r2-log":
-            return float(10 ** np.mean(log_kappa(kappa)))
+            return float(spec.mean(targets))
     raise ValueError(f"no best constant is known for the metric {metric!r}")
 
 
@@ -58,6 +84,6 @@ def weighted_median(values: Floats, weights: Floats) -> float:
     return float(values[order][np.searchsorted(below, below[-1] / 2)])
 
 
-def predict_constant(kappa: float) -> Predictor:
-    """Returns the predictor that gives κ for every row."""
-    return lambda embeddings: np.full(len(embeddings), kappa)
+def predict_constant(value: float) -> Predictor:
+    """Returns the predictor that gives one value for every row."""
+    return lambda embeddings: np.full(len(embeddings), value)

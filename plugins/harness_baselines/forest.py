@@ -1,13 +1,10 @@
-"""A random forest for log10 κ."""
+"""A random forest on the property's scale: for log10 κ, say."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from harness.plugin import FitRows, PluginError, Predictor
-from harness_baselines.logarithm import log_kappa
 
 if TYPE_CHECKING:
     from harness.plugin import Floats
@@ -33,9 +30,9 @@ def fit_forest(settings: ForestSettings, rows: FitRows) -> Predictor:
         random_state=rows.seed % 2**32,
         n_jobs=1,
     )
-    forest.fit(rows.embeddings, log_kappa(rows.kappa))
+    forest.fit(rows.embeddings, rows.property.to_scale(rows.targets))
 
     def predict(embeddings: Floats) -> Floats:
-        return np.asarray(10 ** forest.predict(embeddings))
+        return rows.property.from_scale(forest.predict(embeddings))
 
     return predict

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.plugin import FitRows, Predictor
-from harness_baselines.logarithm import log_kappa
 
 if TYPE_CHECKING:
     from harness.plugin import Floats
@@ -24,25 +23,25 @@ SCIPY_NAMES = {"manhattan": "cityblock", "euclidean": "euclidean"}
 
 
 def fit_nearest(settings: NearestSettings, rows: FitRows) -> Predictor:
-    """Returns the predictor that copies κ of the nearest training row.
+    """Returns the predictor that copies the target of the nearest training row.
 
-    Rows at the same, smallest distance share: the geometric mean of their κ, whatever their order.
+    Rows at the same, smallest distance share: the mean of theirs on the property's scale.
     On composition features a polymorph twin has distance zero and is therefore found first.
     """
     from scipy.spatial.distance import cdist
 
     scale = _spread(rows.embeddings) if settings.standardise else 1.0
-    known, logs = rows.embeddings / scale, log_kappa(rows.kappa)
+    known, targets = rows.embeddings / scale, rows.property.to_scale(rows.targets)
 
     def predict(embeddings: Floats) -> Floats:
-        kappa = np.empty(len(embeddings))
+        found = np.empty(len(embeddings))
         for start in range(0, len(embeddings), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
             distances = cdist(embeddings[part] / scale, known, SCIPY_NAMES[settings.distance])
             smallest = distances.min(axis=1, keepdims=True)
             nearest = distances <= smallest * (1 + TIE) + TIE
-            kappa[part] = 10 ** (nearest @ logs / nearest.sum(axis=1))
-        return kappa
+            found[part] = nearest @ targets / nearest.sum(axis=1)
+        return rows.property.from_scale(found)
 
     return predict
 

@@ -1,4 +1,4 @@
-"""Heads: embedding → scaled target, by gradient; embedding → κ, in closed form."""
+"""Heads: embedding → scaled target, by gradient; embedding → value, in closed form."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class RidgeSettings(Settings):
 
 
 class GpSettings(Settings):
-    """Settings of the head `gp`; its features are standardised, and so is log10 κ.
+    """Settings of the head `gp`; its features are standardised, and so is the target.
 
     Attributes:
         kernel: `matern` (ν = 5/2: twice differentiable) or `rbf` (smooth), plus white noise.
-        noise: bounds of the variance of the noise, as a share of the variance of log10 κ.
+        noise: bounds of the variance of the noise, as a share of the variance of the target.
         restarts: of the search for the kernel's parameters, each from random ones.
         kernel_rows: with more training rows than these, the kernel's parameters are chosen on a
             random part of so many: a search takes dozens of steps of rows³ operations.
@@ -103,13 +103,13 @@ def register_heads() -> list[HeadSpec]:
         ),
         HeadSpec(
             name="ridge",
-            summary="ridge regression for log κ, penalty by leave-one-out; needs the extra `heads`",
+            summary="ridge regression, penalty by leave-one-out; needs the extra `heads`",
             settings=RidgeSettings,
             fit=_fit_ridge,
         ),
         HeadSpec(
             name="gp",
-            summary="Gaussian process for log κ, with uncertainties; needs the extra `heads`",
+            summary="Gaussian process, with uncertainties; needs the extra `heads`",
             settings=GpSettings,
             fit=_fit_gp,
             # the kernel alone: its parameters, and `ridge`'s penalty, are chosen within the fit

@@ -1,4 +1,4 @@
-"""A Gaussian process for log10 κ."""
+"""A Gaussian process on the property's scale."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, Matern
 from sklearn.preprocessing import StandardScaler
 
 from harness.plugin import FitRows, Predictor, Uncertain
-from harness_heads.logarithm import decode_finite, scale_logs
+from harness_heads.scaling import decode_finite, standardise
 from harness_heads.threads import one_thread
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def fit_gaussian_process(
     Args:
         rows: training rows.
         kernel: `matern` (ν = 5/2) or `rbf`.
-        noise: bounds of the variance of the noise, in units of the variance of log10 κ.
+        noise: bounds of the variance of the noise, in units of the variance of the scaled target.
         restarts: of the search for the kernel's parameters, from random ones.
         kernel_rows: rows that the kernel's parameters are chosen on, at most.
         max_rows: rows that are learnt from, at most.
@@ -49,7 +49,7 @@ def fit_gaussian_process(
     """
     used = _shuffled(rows)[:max_rows]
     features = StandardScaler().fit(rows.embeddings[used])
-    scaler, targets = scale_logs(rows.kappa[used])
+    scaler, targets = standardise(rows.targets[used], rows.property)
     known = features.transform(rows.embeddings[used])
     prior, part = _prior(kernel, known.shape[1], noise), slice(kernel_rows)
     with one_thread():
@@ -69,7 +69,7 @@ def fit_gaussian_process(
 
 
 def _shuffled(rows: FitRows) -> Indices:
-    order = np.lexsort((*rows.embeddings.T, rows.kappa))
+    order = np.lexsort((*rows.embeddings.T, rows.targets))
     return np.random.default_rng(rows.seed).permutation(order)
 
 

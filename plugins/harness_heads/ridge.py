@@ -1,4 +1,4 @@
-"""Ridge regression for log10 κ."""
+"""Ridge regression on the property's scale."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from harness.plugin import FitRows, Predictor
-from harness_heads.logarithm import decode_finite, scale_logs
+from harness_heads.scaling import decode_finite, standardise
 from harness_heads.threads import one_thread
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def fit_ridge(rows: FitRows, alphas: Sequence[float]) -> Predictor:
         rows: training rows.
         alphas: penalties to choose from, by the squared error of leave-one-out predictions.
     """
-    scaler, targets = scale_logs(rows.kappa)
+    scaler, targets = standardise(rows.targets, rows.property)
     law = make_pipeline(StandardScaler(), RidgeCV(list(alphas)))  # writes into a list of one
     with one_thread():
         law.fit(rows.embeddings, targets)

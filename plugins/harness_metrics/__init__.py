@@ -7,18 +7,21 @@ from collections.abc import Iterable
 from harness.plugin import MetricSpec, hookimpl
 from harness_metrics import metrics
 
-WATTS = "W/(m·K)"
-
 
 @hookimpl
 def register_metrics() -> Iterable[MetricSpec]:
     """Offers the metrics; the first three are the primary ones."""
-    yield MetricSpec("mae-log", "MAE log₁₀ κ", "decades", False, metrics.mae_log)
-    yield MetricSpec("rmse-log", "RMSE log₁₀ κ", "decades", False, metrics.rmse_log)
+    log = "log₁₀ {symbol}"
+    yield MetricSpec("mae-log", f"MAE {log}", "decades", False, metrics.mae, needs="log")
+    yield MetricSpec("rmse-log", f"RMSE {log}", "decades", False, metrics.rmse, needs="log")
     yield MetricSpec("spearman", "Spearman ρ", "", True, metrics.spearman)
-    yield MetricSpec("mape", "MAPE", "", False, metrics.mape)
-    yield MetricSpec("median-ape", "median APE", "", False, metrics.median_ape)
-    yield MetricSpec("mae", "MAE κ", WATTS, False, metrics.mae)
-    yield MetricSpec("r2-log", "R² log₁₀ κ", "", True, metrics.r2_log)
-    yield MetricSpec("within-factor-2", "within ×2", "", True, metrics.within_factor_2)
+    yield MetricSpec("mape", "MAPE", "", False, metrics.mape, needs="positive")
+    yield MetricSpec("median-ape", "median APE", "", False, metrics.median_ape, needs="positive")
+    yield MetricSpec("mae", "MAE {symbol}", "{unit}", False, metrics.mae)
+    yield MetricSpec("rmse", "RMSE {symbol}", "{unit}", False, metrics.rmse)
+    yield MetricSpec("r2-log", f"R² {log}", "", True, metrics.r2, needs="log")
+    yield MetricSpec("r2", "R² {symbol}", "", True, metrics.r2)
+    yield MetricSpec(
+        "within-factor-2", "within ×2", "", True, metrics.within_factor_2, needs="positive"
+    )
     yield MetricSpec("recall-low-10", "recall of lowest 10 %", "", True, metrics.recall_low_10)

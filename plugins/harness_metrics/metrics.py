@@ -1,4 +1,4 @@
-"""Metrics of predicted against true κ, both in W/(m·K).
+"""Metrics of predicted against true values: of a property, or of its logarithm.
 
 Every function takes two finite arrays of equal length, targets first, and returns one number. None
 leaves a row out. Without rows every metric is NaN.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING
 
-from harness.plugin import KAPPA_FLOOR, MAPE_FLOOR
+from harness.plugin import MAPE_FLOOR
 
 if TYPE_CHECKING:
     from harness.plugin import Floats
@@ -40,19 +40,19 @@ def _metric(function: Metric) -> Metric:
 
 
 @_metric
-def mae_log(targets: Floats, predictions: Floats) -> float:
-    """Mean absolute error of log10 κ, in decades; κ floored at `KAPPA_FLOOR`."""
+def mae(targets: Floats, predictions: Floats) -> float:
+    """Mean absolute error."""
     import numpy as np
 
-    return float(np.mean(np.abs(_log(predictions) - _log(targets))))
+    return float(np.mean(np.abs(predictions - targets)))
 
 
 @_metric
-def rmse_log(targets: Floats, predictions: Floats) -> float:
-    """Root mean square error of log10 κ, in decades; κ floored at `KAPPA_FLOOR`."""
+def rmse(targets: Floats, predictions: Floats) -> float:
+    """Root mean square error."""
     import numpy as np
 
-    return float(np.sqrt(np.mean((_log(predictions) - _log(targets)) ** 2)))
+    return float(np.sqrt(np.mean((predictions - targets) ** 2)))
 
 
 @_metric
@@ -87,31 +87,22 @@ def median_ape(targets: Floats, predictions: Floats) -> float:
 
 
 @_metric
-def mae(targets: Floats, predictions: Floats) -> float:
-    """Mean absolute error of κ, in W/(m·K)."""
-    import numpy as np
-
-    return float(np.mean(np.abs(predictions - targets)))
-
-
-@_metric
-def r2_log(targets: Floats, predictions: Floats) -> float:
-    """Coefficient of determination of log10 κ; κ floored at `KAPPA_FLOOR`.
+def r2(targets: Floats, predictions: Floats) -> float:
+    """Coefficient of determination.
 
     NaN where all targets are equal, as with a single row: there is no variance to explain.
     """
     import numpy as np
 
-    truth = _log(targets)
-    if np.ptp(truth) == 0:
+    if np.ptp(targets) == 0:
         return np.nan
-    unexplained = np.sum((_log(predictions) - truth) ** 2)
-    return float(1.0 - unexplained / np.sum((truth - truth.mean()) ** 2))
+    unexplained = np.sum((predictions - targets) ** 2)
+    return float(1.0 - unexplained / np.sum((targets - targets.mean()) ** 2))
 
 
 @_metric
 def within_factor_2(targets: Floats, predictions: Floats) -> float:
-    """Share of rows with κ/2 ≤ prediction ≤ 2κ."""
+    """Share of rows with target/2 ≤ prediction ≤ 2·target."""
     import numpy as np
 
     return float(np.mean((predictions >= targets / 2) & (predictions <= targets * 2)))
@@ -119,11 +110,12 @@ def within_factor_2(targets: Floats, predictions: Floats) -> float:
 
 @_metric
 def recall_low_10(targets: Floats, predictions: Floats) -> float:
-    """Recall of the 10 % of rows with the lowest κ among the 10 % with the lowest predictions.
+    """Recall of the 10 % of rows with the lowest target among those with the lowest predictions.
 
-    Both are the same number of rows, n // 10 and at least one. A row whose κ equals the highest of
-    the sought ones is as good as it. Rows whose predictions tie at the limit share the places left,
-    so that the value is the expected one under random order: for a constant predictor, their share.
+    Both are the same number of rows, n // 10 and at least one. A row whose target equals the
+    highest of the sought ones is as good as it. Rows whose predictions tie at the limit share the
+    places left, so that the value is the expected one under random order: for a constant predictor,
+    their share.
     """
     import numpy as np
 
@@ -134,12 +126,6 @@ def recall_low_10(targets: Floats, predictions: Floats) -> float:
     places_left = sought - np.count_nonzero(below)
     found = np.count_nonzero(low & below) + places_left * np.mean(low[tied])
     return float(found / sought)
-
-
-def _log(kappa: Floats) -> Floats:
-    import numpy as np
-
-    return np.log10(np.maximum(kappa, KAPPA_FLOOR))
 
 
 def _relative_errors(targets: Floats, predictions: Floats) -> Floats:

@@ -24,11 +24,14 @@ class StrictSettings(Settings):
         validation: share of the rows to select on.
         keep: share of these training rows that is trained on, for learning curves: whole groups,
             and less is always a part of more. Validation and test rows stay as they are.
+        keep_other_properties: let source stages on another property than the target's keep the
+            crystals of test rows.
     """
 
     train: float = Field(default=0.7, gt=0, lt=1)
     validation: float = Field(default=0.1, gt=0, lt=1)
     keep: float = Field(default=1.0, gt=0, le=1)
+    keep_other_properties: bool = False
 
     @model_validator(mode="after")
     def _leave_a_test_share(self) -> Self:
@@ -41,12 +44,13 @@ class StrictRules(ProtocolRules):
     """Grouped split, scaler from training rows, selection on validation rows."""
 
     leak_free = True
-    selection = "mae-log"
+    selection = None
     offset = 0.0
     scaler_stage = "last"
 
     def __init__(self, settings: StrictSettings) -> None:
         self.settings = settings
+        self.keep_other_properties = settings.keep_other_properties
 
     def split(self, formulas: Sequence[str], run: int, seed: int) -> Split:
         """Splits rows so that no formula is on two sides.

@@ -574,7 +574,7 @@ def test_jobs_stop_when_the_first_process_is_interrupted(run, toy: Path) -> None
         ('heads=[{name="mlp", hiden=[3]}]', BenchmarkError, r"head 'mlp'.*'hiden'.*mean 'hidden'"),
         ('transfers=["two-stage"]', BenchmarkError, r"transfer 'two-stage'.*'source' is missing"),
         ('transfers=["pretrained"]', WeightsError, r"no pretrained weights.*random"),
-        ('train_on=["WrongUnit"]', HarnessError, r"unit: 'eV/atom' is not a unit of thermal"),
+        ('train_on=["WrongUnit"]', HarnessError, r"'eV/atom' is not a unit of lattice thermal"),
         ('train_on=["Nothing"]', HarnessError, r"'Nothing' has no usable row"),
         ('train_on=["Two"]', HarnessError, r"'Two' cannot be split"),
         ('device="cuda"', HarnessError, r"cuda"),

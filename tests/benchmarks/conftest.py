@@ -90,7 +90,7 @@ class TrainableStack:
 
     def train(self, epochs: int) -> None:
         """Trains with the published settings: batch 8, MAPE; validates after every epoch."""
-        member_training = MemberTraining(TrainingSettings(epochs=epochs))
+        member_training = MemberTraining(TrainingSettings(epochs=epochs, loss="mape"))
         fit(
             self.backbone,
             self.head,
@@ -113,15 +113,15 @@ def make_stack(registry, sample, splits) -> Callable[..., TrainableStack]:
             pool=backbone.pool([backbone.encode(crystal) for crystal in sample.crystals], CPU),
             train=[split.train for split in splits],
             validation=[split.validation for split in splits],
-            labels=np.tile(sample.kappa, (MEMBERS, 1)),
-            scalers=[Scaler.fit(sample.kappa, 1.0)] * MEMBERS,
+            labels=np.tile(sample.targets, (MEMBERS, 1)),
+            scalers=[Scaler.fit(sample.targets, 1.0)] * MEMBERS,
             seeds=[derive_seed(0, run) for run in range(MEMBERS)],
         )
         return TrainableStack(
             backbone.build(generators),
             head.make(head.settings(), backbone.width, generators),
             data.of_members(members),
-            registry.metrics["mape"],
+            registry.metrics_of("thermal-conductivity")["mape"],
         )
 
     return make

@@ -100,7 +100,7 @@ def make_model() -> nn.Module:
 def pipeline(sample, splits, tmp_path_factory) -> Pipeline:
     dataset = MGLDataset(
         structures=[crystal.to_pymatgen() for crystal in sample.crystals],
-        labels={"kappa": sample.kappa.tolist()},
+        labels={"kappa": sample.targets.tolist()},
         converter=Structure2Graph(DEFAULT_ELEMENTS, cutoff=4.0),
         root=str(tmp_path_factory.mktemp("matgl")),
         save_cache=False,
@@ -110,7 +110,7 @@ def pipeline(sample, splits, tmp_path_factory) -> Pipeline:
         make_model(),
         Subset(dataset, train),
         Subset(dataset, validation),
-        Scaler.fit(sample.kappa, 1.0),
+        Scaler.fit(sample.targets, 1.0),
     )
 
 

@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     source.mkdir()
     dataset = load_dataset("Rocksalt").take(range(3))
     lines = ["label,value"]
-    for row_id, kappa, crystal in zip(dataset.ids, dataset.kappa, dataset.crystals, strict=True):
+    for row_id, kappa, crystal in zip(dataset.ids, dataset.targets, dataset.crystals, strict=True):
         crystal.to_pymatgen().to(str(source / f"{row_id}.cif"))
         lines.append(f"{row_id},{1000 * kappa}")
     (source / "kappa.csv").write_text("\n".join([*lines, "gone,5000"]))
@@ -48,7 +48,7 @@ def test_options_say_it_all(folder: Path, harness) -> None:
     assert 'In a benchmark file: train_on = ["mine"]' in out
     assert "kappa.csv, line 5" in out
     assert "no structure of that name" in out
-    assert load_dataset("mine").kappa == pytest.approx(load_dataset("Rocksalt").kappa[:3])
+    assert load_dataset("mine").targets == pytest.approx(load_dataset("Rocksalt").targets[:3])
     _, out, _ = harness("datasets", "list", "--json")
     assert {"name": "mine", "plugin": "imported"}.items() <= next(
         row.items() for row in json.loads(out) if row["name"] == "mine"

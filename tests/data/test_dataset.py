@@ -12,6 +12,7 @@ from harness.data.dataset import build_dataset, join_datasets
 from harness.errors import DataError
 from harness.plugin.crystal import Crystal, reduced_formula
 from harness.plugin.dataset import Card, DatasetSpec
+from harness_properties import KAPPA
 
 CARD = Card(title="test", unit="W/(m·K)")
 
@@ -46,7 +47,7 @@ def raw(row_id: str = "a", **changes: Any) -> dict[str, Any]:
     ],
 )
 def test_an_unusable_row_is_reported_with_its_reason(changes: dict[str, Any], reason: str) -> None:
-    dataset = build_dataset("D", CARD, [raw("good"), raw("bad") | changes])
+    dataset = build_dataset("D", CARD, KAPPA, [raw("good"), raw("bad") | changes])
     assert dataset.ids == ("good",)
     (problem,) = dataset.problems
     assert problem.row == 2
@@ -56,7 +57,7 @@ def test_an_unusable_row_is_reported_with_its_reason(changes: dict[str, Any], re
 def test_a_missing_key_and_a_duplicate_id_are_reported() -> None:
     without_lattice = raw("b")
     del without_lattice["lattice"]
-    dataset = build_dataset("D", CARD, [raw("a"), raw("a"), without_lattice])
+    dataset = build_dataset("D", CARD, KAPPA, [raw("a"), raw("a"), without_lattice])
     assert [(p.row, p.reason) for p in dataset.problems] == [
         (2, "duplicate id"),
         (3, "no lattice"),
@@ -65,14 +66,13 @@ def test_a_missing_key_and_a_duplicate_id_are_reported() -> None:
 
 def test_units_are_converted() -> None:
     card = Card(title="test", unit="mW/(m·K)")
-    assert build_dataset("D", card, [raw(kappa=7100)]).kappa[0] == pytest.approx(7.1)
+    assert build_dataset("D", card, KAPPA, [raw(kappa=7100)]).targets[0] == pytest.approx(7.1)
 
 
-def test_a_wrong_unit_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "card.toml"
-    path.write_text('title = "t"\nunit = "eV/atom"\n')
-    with pytest.raises(DataError, match=r"card.toml is malformed: unit: 'eV/atom' .*W/\(m·K\)"):
-        Card.read(path)
+def test_a_unit_of_another_property_is_refused() -> None:
+    card = Card(title="t", unit="eV/atom")
+    with pytest.raises(DataError, match=r"card of the dataset 'D': 'eV/atom' .*W/\(m·K\)"):
+        build_dataset("D", card, KAPPA, [raw()])
 
 
 def test_an_unknown_key_of_a_card_is_refused(tmp_path: Path) -> None:
@@ -90,29 +90,34 @@ def test_a_plugin_gives_a_card_or_names_its_file(tmp_path: Path) -> None:
 
 
 def test_the_digest_depends_on_content_alone() -> None:
-    first = build_dataset("D", CARD, [raw("a"), raw("b")])
-    again = build_dataset("D", CARD, [raw("a"), raw("b")])
-    changed = build_dataset("D", CARD, [raw("a"), raw("b", kappa=7.2)])
-    moved = build_dataset("D", CARD, [raw("a"), raw("b", frac_coords=[[0, 0, 0], [0.5, 0.5, 0.4]])])
+    first = build_dataset("D", CARD, KAPPA, [raw("a"), raw("b")])
+    again = build_dataset("D", CARD, KAPPA, [raw("a"), raw("b")])
+    changed = build_dataset("D", CARD, KAPPA, [raw("a"), raw("b", kappa=7.2)])
+    moved = build_dataset(
+        "D", CARD, KAPPA, [raw("a"), raw("b", frac_coords=[[0, 0, 0], [0.5, 0.5, 0.4]])]
+    )
     assert first.digest == again.digest
     assert len({first.digest, changed.digest, moved.digest}) == 3
 
 
 def test_a_composite_keeps_the_origin_of_its_rows() -> None:
-    one, two = build_dataset("One", CARD, [raw("a")]), build_dataset("Two", CARD, [raw("a")])
+    one, two = (
+        build_dataset("One", CARD, KAPPA, [raw("a")]),
+        build_dataset("Two", CARD, KAPPA, [raw("a")]),
+    )
     both = join_datasets("Both", CARD, [one, two])
     assert both.parts == ("One", "Two")
     assert both.positions_of("Two").tolist() == [1]
 
 
 def test_a_limit_spreads_over_the_dataset() -> None:
-    dataset = build_dataset("D", CARD, [raw(str(i)) for i in range(10)])
+    dataset = build_dataset("D", CARD, KAPPA, [raw(str(i)) for i in range(10)])
     assert dataset.limited(4).ids == ("0", "3", "6", "9")
     assert dataset.limited(99) is dataset
 
 
 def test_rows_with_elements_a_backbone_does_not_know_become_problems() -> None:
-    dataset = build_dataset("D", CARD, [raw("a"), raw("b", species=["K", "Cl"])])
+    dataset = build_dataset("D", CARD, KAPPA, [raw("a"), raw("b", species=["K", "Cl"])])
     known = dataset.knowing_only(frozenset({"Na", "Cl"}), "tinynet")
     assert known.ids == ("a",)
     assert known.problems[0].reason == "tinynet does not know K"
@@ -120,10 +125,10 @@ def test_rows_with_elements_a_backbone_does_not_know_become_problems() -> None:
 
 def test_a_problem_names_the_row_of_the_file_whatever_was_left_out_before() -> None:
     rows = [raw("no-kappa", kappa=None), raw("a"), raw("b", species=["K", "Cl"])]
-    dataset = build_dataset("D", CARD, rows).take([1])
+    dataset = build_dataset("D", CARD, KAPPA, rows).take([1])
     (_, problem) = dataset.knowing_only(frozenset({"Na", "Cl"}), "tinynet").problems
     assert (problem.row, problem.id) == (3, "b")
-    both = join_datasets("Both", CARD, [build_dataset("One", CARD, [raw("c")]), dataset])
+    both = join_datasets("Both", CARD, [build_dataset("One", CARD, KAPPA, [raw("c")]), dataset])
     assert both.numbers == (1, 3)
 
 

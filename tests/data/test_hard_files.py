@@ -15,6 +15,7 @@ from harness.data.row_checks import CLOSEST, usable_crystal, usable_target
 from harness.data.structure_files import StructureRow, read_structures
 from harness.nn.graph import build_graph
 from harness.plugin.crystal import Crystal
+from harness_properties import KAPPA
 
 ROCK_SALT = {
     "lattice": [[0, 2.82, 2.82], [2.82, 0, 2.82], [2.82, 2.82, 0]],
@@ -239,13 +240,13 @@ def test_the_published_datasets_are_far_from_every_bound(shared: Path) -> None:
 )
 def test_what_only_looks_like_a_number_is_none(value: object) -> None:
     with pytest.raises((ValueError, TypeError)):
-        usable_target(value, "kappa")
+        usable_target(value, "kappa", KAPPA)
 
 
 @pytest.mark.parametrize(("value", "factor"), [(1e-322, 1.0), (0.009, 1.0), (5.0, 1e-3)])
 def test_a_target_below_what_metrics_tell_apart_is_refused(value: float, factor: float) -> None:
     with pytest.raises(ValueError, match=r"expected at least 0\.01"):
-        usable_target(value, "kappa", factor)
+        usable_target(value, "kappa", KAPPA, factor)
 
 
 @pytest.mark.parametrize("name", ["bom", "utf16", "latin1"])

@@ -14,6 +14,7 @@ from harness.plugin.dataset import Card
 from harness_experiment import PARTS, register_datasets
 from harness_experiment.prototypes import PROTOTYPES
 from harness_experiment.table import load_rows
+from harness_properties import KAPPA
 
 pytestmark = pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")
 
@@ -23,7 +24,7 @@ NOWHERE = Locations(data=(), weights=(), cache=Path("nowhere"), offline=True)
 @pytest.fixture(scope="module")
 def parts() -> dict[str, Dataset]:
     return {
-        spec.name: build_dataset(spec.name, spec.read_card(), spec.load(NOWHERE))
+        spec.name: build_dataset(spec.name, spec.read_card(), KAPPA, spec.load(NOWHERE))
         for spec in register_datasets()
         if spec.load
     }
@@ -59,7 +60,7 @@ def test_every_line_of_the_table_is_in_exactly_one_part(parts: dict[str, Dataset
     found = [
         (row_id.split("-")[0], kappa)
         for part in parts.values()
-        for row_id, kappa in zip(part.ids, part.kappa, strict=True)
+        for row_id, kappa in zip(part.ids, part.targets, strict=True)
     ]
     assert sorted(found) == sorted(table)
     assert not any(part.problems for part in parts.values())

@@ -12,6 +12,7 @@ import pytest
 from harness.plugin import Crystal, FitRows, Predictor, Scaler, read_neutral
 from harness_composition import CompositionSettings, register_backbones
 from harness_heads import register_heads
+from harness_properties import KAPPA
 
 Fit = Callable[..., Predictor]
 
@@ -23,7 +24,9 @@ def fit() -> Fit:
 
     def fit(head: str, embeddings: Any, kappa: Any, seed: int = 0, **settings: object) -> Predictor:
         kappa = np.asarray(kappa, dtype=np.float64)
-        rows = FitRows(np.asarray(embeddings, dtype=np.float64), kappa, Scaler(0, 0, 1), seed)
+        rows = FitRows(
+            np.asarray(embeddings, dtype=np.float64), kappa, Scaler(0, 0, 1), KAPPA, seed
+        )
         spec = heads[head]
         assert spec.make is None and spec.fit is not None
         return spec.fit(spec.settings(**settings), rows)

@@ -26,8 +26,8 @@ from harness.planning.training_settings import TrainingSettings
 from harness.plugin.backbone import BackboneSpec, PretrainedWeights
 from harness.plugin.crystal import Crystal
 from harness.plugin.locations import Locations
-from harness.plugin.metric import MetricSpec
 from harness.plugin.protocol import Scaler
+from harness.registry.property_metrics import PropertyMetric
 from harness.registry.registry import Registry
 from harness.testing import BackboneCases
 from harness.training.stack_fit import StackData, fit
@@ -37,6 +37,7 @@ from harness_megnet.dgl_backbone import MegnetDglBackbone
 from harness_megnet.elements import ELEMENTS
 from harness_megnet.settings import MegnetSettings, NetworkSettings
 from harness_megnet.weights import CENTRES, LAST_LAYER, PREFIX, slots
+from harness_properties import KAPPA
 
 pytest.importorskip("dgl", reason="dgl is not installed: its wheels end with Python 3.11")
 
@@ -310,8 +311,8 @@ def test_training_on_eight_crystals_lowers_the_loss_of_every_member(
         module,
         head,
         data,
-        MemberTraining(TrainingSettings(epochs=25, lr=3e-3, batch_size=8)),
-        selection=MetricSpec("mape", "MAPE", "", False, mape),
+        MemberTraining(TrainingSettings(epochs=25, lr=3e-3, batch_size=8, loss="mape")),
+        selection=PropertyMetric("mape", "MAPE", "", False, mape, property=KAPPA),
         device=CPU,
         on_epoch=lambda report: losses.append(list(report.train_loss)),
     )

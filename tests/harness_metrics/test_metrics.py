@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from harness.plugin import KAPPA_FLOOR
-from harness_metrics import register_metrics
+from harness.registry.registry import Registry
+from harness_properties import KAPPA
 
 Floats = NDArray[np.float64]
 
 steady = settings(deadline=None, derandomize=True, max_examples=40)
 """The same examples every time, however slow the machine."""
 
-SPECS = {spec.name: spec for spec in register_metrics()}
-LOWER_IS_BETTER = {"mae-log", "rmse-log", "mape", "median-ape", "mae"}
-UNDEFINED_FOR_ONE_ROW = {"spearman", "r2-log"}
+SPECS = dict(Registry().metrics_of(KAPPA.name))
+LOWER_IS_BETTER = {"mae-log", "rmse-log", "mape", "median-ape", "mae", "rmse"}
+UNDEFINED_FOR_ONE_ROW = {"spearman", "r2-log", "r2"}
 
 kappas = st.floats(0.02, 3000)
 guesses = st.floats(-1, 3000)
@@ -38,16 +38,17 @@ def pairs(draw: st.DrawFn, min_rows: int = 1) -> tuple[Floats, Floats]:
 
 
 def value(name: str, targets: object, predictions: object) -> float:
-    return SPECS[name].function(
-        np.asarray(targets, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
-    )
+    metric = SPECS[name]
+    given = (np.asarray(values, dtype=np.float64) for values in (targets, predictions))
+    return metric.function(*(map(KAPPA.to_scale, given) if metric.needs == "log" else given))
 
 
 def test_each_metric_declares_its_direction_and_unit() -> None:
     assert {name for name, spec in SPECS.items() if not spec.higher_is_better} == LOWER_IS_BETTER
     units = {name: spec.unit for name, spec in SPECS.items() if spec.unit}
-    assert units == {"mae-log": "decades", "rmse-log": "decades", "mae": "W/(m·K)"}
-    assert len({spec.title for spec in SPECS.values()}) == len(SPECS) == 9
+    watts = dict.fromkeys(("mae", "rmse"), "W/(m·K)")
+    assert units == {"mae-log": "decades", "rmse-log": "decades", **watts}
+    assert len({spec.title for spec in SPECS.values()}) == len(SPECS) == 11
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_targets_that_tie_at_the_limit_are_equally_good() -> None:
 
 def test_predictions_below_the_floor_count_as_the_floor() -> None:
     for name in ("mae-log", "rmse-log"):
-        assert value(name, [1.0], [-0.3]) == value(name, [1.0], [KAPPA_FLOOR]) == pytest.approx(2)
+        assert value(name, [1.0], [-0.3]) == value(name, [1.0], [KAPPA.lowest]) == pytest.approx(2)
     assert math.isfinite(value("r2-log", [1.0, 10.0], [-0.3, 0.0]))
 
 
@@ -161,7 +162,7 @@ def _sklearn(name: str, log: bool) -> Callable[[Floats, Floats], float]:
 
     def score(targets: Floats, predictions: Floats) -> float:
         if log:
-            predictions = np.maximum(predictions, KAPPA_FLOOR)
+            predictions = np.maximum(predictions, KAPPA.lowest)
             targets, predictions = np.log10(targets), np.log10(predictions)
         return float(getattr(metrics, name)(targets, predictions))
 

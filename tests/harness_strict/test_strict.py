@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_labels_are_the_true_ones_and_the_rules_promise_no_leak() -> None:
     (spec,) = register_protocols()
     rules = spec.make(spec.settings())
     promised = (rules.leak_free, rules.selection, rules.offset, rules.scaler_stage, rules.view)
-    assert (spec.name, *promised) == ("strict", True, "mae-log", 0.0, "last", "")
+    assert (spec.name, *promised) == ("strict", True, None, 0.0, "last", "")
     kappa = np.array([1.0, 20.0])
     assert rules.labels(kappa, own=None, decoder=None) is kappa
 
@@ -126,7 +127,7 @@ def test_labels_are_the_true_ones_and_the_rules_promise_no_leak() -> None:
     "shares",
     [{"train": 0.9, "validation": 0.1}, {"train": 0}, {"validation": 1.5}, {"test": 0.2}],
 )
-def test_impossible_shares_are_refused(shares: dict[str, float]) -> None:
+def test_impossible_shares_are_refused(shares: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         StrictSettings(**shares)
 

@@ -119,7 +119,7 @@ def test_a_composite_follows_the_splits_of_its_parts(planned) -> None:
 
 def test_overlap_with_training_groups_is_marked_row_by_row(planned) -> None:
     (scoring,) = planned(train_on=["Toy"], test_on=["Twins"]).scorings
-    trained = scoring.sources[0][0].trained_groups()
+    trained = scoring.sources[0][0].trained_groups()["thermal-conductivity"]
     expected = [scoring.dataset.formulas[row] in trained for row in scoring.rows[0]]
     assert scoring.overlap[0].tolist() == expected
     assert any(expected)

@@ -10,13 +10,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from harness.planning.training_settings import TrainingSettings
+from harness.planning.training_settings import TrainingSettings, loss_of
+from harness_properties import KAPPA
 
 
 def test_defaults_are_those_of_the_published_study() -> None:
     settings = TrainingSettings()
     assert (settings.epochs, settings.batch_size, settings.lr) == (300, 8, 1e-3)
-    assert (settings.loss, settings.weight_decay) == ("mape", 0.0)
+    assert (settings.loss, loss_of(KAPPA), settings.weight_decay) == (None, "mape", 0.0)
 
 
 def test_the_schedule_is_the_published_formula() -> None:
@@ -44,7 +45,7 @@ def test_a_constant_schedule_is_constant() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": 0}, {"lr": 0.0}, {"loss": "mae"}, {"batchsize": 8}, {"lr_floor_fraction": 1.5}],
+    [{"epochs": 0}, {"lr": 0.0}, {"loss": "mean"}, {"batchsize": 8}, {"lr_floor_fraction": 1.5}],
 )
 def test_settings_that_make_no_sense_are_refused(wrong) -> None:
     with pytest.raises(ValidationError):

@@ -299,7 +299,7 @@ def test_a_plugin_that_exits_is_named_like_one_that_raises(patient: Patient) -> 
     ("spot", "line"),
     [
         ("fit", "rows.embeddings[:] = 0"),
-        ("fit", "rows.kappa.sort()"),
+        ("fit", "rows.targets.sort()"),
         ("predict", "embeddings += 1"),
     ],
 )

@@ -13,6 +13,7 @@ from harness.plugin.cell import CELL
 from harness.report.leaderboard import Leaderboard
 from harness.results.store import Store
 from harness.scoring.scores import SUBSETS
+from harness_properties import KAPPA
 
 LEADERBOARDS = Path(__file__).resolve().parents[2] / "leaderboards"
 SETTINGS: dict[str, Any] = {"seed": 0, "runs": 3, "test_on": ["A"], "rows": {}}
@@ -53,7 +54,15 @@ def make_leaderboard() -> MakeLeaderboard:
                     )  # fmt: skip
         settings = {**SETTINGS, "runs": planned}
         return Leaderboard(
-            "mine", "Mine", settings, ("mape",), {}, {}, tuple(cells), pd.DataFrame(lines)
+            "mine",
+            "Mine",
+            settings,
+            KAPPA.name,
+            ("mape",),
+            {},
+            {},
+            tuple(cells),
+            pd.DataFrame(lines),
         )
 
     return make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import chain, product
 
 import pytest
@@ -122,8 +123,7 @@ def test_higher_may_be_better(make_leaderboard, metrics) -> None:
     leaderboard = make_leaderboard(
         {("scratch", "A", "A"): [0.3, 0.5], ("other", "A", "A"): [0.9, 0.8]}
     )
-    table = pivot(leaderboard, {"mape": metrics["spearman"].__class__(
-        "mape", "", "", True, metrics["spearman"].function)})  # fmt: skip
+    table = pivot(leaderboard, {"mape": replace(metrics["spearman"], name="mape")})
     assert entries(table)["other", "A"].best
 
 

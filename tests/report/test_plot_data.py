@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from harness.plugin.metric import KAPPA_FLOOR
 from harness.report.plot_data import ParityRows, member_curves
+from harness_properties import KAPPA
 
 ROWS = pd.DataFrame(
     {
@@ -20,16 +20,16 @@ ROWS = pd.DataFrame(
 
 
 def test_logarithmic_axes_get_no_value_below_the_floor() -> None:
-    parity = ParityRows.of(ROWS)
-    assert parity.target.tolist() == [1.0, KAPPA_FLOOR, 10.0, 10.0]
-    assert parity.predicted[:2].tolist() == [2.0, KAPPA_FLOOR]
+    parity = ParityRows.of(ROWS, KAPPA)
+    assert parity.target.tolist() == [1.0, KAPPA.lowest, 10.0, 10.0]
+    assert parity.predicted[:2].tolist() == [2.0, KAPPA.lowest]
     assert parity.overlap.tolist() == ROWS["overlap"].tolist()
 
 
 def test_predictions_that_failed_are_told_apart_from_those_beyond_a_frame() -> None:
-    parity = ParityRows.of(ROWS)
+    parity = ParityRows.of(ROWS, KAPPA)
     assert parity.failed.tolist() == [False, False, True, True]
-    assert parity.lie_beyond(KAPPA_FLOOR, 100.0).tolist() == [False, True, False, False]
+    assert parity.lie_beyond(KAPPA.lowest, 100.0).tolist() == [False, True, False, False]
     assert parity.lie_beyond(0.001, 1.5).tolist() == [True, False, False, False]
 
 

@@ -7,10 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from harness.plugin.metric import MetricSpec
+from harness.registry.property_metrics import PropertyMetric
 from harness.scoring.scores import same_score, score_run
+from harness_properties import KAPPA
 
-BIAS = {"bias": MetricSpec("bias", "bias", "", False, lambda t, p: float((p - t).mean()))}
+BIAS = {
+    "bias": PropertyMetric(
+        "bias", "bias", "", False, lambda t, p: float((p - t).mean()), property=KAPPA
+    )
+}
 
 
 def test_both_subsets_are_scored() -> None:

@@ -16,10 +16,10 @@ from harness.errors import BenchmarkError, DataError, PluginError
 from harness.nn.stack import StackedLinear
 from harness.planning.member_training import MemberTraining
 from harness.planning.training_settings import TrainingSettings
-from harness.plugin.metric import MetricSpec
 from harness.plugin.protocol import Scaler
 from harness.plugin.seeds import derive_seed
 from harness.plugin.transfer import ParameterGroup
+from harness.registry.property_metrics import PropertyMetric
 from harness.training.checkpoint import CheckpointFile
 from harness.training.stack_fit import (
     Alongside,
@@ -33,6 +33,7 @@ from harness.training.stack_fit import (
     resolve_device,
 )
 from harness.training.stop_signal import StopSignal
+from harness_properties import KAPPA
 
 CPU = torch.device("cpu")
 CRYSTALS = 60
@@ -110,8 +111,16 @@ def constant(targets: np.ndarray, predictions: np.ndarray) -> float:
     return 1.0
 
 
-LOWEST_MAPE = MetricSpec("mape", "MAPE", "", False, mape)
-SHORT = TrainingSettings(epochs=6, lr=1e-2)
+def settings_of(**given: Any) -> TrainingSettings:
+    return TrainingSettings(**{"loss": "mape", **given})
+
+
+def chosen_by(function: Any) -> PropertyMetric:
+    return PropertyMetric("chosen", "", "", True, function, property=KAPPA)
+
+
+LOWEST_MAPE = PropertyMetric("mape", "MAPE", "", False, mape, property=KAPPA)
+SHORT = settings_of(epochs=6, lr=1e-2)
 
 
 def run(
@@ -119,7 +128,7 @@ def run(
     head: nn.Module,
     data: StackData,
     settings: TrainingSettings = SHORT,
-    selection: MetricSpec = LOWEST_MAPE,
+    selection: PropertyMetric = LOWEST_MAPE,
     groups: Sequence[ParameterGroup] = (),
     alongside: Sequence[Alongside] = (),
     weight: float = 1.0,
@@ -187,13 +196,13 @@ def test_neighbours_change_not_one_bit_of_a_member() -> None:
 
 
 def test_a_member_is_what_plain_pytorch_makes_of_it() -> None:
-    settings = TrainingSettings(epochs=4, lr=1e-2, weight_decay=1e-3, cosine_period_epochs=10)
+    settings = settings_of(epochs=4, lr=1e-2, weight_decay=1e-3, cosine_period_epochs=10)
     stack = modules([0, 1])
     data = stack_data([0, 1])
     plain = _plain_model(*stack, member=1)
     expected = _plain_fit(plain, data, 1, settings)
     # `constant` never improves on epoch 1, so each epoch count asks for that epoch's weights
-    run(*stack, data, settings, MetricSpec("last", "", "", True, _growing()))
+    run(*stack, data, settings, chosen_by(_growing()))
     found = predict(*stack, data.pool, data.validation, data.scalers, device=CPU)[1]
     np.testing.assert_allclose(found, expected, rtol=2e-4)
 
@@ -312,7 +321,7 @@ def test_predictions_that_are_not_finite_are_never_selected() -> None:
     data.scalers[1] = Scaler(0.0, 400.0, 1.0)  # κ̂ = 10^400
     stack = modules([0, 1])
     initial = weights(*stack)
-    result = run(*stack, data, selection=MetricSpec("constant", "", "", True, constant))
+    result = run(*stack, data, selection=chosen_by(constant))
     assert result.best_epoch == (1, 0)
     assert np.isnan(np.array(result.history["score"])[:, 1]).all()
     assert equal(member_of(weights(*stack), 1), member_of(initial, 1))
@@ -324,9 +333,9 @@ def test_predictions_that_are_not_finite_are_never_selected() -> None:
 
 @pytest.mark.parametrize("higher_is_better", [False, True])
 def test_the_weights_kept_are_those_of_the_best_epoch(higher_is_better: bool) -> None:
-    metric = MetricSpec("mape", "", "", higher_is_better, mape)
+    metric = PropertyMetric("mape", "", "", higher_is_better, mape, property=KAPPA)
     stack, data = modules([0, 1, 2]), stack_data([0, 1, 2])
-    result = run(*stack, data, TrainingSettings(epochs=15, lr=0.05), metric)
+    result = run(*stack, data, settings_of(epochs=15, lr=0.05), metric)
     scores = np.array(result.history["score"])
     best = scores.argmax(axis=0) if higher_is_better else scores.argmin(axis=0)
     assert result.best_epoch == tuple(best + 1)
@@ -340,16 +349,21 @@ def test_the_weights_kept_are_those_of_the_best_epoch(higher_is_better: bool) ->
 def test_a_member_out_of_patience_stops_and_its_neighbours_go_on() -> None:
     data = stack_data([0, 1])
     data.scalers[1] = Scaler(0.0, 400.0, 1.0)  # never has a score
-    settings = TrainingSettings(epochs=9, patience=3)
-    result = run(*modules([0, 1]), data, settings, MetricSpec("last", "", "", True, _growing()))
+    settings = settings_of(epochs=9, patience=3)
+    result = run(
+        *modules([0, 1]),
+        data,
+        settings,
+        chosen_by(_growing()),
+    )
     assert result.best_epoch == (9, 0)
     assert result.member_epochs == 9 + 3
     assert np.isnan(np.array(result.history["train_loss"])[3:, 1]).all()
 
 
 def test_a_fit_ends_when_all_members_are_out_of_patience() -> None:
-    settings = TrainingSettings(epochs=50, patience=4)
-    flat = MetricSpec("constant", "", "", False, constant)
+    settings = settings_of(epochs=50, patience=4)
+    flat = PropertyMetric("constant", "", "", False, constant, property=KAPPA)
     result = run(*modules([0, 1]), stack_data([0, 1]), settings, flat)
     assert result.best_epoch == (1, 1)
     assert len(result.history["score"]) == 5
@@ -540,7 +554,7 @@ def test_a_module_without_members_axis_is_an_error() -> None:
 def test_it_can_overfit_eight_samples(loss: Any) -> None:
     data = stack_data([0, 1])
     few = [rows[:8] for rows in data.train]
-    settings = TrainingSettings(epochs=250, lr=1e-2, loss=loss, cosine_period_epochs=500)
+    settings = settings_of(epochs=250, lr=1e-2, loss=loss, cosine_period_epochs=500)
     eight = replace(data, train=few, validation=few)
     result = run(*modules([0, 1], width=64), eight, settings)
     for member in range(2):
@@ -692,17 +706,17 @@ def test_devices_are_resolved_or_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 PULLED = ("backbone.first",)
 UNLIKE = [
-    MemberTraining(TrainingSettings(epochs=7, lr=1e-3, loss="mae-log"), (ParameterGroup(PULLED),)),
+    MemberTraining(settings_of(epochs=7, lr=1e-3, loss="mae-log"), (ParameterGroup(PULLED),)),
     MemberTraining(
-        TrainingSettings(epochs=4, lr=1e-2, weight_decay=0.1, loss="mape", clip_norm=0.5),
+        settings_of(epochs=4, lr=1e-2, weight_decay=0.1, loss="mape", clip_norm=0.5),
         (ParameterGroup(PULLED, lr_factor=0.2, pull=0.3),),
     ),
     MemberTraining(
-        TrainingSettings(epochs=6, lr=3e-3, loss="mse", schedule="constant", patience=2),
+        settings_of(epochs=6, lr=3e-3, loss="mse", schedule="constant", patience=2),
         (ParameterGroup(PULLED, asleep_for=0.5),),
     ),
     MemberTraining(
-        TrainingSettings(epochs=7, lr=2e-3, loss="huber", cosine_period_epochs=9),
+        settings_of(epochs=7, lr=2e-3, loss="huber", cosine_period_epochs=9),
         (ParameterGroup(PULLED, pull=0.1),),
     ),
 ]

@@ -9,10 +9,11 @@ from optuna.distributions import CategoricalDistribution as Categorical
 from optuna.distributions import FloatDistribution as Float
 from optuna.distributions import IntDistribution as Int
 
-from harness.planning.training_settings import TRAINING_SPACE
+from harness.planning.training_settings import training_space
 from harness.plugin.ranges import SearchSpace, Space, read_parameter
 from harness.registry.registry import Registry
 from harness.tuning.search_space import distribution_of
+from harness_properties import KAPPA
 
 MEGNET = {"blocks": Int(1, 4), "readout_steps": Int(1, 3)}
 
@@ -83,7 +84,7 @@ def test_searches_of_built_in_plugins_are_what_they_were() -> None:
 
 
 def test_the_search_for_training_settings_is_what_it_was() -> None:
-    declared = distributions(TRAINING_SPACE)
+    declared = distributions(training_space(KAPPA))
     assert declared == TRAINING
     assert repr(declared) == repr(TRAINING)
 

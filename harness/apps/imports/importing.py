@@ -25,8 +25,9 @@ from harness.data.materials.server import Service
 from harness.data.row_checks import usable_target
 from harness.data.structure_files import StructureRow
 from harness.errors import DataError
-from harness.plugin.dataset import UNITS, Card
+from harness.plugin.dataset import Card
 from harness.plugin.locations import Locations
+from harness.plugin.property import THERMAL_CONDUCTIVITY, PropertySpec
 from harness.reading import parse_number
 from harness.registry.registry import Registry
 from harness.registry.validation import NAME
@@ -34,11 +35,8 @@ from harness.registry.validation import NAME
 ID_COLUMNS = "id material_id mp_id mpid mpd_id mp-id structure_id cif_id file filename".split()
 """Columns that are taken for the id where none is named, in this order."""
 
-TARGET_COLUMNS = (
-    "kappa tc ltc klat kappa_lattice thermal_conductivity lattice_thermal_conductivity "
-    "kappa_w_mk target".split()
-)
-"""Columns that are taken for κ where none is named, in this order."""
+TARGET_COLUMN = "target"
+"""A column that is taken for the target where none is named, nor called as the property is."""
 
 TEMPERATURE_COLUMN = re.compile(
     r"(t|temp|temperature)([ _]*[\[(]?(k|kelvin)[\])]?)?", re.IGNORECASE
@@ -47,9 +45,6 @@ TEMPERATURE_COLUMN = re.compile(
 
 MATERIALS_PROJECT_COLUMNS = frozenset("material_id mp_id mpid mpd_id mp-id".split())
 """Columns whose plain numbers are ids of the Materials Project without their prefix."""
-
-UNITS_SHOWN = ("W/(m·K)", "mW/(m·K)")
-"""One spelling of each unit, as it stands in cards."""
 
 UNKNOWN = "unknown"
 
@@ -60,10 +55,10 @@ class Answers:
 
     Attributes:
         id_column: names the rows; "" where the source names them by itself.
-        target_column: κ.
-        unit: of κ, one of `harness.plugin.dataset.UNITS`.
+        target_column: holds the values of the property.
+        unit: of these, one that the property knows.
         temperature: in K, or "unknown".
-        method: how κ was measured or computed.
+        method: how they were measured or computed.
     """
 
     id_column: str | None = None
@@ -140,6 +135,7 @@ def import_dataset(
     structure_column: str | None = None,
     id_column: str | None = None,
     target_column: str | None = None,
+    property_name: str = THERMAL_CONDUCTIVITY,
     unit: str | None = None,
     temperature: float | str | None = None,
     method: str | None = None,
@@ -159,10 +155,12 @@ def import_dataset(
         targets: a CSV (for pickles: a pickle) with the values, where `source` has structures alone.
         structure_column: of a frame or CSV, where its name does not tell.
         id_column: names the rows; recognised where its name is one of `ID_COLUMNS`.
-        target_column: κ; recognised where its name is one of `TARGET_COLUMNS`.
-        unit: of κ, one of `harness.plugin.dataset.UNITS`.
-        temperature: in K, or "unknown".
-        method: how κ was measured or computed.
+        target_column: the values; recognised where it is called as the property's column, one of
+            its aliases, or `TARGET_COLUMN`.
+        property_name: of what is imported.
+        unit: of the values, one that the property knows.
+        temperature: in K, or "unknown"; of a property whose values hold at a temperature.
+        method: how they were measured or computed.
         facts: further keys of the card: title, notes, url, licence, citation.
         overwrite: put it in the place of an imported dataset of that name.
         strict_data: refuse the source where a row cannot be used.
@@ -176,7 +174,9 @@ def import_dataset(
             said; no row can be used, or one cannot and `strict_data` was asked for.
     """
     locations = locations or Locations()
-    _check_name(name, Registry(plugins), locations, overwrite)
+    registry = Registry(plugins)
+    spec = registry.properties[property_name]
+    _check_name(name, registry, locations, overwrite)
     opened = open_source(Path(source), Path(targets) if targets else None, structure_column)
     given = Answers(
         id_column=id_column,
@@ -185,14 +185,14 @@ def import_dataset(
         temperature=None if temperature is None else str(temperature),
         method=method,
     )
-    answers = _settle(given, opened, ask)
+    answers = _settle(given, opened, spec, ask)
     fetched = _fetch(opened, answers, locations, told)
-    rows, rejected = _sort(name, opened, answers, fetched)
+    rows, rejected = _sort(name, opened, answers, spec, fetched)
     if not rows or (strict_data and rejected):
         raise DataError(_refusal(name, rows, rejected))
     remarks = (*_remarks(answers, given, fetched), *_doubts(opened, rows))
-    card = _card(name, opened, answers, len(rows), fetched, facts or {})
-    dataset = build_dataset(name, card, rows)
+    card = _card(name, opened, answers, spec, len(rows), fetched, facts or {})
+    dataset = build_dataset(name, card, spec, rows)
     folder = write_imported(name, card, rows, rejected, locations)
     return Imported(dataset, folder, tuple(rejected), remarks)
 
@@ -219,13 +219,13 @@ def _check_name(name: str, registry: Registry, locations: Locations, overwrite: 
 # --- what the files do not say ------------------------------------------------------------------
 
 
-def _settle(given: Answers, source: ImportSource, ask: Ask | None) -> Answers:
+def _settle(given: Answers, source: ImportSource, spec: PropertySpec, ask: Ask | None) -> Answers:
     """Completes what was given from the names of columns, then by asking.
 
     Raises:
         DataError: something that was given is wrong, or something is missing and nobody to ask.
     """
-    for question in _questions(source):
+    for question in _questions(source, spec):
         answer = getattr(given, question.field)
         if answer is not None:
             given = replace(given, **{question.field: question.check(answer)})
@@ -233,11 +233,12 @@ def _settle(given: Answers, source: ImportSource, ask: Ask | None) -> Answers:
         given,
         id_column=given.id_column or _recognise_id(source),
         target_column=given.target_column
-        or next(iter(_recognise(source.columns, TARGET_COLUMNS)), None),
+        or next(iter(_recognise(source.columns, columns_of(spec))), None),
+        temperature=given.temperature or (None if spec.at_temperature else UNKNOWN),
     )
     if found.id_column is None and source.default_id:
         found = replace(found, id_column="")
-    missing = [q for q in _questions(source) if getattr(found, q.field) is None]
+    missing = [q for q in _questions(source, spec) if getattr(found, q.field) is None]
     if missing and ask is None:
         wanted = "".join(
             f"\n  {q.option}: {q.text}" + (f" ({', '.join(q.shown)})" if q.shown else "")
@@ -250,13 +251,19 @@ def _settle(given: Answers, source: ImportSource, ask: Ask | None) -> Answers:
     return found
 
 
-def _questions(source: ImportSource) -> Iterator[Question]:
+def columns_of(spec: PropertySpec) -> tuple[str, ...]:
+    """Columns that are taken for values of a property where none is named, in this order."""
+    return (spec.column, *spec.aliases, TARGET_COLUMN)
+
+
+def _questions(source: ImportSource, spec: PropertySpec) -> Iterator[Question]:
     columns = source.columns
     yield Question("id_column", "column that names the rows", columns, columns)
-    yield Question("target_column", "column of κ", columns, columns)
-    yield Question("unit", "unit of κ", tuple(UNITS), UNITS_SHOWN, UNITS_SHOWN[0])
-    yield Question("temperature", f"temperature of κ in K, or {UNKNOWN}", default="300")
-    yield Question("method", "method by which κ was measured or computed, in a few words")
+    what = spec.symbol
+    yield Question("target_column", f"column of {what}", columns, columns)
+    yield Question("unit", f"unit of {what}", tuple(spec.known_units), spec.spellings, spec.unit)
+    yield Question("temperature", f"temperature of {what} in K, or {UNKNOWN}", default="300")
+    yield Question("method", f"method by which {what} was measured or computed, in a few words")
 
 
 def _recognise(columns: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -303,12 +310,16 @@ def _fetch(
 
 
 def _sort(
-    name: str, source: ImportSource, answers: Answers, fetched: Fetched | None
+    name: str,
+    source: ImportSource,
+    answers: Answers,
+    spec: PropertySpec,
+    fetched: Fetched | None,
 ) -> tuple[list[dict[str, Any]], list[RejectedRow]]:
     """Tells usable rows, in neutral form, from those that are not."""
     usable: dict[int, dict[str, Any]] = {}
     rejected: dict[int, RejectedRow] = {}
-    temperature = _temperature_column(source, answers)
+    temperature = _temperature_column(source, answers) if spec.at_temperature else None
     for number, entry in enumerate(source.entries):
         row_id = _id(entry, answers)
         if not row_id and not answers.id_column:
@@ -320,17 +331,19 @@ def _sort(
                 raise ValueError("no id")
             if temperature:
                 _check_temperature(entry.values.get(temperature), temperature, answers)
-            usable[number] = _row(row_id, entry, source, answers, fetched)
+            usable[number] = _row(row_id, entry, source, answers, spec, fetched)
         except (ValueError, TypeError) as problem:
             rejected[number] = RejectedRow(entry.place, row_id, str(problem))
-    for number, reason in _doubles(usable, source).items():
+    for number, reason in _doubles(usable, source, spec.column).items():
         row = usable.pop(number)
         rejected[number] = RejectedRow(source.entries[number].place, row["id"], reason)
     listed = [rejected[number] for number in sorted(rejected)]
     return list(usable.values()), listed + list(_without_target(source, answers))
 
 
-def _doubles(usable: Mapping[int, Mapping[str, Any]], source: ImportSource) -> dict[int, str]:
+def _doubles(
+    usable: Mapping[int, Mapping[str, Any]], source: ImportSource, column: str
+) -> dict[int, str]:
     """Which rows are left out because others have their id, and why.
 
     The first of equal ones stays; where values differ none does, for nothing says which is meant.
@@ -340,7 +353,7 @@ def _doubles(usable: Mapping[int, Mapping[str, Any]], source: ImportSource) -> d
         alike.setdefault(row["id"], []).append(number)
     reasons: dict[int, str] = {}
     for first, *others in alike.values():
-        values = dict.fromkeys(f"{usable[number]['kappa']:g}" for number in (first, *others))
+        values = dict.fromkeys(f"{usable[number][column]:g}" for number in (first, *others))
         if len(values) > 1:
             differ = f"rows of this id have other values ({', '.join(values)}): leave one"
             reasons |= dict.fromkeys((first, *others), differ)
@@ -380,12 +393,17 @@ def _check_temperature(value: Any, column: str, answers: Answers) -> None:
 
 
 def _row(
-    row_id: str, entry: SourceRow, source: ImportSource, answers: Answers, fetched: Fetched | None
+    row_id: str,
+    entry: SourceRow,
+    source: ImportSource,
+    answers: Answers,
+    spec: PropertySpec,
+    fetched: Fetched | None,
 ) -> dict[str, Any]:
     assert answers.target_column is not None
     assert answers.unit is not None
     column = answers.target_column
-    kappa = usable_target(entry.values.get(column), column, UNITS[answers.unit])
+    target = usable_target(entry.values.get(column), column, spec, spec.factor(answers.unit))
     structure = _structure(row_id, entry, source, fetched)
     if structure.crystal is None:
         raise ValueError(structure.reason)
@@ -393,7 +411,7 @@ def _row(
     return {
         "id": row_id,
         "formula": crystal.formula,
-        "kappa": kappa,
+        spec.column: target,
         "lattice": crystal.lattice.tolist(),
         "species": list(crystal.species),
         "frac_coords": crystal.frac_coords.tolist(),
@@ -481,6 +499,7 @@ def _card(
     name: str,
     source: ImportSource,
     answers: Answers,
+    spec: PropertySpec,
     rows: int,
     fetched: Fetched | None,
     facts: Mapping[str, str],
@@ -494,7 +513,10 @@ def _card(
         "title": f"{name}: {source.files[-1].name}",
         **{key: value for key, value in facts.items() if value},
         "notes": "\n".join(filter(None, (facts.get("notes", ""), f"{origin}."))),
-        "unit": next(unit for unit in UNITS_SHOWN if UNITS[unit] == UNITS[answers.unit]),
+        "property": spec.name,
+        "unit": next(
+            unit for unit in spec.spellings if spec.factor(unit) == spec.factor(answers.unit)
+        ),
         "method": answers.method,
         "rows": rows,
     }

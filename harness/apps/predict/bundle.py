@@ -27,6 +27,7 @@ from harness.files import new_folder
 from harness.nn.encodings import encode_together
 from harness.plugin.crystal import Crystal
 from harness.plugin.head import FitRows
+from harness.plugin.property import THERMAL_CONDUCTIVITY
 from harness.plugin.protocol import Scaler
 from harness.plugin.settings import Settings
 from harness.reading import UNREADABLE, check_regular, parse_json, read_text
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from harness.apps.predict.applicability import Neighbourhood
     from harness.apps.predict.ensemble import Ensemble, Stack
     from harness.plugin.arrays import Arrays, Floats
+    from harness.plugin.property import PropertySpec
     from harness.registry.registry import Registry
 
 Thing = TypeVar("Thing")
@@ -94,7 +96,7 @@ class StackRecord(Settings):
     cutoff_angstrom: float | None
     runs: Annotated[tuple[int, ...], Field(min_length=1)]
     training: tuple[Mapping[str, Any] | None, ...]
-    scalers: tuple[tuple[float, float, float], ...]
+    scalers: tuple[tuple[float | None, float, float], ...]
     seeds: tuple[int, ...]
 
     @model_validator(mode="after")
@@ -127,7 +129,7 @@ class CellRecord(Settings):
 
 
 class ProbeRecord(Settings):
-    """A made-up crystal and what every run says of it, κ in W/(m·K)."""
+    """A made-up crystal, and what every run says of it; `kappa` is called so whatever it is."""
 
     lattice: tuple[tuple[float, float, float], ...]
     species: tuple[str, ...]
@@ -155,10 +157,11 @@ class BundleRecord(Settings):
         leaderboard: the benchmark it was trained by.
         stacks: the models. Tensors of the n-th are named `n.…`, n counted from zero.
         runs: run numbers.
-        sources: per run, the models whose mean of log10 κ it predicts: positions, counted through
-            the members of all stacks.
+        sources: per run, the models whose mean on the property's scale it predicts: positions,
+            counted through the members of all stacks.
         cells: the test sets it was scored on.
-        unit: of everything that is predicted.
+        property_name: what is predicted.
+        unit: of it.
         datasets: by name, of every dataset trained on: its digest, and how many rows.
         elements: those of the training rows of all members and stages.
         formulas: reduced formulas of the training rows of all members and stages.
@@ -175,6 +178,10 @@ class BundleRecord(Settings):
     runs: tuple[int, ...]
     sources: tuple[tuple[int, ...], ...]
     cells: tuple[CellRecord, ...]
+    # Not mentioned where it is what it was before there were others: bundles keep their digest.
+    property_name: str = Field(
+        default=THERMAL_CONDUCTIVITY, exclude_if=lambda name: name == THERMAL_CONDUCTIVITY
+    )
     unit: str
     datasets: Mapping[str, tuple[str, int]]
     elements: tuple[str, ...]
@@ -210,13 +217,18 @@ class Bundle:
         record: what is known about it.
         ensemble: the models, and the runs they make up.
         neighbourhood: the training rows of each model, for the distance from them.
-        residuals: of the calibration rows, ascending, in decades; see `conformal`.
+        residuals: of the calibration rows, ascending, on the property's scale; see `conformal`.
     """
 
     record: BundleRecord
     ensemble: Ensemble
     neighbourhood: Neighbourhood
     residuals: Floats
+
+    @property
+    def property(self) -> PropertySpec:
+        """What it predicts."""
+        return self.ensemble.property
 
     @cached_property
     def _formulas(self) -> frozenset[str]:
@@ -227,7 +239,7 @@ class Bundle:
         return frozenset(self.record.elements)
 
     def predict(self, structures: Sequence[Any], level: float = DEFAULT_LEVEL) -> pd.DataFrame:
-        """Predicts κ of structures.
+        """Predicts structures.
 
         Args:
             structures: crystals of the harness, structures of pymatgen, atoms of ASE, or rows of
@@ -242,29 +254,29 @@ class Bundle:
         return frame
 
     def table(self, rows: Sequence[StructureRow], level: float = DEFAULT_LEVEL) -> pa.Table:
-        """Predicts κ of rows, those that could not be read included; see `predict`."""
+        """Predicts rows, those that could not be read included; see `predict`."""
         return self.judge(rows).table(half_width(self.residuals, level), self._formulas)
 
     def judge(self, rows: Sequence[StructureRow]) -> Predictions:
         """Predicts with every run, and says where that is not to be trusted, or impossible."""
         reasons = [row.reason for row in rows]
         encodings = self._encode(rows, reasons)
-        kappa = np.full((len(self.record.runs), len(rows)), np.nan)
+        values = np.full((len(self.record.runs), len(rows)), np.nan)
         distance = np.full(len(rows), np.nan)
         for numbers, (found, embeddings) in _sort_out(encodings, self.ensemble.predict, reasons):
-            kappa[:, numbers] = found
+            values[:, numbers] = found
             distance[numbers] = self.neighbourhood.distances(embeddings)
         for number in encodings:
-            if not reasons[number] and not np.isfinite(kappa[:, number]).all():
-                bad = int((~np.isfinite(kappa[:, number])).sum())
-                reasons[number] = f"the prediction of {bad} of {len(kappa)} runs is not finite"
+            if not reasons[number] and not np.isfinite(values[:, number]).all():
+                bad = int((~np.isfinite(values[:, number])).sum())
+                reasons[number] = f"the prediction of {bad} of {len(values)} runs is not finite"
         warnings = ["" for _ in rows]
         for number, encoding in encodings.items():
             crystal = rows[number].crystal
             if crystal is not None and not reasons[number]:
                 doubts = [*rows[number].remarks, *self._warn(crystal, encoding, distance[number])]
                 warnings[number] = "; ".join(doubts)
-        return Predictions(rows, kappa, distance, warnings, reasons)
+        return Predictions(self.property, rows, values, distance, warnings, reasons)
 
     def _encode(self, rows: Sequence[StructureRow], reasons: list[str]) -> dict[int, list[Arrays]]:
         """Encodes the crystals once for each encoder, by the number of their row."""
@@ -468,16 +480,17 @@ def assemble(
     from harness.apps.predict.ensemble import Ensemble
     from harness.training.prediction import resolve_device
 
+    spec = registry.properties[record.property_name]
     stacks, training = [], []
     for number, one in enumerate(record.stacks):
         prefix = f"{number}."
         of_stack = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
         rows = [of_stack[f"training.{member}"].numpy() for member in range(len(one.runs))]
-        stacks.append(_assemble_stack(one, of_stack, rows, registry))
+        stacks.append(_assemble_stack(one, of_stack, rows, registry, spec))
         training += rows
     return Bundle(
         record,
-        Ensemble.of_stacks(stacks, record.sources, resolve_device(device)),
+        Ensemble.of_stacks(stacks, record.sources, spec, resolve_device(device)),
         Neighbourhood.of(training),
         tensors["residuals"].numpy(),
     )
@@ -488,6 +501,7 @@ def _assemble_stack(
     tensors: Mapping[str, Tensor],
     training: Sequence[NDArray[np.float32]],
     registry: Registry,
+    spec: PropertySpec,
 ) -> Stack:
     from harness.apps.predict.ensemble import Stack
     from harness.planning.component_ref import ComponentRef
@@ -504,7 +518,9 @@ def _assemble_stack(
     fits = None
     if model.head.fit is not None:
         fits = [
-            FitRows(rows.astype(np.float64), tensors[f"labels.{member}"].numpy(), scaler, seed)
+            FitRows(
+                rows.astype(np.float64), tensors[f"labels.{member}"].numpy(), scaler, spec, seed
+            )
             for member, (rows, scaler, seed) in enumerate(
                 zip(training, scalers, record.seeds, strict=True)
             )
@@ -555,6 +571,6 @@ def _check_probes(bundle: Bundle, folder: Path) -> None:
 
 
 def probe(bundle: Bundle, crystals: Sequence[Crystal]) -> Floats:
-    """Returns what every run says of crystals, κ in W/(m·K), runs × crystals."""
+    """Returns what every run says of crystals, in the property's unit, runs × crystals."""
     rows = [StructureRow(str(number), crystal) for number, crystal in enumerate(crystals)]
-    return bundle.judge(rows).kappa
+    return bundle.judge(rows).predicted

@@ -1,11 +1,11 @@
-"""Intervals that hold with a promised probability: split conformal prediction in log10 κ.
+"""Intervals that hold with a promised probability: split conformal prediction.
 
-Source: Lei et al., J. Am. Stat. Assoc. 113, 1094 (2018), algorithm 2, for the residual |log10 κ̂ −
-log10 κ|. The residuals are those of every run on its own validation rows, pooled. Two things keep
-the promise from being exact: these rows chose the epoch, and where settings were searched for those
-too, which makes the residuals too small; and the interval is put around the mean of all runs, which
-is as a rule nearer to the truth than one run, and makes it a little too wide. So what it covers is
-measured, on test rows, by each run on its own.
+Source: Lei et al., J. Am. Stat. Assoc. 113, 1094 (2018), algorithm 2, for the residual |ŷ − y| on
+the property's scale, as |log10 κ̂ − log10 κ|. The residuals are those of every run on its own
+validation rows, pooled. Two things keep the promise from being exact: these rows chose the epoch,
+and where settings were searched for those too, which makes the residuals too small; and the
+interval is put around the mean of all runs, which is as a rule nearer to the truth than one run,
+and makes it a little too wide. So what it covers is measured, on test rows, by each run on its own.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.scoring.log_kappa import to_log
 
 if TYPE_CHECKING:
     from harness.plugin.arrays import Floats
+    from harness.plugin.property import PropertySpec
 
 DEFAULT_LEVEL = 0.9
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Levels whose coverage is measured and shown."""
 
 
-def log_residuals(predicted: Floats, kappa: Floats) -> Floats:
-    """Returns |log10 κ̂ − log10 κ|, in decades; infinite where a prediction is not finite."""
+def residuals_of(predicted: Floats, targets: Floats, spec: PropertySpec) -> Floats:
+    """Returns |ŷ − y| on the property's scale; infinite where a prediction is not finite."""
     with np.errstate(invalid="ignore"):
-        distance = np.abs(to_log(predicted) - to_log(kappa))
+        distance = np.abs(spec.to_scale(predicted) - spec.to_scale(targets))
     return np.where(np.isfinite(predicted), distance, np.inf)
 
 
@@ -44,11 +44,13 @@ def check_level(level: float) -> None:
 
 
 def half_width(residuals: Floats, level: float) -> float:
-    """Half the width of the interval in decades: the ⌈(n + 1) · level⌉-th smallest residual.
+    """Half the width of the interval, on the property's scale.
+
+    It is the ⌈(n + 1) · level⌉-th smallest residual.
 
     Args:
         residuals: of the calibration rows, in any order.
-        level: wanted probability that the interval holds κ.
+        level: wanted probability that the interval holds the value.
 
     Returns:
         Infinity where so few rows cannot promise the level.
@@ -63,5 +65,5 @@ def half_width(residuals: Floats, level: float) -> float:
 
 
 def coverage(residuals: Floats, width: float) -> float:
-    """Share of rows whose κ lies in the interval of this half width; NaN of no rows."""
+    """Share of rows whose value lies in the interval of this half width; NaN of no rows."""
     return float((residuals <= width).mean()) if len(residuals) else math.nan

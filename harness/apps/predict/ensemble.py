@@ -1,4 +1,4 @@
-"""The members of trained stacks, each by itself: crystals → κ of every run.
+"""The members of trained stacks, each by itself: crystals → what every run says.
 
 While it is trained, a stack runs all members at once, each on other rows. In prediction they see
 the same rows, so a batch is put together once, as for a stack of one, and every member takes it in
@@ -20,7 +20,7 @@ from harness.errors import BundleError
 from harness.nn.encodings import identity
 from harness.planning.plugin_modules import build_backbone, build_head, state_of_members
 from harness.registry.plugin_calls import using
-from harness.scoring.log_kappa import average
+from harness.scoring.averages import average
 from harness.training.closed_form import ask, fit_head
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from harness.plugin.arrays import Arrays, Floats
     from harness.plugin.backbone import Backbone
     from harness.plugin.head import FitRows
+    from harness.plugin.property import PropertySpec
     from harness.plugin.protocol import Scaler
 
 BATCH_CRYSTALS = 512
@@ -40,7 +41,7 @@ BATCH_BYTES = 2**18
 holds in memory at once goes with the size of what it is given."""
 
 Answer = Callable[[Tensor], "Floats"]
-"""Embeddings of one member, rows × width → κ in W/(m·K)."""
+"""Embeddings of one member, rows × width → values in the property's unit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class Stack:
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One model: its backbone (a stack of one), and from its embeddings to κ in W/(m·K)."""
+    """One model: its backbone (a stack of one), and from its embeddings to values."""
 
     backbone: nn.Module
     answer: Answer
@@ -89,24 +90,32 @@ class Ensemble:
     Attributes:
         members: stack after stack.
         encoders: of members that share an encoding; every crystal is encoded once for each.
-        sources: per run, positions of the members whose mean of log10 κ is what the run predicts.
+        sources: per run, positions of the members whose mean on the property's scale is what the
+            run predicts.
+        property: what they predict.
         device: where they compute.
     """
 
     members: tuple[Member, ...]
     encoders: tuple[Encoder, ...]
     sources: tuple[tuple[int, ...], ...]
+    property: PropertySpec
     device: torch.device
 
     @classmethod
     def of_stacks(
-        cls, stacks: Sequence[Stack], sources: Sequence[Sequence[int]], device: torch.device
+        cls,
+        stacks: Sequence[Stack],
+        sources: Sequence[Sequence[int]],
+        spec: PropertySpec,
+        device: torch.device,
     ) -> Ensemble:
         """Takes stacks apart.
 
         Args:
             stacks: what is kept.
             sources: see above; positions are counted through the stacks.
+            spec: what they predict.
             device: where to compute.
 
         Raises:
@@ -123,6 +132,7 @@ class Ensemble:
             tuple(members),
             tuple(Encoder(backbone, tuple(own)) for backbone, own in found.values()),
             tuple(tuple(own) for own in sources),
+            spec,
             device,
         )
 
@@ -135,10 +145,10 @@ class Ensemble:
             encodings: of every crystal, one per encoder.
 
         Returns:
-            κ in W/(m·K), `runs × crystals`, which may be infinite or NaN; and each member's
-            embeddings, crystals × width.
+            Values in the property's unit, `runs × crystals`, which may be infinite or NaN; and each
+            member's embeddings, crystals × width.
         """
-        kappa = np.empty((len(self.members), len(encodings)))
+        values = np.empty((len(self.members), len(encodings)))
         embeddings = [np.empty((len(encodings), one.width), np.float32) for one in self.members]
         for place, encoder in enumerate(self.encoders):
             own = [encoding[place] for encoding in encodings]
@@ -150,9 +160,10 @@ class Ensemble:
                     member = self.members[number]
                     with torch.inference_mode():
                         embedding = member.backbone(batch)
-                        kappa[number, rows] = member.answer(embedding)
+                        values[number, rows] = member.answer(embedding)
                     embeddings[number][rows] = embedding[0].cpu().numpy()
-        return np.stack([average([kappa[m] for m in own]) for own in self.sources]), embeddings
+        of_runs = [average([values[m] for m in own], self.property) for own in self.sources]
+        return np.stack(of_runs), embeddings
 
 
 def _member(stack: Stack, number: int, device: torch.device) -> Member:

@@ -27,7 +27,7 @@ from harness.apps.predict.bundle import (
     refuse_existing,
     write_bundle,
 )
-from harness.apps.predict.conformal import LEVELS, coverage, half_width, log_residuals
+from harness.apps.predict.conformal import LEVELS, coverage, half_width, residuals_of
 from harness.errors import BundleError, did_you_mean
 from harness.nn.encodings import identity, load_encodings
 from harness.planning.plugin_modules import build_backbone, build_head, state_of_members
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from harness.results.records import PlannedCell
     from harness.results.store import Store
 
-UNIT = "W/(m·K)"
 IDENTITY = tuple(column for column in CELL if column != "test_on")
 """What tells the ensembles of a leaderboard apart: cells that differ in the test set share one."""
 
@@ -284,8 +283,8 @@ def _tensors(store: Store, stack: Sequence[MemberOf], encodings: _Encodings) -> 
     return tensors
 
 
-def _residuals(dataset: Dataset, kappa: Floats, rows: Any) -> Floats:
-    return log_residuals(kappa[rows], dataset.kappa[rows])
+def _residuals(dataset: Dataset, values: Floats, rows: Any) -> Floats:
+    return residuals_of(values[rows], dataset.targets[rows], dataset.property)
 
 
 def _score(store: Store, scoring: Scoring, kappa: Floats, residuals: Floats) -> CellRecord:
@@ -350,7 +349,9 @@ def _describe(
     """The record of a bundle, but for what only its predictions tell."""
     models = [member for stack in stacks for member in stack]
     places = {(own.stage.key, own.index): place for place, own in enumerate(models)}
-    formulas = sorted(set().union(*(member.trained_groups() for member in models)))
+    formulas = sorted(
+        set().union(*(seen for one in models for seen in one.trained_groups().values()))
+    )
     elements = {
         symbol
         for last in models
@@ -369,7 +370,8 @@ def _describe(
             tuple(places[own.stage.key, own.index] for own in members) for members in sources
         ),
         cells=(),
-        unit=UNIT,
+        property_name=planned.property.name,
+        unit=planned.property.unit,
         datasets={
             data.name: (data.digest, len(data))
             for stack in stacks

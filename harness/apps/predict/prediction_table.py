@@ -1,16 +1,26 @@
 """The table of predictions: one row per structure, whether it could be predicted or not.
 
-Columns. κ is in W/(m·K), at the temperature of the training data.
+Columns, where `kappa` is what the property calls its column. Values are in the property's unit, κ
+at the temperature of the training data.
 
     id, formula, sites    of the structure; formula and sites are empty where it could not be read
     kappa_mean            mean over the runs of the ensemble, of κ itself, as published; a run is
-                          one model or, where it averages several, their mean of log10 κ
+                          one model or, where it averages several, their mean on the property's
+                          scale
     kappa_std             standard deviation over the runs (ddof 1); how far they disagree
-    std_over_mean         kappa_std / kappa_mean
     kappa_max             the largest prediction of a run
+    low, high             interval, see `conformal`; where it is unbounded, infinite, and on a log
+                          scale 0 below
+
+and for a property on a log scale besides
+
+    std_over_mean         kappa_std / kappa_mean
     max_std_over_mean     kappa_max · kappa_std / kappa_mean, the published score of a candidate
-    kappa_geometric       mean over the runs of log10 κ, as κ: what the interval is put around
-    low, high             interval for κ, see `conformal`; 0 and infinity where it is unbounded
+    kappa_geometric       mean over the runs of log10 κ, as κ: what the interval is put around; on a
+                          linear scale it is put around the mean
+
+and always
+
     distance              from the training data, see `applicability`
     in_training           whether a training row has the same reduced formula
     applicable            whether nothing stands in `warnings`
@@ -31,7 +41,6 @@ import numpy as np
 from harness.errors import DataError
 from harness.escaping import csv_frame
 from harness.files import whole_file
-from harness.scoring.log_kappa import geometric_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,20 +49,24 @@ if TYPE_CHECKING:
 
     from harness.data.structure_files import StructureRow
     from harness.plugin.arrays import Floats
+    from harness.plugin.property import PropertySpec
 
 TEXT = ("id", "formula", "warnings", "reason")
-NUMBERS = (
-    "kappa_mean",
-    "kappa_std",
-    "std_over_mean",
-    "kappa_max",
-    "max_std_over_mean",
-    "kappa_geometric",
-    "low",
-    "high",
-    "distance",
-)
-COLUMNS = ("id", "formula", "sites", *NUMBERS, "in_training", "applicable", "warnings", "reason")
+
+
+def number_columns(spec: PropertySpec) -> tuple[str, ...]:
+    """Names of the columns that hold numbers, in order."""
+    own = spec.column
+    largest = f"{own}_max"
+    ratios = ("std_over_mean", largest, "max_std_over_mean", f"{own}_geometric")
+    more = ratios if spec.is_log else (largest,)
+    return (f"{own}_mean", f"{own}_std", *more, "low", "high", "distance")
+
+
+def columns_of(spec: PropertySpec) -> tuple[str, ...]:
+    """Names of all columns, in order."""
+    judgement = ("in_training", "applicable", "warnings", "reason")
+    return ("id", "formula", "sites", *number_columns(spec), *judgement)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,30 +74,35 @@ class Predictions:
     """What an ensemble says of structures, row by row.
 
     Attributes:
+        property: what was predicted.
         rows: as they were read.
-        kappa: runs × rows, W/(m·K); NaN where there is no prediction.
+        predicted: runs × rows, in its unit; NaN where there is no prediction.
         distance: from the training data, one per row; NaN likewise.
         warnings: why a prediction is not to be trusted, one text per row.
         reasons: why there is none, one text per row.
     """
 
+    property: PropertySpec
     rows: Sequence[StructureRow]
-    kappa: Floats
+    predicted: Floats
     distance: Floats
     warnings: Sequence[str]
     reasons: Sequence[str]
 
     def table(self, half_width: float, known: Collection[str]) -> pa.Table:
-        """Returns the table, columns as `COLUMNS`.
+        """Returns the table, columns as `columns_of` the property.
 
         Args:
-            half_width: of the interval, in decades.
+            half_width: of the interval, on the property's scale.
             known: reduced formulas of the training rows.
         """
         import pyarrow as pa
 
         failed = np.array([bool(reason) for reason in self.reasons], dtype=bool)
-        numbers = {**summarise(self.kappa, half_width), "distance": self.distance}
+        numbers = {
+            **summarise(self.predicted, half_width, self.property),
+            "distance": self.distance,
+        }
         formulas = [row.crystal.formula if row.crystal else None for row in self.rows]
         columns: dict[str, Any] = {
             "id": [row.id for row in self.rows],
@@ -92,44 +110,49 @@ class Predictions:
             "sites": [len(row.crystal.species) if row.crystal else None for row in self.rows],
             **{
                 name: pa.array(numbers[name], mask=_empty(numbers[name], failed))
-                for name in NUMBERS
+                for name in number_columns(self.property)
             },
             "in_training": pa.array([formula in known for formula in formulas], mask=failed),
             "applicable": pa.array([not text for text in self.warnings], mask=failed),
             "warnings": list(self.warnings),
             "reason": list(self.reasons),
         }
-        return pa.table(columns, schema=schema())
+        return pa.table(columns, schema=schema(self.property))
 
 
-def schema() -> pa.Schema:
+def schema(spec: PropertySpec) -> pa.Schema:
     """The types of the columns."""
     import pyarrow as pa
 
     types: dict[str, Any] = {"sites": pa.int32(), "in_training": pa.bool_()}
     types |= {"applicable": pa.bool_(), **dict.fromkeys(TEXT, pa.string())}
-    return pa.schema([(name, types.get(name, pa.float64())) for name in COLUMNS])
+    return pa.schema([(name, types.get(name, pa.float64())) for name in columns_of(spec)])
 
 
-def summarise(kappa: Floats, half_width: float) -> dict[str, Floats]:
+def summarise(values: Floats, half_width: float, spec: PropertySpec) -> dict[str, Floats]:
     """What the runs say together; see the columns above.
 
     Args:
-        kappa: runs × rows, W/(m·K).
-        half_width: of the interval, in decades; may be infinite.
+        values: runs × rows, in the property's unit.
+        half_width: of the interval, on the property's scale; may be infinite.
+        spec: the property.
     """
+    own = spec.column
     with np.errstate(all="ignore"):
-        mean, largest = kappa.mean(axis=0), kappa.max(axis=0)
-        std = kappa.std(axis=0, ddof=1) if len(kappa) > 1 else np.full(kappa.shape[1], np.nan)
-        middle = geometric_mean(kappa)
-        low, high = (middle * 10 ** (sign * half_width) for sign in (-1.0, 1.0))
+        mean, largest = values.mean(axis=0), values.max(axis=0)
+        std = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1], np.nan)
+        middle = spec.mean(values)
+        if spec.is_log:
+            low, high = (middle * 10 ** (sign * half_width) for sign in (-1.0, 1.0))
+        else:
+            low, high = middle - half_width, middle + half_width
         return {
-            "kappa_mean": mean,
-            "kappa_std": std,
+            f"{own}_mean": mean,
+            f"{own}_std": std,
             "std_over_mean": std / mean,
-            "kappa_max": largest,
+            f"{own}_max": largest,
             "max_std_over_mean": largest * std / mean,
-            "kappa_geometric": middle,
+            f"{own}_geometric": middle,
             "low": low,
             "high": np.where(np.isfinite(middle), high, math.nan),
         }

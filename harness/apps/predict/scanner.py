@@ -35,10 +35,13 @@ from harness.apps.predict.prediction_table import schema
 from harness.apps.predict.scan_sources import Item, ScanSource, digest_item, read_item
 from harness.errors import HarnessError, StoreError
 from harness.files import sweep, whole_file
+from harness.registry.registry import Registry
 from harness.training.environment import threads_wanted, use_threads
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from harness.plugin.property import PropertySpec
 
 CHUNK_STRUCTURES = 512
 """Structures per part: what a killed process has to do again."""
@@ -113,7 +116,9 @@ def scan(
     """
     if table.suffix != ".parquet":
         raise StoreError(f"{table}: a scan writes a Parquet file. Name one, as scan.parquet.")
-    identity = {"bundle": read_record(settings.bundle).digest, "level": settings.level}
+    record = read_record(settings.bundle)
+    identity = {"bundle": record.digest, "level": settings.level}
+    spec = Registry(settings.plugins).properties[record.property_name]
     if table.exists():
         return _already_there(source, table, identity)
     parts = table.with_name(table.name + ".parts")
@@ -126,7 +131,7 @@ def scan(
             report.kept += chunk.rows if chunk.kept else 0
             report.seconds = time.perf_counter() - begun
             progress(report)
-        _assemble(chunks, table, identity)
+        _assemble(chunks, table, identity, spec)
         report = _count(table, report.kept)
         report.seconds = time.perf_counter() - begun
     shutil.rmtree(parts, ignore_errors=True)
@@ -305,12 +310,12 @@ def _reserved(parts: Path, identity: dict[str, Any]) -> Iterator[None]:
         lock.release()
 
 
-def _assemble(chunks: _Chunks, table: Path, identity: dict[str, Any]) -> None:
+def _assemble(chunks: _Chunks, table: Path, identity: dict[str, Any], spec: PropertySpec) -> None:
     """Writes the table, part after part."""
     import pyarrow.parquet as pq
 
     about = json.dumps({**identity, "source": chunks.digest})
-    columns = schema().with_metadata({SCAN_KEY: about})
+    columns = schema(spec).with_metadata({SCAN_KEY: about})
 
     with (
         _replacing(table) as staging,

@@ -124,14 +124,14 @@ class CellPages:
             scores=_score_table(results, whole, free),
             runs=_run_table(results, runs, free_runs),
             strip=_strip(results, whole[metric], runs),
-            parity=None if tested is None else draw_parity(tested),
-            worst=None if tested is None else worst_materials(tested),
+            parity=None if tested is None else draw_parity(tested, results.property),
+            worst=None if tested is None else worst_materials(tested, results.property),
             sources=_sources(cell),
             stages=[self._stage(cell.store, stage) for stage in cell.planned.chain] if done else [],
             ledger=ledger,
             both=both,
             missing=[f"predictions/{cell.planned.key}.parquet"] if lost else [],
-            rows=None if tested is None else pack_rows(tested),
+            rows=None if tested is None else pack_rows(tested, results.property),
         )
 
     def _stage(self, store: Store, key: str) -> StagePart:

@@ -33,29 +33,35 @@ from harness.report.plot_data import FACTOR, ParityRows
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.plugin.arrays import Floats
+    from harness.plugin.property import PropertySpec
+
 
 WORST = 15
 """Materials shown as predicted worst."""
 
 REACH = 30.0
-"""Factor beyond the range of the targets at which a parity plot ends; the rest lies on its edge."""
+"""Factor beyond the range of the targets at which a parity plot on a log scale ends; the rest lies
+on its edge."""
 
 DENSE = 1000
 """Predictions beyond which a parity plot has small dots."""
 
 
-def draw_parity(tested: pd.DataFrame) -> Plot:
-    """Draws predictions against targets, both logarithmic; rows that failed are counted instead.
+def draw_parity(tested: pd.DataFrame, spec: PropertySpec) -> Plot:
+    """Draws predictions against targets; rows that failed are counted instead.
 
     Args:
         tested: rows of `Store.read_predictions`.
+        spec: what was predicted; its scale is that of the axes.
     """
-    shown = ParityRows.of(tested)
+    shown = ParityRows.of(tested, spec)
     given = ~shown.failed
-    low, high = shown.target.min() / REACH, shown.target.max() * REACH
+    low, high = _reach(shown.target, spec)
     both = np.concatenate([shown.target, np.clip(shown.predicted[given], low, high)])
-    x = make_axis("κ, target, W/(m·K)", both, LEFT, WIDTH - RIGHT, log=True)
-    y = make_axis("κ, predicted, W/(m·K)", both, SQUARE_HEIGHT - BOTTOM, TOP, log=True)
+    symbol, unit, log = spec.symbol, spec.unit, spec.is_log
+    x = make_axis(f"{symbol}, target, {unit}", both, LEFT, WIDTH - RIGHT, log=log)
+    y = make_axis(f"{symbol}, predicted, {unit}", both, SQUARE_HEIGHT - BOTTOM, TOP, log=log)
     marks = []
     dense = " dense" if len(tested) > DENSE else ""
     for style, label, rows in (
@@ -66,23 +72,35 @@ def draw_parity(tested: pd.DataFrame) -> Plot:
         if chosen.any():
             path = dots(x.place(shown.target[chosen]), y.place(shown.predicted[chosen]))
             marks.append(Mark(style + dense, path, label))
-    marks += [Mark("guide", _diagonal(x, y, 1.0)), Mark("guide dashed", _diagonals(x, y))]
+    marks.append(Mark("guide", _diagonal(x, y, 1.0)))
+    if log:
+        marks.append(Mark("guide dashed", _diagonals(x, y)))
     beyond = int(shown.lie_beyond(y.low, y.high).sum())
     runs = counted(tested["run"].nunique(), "run")
-    notes = [f"{counted(len(tested), 'prediction')} of {runs}; dashed: a factor 2 off."]
+    guide = "; dashed: a factor 2 off" if log else ""
+    notes = [f"{counted(len(tested), 'prediction')} of {runs}{guide}."]
     if beyond:
         notes.append(f"Beyond the frame and drawn on its edge: {counted(beyond, 'prediction')}.")
     if lost := int(shown.failed.sum()):
         notes.append(f"Failed and not drawn: {counted(lost, 'prediction')}.")
     return Plot(
         "parity",
-        "Predicted against target κ, every test row of every run",
+        f"Predicted against target {symbol}, every test row of every run",
         x,
         y,
         tuple(marks),
         " ".join(notes),
         SQUARE_HEIGHT,
     )
+
+
+def _reach(targets: Floats, spec: PropertySpec) -> tuple[float, float]:
+    """How far the frame may go: beyond the targets by a factor, or by their range."""
+    low, high = float(targets.min()), float(targets.max())
+    if spec.is_log:
+        return low / REACH, high * REACH
+    beside = high - low or 1.0
+    return low - beside, high + beside
 
 
 def _diagonals(x: Axis, y: Axis) -> str:
@@ -96,17 +114,19 @@ def _diagonal(x: Axis, y: Axis, factor: float) -> str:
     return f"M{a:.1f} {c:.1f}L{b:.1f} {d:.1f}"
 
 
-def worst_materials(tested: pd.DataFrame) -> Table:
-    """The materials whose predictions are furthest off, on the logarithmic scale, over all runs.
+def worst_materials(tested: pd.DataFrame, spec: PropertySpec) -> Table:
+    """The materials whose predictions are furthest off, on the property's scale, over all runs.
 
     Args:
         tested: rows of `Store.read_predictions` with their `formula`.
+        spec: what was predicted.
     """
-    parity = ParityRows.of(tested)
+    parity = ParityRows.of(tested, spec)
+    predicted, target = spec.to_scale(parity.predicted), spec.to_scale(parity.target)
     rows = tested.assign(
         target=parity.target,
-        log=np.log10(parity.predicted),
-        off=np.abs(np.log10(parity.predicted / parity.target)),
+        scaled=predicted,
+        off=np.abs(predicted - target),
         failed=parity.failed,
     )
     grouped = rows.groupby(["part", "id", "formula"], sort=True)
@@ -114,7 +134,7 @@ def worst_materials(tested: pd.DataFrame) -> Table:
         runs=("run", "nunique"),
         failed=("failed", "sum"),
         target=("target", "median"),
-        log=("log", "mean"),
+        scaled=("scaled", "mean"),
         off=("off", "mean"),
         overlap=("overlap", "mean"),
     ).reset_index()
@@ -125,12 +145,12 @@ def worst_materials(tested: pd.DataFrame) -> Table:
         Column("id", "text"),
         Column("dataset", "text"),
         Column("runs", "number"),
-        Column("target κ", "number"),
-        Column("predicted κ", "number"),
-        Column("factor off", "number"),
+        Column(f"target {spec.symbol}", "number"),
+        Column(f"predicted {spec.symbol}", "number"),
+        Column("factor off" if spec.is_log else f"off by, {spec.unit}", "number"),
         Column("overlap", "text"),
     )
-    entries = tuple(_material(row) for row in worst.to_dict("records"))
+    entries = tuple(_material(row, spec) for row in worst.to_dict("records"))
     # a column that says the same of all is left out
     kept = [
         position
@@ -146,8 +166,9 @@ def worst_materials(tested: pd.DataFrame) -> Table:
     )
 
 
-def _material(row: dict[Any, Any]) -> tuple[HtmlEntry, ...]:
+def _material(row: dict[Any, Any], spec: PropertySpec) -> tuple[HtmlEntry, ...]:
     failed = row["failed"] > 0
+    off = number(10 ** row["off"], 1) if spec.is_log else significant(row["off"])
     share = {0.0: "no", 1.0: "yes"}.get(float(row["overlap"]), "in part")
     return (
         HtmlEntry(row["formula"] or row["id"]),
@@ -155,22 +176,27 @@ def _material(row: dict[Any, Any]) -> tuple[HtmlEntry, ...]:
         HtmlEntry(str(row["part"])),
         count(row["runs"]),
         significant(row["target"]),
-        HtmlEntry("failed") if failed else significant(10 ** row["log"]),
-        HtmlEntry("—") if failed else number(10 ** row["off"], 1),
+        HtmlEntry("failed") if failed else significant(float(spec.from_scale(row["scaled"]))),
+        HtmlEntry("—") if failed else off,
         HtmlEntry(share),
     )
 
 
-def pack_rows(tested: pd.DataFrame) -> dict[str, Any]:
+def pack_rows(tested: pd.DataFrame, spec: PropertySpec) -> dict[str, Any]:
     """All predictions, small: materials once, then (run, material, target, prediction, overlap).
 
     Args:
         tested: rows of `Store.read_predictions` with their `formula`.
+        spec: what was predicted.
     """
     names = list(zip(tested["part"], tested["id"], tested["formula"], strict=True))
     positions = {name: position for position, name in enumerate(dict.fromkeys(names))}
     columns = (tested[name] for name in ("run", "target", "prediction", "overlap"))
     return {
+        "symbol": spec.symbol,
+        "unit": spec.unit,
+        "log": spec.is_log,
+        "lowest": spec.lowest if spec.is_log else None,
         "materials": [list(name) for name in positions],
         "rows": [
             [int(run), positions[name], _short(target), _short(predicted), int(overlap)]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.plugin.metric import MetricSpec
+    from harness.plugin.property import PropertySpec
     from harness.registry.registry import Registry
     from harness.results.records import PlannedCell
 
@@ -64,6 +65,7 @@ class Results:
     Attributes:
         folder: where it lies.
         leaderboard: its tables.
+        property: what is predicted.
         metrics: specs of those it scores, by name, in the order of the benchmark.
         published: published cells to show beside it, if there are any.
         cells: all that tables show, in their order.
@@ -71,6 +73,7 @@ class Results:
 
     folder: Path
     leaderboard: Leaderboard
+    property: PropertySpec
     metrics: Mapping[str, MetricSpec]
     published: pd.DataFrame | None
     cells: Sequence[LeaderboardCell]
@@ -154,11 +157,13 @@ def read_results(source: str | Path, registry: Registry) -> Results:
     """
     folder = results_folder(source)
     leaderboard = open_leaderboard(folder)
+    metrics = registry.metrics_of(leaderboard.property_name)
     alone = not Path(source).is_file() and not (folder / BENCHMARK_FILE).is_file()
     return Results(
         folder,
         leaderboard,
-        {name: registry.metrics[name] for name in leaderboard.metrics},
+        metrics.property,
+        {name: metrics[name] for name in leaderboard.metrics},
         None if alone else published_cells(source),
         tuple(_cells(leaderboard, folder)),
     )

@@ -19,6 +19,7 @@ from harness.apps.testing.datasets import DatasetCases
 from harness.apps.testing.heads import HeadCases
 from harness.apps.testing.metrics import MetricCases
 from harness.apps.testing.promises import BrokenPromise
+from harness.apps.testing.properties import PropertyCases
 from harness.apps.testing.protocols import ProtocolCases
 from harness.apps.testing.transfers import TransferCases
 
@@ -28,6 +29,7 @@ __all__ = [
     "DatasetCases",
     "HeadCases",
     "MetricCases",
+    "PropertyCases",
     "ProtocolCases",
     "TransferCases",
 ]

@@ -12,17 +12,18 @@ import numpy as np
 
 from harness.apps.testing.cases import Cases
 from harness.apps.testing.promises import Remark, broken, promise, skip
-from harness.data.dataset import Dataset, build_dataset
+from harness.data.dataset import Dataset, build_dataset, factor_of
 from harness.data.dataset_loader import DatasetLoader
 from harness.errors import DataError
-from harness.plugin.dataset import UNITS, DatasetSpec
+from harness.plugin.dataset import DatasetSpec
+from harness.plugin.property import THERMAL_CONDUCTIVITY, PropertySpec
 
 if TYPE_CHECKING:
     from harness.plugin.crystal import Crystal
 
-KAPPA_RANGE = (1e-3, 1e4)
-"""κ in W/(m·K) at or above room temperature: every solid lies well inside, an aerogel below and
-a wrong unit often outside."""
+RANGES = {THERMAL_CONDUCTIVITY: (1e-3, 1e4)}
+"""What is plausible of a property where that is less than makes sense. κ in W/(m·K) at or above
+room temperature: every solid lies well inside, an aerogel below and a wrong unit often outside."""
 
 VOLUME_RANGE = (2.0, 250.0)
 """Volume per atom in Å³: diamond has 5.7, caesium 115; a lattice in nm or in metres is outside."""
@@ -39,12 +40,13 @@ class DatasetCases(Cases):
 
     Attributes:
         usable_share: of the rows; lower it where it is known that more must be left out.
-        kappa_range: lowest and highest κ in W/(m·K) that can be right.
+        target_range: lowest and highest target, in the property's unit, that can be right; what
+            the property says unless given, of κ narrower.
     """
 
     spec_type = DatasetSpec
     usable_share = USABLE_SHARE
-    kappa_range = KAPPA_RANGE
+    target_range: tuple[float, float] | None = None
 
     def _line(self, spec: DatasetSpec) -> str:
         return spec.read_card().title
@@ -81,7 +83,7 @@ class DatasetCases(Cases):
     def test_rows_can_be_used(self, spec: DatasetSpec) -> None:
         """Rows are valid; the few that are not are reported with reasons."""
         raw = self._raw_rows(spec)
-        dataset = build_dataset(spec.name, spec.read_card(), raw)
+        dataset = build_dataset(spec.name, spec.read_card(), self._property(spec), raw)
         found = f"{len(dataset.problems)} of {len(raw)} rows cannot be used" + "".join(
             f"; row {p.row} ({p.id or 'no id'}): {p.reason}" for p in dataset.problems[:3]
         )
@@ -95,18 +97,19 @@ class DatasetCases(Cases):
             warnings.warn(Remark(f"{found}."), stacklevel=2)
 
     def test_targets_are_plausible(self, spec: DatasetSpec) -> None:
-        """Targets are positive and finite, and κ lies where solids do: the unit is right."""
-        card = spec.read_card()
-        values = [row.get(card.target) for row in self._raw_rows(spec)]
-        kappa = np.array([v for v in values if v is not None], dtype=np.float64) * UNITS[card.unit]
-        low, high = self.kappa_range
+        """Targets are finite and make sense for the property: key and unit are right."""
+        card, what = spec.read_card(), self._property(spec)
+        key, factor = card.target or what.column, factor_of(spec.name, card, what)
+        values = [row.get(key) for row in self._raw_rows(spec)]
+        targets = np.array([v for v in values if v is not None], dtype=np.float64) * factor
+        low, high = self.target_range or RANGES.get(what.name, (what.lowest, what.highest))
         with np.errstate(invalid="ignore"):
-            wrong = kappa[~((kappa >= low) & (kappa <= high))]
+            wrong = targets[~((targets >= low) & (targets <= high))]
         promise(
-            len(kappa) > 0 and not len(wrong),
-            f"{card.target!r} is κ in {card.unit}, from {low:g} to {high:g} W/(m·K)",
-            f"{len(wrong)} of {len(kappa)} targets outside, as {wrong[:3].tolist()}",
-            "see whether card and rows agree on key and unit; set `kappa_range` if it is right",
+            len(targets) > 0 and not len(wrong),
+            f"{key!r} is {what.symbol} in {card.unit}, from {low:g} to {high:g} {what.unit}",
+            f"{len(wrong)} of {len(targets)} targets outside, as {wrong[:3].tolist()}",
+            "see whether card and rows agree on key and unit; set `target_range` if it is right",
         )
 
     def test_crystals_are_plausible(self, spec: DatasetSpec) -> None:
@@ -181,6 +184,9 @@ class DatasetCases(Cases):
             "leave joining to the core",
         )
 
+    def _property(self, spec: DatasetSpec) -> PropertySpec:
+        return self._registry().properties[spec.read_card().property]
+
     def _raw_rows(self, spec: DatasetSpec) -> list[Mapping[str, Any]]:
         if spec.load is None:
             skip("the dataset has no rows of its own")
@@ -191,7 +197,9 @@ class DatasetCases(Cases):
 
     def _dataset(self, spec: DatasetSpec) -> Dataset:
         if spec.load is not None or not spec.parts:
-            return build_dataset(spec.name, spec.read_card(), self._raw_rows(spec))
+            return build_dataset(
+                spec.name, spec.read_card(), self._property(spec), self._raw_rows(spec)
+            )
         try:
             return DatasetLoader(self._registry(), self._locations())[spec.name]
         except DataError as problem:

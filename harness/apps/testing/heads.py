@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness.apps.testing.promises import promise, skip
+from harness.apps.testing.properties import LOG_PROPERTY, fitting
 from harness.apps.testing.randomness import global_seed
 from harness.apps.testing.stacked import SEEDS, Specimen, StackCases
 from harness.plugin.head import FitRows, HeadSpec, Predictor, Uncertain
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harness.plugin.arrays import Floats
+    from harness.plugin.property import PropertySpec
 
 WIDTH = 16
 """Of the embeddings, unless the cases say otherwise."""
@@ -25,8 +28,11 @@ SAMPLES = 64
 FEW = 8
 ASKED = 20
 
-CONSTANTS_W_PER_M_K = (0.5, 20.0, 300.0)
-"""What a head that is fitted to one κ everywhere must about predict."""
+CONSTANTS: Mapping[str, tuple[float, ...]] = {"log": (0.5, 20.0, 300.0), "linear": (-3.0, 0.0, 7.0)}
+"""What a head that is fitted to one value everywhere must about predict, by scale."""
+
+HALF_A_FACTOR = {"log": 0.301, "linear": 1.0}
+"""How far off it may be on the scale: a factor of two, or 1 of the unit."""
 
 
 class HeadSpecimen(Specimen):
@@ -104,32 +110,36 @@ class HeadCases(StackCases):
                 "build the head from the `width` that `make` is given",
             )
 
-    def test_predictions_are_one_kappa_per_row(self, spec: HeadSpec) -> None:
-        """A fitted head predicts one positive, finite κ per row, and says how sure it is, if."""
-        for known in (_known(SAMPLES, self.width), _known(FEW, self.width)):
-            self._predict(self._fit(spec, known), _asked(self.width))
+    def test_predictions_are_one_value_per_row(self, spec: HeadSpec) -> None:
+        """A fitted head predicts one finite value per row, and says how sure it is, if it can."""
+        for what in fitting(spec.needs):
+            for rows in (SAMPLES, FEW):
+                known = _known(rows, self.width, what)
+                self._predict(self._fit(spec, known), _asked(self.width), what)
 
     def test_constant_embeddings_are_no_error(self, spec: HeadSpec) -> None:
         """Embeddings that tell nothing, all of them equal, can be fitted and predicted from."""
         rows = _known(FEW, self.width)
-        same = FitRows(np.ones_like(rows.embeddings), rows.kappa, rows.scaler, rows.seed)
+        same = replace(rows, embeddings=np.ones_like(rows.embeddings))
         self._predict(self._fit(spec, same), np.ones((ASKED, self.width)))
 
-    def test_predictions_are_in_watts_per_metre_kelvin(self, spec: HeadSpec) -> None:
-        """A head fitted to one κ everywhere predicts about that κ, whatever the scaler."""
-        known = _known(SAMPLES, self.width)
-        for kappa in CONSTANTS_W_PER_M_K:
-            for offset in (0.0, 1.0):
-                labels = np.full(SAMPLES, kappa)
-                rows = FitRows(known.embeddings, labels, Scaler.fit(labels, offset), known.seed)
-                predicted = self._predict(self._fit(spec, rows), _asked(self.width))
-                ratio = predicted / kappa
-                promise(
-                    bool((ratio > 0.5).all() and (ratio < 2).all()),
-                    f"about {kappa:g} W/(m·K), within a factor of 2, where every label is that",
-                    f"{predicted.min():.4g} to {predicted.max():.4g}",
-                    "return κ itself: decode what was fitted (scaler.decode, or 10 ** …)",
-                )
+    def test_predictions_are_in_the_unit_of_the_property(self, spec: HeadSpec) -> None:
+        """A head fitted to one value everywhere predicts about that, whatever the scaler."""
+        for what in fitting(spec.needs):
+            known = _known(SAMPLES, self.width, what)
+            for value in CONSTANTS[what.scale]:
+                for offset in (0.0, 1.0) if what.is_log else (None,):
+                    labels = np.full(SAMPLES, value)
+                    rows = replace(known, targets=labels, scaler=Scaler.fit(labels, offset))
+                    predicted = self._predict(self._fit(spec, rows), _asked(self.width), what)
+                    off = np.abs(what.to_scale(predicted) - what.to_scale(labels[:1]))
+                    promise(
+                        bool((off < HALF_A_FACTOR[what.scale]).all()),
+                        f"about {value:g} {what.unit} where every label is that",
+                        f"{predicted.min():.4g} to {predicted.max():.4g}",
+                        "return the value itself: decode what was fitted (scaler.decode, or "
+                        "rows.property.from_scale)",
+                    )
 
     def test_same_rows_give_the_same_fit(self, spec: HeadSpec) -> None:
         """The fit depends on its rows and their seed alone."""
@@ -151,7 +161,7 @@ class HeadCases(StackCases):
         fresh = _known(SAMPLES, self.width)
         promise(
             np.array_equal(rows.embeddings, fresh.embeddings)
-            and np.array_equal(rows.kappa, fresh.kappa)
+            and np.array_equal(rows.targets, fresh.targets)
             and np.array_equal(asked, _asked(self.width)),
             "embeddings and labels stay as they are",
             "one of them was changed",
@@ -177,40 +187,45 @@ class HeadCases(StackCases):
             skip("the head is trained by gradient, not fitted in closed form")
         return spec.fit(self.made_settings(spec), rows)
 
-    def _predict(self, predictor: Predictor, embeddings: Floats) -> Floats:
-        """Returns κ after checking it, and what is said about its uncertainty."""
+    def _predict(
+        self, predictor: Predictor, embeddings: Floats, what: PropertySpec = LOG_PROPERTY
+    ) -> Floats:
+        """Returns what is predicted after checking it, and what is said of its uncertainty."""
         said = predictor(embeddings)
-        kappa = said.kappa if isinstance(said, Uncertain) else said
+        values = said.median if isinstance(said, Uncertain) else said
         wanted = (len(embeddings),)
         promise(
-            isinstance(kappa, np.ndarray) and kappa.shape == wanted,
-            f"one κ per row: an array of shape {wanted}, or Uncertain with one",
-            f"{type(kappa).__name__} of shape {getattr(kappa, 'shape', None)}",
+            isinstance(values, np.ndarray) and values.shape == wanted,
+            f"one value per row: an array of shape {wanted}, or Uncertain with one",
+            f"{type(values).__name__} of shape {getattr(values, 'shape', None)}",
             "return a numpy array with one number per row",
         )
         promise(
-            bool(np.isfinite(kappa).all() and (kappa > 0).all()),
-            "κ is positive and finite",
-            f"{kappa.min():.4g} to {kappa.max():.4g}",
-            "fit log10 κ and return 10 ** …; bound what is extrapolated",
+            bool(np.isfinite(values).all() and (values > 0).all() | (not what.is_log)),
+            "values are finite, and positive on a log scale",
+            f"{values.min():.4g} to {values.max():.4g}",
+            "fit `rows.property.to_scale(rows.targets)` and return `from_scale(…)` of it; bound "
+            "what is extrapolated",
         )
         if isinstance(said, Uncertain):
-            std = np.asarray(said.std_log)
+            std = np.asarray(said.std)
             promise(
                 std.shape == wanted and bool(np.isfinite(std).all() and (std >= 0).all()),
-                "`std_log` has one number per row, finite, zero or more, in decades",
+                "`std` has one number per row, finite, zero or more, on the property's scale",
                 f"shape {std.shape}, values {std.ravel()[:3].tolist()}",
                 "take the root of a variance that rounding has not made negative",
             )
-        return kappa
+        return values
 
 
-def _known(rows: int, width: int) -> FitRows:
-    """Rows whose κ follows the first embedding, with noise."""
+def _known(rows: int, width: int, what: PropertySpec = LOG_PROPERTY) -> FitRows:
+    """Rows whose targets follow the first embedding on the property's scale, with noise."""
     generator = np.random.default_rng(5)
     embeddings = generator.normal(size=(rows, width))
-    kappa = 10 ** (1 + 0.5 * embeddings[:, 0] + 0.1 * generator.normal(size=rows))
-    return FitRows(embeddings, kappa, Scaler.fit(kappa, offset=0.0), seed=7)
+    y = 1 + 0.5 * embeddings[:, 0] + 0.1 * generator.normal(size=rows)
+    targets = what.from_scale(y)
+    scaler = Scaler.fit(targets, offset=0.0 if what.is_log else None)
+    return FitRows(embeddings, targets, scaler, what, seed=7)
 
 
 def _asked(width: int) -> Floats:

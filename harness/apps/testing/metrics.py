@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.apps.testing.cases import Cases
 from harness.apps.testing.promises import broken, promise, skip
+from harness.apps.testing.properties import LOG_PROPERTY
 from harness.plugin.metric import MetricSpec
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class MetricCases(Cases):
     """What a metric promises.
 
     Attributes:
-        known_values: (targets, predictions, value) with both in W/(m·K), worked out by other means.
+        known_values: (targets, predictions, value) with both in the property's unit, worked out by
+            other means; a metric that needs a log scale is given their logarithms.
         value_tolerance: relative and absolute, for `known_values`.
     """
 
@@ -149,6 +151,8 @@ class MetricCases(Cases):
             )
 
     def _value(self, spec: MetricSpec, targets: Floats, predictions: Floats) -> float:
+        if spec.needs == "log":
+            targets, predictions = map(LOG_PROPERTY.to_scale, (targets, predictions))
         value: Any = spec.function(targets, predictions)
         promise(
             isinstance(value, float),

@@ -11,6 +11,7 @@ from harness.apps.testing import (
     DatasetCases,
     HeadCases,
     MetricCases,
+    PropertyCases,
     ProtocolCases,
     TransferCases,
 )
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from harness.plugin.locations import Locations
 
 CASES: Mapping[str, type[Cases]] = {
+    "property": PropertyCases,
     "dataset": DatasetCases,
     "backbone": BackboneCases,
     "head": HeadCases,

@@ -10,9 +10,10 @@ import numpy as np
 
 from harness.apps.testing.cases import SettingsCases
 from harness.apps.testing.promises import broken, promise, skip
+from harness.apps.testing.properties import LOG_PROPERTY
 from harness.apps.testing.randomness import global_seed
-from harness.plugin.metric import MetricSpec
 from harness.plugin.protocol import Scaler
+from harness.registry.property_metrics import PropertyMetric
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -356,7 +357,9 @@ def _rmse_log(targets: Floats, predictions: Floats) -> float:
     return float(np.sqrt(np.mean((np.log10(floored) - np.log10(targets)) ** 2)))
 
 
-RMSE_LOG = MetricSpec("rmse-log", "RMSE log₁₀ κ", "decades", False, _rmse_log)
+RMSE_LOG = PropertyMetric(
+    "rmse-log", "RMSE log₁₀ κ", "decades", False, _rmse_log, property=LOG_PROPERTY
+)
 """Chooses the epoch; the registered one belongs to a plugin."""
 
 

@@ -49,7 +49,7 @@ def write_csv(path: Path, *lines: str) -> Path:
 
 
 def csv_of(dataset: Dataset, path: Path, suffix: str = "") -> Path:
-    lines = (f"{i}{suffix},{k}" for i, k in zip(dataset.ids, dataset.kappa, strict=True))
+    lines = (f"{i}{suffix},{k}" for i, k in zip(dataset.ids, dataset.targets, strict=True))
     return write_csv(path, "file,kappa", *lines)
 
 
@@ -75,7 +75,7 @@ def poscar_folder(dataset: Dataset, folder: Path) -> tuple[Path, dict[str, Any]]
 
 
 def json_lines(dataset: Dataset, folder: Path) -> tuple[Path, dict[str, Any]]:
-    rows = zip(dataset.ids, dataset.kappa, dataset.crystals, strict=True)
+    rows = zip(dataset.ids, dataset.targets, dataset.crystals, strict=True)
     lines = (
         json.dumps({"id": i, "klat": 1000 * k, "structure": pymatgen_dict(c)}) for i, k, c in rows
     )
@@ -103,7 +103,7 @@ def extended_xyz(dataset: Dataset, folder: Path) -> tuple[Path, dict[str, Any]]:
     from ase.io import write
 
     atoms = atoms_of(dataset)
-    for one, row_id, kappa in zip(atoms, dataset.ids, dataset.kappa, strict=True):
+    for one, row_id, kappa in zip(atoms, dataset.ids, dataset.targets, strict=True):
         one.info |= {"name": row_id, "kappa": float(kappa)}
     write(folder / "all.extxyz", atoms, format="extxyz")
     return folder / "all.extxyz", {"id_column": "name"}
@@ -114,7 +114,7 @@ def ase_database(dataset: Dataset, folder: Path) -> tuple[Path, dict[str, Any]]:
     from ase.db import connect
 
     with connect(folder / "all.db") as database:
-        for one, row_id, kappa in zip(atoms_of(dataset), dataset.ids, dataset.kappa, strict=True):
+        for one, row_id, kappa in zip(atoms_of(dataset), dataset.ids, dataset.targets, strict=True):
             database.write(one, label=row_id, conductivity=float(kappa))
     return folder / "all.db", {"id_column": "label", "target_column": "conductivity"}
 
@@ -127,7 +127,7 @@ def frame(orient: Any) -> Callable[[Dataset, Path], tuple[Path, dict[str, Any]]]
             {
                 "material_id": dataset.ids,
                 "structure": [pymatgen_dict(crystal) for crystal in dataset.crystals],
-                "thermal_conductivity": dataset.kappa,
+                "thermal_conductivity": dataset.targets,
             }
         )
         path = folder / "frame.json.gz"
@@ -142,7 +142,7 @@ def monty_frame(dataset: Dataset, folder: Path) -> tuple[Path, dict[str, Any]]:
     from monty.serialization import dumpfn
 
     structures = [crystal.to_pymatgen() for crystal in dataset.crystals]
-    table = pd.DataFrame({"id": dataset.ids, "structure": structures, "kappa": dataset.kappa})
+    table = pd.DataFrame({"id": dataset.ids, "structure": structures, "kappa": dataset.targets})
     dumpfn(table, folder / "frame.json")
     return folder / "frame.json", {}
 
@@ -154,7 +154,7 @@ def csv_with_structures(dataset: Dataset, folder: Path) -> tuple[Path, dict[str,
         {
             "mp_id": dataset.ids,
             "cif": [crystal.to_pymatgen().to(fmt="cif") for crystal in dataset.crystals],
-            "TC": dataset.kappa,
+            "TC": dataset.targets,
         }
     )
     table.to_csv(folder / "table.csv", index=False)
@@ -167,7 +167,7 @@ def own_pickles(dataset: Dataset, folder: Path) -> tuple[Path, dict[str, Any]]:
 
     import pandas as pd
 
-    pd.DataFrame({"name": dataset.ids, "k": dataset.kappa}).to_pickle(folder / "own.pkl")
+    pd.DataFrame({"name": dataset.ids, "k": dataset.targets}).to_pickle(folder / "own.pkl")
     structures = [crystal.to_pymatgen() for crystal in dataset.crystals]
     (folder / "structures_own.pkl").write_bytes(pickle.dumps(structures))
     return folder / "own.pkl", {"id_column": "name", "target_column": "k"}
@@ -204,7 +204,7 @@ def test_every_kind_of_source_gives_the_same_dataset(
     assert mine.digest == imported.dataset.digest
     assert mine.ids == rocksalt.ids
     assert mine.formulas == rocksalt.formulas
-    np.testing.assert_allclose(mine.kappa, rocksalt.kappa, rtol=1e-12)
+    np.testing.assert_allclose(mine.targets, rocksalt.targets, rtol=1e-12)
     for found, wanted in zip(mine.crystals, rocksalt.crystals, strict=True):
         assert abs(np.linalg.det(found.lattice)) == pytest.approx(
             abs(np.linalg.det(wanted.lattice)), rel=1e-5
@@ -223,7 +223,7 @@ def test_a_pair_of_published_pickles_gives_the_published_dataset(
     assert imported.dataset.ids == by_other_file.dataset.ids
     neutral = list(read_neutral(shared / f"data/{name}.jsonl.gz"))
     assert list(imported.dataset.ids) == [row["id"] for row in neutral]
-    assert imported.dataset.kappa.tolist() == [row["kappa"] for row in neutral]
+    assert imported.dataset.targets.tolist() == [row["kappa"] for row in neutral]
     for crystal, row in zip(imported.dataset.crystals, neutral, strict=True):
         assert crystal.frac_coords.tolist() == row["frac_coords"]
 
@@ -321,7 +321,7 @@ def test_values_at_other_temperatures_are_left_out(
     lines = (f"{a},100,25", f"{a},300,7", f"{b},100,300", f"{b},cold,60")
     table = write_csv(tmp_path / "k.csv", f"id,{heading},kappa", *lines)
     imported = import_dataset("Mine", folder, targets=table, **{**SAID, "temperature": 300})
-    assert dict(zip(imported.dataset.ids, imported.dataset.kappa, strict=True)) == {a: 7.0}
+    assert dict(zip(imported.dataset.ids, imported.dataset.targets, strict=True)) == {a: 7.0}
     assert [r.reason for r in imported.rejected] == [
         f"{heading} is 100 K, and values at 300 K are wanted",
         f"{heading} is 100 K, and values at 300 K are wanted",
@@ -370,7 +370,7 @@ def test_pickles_of_today_are_read(name: str, shared: Path) -> None:
         "Mine", structures, targets=structures.with_name(f"{name}.pkl"), **said
     )
     assert imported.dataset.ids == ("mp-22862", "mp-1265", "mp-1138")
-    assert imported.dataset.kappa.tolist() == [7.0, 60.0, 17.0]
+    assert imported.dataset.targets.tolist() == [7.0, 60.0, 17.0]
     assert [crystal.formula for crystal in imported.dataset.crystals] == ["ClNa", "MgO", "FLi"]
 
 
@@ -499,7 +499,7 @@ def test_of_several_columns_with_ids_the_one_that_finds_structures_is_taken(
     folder = tmp_path / "source"
     folder.mkdir()
     cif_folder(rocksalt, folder)
-    rows = zip(rocksalt.ids, rocksalt.kappa, strict=True)
+    rows = zip(rocksalt.ids, rocksalt.targets, strict=True)
     table = write_csv(
         tmp_path / "k.csv", "id,filename,TC", *(f"{n},{i}.cif,{k}" for n, (i, k) in enumerate(rows))
     )

@@ -31,10 +31,11 @@ from harness import (
 from harness.apps.predict import predicting
 from harness.apps.predict.bundle import RECORD_FILE, TENSOR_FILE, BundleRecord, read_record
 from harness.apps.predict.exporter import find_ensemble, parse_cell
-from harness.apps.predict.prediction_table import COLUMNS
+from harness.apps.predict.prediction_table import columns_of
 from harness.plugin.cell import CELL
 from harness.results.records import PlannedCell
 from harness.results.store import Store
+from harness_properties import KAPPA
 
 BENCHMARK = """
 train_on = ["Rocksalt", "Tetrahedral"]
@@ -106,7 +107,7 @@ def test_a_bundle_predicts_what_is_stored_for_the_test_rows(cell, leaderboard, t
         stored = store.read_predictions(key)
         ids = list(dict.fromkeys(stored["id"]))
         kappa = pd.DataFrame(
-            loaded.judge([_row(name, crystals[name]) for name in ids]).kappa,
+            loaded.judge([_row(name, crystals[name]) for name in ids]).predicted,
             index=list(record.runs),
             columns=ids,
         )
@@ -458,7 +459,7 @@ def test_structures_of_every_library_are_one(bundle: Bundle) -> None:
     with suppress(ImportError):
         things.append(structure.to_ase_atoms())
     frame = bundle.predict(things)
-    assert list(frame.columns) == list(COLUMNS)
+    assert list(frame.columns) == list(columns_of(KAPPA))
     assert frame["kappa_mean"].to_numpy() == pytest.approx(frame["kappa_mean"][0], rel=1e-5)
     assert (frame["reason"] == "").all()
     with pytest.raises(DataError, match="Structure 0 is str"):
@@ -468,7 +469,7 @@ def test_structures_of_every_library_are_one(bundle: Bundle) -> None:
 def test_mean_and_std_are_of_kappa_and_the_interval_is_around_the_geometric_mean(bundle) -> None:
     crystals = [rocksalt("Na", "Cl"), rocksalt("Mg", "O", a=0.8)]
     frame = bundle.predict(crystals, level=0.5)
-    kappa = bundle.judge([_row(str(n), c) for n, c in enumerate(crystals)]).kappa
+    kappa = bundle.judge([_row(str(n), c) for n, c in enumerate(crystals)]).predicted
     assert frame["kappa_mean"].to_numpy() == pytest.approx(kappa.mean(axis=0))
     assert frame["kappa_std"].to_numpy() == pytest.approx(kappa.std(axis=0, ddof=1))
     assert frame["kappa_max"].to_numpy() == pytest.approx(kappa.max(axis=0))

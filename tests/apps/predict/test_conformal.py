@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.apps.predict.conformal import check_level, coverage, half_width, log_residuals
-from harness.plugin import KAPPA_FLOOR, HarnessError
+from harness.apps.predict.conformal import check_level, coverage, half_width, residuals_of
+from harness.plugin import HarnessError
+from harness_properties import KAPPA
 
 residual_lists = st.lists(st.floats(0, 10), min_size=1, max_size=40)
 levels = st.floats(0.01, 0.99)
@@ -51,7 +52,7 @@ def test_what_is_no_probability_is_refused(level) -> None:
 
 def test_a_failed_prediction_is_never_covered() -> None:
     predicted = np.array([10.0, np.nan, np.inf, -1.0])
-    residuals = log_residuals(predicted, np.array([1.0, 1.0, 1.0, KAPPA_FLOOR]))
+    residuals = residuals_of(predicted, np.array([1.0, 1.0, 1.0, KAPPA.lowest]), KAPPA)
     assert residuals.tolist() == [1.0, math.inf, math.inf, 0.0]
     assert coverage(residuals, 1.0) == 0.5
     assert math.isnan(coverage(residuals[:0], 1.0))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from harness.apps.site import build, plots
 from harness.apps.site.html_tables import SHADES, Scale, flat, number, p_value, significant
 from harness.apps.site.predictions import draw_parity, worst_materials
+from harness_properties import KAPPA
 
 steady = settings(deadline=None, derandomize=True, max_examples=60)
 
@@ -91,7 +92,7 @@ def rows_of(predictions: list[float], overlap: bool = False) -> pd.DataFrame:
 
 
 def test_a_parity_plot_draws_every_prediction_once_and_counts_the_rest() -> None:
-    plot = draw_parity(rows_of([10.0, 20.0, 1e12, math.nan]))
+    plot = draw_parity(rows_of([10.0, 20.0, 1e12, math.nan]), KAPPA)
     (drawn,) = (mark for mark in plot.marks if mark.style.startswith("row"))
     assert drawn.path.count("M") == 3
     assert "on its edge: 1 prediction." in plot.note
@@ -99,13 +100,13 @@ def test_a_parity_plot_draws_every_prediction_once_and_counts_the_rest() -> None
 
 
 def test_overlapping_rows_are_drawn_apart() -> None:
-    styles = [mark.style for mark in draw_parity(rows_of([5.0, 6.0], overlap=True)).marks]
+    styles = [mark.style for mark in draw_parity(rows_of([5.0, 6.0], overlap=True), KAPPA).marks]
     assert "row overlap" in styles
     assert "row" not in styles
 
 
 def test_worst_materials_come_with_failures_first_then_by_their_error() -> None:
-    table = worst_materials(rows_of([11.0, 100.0, math.nan, 1.0, 30.0]))
+    table = worst_materials(rows_of([11.0, 100.0, math.nan, 1.0, 30.0]), KAPPA)
     titles = [column.title for column in table.columns]
     shown = [[entry.text for entry in row] for row in table.rows]
     assert [row[titles.index("id")] for row in shown] == ["m2", "m1", "m3", "m4", "m0"]

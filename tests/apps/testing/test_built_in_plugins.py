@@ -40,7 +40,10 @@ KNOWN_VALUES = {
     "mape": (0 + 9 + 0 + 0.9) / 4,
     "median-ape": 0.45,
     "mae": (0 + 90 + 0 + 900) / 4,
+    "rmse": ((90**2 + 900**2) / 4) ** 0.5,
     "r2-log": 1 - 2 / 5,
+    # the mean is 277.75; the sum of squares about it is 701,520.75
+    "r2": 1 - (90**2 + 900**2) / 701520.75,
     "within-factor-2": 0.5,
     "recall-low-10": 1.0,
 }

@@ -615,13 +615,14 @@ def test_a_good_head_passes() -> None:
 
 
 def linear(settings: Any, rows: FitRows) -> Callable[[Any], Any]:
-    """Least squares of log10 κ, with a little ridge so that constants are no trouble."""
-    x = np.hstack([rows.embeddings, np.ones((len(rows.kappa), 1))])
+    """Least squares on the property's scale, with a little ridge: constants are no trouble."""
+    x = np.hstack([rows.embeddings, np.ones((len(rows.targets), 1))])
     gram = x.T @ x + 1e-6 * np.eye(x.shape[1])
-    weights = np.linalg.solve(gram, x.T @ np.log10(rows.kappa))
+    weights = np.linalg.solve(gram, x.T @ rows.property.to_scale(rows.targets))
 
     def predict(asked: Any) -> Any:
-        return 10 ** (np.hstack([asked, np.ones((len(asked), 1))]) @ weights)
+        y = np.hstack([asked, np.ones((len(asked), 1))]) @ weights
+        return rows.property.from_scale(y)
 
     return predict
 
@@ -652,7 +653,7 @@ def unseeded(settings: Any, rows: FitRows) -> Any:
 def standardised(settings: Any, rows: FitRows) -> Any:
     mean, std = rows.embeddings.mean(0), rows.embeddings.std(0)
     with np.errstate(invalid="ignore"):
-        scaled = FitRows((rows.embeddings - mean) / std, rows.kappa, rows.scaler, rows.seed)
+        scaled = replace(rows, embeddings=(rows.embeddings - mean) / std)
         fitted = linear(settings, scaled)
 
     def predict(asked: Any) -> Any:
@@ -665,27 +666,27 @@ def standardised(settings: Any, rows: FitRows) -> Any:
 CLOSED = {
     "log κ in place of κ": Defect(
         closed(lambda predict, asked: np.log10(predict(asked))),
-        "predictions_are_one_kappa_per_row predictions_are_in_watts_per_metre_kelvin",
-        "κ is positive and finite",
+        "predictions_are_one_value_per_row predictions_are_in_the_unit_of_the_property",
+        "finite, and positive on a log scale",
     ),
     "mW in place of W": Defect(
         closed(lambda predict, asked: 1000 * predict(asked)),
-        "predictions_are_in_watts_per_metre_kelvin",
-        "within a factor of 2",
+        "predictions_are_in_the_unit_of_the_property",
+        "where every label is that",
     ),
     "a column in place of a row": Defect(
         closed(lambda predict, asked: predict(asked)[:, None]),
-        "predictions_are_one_kappa_per_row constant_embeddings_are_no_error "
-        "predictions_are_in_watts_per_metre_kelvin same_rows_give_the_same_fit "
+        "predictions_are_one_value_per_row constant_embeddings_are_no_error "
+        "predictions_are_in_the_unit_of_the_property same_rows_give_the_same_fit "
         "fit_leaves_its_rows_alone asked_rows_do_not_matter_to_one_another",
         r"of shape \(20, 1\)",
     ),
     "negative uncertainty": Defect(
         closed(lambda predict, asked: Uncertain(predict(asked), -np.ones(len(asked)))),
-        "predictions_are_one_kappa_per_row constant_embeddings_are_no_error "
-        "predictions_are_in_watts_per_metre_kelvin same_rows_give_the_same_fit "
+        "predictions_are_one_value_per_row constant_embeddings_are_no_error "
+        "predictions_are_in_the_unit_of_the_property same_rows_give_the_same_fit "
         "fit_leaves_its_rows_alone asked_rows_do_not_matter_to_one_another",
-        "`std_log` has one number per row",
+        "`std` has one number per row",
     ),
     "scaled by the rows that are asked": Defect(
         closed(centred_rows), "asked_rows_do_not_matter_to_one_another", "never from the asked"
@@ -718,6 +719,6 @@ def test_a_defect_of_a_closed_form_head_is_caught(defect: Defect) -> None:
 def test_a_good_closed_form_head_passes() -> None:
     results = outcomes(HeadCases(), HeadSpec("toy", "a toy", Settings, fit=linear))
     assert failing(results) == {}
-    assert results["predictions_are_in_watts_per_metre_kelvin"].outcome == "passed"
+    assert results["predictions_are_in_the_unit_of_the_property"].outcome == "passed"
     uncertain = closed(lambda predict, asked: Uncertain(predict(asked), np.ones(len(asked))))
     assert failing(outcomes(HeadCases(), uncertain)) == {}

@@ -54,7 +54,7 @@ def test_a_csv_of_ids_becomes_a_dataset(materials, harness, table) -> None:
     dataset = load_dataset("FromMP")
     experiment = load_dataset("Experiment")
     assert dataset.ids == ("mp-1", "mp-2", "mp-1007")
-    assert dataset.kappa.tolist() == [2200, 150, 1160]
+    assert dataset.targets.tolist() == [2200, 150, 1160]
     np.testing.assert_allclose(dataset.crystals[1].lattice, experiment.crystals[1].lattice)
     assert "Materials Project, version 2026.10.01" in dataset.card.notes
     assert materials.key not in out

@@ -25,7 +25,8 @@
   const [xLow, xHigh, xStart, xEnd, yLow, yHigh, yStart, yEnd] = JSON.parse(plot.dataset.axes);
   const place = (value, low, high, start, end) => {
     const inside = Math.min(Math.max(value, low), high);
-    return start + (Math.log(inside / low) / Math.log(high / low)) * (end - start);
+    const share = data.log ? Math.log(inside / low) / Math.log(high / low) : (inside - low) / (high - low);
+    return start + share * (end - start);
   };
   const ring = document.createElementNS("http://www.w3.org/2000/svg", "circle");
   ring.setAttribute("class", "pointed");
@@ -46,15 +47,17 @@
     ring.setAttribute("cy", y);
     plot.append(ring);
     tip.textContent = `${formula || id} (${id}, ${part}), run ${run}: target ${short(target)}, ` +
-      `predicted ${short(predicted)} W/(m·K)${overlap ? "; its formula was trained on" : ""}`;
+      `predicted ${short(predicted)} ${data.unit}${overlap ? "; its formula was trained on" : ""}`;
   };
   plot.addEventListener("pointermove", (event) => withRows(() => point(event)));
   plot.addEventListener("pointerleave", () => ring.remove());
 
   // --- the table -------------------------------------------------------------------------------
 
-  const heads = [["material", "name"], ["id", "text"], ["dataset", "name"], ["run", "number"],
-    ["target κ", "number"], ["predicted κ", "number"], ["factor off", "number"], ["trained on its formula", "text"]];
+  let heads = [];  // made once the rows are here, which say what was predicted
+  const titles = () => [["material", "name"], ["id", "text"], ["dataset", "name"], ["run", "number"],
+    [`target ${data.symbol}`, "number"], [`predicted ${data.symbol}`, "number"],
+    [data.log ? "factor off" : `off by, ${data.unit}`, "number"], ["trained on its formula", "text"]];
   const entry = (column, text, value) => {
     const [title, kind] = heads[column];
     const item = make(kind === "name" ? "th" : "td", { className: kind }, text);
@@ -63,19 +66,20 @@
     if (kind === "number") item.dataset.value = value ?? "";
     return item;
   };
-  const FLOOR = 0.01;
   const off = (target, predicted) => {
     if (predicted === null) return null;
-    return 10 ** Math.abs(Math.log10(Math.max(predicted, FLOOR) / Math.max(target, FLOOR)));
+    if (!data.log) return Math.abs(predicted - target);
+    return 10 ** Math.abs(Math.log10(Math.max(predicted, data.lowest) / Math.max(target, data.lowest)));
   };
   const line = ([run, material, target, predicted, overlap]) => {
     const [part, id, formula] = data.materials[material];
     const factor = off(target, predicted);
     return make("tr", {}, entry(0, formula || id), entry(1, id), entry(2, part), entry(3, String(run), run),
       entry(4, short(target), target), entry(5, short(predicted), predicted),
-      entry(6, factor === null ? "—" : factor.toFixed(2), factor), entry(7, overlap ? "yes" : "no"));
+      entry(6, factor === null ? "—" : data.log ? factor.toFixed(2) : short(factor), factor), entry(7, overlap ? "yes" : "no"));
   };
   const showTable = () => {
+    heads = titles();
     const table = make("table", { id: "rows", className: "data stacked" },
       make("thead", {}, make("tr", {}, ...heads.map(([title, kind]) => {
         const head = make("th", { className: kind, scope: "col" }, title);
