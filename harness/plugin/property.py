@@ -44,8 +44,9 @@ class PropertySpec:
         units: other units, and the factor that turns a value in them into one in `unit`.
         scale: `log`: models learn log10 of it, means are geometric, errors are ratios. `linear`:
             as it is; zero and negative values are fine.
-        lowest, highest: the values that make sense, in `unit`; a row with another one is left out.
-            On a log scale the lowest is above 0, and logarithms see predictions below it as it.
+        lowest: of the values that make sense, in `unit`; a row with another one is left out. On a
+            log scale it is above 0, and logarithms see predictions below it as it.
+        highest: likewise.
         at_temperature: whether its values hold at a temperature that a card should name.
         metric: name of the metric that is shown first and chooses epochs unless others are named.
     """
