@@ -73,8 +73,8 @@ def _overlap_section(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
         lines += [
             (
                 f"The weights `{weights.replace('`', '')}` ({markdown_text(carriers)}) were "
-                f"trained on {told}: the same materials, with other labels, may be among "
-                "the test rows; that is not known row by row and not counted as overlap."
+                f"trained on {told}: the same materials may be among the test rows; "
+                "that is not known row by row and not counted as overlap."
             ),
             "",
         ]

@@ -271,6 +271,7 @@ LATEX_FITTED = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\
 
 LATEX_LETTERS = {
     "κ": "$\\kappa$",
+    "θ": "$\\theta$",
     "₁₀": "$_{10}$",
     "·": "$\\cdot$",
     "×": "$\\times$",
@@ -278,6 +279,7 @@ LATEX_LETTERS = {
     "≈": "$\\approx$",
     "≡": "$\\equiv$",
     "²": "$^2$",
+    "³": "$^3$",
     "ρ": "$\\rho$",
     "−": "$-$",
     "…": "\\dots{}",

@@ -16,7 +16,10 @@ def register_transfers() -> Iterable[TransferSpec]:
         "pretrained", "pretrained backbone, then the target (step II)", Settings, s.pretrained
     )
     yield TransferSpec(
-        "two-stage", "a source dataset, then the target (step III)", s.TwoStage, s.two_stage
+        "two-stage",
+        "one source dataset or more, then the target (step III)",
+        s.TwoStage,
+        s.two_stage,
     )
     yield TransferSpec(
         "frozen",
@@ -48,7 +51,7 @@ def register_transfers() -> Iterable[TransferSpec]:
     )
     yield TransferSpec(
         "joint",
-        "source and target at the same time, one head each",
+        "sources and target at the same time, one head each",
         s.Joint,
         s.joint,
         {"source_weight": Range(0.03, 3.0, log=True)},

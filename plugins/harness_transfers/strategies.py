@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt
 
 from harness.plugin import ParameterGroup, Settings, Stage, Target
 
+NAMED = Field(validation_alias=AliasChoices("source", "sources"))
+"""`source = "A"`, or `sources = ["A", "B"]`; they may be of other properties than the target."""
+
+OneOrMore = str | Annotated[tuple[str, ...], Field(min_length=1)]
+
 
 class Beginning(Settings):
-    """Where fine-tuning begins: at published weights, or at a model fitted to a source.
+    """Where fine-tuning begins: at published weights, or at a model fitted to sources.
 
     Attributes:
-        source: dataset of the first stage; none where fine-tuning starts from published weights.
-        source_start: where the source stage's backbone starts.
-        source_epochs: epochs of the source stage; the benchmark's where absent.
-        source_lr: learning rate of the source stage; the benchmark's where absent.
+        source: dataset of the first stage, or those of the first stages, one after the other; none
+            where fine-tuning starts from published weights.
+        source_start: where the first stage's backbone starts.
+        source_epochs: epochs of a source stage; the benchmark's where absent.
+        source_lr: learning rate of a source stage; the benchmark's where absent.
     """
 
-    source: str | None = None
+    source: Annotated[OneOrMore | None, NAMED] = None
     source_start: Literal["pretrained", "random"] = "pretrained"
     source_epochs: int | None = Field(default=None, ge=1)
     source_lr: PositiveFloat | None = None
@@ -29,7 +35,7 @@ class Beginning(Settings):
 class TwoStage(Beginning):
     """Settings of `two-stage`: those of `Beginning`, with a source."""
 
-    source: str
+    source: Annotated[OneOrMore, NAMED]
 
 
 class Frozen(Beginning):
@@ -76,12 +82,12 @@ class Joint(Settings):
     """Settings of `joint`.
 
     Attributes:
-        source: dataset that is fitted together with the target.
+        source: dataset that is fitted together with the target, or several.
         start: where the backbone starts.
-        source_weight: weight of the source's loss; the target's has 1.
+        source_weight: weight of a source's loss; the target's has 1.
     """
 
-    source: str
+    source: Annotated[OneOrMore, NAMED]
     start: Literal["pretrained", "random"] = "pretrained"
     source_weight: PositiveFloat = 1.0
 
@@ -97,7 +103,9 @@ def pretrained(_settings: Settings, target: Target) -> Sequence[Stage]:
 
 
 def two_stage(settings: TwoStage, target: Target) -> Sequence[Stage]:
-    """Fits the source, then continues on the target, head included.
+    """Fits the sources, one after the other, then continues on the target.
+
+    The head goes on too, from stages that fit the same property.
 
     The first stage equals that of `pretrained` (or `scratch`) on the source unless `source_epochs`
     is set, so that a benchmark with both trains it once.
@@ -151,10 +159,11 @@ def l2_sp(settings: L2Sp, target: Target) -> Sequence[Stage]:
 
 
 def joint(settings: Joint, target: Target) -> Sequence[Stage]:
-    """Fits source and target at the same time: one backbone, a head for each."""
-    if target.dataset == settings.source:
+    """Fits sources and target at the same time: one backbone, a head for each."""
+    sources = _named(settings.source)
+    if target.dataset in sources:
         return ()
-    alongside = {settings.source: settings.source_weight}
+    alongside = dict.fromkeys(sources, settings.source_weight)
     return (Stage(target.dataset, settings.start, alongside=alongside),)
 
 
@@ -164,14 +173,20 @@ def _fine_tuned(
     freeze: tuple[str, ...] = (),
     groups: tuple[ParameterGroup, ...] = (),
 ) -> Sequence[Stage]:
-    """Returns the stages that end with this one on the target; none on the source itself."""
+    """Returns the stages that end with this one on the target; none on a source itself."""
     if settings.source is None:
         return (Stage(target.dataset, "pretrained", freeze=freeze, groups=groups),)
-    if target.dataset == settings.source:
+    first, *more = sources = _named(settings.source)
+    if target.dataset in sources:
         return ()
     asked = {"epochs": settings.source_epochs, "lr": settings.source_lr}
     training = {name: value for name, value in asked.items() if value is not None}
     return (
-        Stage(settings.source, settings.source_start, training=training),
+        Stage(first, settings.source_start, training=training),
+        *(Stage(source, "previous", training=training) for source in more),
         Stage(target.dataset, "previous", freeze=freeze, groups=groups),
     )
+
+
+def _named(source: OneOrMore) -> tuple[str, ...]:
+    return (source,) if isinstance(source, str) else source

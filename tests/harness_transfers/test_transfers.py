@@ -177,3 +177,28 @@ def test_the_override_is_a_training_setting() -> None:
 
     (source, _) = two_stage(TwoStage(source="AFLOW", source_epochs=40), TARGET)
     assert TrainingSettings(**source.training).epochs == 40
+
+
+def test_sources_are_fitted_one_after_the_other() -> None:
+    settings = TwoStage.model_validate({"sources": ["AFLOW", "MIX"], "source_epochs": 7})
+    first, second, last = two_stage(settings, TARGET)
+    assert (first.dataset, first.start, first.training) == ("AFLOW", "pretrained", {"epochs": 7})
+    assert (second.dataset, second.start, second.training) == ("MIX", "previous", {"epochs": 7})
+    assert last == Stage("Dataset1", "previous")
+
+
+def test_several_sources_are_fitted_at_once() -> None:
+    settings = Joint.model_validate({"sources": ["AFLOW", "MIX"], "source_weight": 0.5})
+    (stage,) = joint(settings, TARGET)
+    assert stage.alongside == {"AFLOW": 0.5, "MIX": 0.5}
+
+
+@pytest.mark.parametrize("given", [{}, {"sources": []}, {"source": "A", "sources": ["B"]}])
+def test_sources_are_named_once(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        TwoStage.model_validate(given)
+
+
+def test_a_target_among_the_sources_has_no_stages() -> None:
+    settings = TwoStage.model_validate({"sources": ["AFLOW", "Dataset1"]})
+    assert two_stage(settings, TARGET) == ()

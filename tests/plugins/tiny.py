@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from harness.plugin import (
     SYMBOLS,
     Backbone,
     BackboneSpec,
+    Card,
     Crystal,
     DatasetSpec,
     Locations,
@@ -20,6 +21,7 @@ from harness.plugin import (
 )
 
 CARDS = Path(__file__).parent / "cards"
+ENERGIES = Card(title="energies", property="formation-energy", unit="eV/atom")
 FCC = [[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]]
 CATIONS = "Li Na K Rb Cs Be Mg Ca Sr Ba Zn Cd B Al Ga In".split()
 ANIONS = "F Cl Br I O S Se Te N P As Sb".split()
@@ -61,6 +63,20 @@ def load_two(where: Locations) -> list[dict[str, Any]]:
     return list(_rows(CATIONS[:1], 0.0))[:2]
 
 
+def _of_energies(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The same crystals with energies: of either sign, zero at κ = 10."""
+    for row in rows:
+        yield {**row, "formation_energy_per_atom": float(np.log10(row["kappa"]) - 1)}
+
+
+def load_energies(where: Locations) -> Iterator[Mapping[str, Any]]:
+    return _of_energies(_rows(CATIONS, 0.5))
+
+
+def load_toy_energies(where: Locations) -> Iterator[Mapping[str, Any]]:
+    return _of_energies(_rows(CATIONS[:4], 0.0))
+
+
 def load_nothing(where: Locations) -> list[Mapping[str, Any]]:
     return [{**row, "kappa": None} for row in _rows(CATIONS[:1], 0.0)]
 
@@ -76,6 +92,8 @@ def register_datasets() -> list[DatasetSpec]:
         DatasetSpec("Source", toy, load_source),
         DatasetSpec("Two", toy, load_two),
         DatasetSpec("Nothing", toy, load_nothing),
+        DatasetSpec("Energies", ENERGIES, load_energies),
+        DatasetSpec("ToyEnergies", ENERGIES, load_toy_energies),
         DatasetSpec("WrongUnit", CARDS / "wrong_unit.toml", load_toy),
     ]
 
