@@ -116,9 +116,7 @@ def test_a_backbone_that_learnt_energies_goes_on_without_its_head(crossed: Path)
 
 def test_the_table_says_that_crystals_were_seen_and_not_their_labels(crossed: Path) -> None:
     text = (crossed / "table.md").read_text()
-    assert (
-        "crystals of test rows were seen in an earlier stage, with their formation-energy" in text
-    )
+    assert "crystals of test rows were seen in an earlier stage, with their formation-ene" in text
     assert all(not rows["overlap"].any() for rows in _predictions(crossed))
 
 

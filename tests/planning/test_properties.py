@@ -165,6 +165,7 @@ def test_a_part_of_another_property_is_refused(tmp_path: Path, tiny: Path) -> No
         "    card = Card(title='t', unit='W/(m·K)')\n"
         "    return [DatasetSpec('Mixed', card, parts=('Toy', 'Energies'))]\n"
     )
-    benchmark = Benchmark(name="t", train_on=("Mixed",), test_on=("Mixed",), backbones=("tiny",))
+    settings = {"name": "t", "train_on": ["Mixed"], "test_on": ["Mixed"], "backbones": ["tiny"]}
+    benchmark = Benchmark.model_validate(settings)
     with pytest.raises(HarnessError, match=r"'Mixed'.*Energies of formation-energy"):
         plan(benchmark, Registry([tiny, plugin]), Locations())

@@ -312,6 +312,30 @@ def test_a_head_cannot_change_what_others_are_handed_too(
     assert "read-only" in text
 
 
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("rows.kappa", r"`rows\.targets` are the labels"),
+        ("from harness.plugin import KAPPA_FLOOR", r"`lowest` of the property"),
+        (
+            "from harness.plugin import Uncertain; Uncertain(kappa=1, std_log=1)",
+            r"Uncertain\(median=…, std=…\)",
+        ),
+        (
+            "from harness.plugin import FitRows; FitRows(embeddings=1, kappa=1, scaler=1, seed=1)",
+            r"FitRows\(embeddings, targets, scaler, property, seed\)",
+        ),
+    ],
+)
+def test_a_plugin_of_the_time_of_kappa_alone_is_told_what_to_write(
+    patient: Patient, line: str, instead: str
+) -> None:
+    number = patient.change("pass  # fit\n", f"{line}\n")
+    text = str(patient.error())
+    assert re.search(rf"The contract of plugins has changed \(.*\): .*{instead}", text)
+    assert f"line {number}" in text
+
+
 def test_embeddings_of_whole_numbers_are_refused(patient: Patient) -> None:
     patient.change("return self.linear(batch)", "return self.linear(batch).int()")
     assert re.search(
