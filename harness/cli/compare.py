@@ -65,7 +65,12 @@ def compare(
     )
     if json:
         cells = loads(found.cells.to_json(orient="records"))
-        content = {"metric": found.metric, "settings": found.settings, "cells": cells}
+        content = {
+            "metric": found.metric,
+            "family": found.family,
+            "settings": found.settings,
+            "cells": cells,
+        }
         print_json({**content, "only_a": found.only_a, "only_b": found.only_b})
         return
     title = f"{found.metric}: a is {found.names[0]}, b is {found.names[1]}; positive: b is better"
@@ -91,5 +96,12 @@ def _summary(found: Comparison) -> str:
     tested = int(found.cells["p"].notna().sum())
     return (
         f"{len(found.cells)} cells in common, {tested} tested; {stand} differ at 5 % after Holm's "
-        f"correction. Only in a: {found.only_a}, only in b: {found.only_b}."
+        f"correction over {_tests(found)} ({found.family}). Only in a: {found.only_a}, only in b: "
+        f"{found.only_b}."
     )
+
+
+def _tests(found: Comparison) -> str:
+    """How many tests the families have: one where a difference counts as one more of them."""
+    counts = sorted({*found.cells["tests"][found.cells["p"].notna()]})
+    return f"{' or '.join(map(str, counts)) or 'no'} tests"

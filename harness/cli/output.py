@@ -53,7 +53,7 @@ def print_pivot(table: Pivot, wording: Wording) -> None:
     """
     from rich.console import Console
 
-    from harness.report.tables import BEST, TIED, caption, legend
+    from harness.report.tables import BEST, UNDECIDED, caption, legend
 
     console = Console()
     width = console.width if console.is_terminal else None
@@ -63,7 +63,7 @@ def print_pivot(table: Pivot, wording: Wording) -> None:
         shown = _that_fit(table, wording, places, width, console)
         print_whole(console, _rich_table(table, wording, places[:shown]))
         places = places[shown:]
-    for line in legend(table, BEST, TIED):
+    for line in legend(table, BEST, UNDECIDED):
         console.print(_text(line, "dim"), soft_wrap=not console.is_terminal)
 
 
@@ -129,7 +129,7 @@ def _column(
 
 
 def _style(entry: PivotEntry | None) -> str:
-    return "" if entry is None else "bold" if entry.best else "underline" if entry.tied else ""
+    return "" if entry is None else "bold" if entry.best else "dim" if entry.undecided else ""
 
 
 def print_whole(console: Console, table: Table) -> None:

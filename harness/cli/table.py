@@ -72,7 +72,8 @@ def table(
 
     Any column of the cells can stand in rows or columns: backbone, head, transfer, protocol,
     train-on, test-on, and metric. One that varies and is not named is added to the rows. In text,
-    `*` is the best mean of a column and `≈` what the paired test does not tell from it.
+    `*` is the best mean of its train-on → test-on, and `?` what the paired test does not tell from
+    it: undecided, which is not as good.
     """
     from harness.api import read_leaderboard
     from harness.registry.registry import Registry
@@ -121,18 +122,20 @@ def _print_gains(
     metric: str,
     against: Sequence[str],
 ) -> None:
-    from harness.cli.output import print_table, records
+    from harness.cli.output import print_table, records, say
+    from harness.report.differences import Differences
     from harness.report.markdown import gain_table
 
     baseline = leaderboard.find_baseline(_named_baseline(against))
-    gained = leaderboard.gains(
-        registry.metrics_of(leaderboard.property_name)[metric],
-        baseline,
-        subset=layout.subset,
-        only=layout.only,
-    )
+    spec = registry.metrics_of(leaderboard.property_name)[metric]
+    differences = Differences(leaderboard, spec, layout.subset)
+    gained = differences.gains(baseline, only=layout.only)
     title = f"{metric}: gain over {', '.join(against)}; positive is better, paired by run"
     print_table(title, records(gain_table(gained, worse="worse")))
+    say(
+        f"Holm's correction is over the {differences.family} of the leaderboard by {metric}, and "
+        "any other difference as one more."
+    )
 
 
 def _print_published(benchmark: str, leaderboard: Leaderboard, metric: str) -> None:

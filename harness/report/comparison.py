@@ -12,6 +12,7 @@ import numpy as np
 from harness.errors import BenchmarkError, did_you_mean
 from harness.planning.benchmark import flatten
 from harness.plugin.cell import CELL
+from harness.report.differences import Differences
 from harness.report.leaderboard import Leaderboard
 from harness.results.store import Store
 from harness.scoring.scores import same_score
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.plugin.metric import MetricSpec
+    from harness.report.differences import CellName
     from harness.results.records import PlannedCell
 
 ROW = ["run", "part", "id"]
@@ -107,8 +109,10 @@ class Comparison:
         names: of the two leaderboards, with the columns that are fixed.
         cells: one row per cell that both have. Columns: those matched, `a` and `b` (means over the
             common runs), `runs` (their number), `gain` (of b over a; positive is better), `low`,
-            `high`, `p`, `p_holm` (within this table), `for_a`, `for_b`, `equal` (runs in which a
-            or b is better, or neither), and `state`.
+            `high`, `p`, `p_holm`, `tests` (in its family), `for_a`, `for_b`, `equal` (runs in
+            which a or b is better, or neither), and `state`.
+        family: the tests that Holm's correction is over, in words: those of the leaderboard where
+            both sides are of one; of two, the cells that are compared.
         only_a, only_b: how many cells have no counterpart.
         settings: what the benchmarks were run with that differs, by dotted key: (a's, b's).
     """
@@ -116,6 +120,7 @@ class Comparison:
     metric: str
     names: tuple[str, str]
     cells: pd.DataFrame
+    family: str
     only_a: int
     only_b: int
     settings: Mapping[str, tuple[Any, Any]]
@@ -150,16 +155,39 @@ def compare(a: Side, b: Side, metric: MetricSpec, subset: str = "all") -> Compar
         | _compare_cell(a, b, ours[name], theirs[name], metric, subset)
         for name in common
     ]
-    cells = pd.DataFrame(rows)
-    cells.insert(list(cells.columns).index("p") + 1, "p_holm", holm(cells["p"]))
+    pairs = [(theirs[name].named(), ours[name].named()) for name in common]
+    own = a.store.folder.resolve() == b.store.folder.resolve()
+    differences = Differences(a.leaderboard, metric, subset) if own else None
     return Comparison(
         metric=metric.name,
         names=(a.title, b.title),
-        cells=cells,
+        cells=_judged(pd.DataFrame(rows), pairs, differences),
+        family=_family(differences),
         only_a=len(ours) - len(common),
         only_b=len(theirs) - len(common),
         settings=_settings(a.leaderboard, b.leaderboard),
     )
+
+
+def _family(differences: Differences | None) -> str:
+    if differences is None:
+        return "the cells compared here"
+    return f"the {differences.family} of the leaderboard, and any other difference as one more"
+
+
+def _judged(
+    cells: pd.DataFrame, pairs: Sequence[tuple[CellName, CellName]], differences: Differences | None
+) -> pd.DataFrame:
+    """Adds `p_holm` and `tests`: in the family of the one leaderboard, or among these cells."""
+    if differences is None:
+        adjusted, tests = list(holm(cells["p"])), [int(cells["p"].notna().sum())] * len(cells)
+    else:
+        found = [differences.adjust(*pair, p) for pair, p in zip(pairs, cells["p"], strict=True)]
+        adjusted, tests = [p for p, _ in found], [n for _, n in found]
+    place = list(cells.columns).index("p") + 1
+    cells.insert(place, "p_holm", adjusted)
+    cells.insert(place + 1, "tests", tests)
+    return cells
 
 
 def _settings(a: Leaderboard, b: Leaderboard) -> dict[str, tuple[Any, Any]]:

@@ -212,7 +212,8 @@ def draw_gains(leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Fi
     _share_axes(grid, len(groups))
     figure.suptitle(
         f"{table.title}\ngain over scratch, positive is better; 95 % interval of the paired "
-        "difference\n▽ negative transfer; filled: stands after Holm's correction",
+        "difference\n▽ negative transfer; filled: stands among the leaderboard's "
+        f"{table.family[1][spec.name]} {table.family[0]} (Holm)",
         fontsize=9,
     )
     figure.supxlabel(f"gain in {metric_label(spec)}", fontsize=9)

@@ -13,18 +13,30 @@ from harness.errors import BenchmarkError, did_you_mean
 from harness.plugin.cell import CELL
 from harness.plugin.seeds import derive_seed
 from harness.scoring.scores import SUBSETS
-from harness.scoring.statistics import gains, summarise
+from harness.scoring.statistics import summarise
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.plugin.metric import MetricSpec
     from harness.report.trust import Trust
     from harness.results.records import PlanFile, PlannedCell, ResultLine
     from harness.results.store import Store
 
 MIN_ROWS = 3
 """A cell with fewer test rows per run says so in place of a number."""
+
+
+MOSTLY = 0.5
+"""A cell of whose test rows a greater share was trained on is marked, and never the best."""
+
+
+def is_mostly_trained_on(share: float) -> bool:
+    """Whether a cell tells what was learnt by heart.
+
+    Args:
+        share: of its test rows, those whose formula was trained on.
+    """
+    return share > MOSTLY
 
 
 def has_enough_rows(cell: Mapping[str, Any]) -> bool:
@@ -214,24 +226,6 @@ class Leaderboard:
                 tested = round(row["n"] * row["runs"])
                 found[name] = f"{row['failed']} of {tested} predictions are not finite"
         return found
-
-    def gains(
-        self,
-        metric: MetricSpec,
-        baseline: Mapping[str, str] | None = None,
-        subset: str = "all",
-        only: Mapping[str, Sequence[str]] | None = None,
-    ) -> pd.DataFrame:
-        """The gain of every cell over its baseline, paired by run; see `statistics.gains`."""
-        return gains(
-            self.runs,
-            metric.name,
-            metric.higher_is_better,
-            baseline,
-            subset=subset,
-            identity=self.identity,
-            only=only,
-        )
 
     def find_baseline(self, named: Mapping[str, str]) -> dict[str, str]:
         """Completes a baseline of which some columns are named.

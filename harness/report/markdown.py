@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from harness.errors import StoreError
 from harness.escaping import markdown_text, terminal_text
+from harness.report.differences import Differences, Verdict, judge, stands_text
 from harness.report.leaderboard import Leaderboard
 from harness.report.pivot import Layout, pivot
 from harness.report.published import side_by_side
 from harness.report.tables import Wording, as_markdown, direction, markdown, markdown_legend
-from harness.scoring.statistics import SIGNIFICANT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,9 @@ def render_markdown(
     if summary := leaderboard.settings["summary"]:  # Markdown of whoever wrote the benchmark
         lines += [terminal_text(summary), ""]
     lines += [*map(markdown_text, fact_lines(leaderboard)), ""]
-    for line in dict.fromkeys(mark for t in tables.values() for mark in markdown_legend(t)):
+    for line in dict.fromkeys(
+        mark for t in tables.values() for mark in markdown_legend(t, list(tables.values()))
+    ):
         lines += [line, ""]
     for name in leaderboard.metrics:
         spec = metrics[name]
@@ -101,7 +103,8 @@ def _gain_section(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
     if not (leaderboard.runs["transfer"] == "scratch").any():
         return []
     try:
-        gained = leaderboard.gains(metric)
+        differences = Differences(leaderboard, metric)
+        gained = differences.gains()
     except StoreError as problem:  # a partner that was not run, or not wholly
         return ["### Gain over scratch", "", f"Cannot be told: {markdown_text(str(problem))}", ""]
     if gained.empty:
@@ -111,7 +114,8 @@ def _gain_section(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
         "",
         (
             "Paired by run; positive is better. Interval and p by the corrected resampled t-test "
-            "(Nadeau & Bengio 2003), p also Holm-corrected within this table."
+            f"(Nadeau & Bengio 2003), p also Holm-corrected over {differences.tests} tests: the "
+            f"leaderboard's {differences.family} by this metric."
         ),
         "",
         as_markdown(gain_table(gained)),
@@ -122,7 +126,7 @@ def _gain_section(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
 def gain_table(
     gained: pd.DataFrame, worse: str = "negative transfer", digits: int = 3
 ) -> pd.DataFrame:
-    """Turns the frame of `Leaderboard.gains` into text; constant columns are left out.
+    """Turns the frame of `Differences.gains` into text; constant columns are left out.
 
     Args:
         gained: the frame.
@@ -144,19 +148,20 @@ def gain_table(
     shown["p"] = [_number(x, 3) for x in gained["p"]]
     shown["p, Holm"] = [_number(x, 3) for x in gained["p_holm"]]
     shown["verdict"] = [
-        _verdict(row["low"], row["high"], row["p_holm"], worse) for _, row in gained.iterrows()
+        _told(judge(row["low"], row["high"], row["p_holm"]), row["tests"], worse)
+        for _, row in gained.iterrows()
     ]
     return pd.DataFrame(shown)
 
 
-def _verdict(low: float, high: float, p_holm: float, worse: str) -> str:
-    """Marks an interval that lies wholly on one side, and whether it stands after Holm."""
-    if math.isnan(low):
+def _told(verdict: Verdict, tests: int, worse: str) -> str:
+    """Puts a verdict in words, with the family that it holds in."""
+    if verdict == "unknown":
         return "cannot be told"
-    if not (low > 0 or high < 0):
+    if verdict == "none":
         return "no difference seen"
-    what = "gain" if low > 0 else worse
-    return what if p_holm < SIGNIFICANT else f"{what}, but not after Holm"
+    what = "gain" if verdict.startswith("better") else worse
+    return f"{what}, {stands_text(verdict, tests)}"
 
 
 def _number(value: float, digits: int) -> str:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.plugin.cell import BASELINE
-from harness.report.leaderboard import Leaderboard, has_enough_rows
+from harness.report.differences import Differences
+from harness.report.leaderboard import Leaderboard, has_enough_rows, is_mostly_trained_on
 from harness.results.records import title_of
 from harness.scoring.scores import SUBSETS
-from harness.scoring.statistics import SIGNIFICANT, Gain, gains, not_worse
+from harness.scoring.statistics import SIGNIFICANT, Gain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +33,11 @@ METRIC = "metric"
 ALWAYS_SHOWN = ("transfer", "train_on")
 """First and last of the row head unless rows are named, whether or not they vary."""
 
-MOSTLY = 0.5
-"""A cell of whose test rows a greater share was trained on is marked, and never the best."""
+RECORDED = (
+    *("metric", "state", "runs", "n", "failed", "trained_on", "mean", "std", "low", "high"),
+    *("best", "undecided"),
+)
+"""Fields of an entry that `Pivot.frame` has as they are."""
 
 State = Literal["scored", "not run", "too few rows", "failed", "undefined"]
 Key = tuple[str, ...]
@@ -73,11 +77,10 @@ class PivotEntry:
         failed: rows without a finite prediction, summed over runs.
         trained_on: share of its rows whose formula is in a training set of the chain.
         mean, std, low, high: over runs, as in `statistics.Summary`; NaN unless `scored`.
-        best: the best mean of those it can be compared with in its column of the table; never one
-            that is mostly trained on.
-        tied: not told apart from the best by the paired test, Holm-corrected within the column.
+        best: the best mean of its train-on → test-on, as `Differences.best` of the leaderboard.
+        undecided: not told apart from that best by the paired test, in the leaderboard's family.
         gain: over scratch, paired; None where there is nothing to compare with.
-        stands: the gain's difference from 0 stands after Holm's correction.
+        stands: the gain's difference from 0 stands in the leaderboard's family.
         trust: of results that others sent, what a check has shown of them; one that is `unchecked`
             is never the best.
     """
@@ -95,7 +98,7 @@ class PivotEntry:
     low: float
     high: float
     best: bool = False
-    tied: bool = False
+    undecided: bool = False
     gain: Gain | None = None
     stands: bool = False
     trust: Trust | None = None
@@ -108,7 +111,7 @@ class PivotEntry:
     @property
     def is_mostly_trained_on(self) -> bool:
         """Whether it tells what was learnt by heart: most of its test rows were trained on."""
-        return self.trained_on > MOSTLY
+        return is_mostly_trained_on(self.trained_on)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +128,8 @@ class Pivot:
         row_keys, column_keys: values of the layout's rows and columns, in the order shown; equal
             values of the first row column stand together.
         entries: by row key and column key; places without a cell are absent.
-        incomparable: test sets whose cells rest on different rows, so that none is called best.
+        family: which tests the leaderboard makes by a metric, and by each how many.
+        incomparable: train-on → test-on whose cells rest on different rows: none is called best.
         overlap: share of the test rows whose formula is in a training set of the chain, by training
             and test set; of the cells shown, the largest. None where these rows are left out.
         notes: what the leaderboard has to say below every table; why cells of this one failed.
@@ -140,6 +144,7 @@ class Pivot:
     row_keys: tuple[Key, ...]
     column_keys: tuple[Key, ...]
     entries: Mapping[tuple[Key, Key], PivotEntry]
+    family: tuple[str, Mapping[str, int]] = ("", {})
     incomparable: tuple[str, ...] = ()
     overlap: Mapping[tuple[str, str], float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -153,8 +158,8 @@ class Pivot:
         """One row per entry: the columns of its cell, then of `PivotEntry` and its gain.
 
         Columns: those of `Leaderboard.identity`, `metric`, `state`, `runs`, `n`, `failed`,
-        `trained_on`, `mean`, `std`, `low`, `high`, `best`, `tied`, `gain`, `gain_low`, `gain_high`,
-        `gain_p`, `stands`, `negative`; and `trust` where it is known.
+        `trained_on`, `mean`, `std`, `low`, `high`, `best`, `undecided`, `gain`, `gain_low`,
+        `gain_high`, `gain_p`, `stands`, `negative`; and `trust` where it is known.
         """
         import pandas as pd
 
@@ -208,13 +213,19 @@ def pivot(
     _check(leaderboard, asked)
     asked = replace(asked, metrics=asked.metrics or leaderboard.metrics[:1])
     specs = {name: metrics[name] for name in asked.metrics}
-    found = [entry for spec in specs.values() for entry in _entries(leaderboard, spec, asked)]
+    differences = {
+        name: Differences(leaderboard, spec, asked.subset) for name, spec in specs.items()
+    }
+    found = [
+        entry
+        for name, differing in differences.items()
+        for entry in _entries(leaderboard, name, asked, differing)
+    ]
     if not found:
         wanted = ", ".join(f"{c}={' or '.join(values)}" for c, values in asked.only.items())
         raise BenchmarkError(f"No cell of {leaderboard.name!r} has all of {wanted}.")
     filled = _fill(asked, found, leaderboard.identity)
-    marked, incomparable = _mark_best(leaderboard, specs, filled, found)
-    rows, columns = (_keys(marked, names) for names in (filled.rows, filled.columns))
+    rows, columns = (_keys(found, names) for names in (filled.rows, filled.columns))
     shown = {*filled.rows, *filled.columns}
     return Pivot(
         title=leaderboard.title or leaderboard.name,
@@ -225,8 +236,12 @@ def pivot(
         runs=leaderboard.settings["runs"],
         row_keys=rows,
         column_keys=columns,
-        entries={(_key(e, filled.rows), _key(e, filled.columns)): e for e in marked},
-        incomparable=incomparable,
+        entries={(_key(e, filled.rows), _key(e, filled.columns)): e for e in found},
+        family=(
+            next(iter(differences.values())).family,
+            {name: differing.tests for name, differing in differences.items()},
+        ),
+        incomparable=_incomparable(differences, found),
         overlap=_overlap(found),
         notes=(*leaderboard.notes, *_told_failures(leaderboard, found)),
     )
@@ -300,18 +315,13 @@ def _keys(found: Sequence[PivotEntry], names: Key) -> tuple[Key, ...]:
 # --- entries ----------------------------------------------------------------------------------
 
 
-def _entries(leaderboard: Leaderboard, spec: MetricSpec, layout: Layout) -> list[PivotEntry]:
+def _entries(
+    leaderboard: Leaderboard, metric: str, layout: Layout, differences: Differences
+) -> list[PivotEntry]:
     """One entry per cell to keep; of equal cells that are shown as one, the first."""
     gained = {
         tuple(row[column] for column in leaderboard.identity): row
-        for _, row in gains(
-            leaderboard.runs,
-            spec.name,
-            spec.higher_is_better,
-            subset=layout.subset,
-            identity=leaderboard.identity,
-            lenient=True,
-        ).iterrows()
+        for _, row in differences.gains(lenient=True).iterrows()
     }
     made: dict[Key, PivotEntry] = {}
     for _, row in leaderboard.summary(layout.subset).iterrows():
@@ -322,11 +332,25 @@ def _entries(leaderboard: Leaderboard, spec: MetricSpec, layout: Layout) -> list
             **dict(zip(leaderboard.identity, name, strict=True)),
             **leaderboard.shown_as.get(name, {}),
         }
-        entry = read_entry(row, spec.name, leaderboard.identity, shown)
+        if tuple(shown.values()) in made:
+            continue
+        entry = read_entry(row, metric, leaderboard.identity, shown)
         if entry.state == "not run" and name in leaderboard.failures:
             entry = replace(entry, state="failed")
-        made.setdefault(tuple(shown.values()), _with_gain(entry, gained.get(name)))
+        marked = replace(
+            entry, best=name in differences.best, undecided=differences.is_undecided(name)
+        )
+        made[tuple(shown.values())] = _with_gain(marked, gained.get(name))
     return list(made.values())
+
+
+def _incomparable(
+    differences: Mapping[str, Differences], found: Sequence[PivotEntry]
+) -> tuple[str, ...]:
+    """The train-on → test-on of a table whose cells rest on different rows."""
+    shown = {f"{entry.cell['train_on']} → {entry.cell['test_on']}" for entry in found}
+    places = (place for differing in differences.values() for place in differing.incomparable)
+    return tuple(place for place in dict.fromkeys(places) if place in shown)
 
 
 def _told_failures(leaderboard: Leaderboard, found: Sequence[PivotEntry]) -> Iterator[str]:
@@ -410,10 +434,7 @@ def _record(entry: PivotEntry) -> dict[str, Any]:
     nothing = math.nan
     return {
         **entry.cell,
-        **{
-            name: getattr(entry, name)
-            for name in "metric state runs n failed trained_on mean std low high best tied".split()
-        },
+        **{name: getattr(entry, name) for name in RECORDED},
         "gain": gain.mean if gain else nothing,
         "gain_low": gain.low if gain else nothing,
         "gain_high": gain.high if gain else nothing,
@@ -422,45 +443,6 @@ def _record(entry: PivotEntry) -> dict[str, Any]:
         "negative": entry.negative,
         **({"trust": entry.trust} if entry.trust else {}),
     }
-
-
-# --- the best ---------------------------------------------------------------------------------
-
-
-def _mark_best(
-    leaderboard: Leaderboard,
-    specs: Mapping[str, MetricSpec],
-    layout: Layout,
-    found: Sequence[PivotEntry],
-) -> tuple[list[PivotEntry], tuple[str, ...]]:
-    """Marks the best of every family, and those that the paired test does not tell from it.
-
-    A family is what can be compared: a metric on the test rows of one dataset, by one protocol
-    (another one shows other labels or rows), within one column of the table. Cells that lack runs
-    take no part, nor do those that are mostly trained on, or that nobody could check.
-
-    Returns:
-        The entries, marked; and the test sets of families whose cells rest on different rows.
-    """
-    families: dict[Key, list[int]] = {}
-    for place, entry in enumerate(found):
-        checked = entry.trust != "unchecked"
-        if entry.state == "scored" and checked and not entry.is_mostly_trained_on:
-            own = (entry.metric, entry.cell["protocol"], entry.cell["test_on"])
-            families.setdefault((*_key(entry, layout.columns), *own), []).append(place)
-    marked, incomparable = list(found), dict[str, None]()
-    for family in families.values():
-        most = max(found[place].runs for place in family)
-        rivals = [place for place in family if found[place].runs == most]
-        lines = [leaderboard.runs_of(found[place].name, layout.subset) for place in rivals]
-        spec = specs[found[rivals[0]].metric]
-        if len({tuple(frame[["run", "n"]].to_numpy().ravel()) for frame in lines}) > 1:
-            incomparable[found[rivals[0]].cell["test_on"]] = None
-        elif len(rivals) > 1:
-            verdicts = not_worse(lines, spec.name, spec.higher_is_better)
-            for place, (best, tied) in zip(rivals, verdicts, strict=True):
-                marked[place] = replace(found[place], best=best, tied=tied)
-    return marked, tuple(incomparable)
 
 
 def is_baseline(entry: PivotEntry) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ABSENT = "—"
 NEGATIVE, NEGATIVE_STANDS = "▽", "▼"
 TRAINED_ON = "§"
-BEST, TIED = "*", "≈"
+BEST, UNDECIDED = "*", "?"
 """Marks of plain text, where bold and underlined letters are not to be had."""
 
 MARKED: tuple[Trust, ...] = ("reproduced", "unchecked")
@@ -90,7 +90,13 @@ def plain_marks(entry: PivotEntry | None) -> str:
     """Returns all marks of an entry as letters, for plain text."""
     if entry is None:
         return ""
-    return (BEST if entry.best else TIED if entry.tied else "") + warning_marks(entry)
+    return (BEST if entry.best else UNDECIDED if entry.undecided else "") + warning_marks(entry)
+
+
+def worded_marks(entry: PivotEntry) -> str:
+    """Returns all marks of an entry where there is room for words."""
+    known = BEST if entry.best else undecided_text([entry]) if entry.undecided else ""
+    return " ".join(filter(None, (known, warning_marks(entry))))
 
 
 # --- what stands above and below --------------------------------------------------------------
@@ -123,24 +129,43 @@ def column_levels(table: Pivot) -> str:
     return ", within it ".join(levels) if len(levels) > 1 else ""
 
 
-def legend(table: Pivot, best: str, tied: str) -> Iterator[str]:
+def undecided_text(entries: Iterable[PivotEntry]) -> str:
+    """Says that a test does not tell entries from the best, and by how many runs it was made."""
+    return f"undecided (n = {', '.join(map(str, sorted({entry.runs for entry in entries})))})"
+
+
+def family_line(tables: Sequence[Pivot]) -> str:
+    """Says which tests Holm's correction is over, and how many there are by each metric."""
+    tests = {name: number for table in tables for name, number in table.family[1].items()}
+    if not any(tests.values()):
+        return ""
+    counts = ", ".join(f"{name} {number}" for name, number in tests.items())
+    if len(tests) > 1 and len(set(tests.values())) == 1:
+        counts = f"{next(iter(tests.values()))} by each metric"
+    return (
+        f"Holm's correction is over one family of tests per leaderboard and metric, the "
+        f"{tables[0].family[0]} ({counts}), and any other difference counts as one more"
+    )
+
+
+def legend(table: Pivot, best: str, undecided: str, tables: Sequence[Pivot] = ()) -> Iterator[str]:
     """Yields a line for every mark that the table uses, and for what it cannot say.
 
     Args:
         table: the table.
-        best: how the best of a column is shown, as `bold`.
-        tied: likewise, those that are not told apart from it.
+        best: how the best of a train-on → test-on is shown, as `bold`.
+        undecided: likewise, those that are not told apart from it.
+        tables: all that share the legend, if there are others.
     """
     entries = list(table.entries.values())
     if any(entry.best for entry in entries):
-        shared = {"metric", "protocol", "test_on"} & set(table.layout.rows)
-        among = f", per {' and '.join(sorted(shared))}" if shared else ""
-        alone = "; after a single run nobody can tell who is as good" if table.runs == 1 else ""
-        yield f"{best}: the best mean of a column{among}{alone}"
-    if any(entry.tied for entry in entries):
+        alone = "; after a single run nobody can tell who is better" if table.runs == 1 else ""
+        yield f"{best}: the best mean of its train-on → test-on in the leaderboard{alone}"
+    if open_ones := [entry for entry in entries if entry.undecided]:
         yield (
-            f"{tied}: not told apart from it at 5 % (paired by run, corrected resampled t-test, "
-            "Holm within the column)"
+            f"{undecided}: {undecided_text(open_ones)}, which is not as good: so few runs do not "
+            "tell it from the best of the same train-on → test-on (5 %, paired by run, corrected "
+            "resampled t-test, after Holm's correction)"
         )
     if any(TRAINED_ON in warning_marks(entry) for entry in entries):
         yield (
@@ -151,18 +176,17 @@ def legend(table: Pivot, best: str, tied: str) -> Iterator[str]:
     if any(not entry.stands for entry in negative):
         yield (
             f"{NEGATIVE}: negative transfer, the 95 % interval of the paired difference from "
-            "scratch lies wholly on the wrong side; it does not stand after Holm's correction over "
-            "all cells of the leaderboard"
+            "scratch lies wholly on the wrong side; it does not stand after Holm's correction"
         )
     if any(entry.stands for entry in negative):
-        yield (
-            f"{NEGATIVE_STANDS}: negative transfer that stands after Holm's correction over all "
-            "cells of the leaderboard"
-        )
+        yield (f"{NEGATIVE_STANDS}: negative transfer that stands after Holm's correction")
+    judged = open_ones or any(entry.gain is not None for entry in entries)
+    if judged and (line := family_line(tables or [table])):
+        yield line
     if table.incomparable:
         yield (
-            f"On {', '.join(table.incomparable)} the cells of a column rest on different test "
-            "rows: none is called best"
+            f"Of {', '.join(table.incomparable)} the cells rest on different test rows: none is "
+            "called best"
         )
     if table.overlap:
         shares = (
@@ -218,7 +242,7 @@ def markdown(table: Pivot, wording: Wording = Wording()) -> str:
 
     def write(entry: PivotEntry | None) -> str:
         text = markdown_text(number_text(entry, wording, table.runs))
-        if entry is not None and (entry.best or entry.tied):
+        if entry is not None and (entry.best or entry.undecided):
             text = f"**{text}**" if entry.best else f"_{text}_"
         return f"{text} {warning_marks(entry)}".rstrip()
 
@@ -230,10 +254,15 @@ def markdown(table: Pivot, wording: Wording = Wording()) -> str:
     return _as_markdown(rows, titles)
 
 
-def markdown_legend(table: Pivot) -> Iterator[str]:
-    """Yields the legend of a table in Markdown, with a full stop after every line."""
+def markdown_legend(table: Pivot, tables: Sequence[Pivot] = ()) -> Iterator[str]:
+    """Yields the legend of a table in Markdown, with a full stop after every line.
+
+    Args:
+        table: the table.
+        tables: all that share the legend, if there are others.
+    """
     marks = {"bold": "**bold**", "slanted": "_slanted_"}
-    for line in legend(table, *marks):
+    for line in legend(table, "bold", "slanted", tables):
         mark, colon, rest = line.partition(":")
         yield f"{marks.get(mark) or markdown_text(mark)}{colon}{markdown_text(rest)}."
 
@@ -317,7 +346,7 @@ def _latex(table: Pivot, wording: Wording) -> str:
 
     def write(entry: PivotEntry | None) -> str:
         text = _latex_text(number_text(entry, wording, table.runs))
-        if entry is not None and (entry.best or entry.tied):
+        if entry is not None and (entry.best or entry.undecided):
             text = f"\\textbf{{{text}}}" if entry.best else f"\\textit{{{text}}}"
         return text + "".join(LATEX_MARKS[mark] for mark in warning_marks(entry))
 
@@ -403,7 +432,7 @@ table.cells td { text-align: right; padding: .15rem 1.2em 0 .5rem; }
 table.cells td.negative, table.cells td.trained-on { padding-right: .1em; }
 table.cells tbody tr:has(> th.level0) > * { border-top: 1px solid #bbb; }
 table.cells td.best { font-weight: 700; }
-table.cells td.tied { text-decoration: underline 1px; text-underline-offset: .2em; }
+table.cells td.undecided { color: #696969; }
 table.cells td.missing { color: #696969; font-style: italic; }
 ul.legend { font-size: .85rem; color: #444; padding-left: 1.2rem; max-width: 60rem; }
 """
@@ -412,7 +441,7 @@ ul.legend { font-size: .85rem; color: #444; padding-left: 1.2rem; max-width: 60r
 def html_table(table: Pivot, wording: Wording = Wording()) -> str:
     """Renders a pivot as an HTML `table` of the class `cells`; `CSS` lays it out.
 
-    Classes of its cells: `best`, `tied`, `negative`, `trained-on`, `missing`.
+    Classes of its cells: `best`, `undecided`, `negative`, `trained-on`, `missing`.
     """
     frame = table.map(
         lambda entry: f"{number_text(entry, wording, table.runs)} {warning_marks(entry)}".rstrip()
@@ -447,7 +476,7 @@ def _classes(entry: PivotEntry | None) -> str:
         return "missing"
     have = {
         "best": entry.best,
-        "tied": entry.tied,
+        "undecided": entry.undecided,
         "negative": entry.negative,
         "trained-on": entry.is_mostly_trained_on,
     }
@@ -455,9 +484,7 @@ def _classes(entry: PivotEntry | None) -> str:
 
 
 def _html(table: Pivot, wording: Wording) -> str:
-    notes = "".join(
-        f"<li>{html_text(line)}.</li>\n" for line in legend(table, "bold", "underlined")
-    )
+    notes = "".join(f"<li>{html_text(line)}.</li>\n" for line in legend(table, "bold", "grey"))
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         f"<title>{html_text(table.title)}</title>\n<style>{CSS}</style>\n"

@@ -3,42 +3,33 @@
 A number that is missing is never dropped: one run that failed makes the mean of its cell, its
 interval and every gain over it NaN.
 
-In the table of gains, the corrected t-test takes for n_test / n_train the shares of the datasets'
-rows that a run tests and trains on. Where a cell tests on the dataset it trains on, that is the
-same ratio as that of the row counts. Between datasets the counts would say more of the datasets'
-sizes than of how much runs have in common: two equally good learners are called different (p below
-0.05) in 20 % of simulated studies that train on 420 of 600 rows and test on 12 of 60, and in
-0.2 % with the datasets exchanged; by shares it is 5 % both ways (tests/scoring/test_statistics.py).
+Between cells of a leaderboard, the corrected t-test takes for n_test / n_train the shares of the
+datasets' rows that a run tests and trains on. Where a cell tests on the dataset it trains on, that
+is the same ratio as that of the row counts. Between datasets the counts would say more of the
+datasets' sizes than of how much runs have in common: two equally good learners are called different
+(p below 0.05) in 20 % of simulated studies that train on 420 of 600 rows and test on 12 of 60, and
+in 0.2 % with the datasets exchanged; by shares it is 5 % both ways
+(tests/scoring/test_statistics.py).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.errors import BenchmarkError, StoreError, did_you_mean
-from harness.plugin.cell import BASELINE, CELL, DEFAULT
-
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import ArrayLike
 
     from harness.plugin.arrays import Floats
-
-    CellName = tuple[str, ...]
 
 CONFIDENCE = 0.95
 SIGNIFICANT = 0.05
 """A difference stands where its p-value, after Holm's correction, is below this."""
 
 RESAMPLES = 9999
-SCRATCH = {"transfer": "scratch"}
-"""What the default baseline of a cell has in place of the cell's own; the rest is the same."""
-
 SAME = 1e-12
 """Differences that vary by less than this share of the largest are one number, repeated."""
 
@@ -236,159 +227,6 @@ def holm(p_values: ArrayLike) -> Floats:
     stepped[order] = np.minimum(steps, 1.0)
     adjusted[made] = stepped
     return adjusted
-
-
-def gains(
-    runs: pd.DataFrame,
-    metric: str,
-    higher_is_better: bool,
-    baseline: Mapping[str, str] | None = None,
-    *,
-    subset: str = "all",
-    identity: Sequence[str] = CELL,
-    only: Mapping[str, Sequence[str]] | None = None,
-    lenient: bool = False,
-) -> pd.DataFrame:
-    """The gains of all cells of a table over their baselines; the t-test's n are shares of rows.
-
-    Args:
-        runs: `Leaderboard.runs`.
-        metric: its column.
-        higher_is_better: the metric's direction.
-        baseline: what a baseline has in place of the cell's own, by column of `CELL`; default
-            `SCRATCH`: the same backbone, head, protocol and datasets without transfer. A trivial
-            one is named by `{"backbone": …, "head": "nearest", "transfer": "baseline"}`.
-        subset: one of `SUBSETS`.
-        identity: the columns of `runs` that tell cells apart; see `Leaderboard.identity`.
-        only: the values to keep, by column; baselines are looked for among all cells.
-        lenient: leave out a cell whose baseline has no run, or other runs, in place of an error.
-
-    Returns:
-        One row per cell, in the order of `runs`, but for those that are their own baseline and the
-        benchmark's trivial ones. Columns: those of `identity`, `runs` (their number), `gain`,
-        `low`, `high`, `p`, `p_holm` (within this table), `negative`; as in `Gain`.
-
-    Raises:
-        BenchmarkError: `baseline` names a column that cells do not have.
-        StoreError: a cell and its baseline do not have the same runs, unless `lenient`.
-    """
-    import pandas as pd
-
-    swap = _checked(SCRATCH if baseline is None else baseline)
-    by_cell = {
-        tuple(str(part) for part in name): group.set_index("run")
-        for name, group in runs[runs["subset"] == subset].groupby(list(identity), sort=False)
-    }
-    rows = []
-    for name, ours in by_cell.items():
-        against = tuple(swap.get(column, own) for column, own in zip(identity, name, strict=True))
-        if against == name or name[list(identity).index("transfer")] == BASELINE:
-            continue
-        own = dict(zip(identity, name, strict=True))
-        if any(own[column] not in values for column, values in (only or {}).items()):
-            continue
-        theirs = _matching(name, ours, against, by_cell.get(against), lenient)
-        if theirs is None:
-            continue
-        gain = paired_gain(
-            ours[metric],
-            theirs[metric],
-            higher_is_better,
-            n_train=ours["train_share"],
-            n_test=ours["test_share"],
-        )
-        rows.append((*name, *astuple(gain)))
-    columns = [*identity, "runs", "gain", "low", "high", "p", "negative"]
-    table = pd.DataFrame(rows, columns=columns)
-    table.insert(len(columns) - 1, "p_holm", holm(table["p"]))
-    return table
-
-
-def not_worse(
-    cells: Sequence[pd.DataFrame], metric: str, higher_is_better: bool
-) -> list[tuple[bool, bool]]:
-    """Finds the best of several cells, and those that the paired test does not tell from it.
-
-    The best is the one with the best mean; every other is compared with it, paired by run, and the
-    p-values are Holm-corrected within this family. Since the best was chosen by the same numbers,
-    a difference that stands is, if anything, too easily called one.
-
-    Args:
-        cells: rows of `Leaderboard.runs` of one subset, the same runs in the same order in each.
-        metric: the column.
-        higher_is_better: its direction.
-
-    Returns:
-        Per cell, whether it is the best and whether it is tied with it. Cells that equal the best
-        are best too; where no test can be made, as of a single run, none is tied.
-    """
-    means = np.array([cell[metric].mean() for cell in cells])
-    top = int(np.argmax(means if higher_is_better else -means))
-    best = cells[top]
-    p_values = [
-        math.nan
-        if cell is best
-        else paired_gain(
-            cell[metric],
-            best[metric],
-            higher_is_better,
-            n_train=np.minimum(_one_per_run(cell["train_share"]), best["train_share"]),
-            n_test=np.maximum(_one_per_run(cell["test_share"]), best["test_share"]),
-        ).p
-        for cell in cells
-    ]
-    equal = means == means[top]
-    tied = holm(p_values) >= SIGNIFICANT
-    return [(bool(one), bool(other and not one)) for one, other in zip(equal, tied, strict=True)]
-
-
-def _checked(baseline: Mapping[str, str]) -> Mapping[str, str]:
-    for column in baseline:
-        if column not in CELL:
-            raise BenchmarkError(
-                f"A baseline cannot be named by {column!r}.{did_you_mean(column, CELL)}"
-            )
-    return baseline
-
-
-def _matching(
-    cell: CellName,
-    ours: pd.DataFrame,
-    against: CellName,
-    theirs: pd.DataFrame | None,
-    lenient: bool,
-) -> pd.DataFrame | None:
-    """Returns the baseline's runs in the order of the cell's, one to one; None if `lenient`."""
-    remedy = "Finish it with `harness run`, or name another baseline."
-    problem = ""
-    if theirs is None:
-        problem = f"{_title(against)}, the baseline of {_title(cell)}, has no run. {remedy}"
-    else:
-        for name, have, other in ((cell, ours, theirs), (against, theirs, ours)):
-            if have.index.has_duplicates:
-                twice = sorted(set(have.index[have.index.duplicated()]))
-                raise StoreError(
-                    f"{_title(name)} has more than one result of run {_listed(twice)}."
-                )
-            if missing := sorted(set(other.index) - set(have.index)):
-                problem = (
-                    f"{_title(cell)} cannot be compared with its baseline {_title(against)}: "
-                    f"{_title(name)} lacks run {_listed(missing)}. {remedy}"
-                )
-                break
-    if problem and not lenient:
-        raise StoreError(problem)
-    return None if problem or theirs is None else theirs.loc[ours.index]
-
-
-def _title(cell: CellName) -> str:
-    *model, train_on, test_on = cell[: len(CELL)]
-    shown = ", ".join(part for part in (*model, *cell[len(CELL) :]) if part != DEFAULT)
-    return f"the cell {shown}, {train_on} → {test_on}"
-
-
-def _listed(runs: list[int]) -> str:
-    return ", ".join(str(run) for run in runs)
 
 
 def _one_per_run(values: ArrayLike) -> Floats:

@@ -18,6 +18,7 @@ from harness.report.comparison import (
     compare,
     comparison_table,
 )
+from harness.report.differences import Differences
 from harness.results.store import Store
 
 SCRATCH, PRETRAINED = {"transfer": "scratch"}, {"transfer": "pretrained"}
@@ -45,7 +46,7 @@ def test_gains_are_those_over_the_baseline(
 ) -> None:
     sides = Side.read(backbones, SCRATCH), Side.read(backbones, PRETRAINED)
     found = compare(*sides, metrics["mae-log"]).cells
-    gained = backbones_leaderboard.gains(metrics["mae-log"])
+    gained = Differences(backbones_leaderboard, metrics["mae-log"]).gains()
     gained = gained[gained["transfer"] == "pretrained"]
     both = found.merge(gained, on=["backbone", "head", "train_on", "test_on"])
     assert len(both) == len(found) > 0

@@ -10,6 +10,7 @@ import pytest
 from harness.errors import BenchmarkError
 from harness.plugin.cell import DEFAULT
 from harness.report import figures, store_figures
+from harness.report.differences import Differences
 from harness.report.pivot import Layout, pivot
 from harness.report.tables import Wording, number_text
 
@@ -40,7 +41,7 @@ def test_the_heat_map_shows_failed_and_missing_cells(make_leaderboard, metrics) 
 
 def test_gains_are_those_of_the_table(backbones_leaderboard, metrics) -> None:
     figure: Any = figures.draw_gains(backbones_leaderboard, metrics, Layout())
-    gained = backbones_leaderboard.gains(metrics["mae-log"])
+    gained = Differences(backbones_leaderboard, metrics["mae-log"]).gains()
     drawn = {
         round(float(line.get_xdata()[0]), 9)
         for axes in figure.axes

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from harness.errors import BenchmarkError
 from harness.plugin.cell import CELL
+from harness.report.differences import Differences
 from harness.report.pivot import Layout, pivot
 from harness.report.tables import legend
 
@@ -115,7 +116,7 @@ def test_the_best_and_what_is_not_told_from_it_are_marked(make_leaderboard, metr
         ("close", "A", "A"): [0.50, 0.31, 0.42],
         ("worse", "A", "A"): [0.91, 1.10, 1.01],
     }), metrics))  # fmt: skip
-    marks = {name: (entry.best, entry.tied) for (name, _), entry in found.items()}
+    marks = {name: (entry.best, entry.undecided) for (name, _), entry in found.items()}
     assert marks == {"scratch": (True, False), "close": (False, True), "worse": (False, False)}
 
 
@@ -150,21 +151,21 @@ def test_a_cell_that_lacks_runs_is_never_the_best(make_leaderboard, metrics) -> 
     }), metrics))  # fmt: skip
     assert found["scratch", "A"].best
     assert not found["lucky", "A"].best
-    assert not found["lucky", "A"].tied
+    assert not found["lucky", "A"].undecided
 
 
 def test_after_one_run_nothing_is_tied(make_leaderboard, metrics) -> None:
     leaderboard = make_leaderboard(
         {("scratch", "A", "A"): [0.3], ("other", "A", "A"): [0.31]}, planned=1
     )
-    marks = [(e.best, e.tied) for e in pivot(leaderboard, metrics).entries.values()]
+    marks = [(e.best, e.undecided) for e in pivot(leaderboard, metrics).entries.values()]
     assert marks == [(True, False), (False, False)]
 
 
 def test_cells_on_different_rows_do_not_compete(make_leaderboard, metrics) -> None:
     scores = {("scratch", "A", "A"): [0.3, 0.5], ("other", "A", "A"): [0.9, 0.8]}
     table = pivot(make_leaderboard(scores, overlap_free=9), metrics, Layout(subset="overlap-free"))
-    assert table.incomparable == ("A",)
+    assert table.incomparable == ("A → A",)
     assert not any(entry.best for entry in table.entries.values())
 
 
@@ -189,11 +190,11 @@ def test_every_table_says_how_many_test_rows_were_trained_on(make_leaderboard, m
 def test_a_cell_mostly_trained_on_is_never_the_best(
     make_leaderboard, metrics, free: int, is_best: bool
 ) -> None:
-    scores = {("scratch", "A", "A"): [0.3, 0.31, 0.3], ("pretrained", "B", "A"): [0.05, 0.05, 0.06]}
+    scores = {("scratch", "A", "A"): [0.3, 0.31, 0.3], ("pretrained", "A", "A"): [0.05, 0.05, 0.06]}
     table = pivot(make_leaderboard(scores, overlap_free=free), metrics)
     by_transfer = {entry.cell["transfer"]: entry for entry in table.entries.values()}
     assert by_transfer["pretrained"].best is is_best
-    assert not by_transfer["pretrained"].tied
+    assert not by_transfer["pretrained"].undecided
     assert any("more than half of the test rows" in line for line in legend(table, "", "")) is (
         not is_best
     )
@@ -220,7 +221,7 @@ def test_too_few_rows_are_no_number(make_leaderboard, metrics) -> None:
 
 def test_negative_transfer_is_that_of_the_table_of_gains(backbones_leaderboard, metrics) -> None:
     shown = pivot(backbones_leaderboard, metrics).frame()
-    gained = backbones_leaderboard.gains(metrics["mae-log"])
+    gained = Differences(backbones_leaderboard, metrics["mae-log"]).gains()
     expected = {tuple(row[c] for c in CELL) for _, row in gained[gained["negative"]].iterrows()}
     assert expected
     marked = {tuple(row[c] for c in CELL) for _, row in shown[shown["negative"]].iterrows()}

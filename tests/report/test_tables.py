@@ -38,7 +38,7 @@ def test_markdown_groups_rows_and_marks_what_stands_out(table: Pivot) -> None:
     assert "failed (1 rows)" in text
     assert "not run" in text
     assert "—" in text
-    assert "**bold**: the best mean of a column." in text
+    assert "**bold**: the best mean of its train-on → test-on in the leaderboard." in text
 
 
 def test_n_interval_and_digits_on_demand(table: Pivot) -> None:
@@ -95,7 +95,9 @@ def test_long_csv_has_every_number(backbones_leaderboard, metrics) -> None:
     table = pivot(backbones_leaderboard, metrics)
     rows = list(csv.DictReader(io.StringIO(render(table, "csv-long"))))
     assert len(rows) == len(backbones_leaderboard.cells)
-    assert {"mean", "std", "low", "high", "n", "runs", "best", "tied", "negative"} <= set(rows[0])
+    assert {"mean", "std", "low", "high", "n", "runs", "best", "undecided", "negative"} <= set(
+        rows[0]
+    )
 
 
 def test_an_unknown_form_gets_a_suggestion(table: Pivot) -> None:

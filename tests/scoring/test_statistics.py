@@ -5,18 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import api
-from harness.errors import BenchmarkError, StoreError
-from harness.plugin.cell import CELL
-from harness.scoring.statistics import corrected_t_test, gains, holm, paired_gain, summarise
+from harness.scoring.statistics import corrected_t_test, holm, paired_gain, summarise
 
 steady = settings(deadline=None, derandomize=True, max_examples=40)
 
@@ -311,123 +306,3 @@ def test_holm_never_strengthens_and_keeps_the_order(p_values: list[float]) -> No
     p, made = p[~np.isnan(p)], made[~np.isnan(p)]
     assert ((made >= p) & (made <= 1)).all()
     assert (np.diff(made[np.argsort(p, kind="stable")]) >= 0).all()
-
-
-# --- the table of gains -----------------------------------------------------------------------
-
-
-def rows_of(transfer: str, values: Sequence[float], test_on: str = "A", **cell: str) -> list[dict]:
-    names = {"backbone": "megnet", "head": "mlp", "tuning": "default", "protocol": "strict"}
-    names |= {"train_on": "A", **cell}
-    shares = {"train_share": 0.7, "test_share": 0.2, "subset": "all"}
-    return [
-        {**names, "transfer": transfer, "test_on": test_on, "run": run, **shares, "mape": value}
-        for run, value in enumerate(values, start=1)
-    ]
-
-
-def table(*cells: list[dict], **options) -> pd.DataFrame:
-    runs = pd.DataFrame([row for cell in cells for row in cell])
-    return gains(runs, "mape", higher_is_better=False, **options)
-
-
-SCRATCH = rows_of("scratch", [0.5, 0.6, 0.9])
-PRETRAINED = rows_of("pretrained", [0.4, 0.4, 0.8])
-
-
-def test_every_other_cell_is_compared_with_its_scratch() -> None:
-    elsewhere = [
-        rows_of("scratch", [1.0, 1.1, 1.4], test_on="B"),
-        rows_of("pretrained", [1.3, 1.41, 1.7], test_on="B"),
-    ]
-    made = table(SCRATCH, PRETRAINED, *elsewhere)
-    assert list(made.columns) == [
-        *CELL, "runs", "gain", "low", "high", "p", "p_holm", "negative"
-    ]  # fmt: skip
-    assert made["transfer"].tolist() == ["pretrained"] * 2
-    assert made["test_on"].tolist() == ["A", "B"]
-    assert made["gain"].tolist() == pytest.approx([0.4 / 3, -0.91 / 3])
-    assert made["negative"].tolist() == [False, True]
-    assert made["p"][0] == pytest.approx(corrected_t_test([0.1, 0.2, 0.1], 70, 20).p)
-    assert made["p_holm"].tolist() == pytest.approx(holm(made["p"]))
-
-
-def test_runs_are_paired_by_their_number_not_their_place() -> None:
-    shuffled = table(SCRATCH[::-1], PRETRAINED)
-    pd.testing.assert_frame_equal(shuffled, table(SCRATCH, PRETRAINED))
-
-
-def test_another_cell_changes_no_interval() -> None:
-    alone = table(SCRATCH, PRETRAINED)
-    other = rows_of("two-stage(source=C)", [0.1, 0.3, 0.2])
-    made = table(SCRATCH, other, PRETRAINED).iloc[[1]].reset_index(drop=True)
-    pd.testing.assert_frame_equal(made.drop(columns="p_holm"), alone.drop(columns="p_holm"))
-    assert made["p_holm"][0] >= alone["p_holm"][0]
-
-
-def test_trivial_baselines_are_compared_with_nothing_but_may_be_the_measure() -> None:
-    nearest = rows_of("baseline", [0.6, 0.5, 0.7], backbone="composition", head="nearest")
-    cells = (SCRATCH, PRETRAINED, nearest)
-    assert table(*cells)["transfer"].tolist() == ["pretrained"]
-    named = {"backbone": "composition", "head": "nearest", "transfer": "baseline"}
-    made = table(*cells, baseline=named)
-    assert made["transfer"].tolist() == ["scratch", "pretrained"]
-    assert made["gain"].tolist() == pytest.approx([-0.2 / 3, 0.2 / 3])
-
-
-def test_a_failed_run_is_shown_and_leaves_the_family() -> None:
-    failed = rows_of("two-stage(source=C)", [0.1, math.nan, 0.2])
-    made = table(SCRATCH, PRETRAINED, failed)
-    assert math.isnan(made["gain"][1]) and math.isnan(made["p_holm"][1])
-    assert made["p_holm"][0] == made["p"][0]
-
-
-def test_only_the_asked_subset_is_compared() -> None:
-    free = [{**row, "subset": "overlap-free", "mape": 9.0} for row in PRETRAINED + SCRATCH]
-    assert table(SCRATCH, PRETRAINED, free)["gain"][0] == pytest.approx(0.4 / 3)
-    assert table(SCRATCH, PRETRAINED, free, subset="overlap-free")["gain"][0] == 0
-
-
-def test_a_table_of_scratch_alone_has_no_gains() -> None:
-    assert table(SCRATCH).empty
-
-
-def test_missing_runs_are_named() -> None:
-    cells = "the cell megnet, mlp, {}, strict, A → A"
-    lacks = r"{} cannot be compared with its baseline {}: {} lacks run 2, 3"
-    names = cells.format("pretrained"), cells.format("scratch")
-    with pytest.raises(StoreError, match=lacks.format(*names, names[0])):
-        table(SCRATCH, PRETRAINED[:1])
-    with pytest.raises(StoreError, match=lacks.format(*names, names[1])):
-        table(SCRATCH[:1], PRETRAINED)
-
-
-def test_a_baseline_that_was_not_run_is_named() -> None:
-    with pytest.raises(StoreError, match=r"scratch, strict, A → A, the baseline of .* has no run"):
-        table(PRETRAINED)
-
-
-def test_a_run_with_two_results_is_refused() -> None:
-    with pytest.raises(StoreError, match=r"pretrained, .* more than one result of run 1"):
-        table(SCRATCH, PRETRAINED + PRETRAINED[:1])
-
-
-def test_a_baseline_by_an_unknown_column_gets_a_suggestion() -> None:
-    with pytest.raises(BenchmarkError, match=r"'transfers'. Did you mean 'transfer'"):
-        table(SCRATCH, baseline={"transfers": "scratch"})
-
-
-def test_gains_of_a_real_run(tmp_path: Path, tiny: Path) -> None:
-    (tmp_path / "benchmark.toml").write_text(
-        'train_on = ["Toy"]\ntest_on = ["Toy", "ToyAndTwins"]\nbackbones = ["tiny"]\n'
-        'heads = [{ name = "mlp", hidden = [16] }]\nruns = 3\nmetrics = ["mae-log"]\n'
-        'transfers = ["scratch", '
-        '{ name = "two-stage", source = "Source", source_start = "random" }]\n'
-        'baselines = []\n[training]\nepochs = 2\nloss = "mae-log"\n'
-    )
-    leaderboard = api.run(tmp_path, plugins=[tiny])
-    made = gains(leaderboard.runs, "mae-log", higher_is_better=False)
-    assert made["test_on"].tolist() == ["Toy", "ToyAndTwins"]
-    assert made["gain"].notna().all() and made["p_holm"].between(0, 1).all()
-    assert leaderboard.runs["train_share"].to_numpy() == pytest.approx(0.7, abs=0.03)
-    assert leaderboard.runs["test_share"].to_numpy() == pytest.approx(0.2, abs=0.03)

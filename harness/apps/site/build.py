@@ -180,6 +180,7 @@ def _render_leaderboard(
         "page": page,
         "has_published": bool(published),
         "has_pairs": comparable,
+        "family": results.family,
     }
 
     def render(template: str, **values: Any) -> str:

@@ -20,9 +20,10 @@ from harness.apps.site.html_tables import (
 )
 from harness.apps.site.results import PLACE, Configuration, LeaderboardCell, Results
 from harness.errors import StoreError
+from harness.report.differences import Differences
 from harness.report.markdown import gain_table, settings_lines
 from harness.report.published import side_by_side
-from harness.report.tables import ABSENT, BEST, TIED, Wording, legend, number_text, plain_marks
+from harness.report.tables import ABSENT, BEST, Wording, legend, number_text, worded_marks
 from harness.scoring.scores import SUBSETS
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def make_score(
         href=f"cells/{cell.page}.html",
         shade=results.scales[metric].shade(score.mean),
         key=cell.page,
-        marks=plain_marks(score),
+        marks=worded_marks(score),
     )
 
 
@@ -141,7 +142,7 @@ def _matrix(results: Results, metric: str) -> Table:
 
 
 def _marks(results: Results, metric: str, subset: str) -> list[str]:
-    return list(legend(results.pivots[metric, subset], BEST, TIED))
+    return list(legend(results.pivots[metric, subset], BEST, "grey"))
 
 
 def _heats(results: Results, metric: str) -> list[Table]:
@@ -234,7 +235,7 @@ def _gains(results: Results) -> tuple[Table | None, str]:
         return None, ""
     spec = results.metrics[leaderboard.metrics[0]]
     try:
-        gained = leaderboard.gains(spec)
+        gained = Differences(leaderboard, spec).gains()
     except StoreError as problem:  # a partner that was not run, or not wholly
         return None, f"Cannot be told: {problem}"
     if gained.empty:

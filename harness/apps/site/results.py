@@ -128,6 +128,11 @@ class Results:
             for shown, made in self.pivots.items()
         }
 
+    @property
+    def family(self) -> str:
+        """Which differences are tested in it."""
+        return self.pivots[self.leaderboard.metrics[0], "all"].family[0]
+
     def label(self, configuration: Configuration) -> str:
         """Names a configuration by what tells it apart."""
         named = dict(zip(self.model, configuration, strict=True))

@@ -771,7 +771,7 @@ def test_what_could_not_be_checked_stands_as_unchecked_and_is_never_best(
     table = pivot(api.open_leaderboard(tmp_path / "many"), metrics)
     unchecked = [entry for entry in table.entries.values() if entry.trust == "unchecked"]
     assert {entry.cell["submission"] for entry in unchecked} == {"eve"}
-    assert not any(entry.best or entry.tied for entry in unchecked)
+    assert not any(entry.best or entry.undecided for entry in unchecked)
     page = (tmp_path / "many" / "table.md").read_text()
     assert ", unchecked" in page
     assert "unchecked: only claimed: data or protocol were not known" in page

@@ -12,8 +12,8 @@
 
   const signed = (value) => (value === null ? "—" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`);
   const minus = (value) => (value === null ? null : -value);
-  const mirror = ([train, test, a, b, gain, low, high, p, adjusted, verdict]) =>
-    [train, test, b, a, minus(gain), minus(high), minus(low), p, adjusted, opposite[verdict] ?? verdict];
+  const mirror = ([train, test, a, b, gain, low, high, p, adjusted, verdict, tests]) =>
+    [train, test, b, a, minus(gain), minus(high), minus(low), p, adjusted, opposite[verdict] ?? verdict, tests];
 
   const name = (text) => {
     const place = make("th", { className: "name", scope: "row" }, text);
@@ -27,8 +27,8 @@
   };
   const fill = (rows) => {
     table.tBodies[0].replaceChildren(...rows.map(
-      ([train, test, a, b, gain, low, high, p, adjusted, verdict]) => {
-        const told = make("td", { className: "text" }, verdicts[verdict]);
+      ([train, test, a, b, gain, low, high, p, adjusted, verdict, tests]) => {
+        const told = make("td", { className: "text" }, verdicts[verdict].replace("{tests}", tests));
         told.dataset.label = "verdict";
         const interval = low === null ? "—" : `${signed(low)} … ${signed(high)}`;
         return make("tr", {}, name(train), name(test), entry(2, a), entry(3, b), entry(4, signed(gain), gain),

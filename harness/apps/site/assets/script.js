@@ -117,7 +117,10 @@
         const [text, value, shade, marks] = scores[metric].cells[subset][place.dataset.key];
         place.querySelector("a").textContent = text;
         const mark = place.querySelector(".mark");
-        if (mark) mark.textContent = marks;
+        if (mark) {
+          mark.textContent = marks;
+          mark.classList.toggle("words", marks.length > 3);
+        }
         place.dataset.value = value ?? "";
         shadeOf(place, shade);
       }
