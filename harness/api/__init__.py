@@ -13,7 +13,7 @@ from harness.api.leaderboards import (
     table,
     write_tables,
 )
-from harness.api.lookup import Source, default_out, load_dataset, results_folder
+from harness.api.lookup import Source, default_out, load_dataset, registry_of, results_folder
 from harness.api.plans import describe, prepare
 from harness.api.running import run
 from harness.api.searching import tune, write_choices
@@ -34,6 +34,7 @@ __all__ = [
     "prepare",
     "published_cells",
     "read_leaderboard",
+    "registry_of",
     "render_csv",
     "render_tables",
     "results_folder",

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from harness.api.lookup import (
     Source,
     holds_submissions,
+    home_of,
     load_benchmark,
+    registry_of,
     results_alone,
     results_folder,
 )
 from harness.errors import BenchmarkError, did_you_mean
 from harness.escaping import csv_frame
-from harness.planning.benchmark import Benchmark, find_benchmark
+from harness.planning.benchmark import Benchmark
 from harness.registry.registry import Registry
 from harness.report.leaderboard import Leaderboard
 from harness.report.markdown import render_markdown
@@ -61,7 +63,9 @@ def read_leaderboard(
     """
     store = Store(out or results_folder(source))
     leaderboard = open_leaderboard(store.folder)
-    return write_tables(leaderboard, store, registry or Registry(), published_cells(source))
+    return write_tables(
+        leaderboard, store, registry or registry_of(source), published_cells(source)
+    )
 
 
 def published_cells(source: Source, benchmark: Benchmark | None = None) -> pd.DataFrame | None:
@@ -76,8 +80,7 @@ def published_cells(source: Source, benchmark: Benchmark | None = None) -> pd.Da
     name = (benchmark or load_benchmark(source)).published
     if name is None:
         return None
-    folder = Path() if isinstance(source, Benchmark) else find_benchmark(source).parent
-    return read_published(folder / name)
+    return read_published(home_of(source) / name)
 
 
 def write_tables(
@@ -160,7 +163,7 @@ def compare(
     one = comparison.Side.read(Store(results_folder(a)), only_a)
     other = comparison.Side.read(Store(results_folder(b)), only_b)
     name = one.leaderboard.check_metric(metric or one.leaderboard.metrics[0])
-    metrics = (registry or Registry()).metrics_of(one.leaderboard.property_name)
+    metrics = (registry or registry_of(a, b)).metrics_of(one.leaderboard.property_name)
     return comparison.compare(one, other, metrics[name], subset)
 
 
@@ -195,7 +198,7 @@ def draw(
     wanted = layout or Layout()
     stores = [Store(out or results_folder(source)) for source in sources]
     leaderboards = [open_leaderboard(store.folder) for store in stores]
-    metrics = (registry or Registry()).metrics_of(leaderboards[0].property_name)
+    metrics = (registry or registry_of(*sources)).metrics_of(leaderboards[0].property_name)
     if kind == "learning":
         return figures.draw_learning(leaderboards, metrics, wanted)
     leaderboard, store = leaderboards[0], stores[0]

@@ -11,6 +11,7 @@ from harness.errors import BenchmarkError
 from harness.planning.benchmark import BENCHMARK_FILE, Benchmark, find_benchmark
 from harness.plugin.locations import Locations, shipped
 from harness.registry.attribution import blaming
+from harness.registry.known_files import is_known, remember
 from harness.registry.registry import Registry
 from harness.report.submissions import SUBMISSIONS
 from harness.results.store import PLAN_FILE
@@ -49,6 +50,57 @@ def load_benchmark(source: Source, overrides: Sequence[str] = ()) -> Benchmark:
             "benchmark.model_copy(update={...})."
         )
     return source
+
+
+def plugin_files(source: Source, benchmark: Benchmark | None = None) -> list[Path]:
+    """Returns the plugin files that a benchmark lists; none of a folder with results alone.
+
+    Args:
+        source: the benchmark.
+        benchmark: as it was read from the source, where that has been done.
+    """
+    if results_alone(source):
+        return []
+    listed = (benchmark or load_benchmark(source)).plugins
+    return [home_of(source) / name for name in listed]
+
+
+def home_of(source: Source) -> Path:
+    """Returns the folder that files which a benchmark names are relative to.
+
+    It is that of its file, or the current one of a benchmark made in Python.
+    """
+    return Path() if isinstance(source, Benchmark) else find_benchmark(source).parent
+
+
+def registry_of(
+    *sources: Source, plugins: Sequence[Path | str] = (), run: bool = False
+) -> Registry:
+    """Loads the installed plugins, given files, and those that benchmarks list.
+
+    Args:
+        sources: the benchmarks, or folders with results alone.
+        plugins: further files.
+        run: whether the benchmarks are to be run. Where their results are only read, a listed file
+            is loaded if this user has run it, as it is now; see `known_files`.
+    """
+    listed = [path for source in sources for path in plugin_files(source)]
+    if run:
+        return Registry(files_to_run(plugins, listed))
+    files = _each_once([*map(Path, plugins), *filter(is_known, listed)])
+    loaded = {path.resolve() for path in files}
+    return Registry(files, [path for path in listed if path.resolve() not in loaded])
+
+
+def files_to_run(given: Sequence[Path | str], listed: Sequence[Path]) -> tuple[Path, ...]:
+    """Joins the plugin files of a run, and notes that they are run."""
+    files = _each_once([*map(Path, given), *listed])
+    remember(files)
+    return files
+
+
+def _each_once(files: Sequence[Path]) -> tuple[Path, ...]:
+    return tuple({path.resolve(): path for path in files}.values())
 
 
 def default_out(source: Source) -> Path:

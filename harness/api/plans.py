@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.api.lookup import Source, load_benchmark
+from harness.api.lookup import Source, load_benchmark, registry_of
 from harness.planning.benchmark import Benchmark, check_settings
 from harness.planning.plan import Plan, Scoring
 from harness.planning.planner import plan
@@ -31,7 +31,7 @@ def prepare(
     registry: Registry | None = None,
 ) -> Plan:
     """Reads a benchmark and lays out what it would do, without training anything."""
-    registry = registry or Registry()
+    registry = registry or registry_of(source, run=True)
     with blaming(registry):
         return plan(
             load_benchmark(source, overrides),
@@ -42,8 +42,13 @@ def prepare(
         )
 
 
-def describe(planned: Plan) -> PlanFile:
-    """What `plan.json` holds: the benchmark as run, its datasets, and the cells it consists of."""
+def describe(planned: Plan, registry: Registry) -> PlanFile:
+    """What `plan.json` holds: the benchmark as run, its datasets, and the cells it consists of.
+
+    Args:
+        planned: the plan.
+        registry: with which it was laid out; the plugin files it has loaded are noted too.
+    """
     datasets = {
         data.name: data
         for scoring in planned.scorings
@@ -52,7 +57,9 @@ def describe(planned: Plan) -> PlanFile:
     }
     return PlanFile(
         benchmark={
-            **json.loads(redacted(planned.benchmark.model_dump_json())),
+            **json.loads(
+                redacted(planned.benchmark.model_dump_json(exclude=planned.benchmark.unset))
+            ),
             "limit": planned.limit,
             "rows": {name: len(data) for name, data in datasets.items()},
         },
@@ -68,6 +75,7 @@ def describe(planned: Plan) -> PlanFile:
             for name, data in datasets.items()
         },
         not_applicable=planned.not_applicable,
+        plugins=registry.digests(),
         cells=tuple(
             PlannedCell(
                 key=scoring.key,

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api.lookup import Source, default_out, load_benchmark, path_of
+from harness.api.lookup import (
+    Source,
+    default_out,
+    files_to_run,
+    home_of,
+    load_benchmark,
+    path_of,
+    plugin_files,
+)
 from harness.api.plans import prepare
 from harness.planning.benchmark import Benchmark
 from harness.registry.registry import Registry
@@ -28,8 +36,10 @@ class Request:
         data_dir: folder with datasets, looked in first.
         weights_dir: folder with published weights, looked in first.
         limit: keep at most that many rows of each dataset.
-        plugins: Python files to load as plugins besides the installed ones.
+        plugins: Python files to load as plugins besides the installed ones, those that the
+            benchmark lists among them.
         strict_data: refuse datasets with unusable rows.
+        home: folder that the plugin files which the benchmark lists are relative to.
     """
 
     benchmark: Benchmark
@@ -39,6 +49,7 @@ class Request:
     limit: int | None = None
     plugins: tuple[Path, ...] = ()
     strict_data: bool = False
+    home: Path = Path()
 
     @classmethod
     def read(
@@ -59,14 +70,17 @@ class Request:
             BenchmarkError: see `load_benchmark`.
         """
         folder = path_of(out) or default_out(source)
+        benchmark = load_benchmark(source, overrides)
+        files = files_to_run(plugins, plugin_files(source, benchmark))
         return cls(
-            load_benchmark(source, overrides),
+            benchmark,
             folder / f"limit-{limit}" if limit else folder,
             path_of(data_dir),
             path_of(weights_dir),
             limit,
-            tuple(Path(plugin) for plugin in plugins),
+            files,
             strict_data,
+            home_of(source),
         )
 
     def begin(self, stop: StopSignal, observers: Sequence[object] = ()) -> RunContext:

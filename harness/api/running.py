@@ -90,7 +90,7 @@ def run(
         with blaming(context.registry):
             planned = plan_chosen(context.plan, asked.benchmark, context.registry)
         context = replace(context, plan=planned)
-    plan, store = describe(context.plan), context.store
+    plan, store = describe(context.plan, context.registry), context.store
     with claim(store, plan) as alone:
         if alone:
             store.forget_failures()

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,7 +105,7 @@ def choose_settings(
     """Searches, and writes what comes of it; returns the benchmark with what was chosen."""
     tuner = _search(asked, context, jobs, deadline)
     with blaming(context.registry):
-        return write_choices(tuner, context.store)
+        return write_choices(tuner, context.store, asked.home)
 
 
 def _search(
@@ -157,8 +158,14 @@ def _make_tuner(context: RunContext, join: bool) -> Tuner:
         return Tuner(context, join)
 
 
-def write_choices(tuner: Tuner, store: Store) -> Benchmark:
-    """Writes `best.toml`, `trials.csv` and their figure; returns the benchmark with the choice."""
+def write_choices(tuner: Tuner, store: Store, home: Path = Path()) -> Benchmark:
+    """Writes `best.toml`, `trials.csv` and their figure; returns the benchmark with the choice.
+
+    Args:
+        tuner: of the search.
+        store: where to.
+        home: what the plugin files that the benchmark lists are relative to.
+    """
     import pandas as pd
     import tomli_w
 
@@ -169,7 +176,12 @@ def write_choices(tuner: Tuner, store: Store) -> Benchmark:
     rows = pd.DataFrame([row for search in tuner.searches for row in trial_rows(search)])
     store.write_text(TRIALS_FILE, csv_frame(rows).to_csv(index=False, float_format="%.6g"))
     benchmark = tuner.benchmark.model_copy(update={"chosen": tuner.choose()})
-    written = benchmark.model_dump(mode="json", exclude_none=True, exclude={"tuning"})
+    written = benchmark.model_dump(
+        mode="json", exclude_none=True, exclude={"tuning", *benchmark.unset}
+    )
+    if benchmark.plugins:
+        here = (relpath(home / name, store.folder) for name in benchmark.plugins)
+        written["plugins"] = [Path(path).as_posix() for path in here]
     store.write_text(
         CHOICES_FILE,
         "# Written by `harness tune`: the benchmark with the settings that were chosen, run by "

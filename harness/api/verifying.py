@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.leaderboards import published_cells, render_tables
-from harness.api.lookup import Source, default_out, load_benchmark, results_alone
+from harness.api.lookup import Source, default_out, load_benchmark, registry_of, results_alone
 from harness.api.plans import describe, plan_again, stored_benchmark
 from harness.errors import PluginError
 from harness.planning.benchmark import Benchmark
@@ -54,7 +54,8 @@ def verify(
     from harness.check import verification
     from harness.check.known_rows import RowFindings, compare_rows
 
-    registry = Registry(plugins)
+    # A submission is never a benchmark of one's own, whatever lies in its folder.
+    registry = registry_of(source, plugins=plugins) if tables else Registry(plugins)
     results = results_alone(source)
     store = Store(out or results or default_out(source))
     benchmark = stored_benchmark(store)
@@ -67,7 +68,7 @@ def verify(
 
     def replan() -> tuple[Plan, PlanFile]:
         planned = plan_again(store, registry, data_dir, weights_dir)
-        return planned, describe(planned)
+        return planned, describe(planned, registry)
 
     def compare() -> RowFindings:
         locations = replace(Locations.of(data_dir, weights_dir), offline=True)

@@ -263,11 +263,22 @@ class _Check:
         """Compares the datasets and cells of `plan.json` with those that follow from the data."""
         self._datasets(expected.datasets)
         self._cells({cell.key: cell for cell in expected.cells})
+        self._plugin_files(expected.plugins)
         left_out = {"not_applicable": expected.not_applicable}
         self._compare("plan.json", self.stored, left_out, "the settings give")
         rows = {name: data.rows for name, data in expected.datasets.items()}
         if (here := self.stored.benchmark.get("rows", ABSENT)) != rows:
             self.differences.append(f"plan.json: rows is {here!r}, the data give {rows!r}")
+
+    def _plugin_files(self, expected: Mapping[str, str]) -> None:
+        """Compares the plugin files that are loaded with those that the results were made with."""
+        for name, digest in self.stored.plugins.items():
+            if (here := expected.get(name)) is None:
+                self.unchecked.append(f"plugin file {name}: it is not loaded here")
+            elif here != digest:
+                self.differences.append(
+                    f"plugin file {name}: its digest is {here} here, {digest} in the results"
+                )
 
     def _datasets(self, expected: Mapping[str, PlannedDataset]) -> None:
         for name in dict.fromkeys((*self.stored.datasets, *expected)):

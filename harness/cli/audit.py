@@ -62,14 +62,13 @@ def audit(
         )
     from harness import api
     from harness.check.audit import audit_benchmark
-    from harness.registry.registry import Registry
 
     planned = api.prepare(
         benchmark,
         overrides=overrides or (),
         data_dir=data_dir,
         weights_dir=weights_dir,
-        registry=Registry(plugin or ()),
+        registry=api.registry_of(benchmark, plugins=plugin or (), run=True),
     )
     findings = audit_benchmark(planned)
     folder = to or api.default_out(benchmark) / "audit"

@@ -51,7 +51,6 @@ def compare(
     """
     from harness import api
     from harness.cli.output import print_json, print_table, records
-    from harness.registry.registry import Registry
     from harness.report.comparison import comparison_table
 
     found = api.compare(
@@ -61,7 +60,7 @@ def compare(
         only_a=_one_each(only_a),
         only_b=_one_each(only_b),
         subset=subset,
-        registry=Registry(plugin or ()),
+        registry=api.registry_of(a, b, plugins=plugin or ()),
     )
     if json:
         cells = loads(found.cells.to_json(orient="records"))

@@ -64,7 +64,6 @@ def plot(
     from harness import api
     from harness.drawing.style import write_figure
     from harness.files import make_folder
-    from harness.registry.registry import Registry
     from harness.report.pivot import Layout
 
     layout = Layout(
@@ -74,7 +73,8 @@ def plot(
         values_of(only),
         subset,
     )
-    figure = api.draw(kind, benchmarks, layout, Registry(plugin or ()), out)
+    registry = api.registry_of(*benchmarks, plugins=plugin or ())
+    figure = api.draw(kind, benchmarks, layout, registry, out)
     folder = (out or api.results_folder(benchmarks[0])) / "figures"
     if not to:
         make_folder(folder)

@@ -55,7 +55,6 @@ def run(
     from harness import api
     from harness.cli.progress import observer, tell_of_stop
     from harness.cli.table import print_leaderboard
-    from harness.registry.registry import Registry
     from harness.training.stop_signal import StopSignal
 
     options: dict[str, Any] = {
@@ -67,7 +66,8 @@ def run(
     }
     plugins = plugin or ()
     if plan:
-        print_plan(api.prepare(benchmark, registry=Registry(plugins), **options), json=json)
+        registry = api.registry_of(benchmark, plugins=plugins, run=True)
+        print_plan(api.prepare(benchmark, registry=registry, **options), json=json)
         return
     try:
         with observer(quiet or json) as progress, warnings.catch_warnings():
@@ -85,7 +85,8 @@ def run(
         print("\nStopped. What is complete is on disk: run the same again.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     if not quiet:
-        print_leaderboard(leaderboard, Registry(plugins), json=json)
+        registry = api.registry_of(benchmark, plugins=plugins)
+        print_leaderboard(leaderboard, registry, json=json)
     if not (quiet or json or limit) and (files := api.freezable(benchmark, out)):
         named = f"{benchmark} --out {out}" if out else benchmark
         print(f"Complete: `harness freeze {named}` packs {files} files into few.")

@@ -75,12 +75,11 @@ def table(
     `*` is the best mean of its train-on → test-on, and `?` what the paired test does not tell from
     it: undecided, which is not as good.
     """
-    from harness.api import read_leaderboard
-    from harness.registry.registry import Registry
+    from harness.api import read_leaderboard, registry_of
     from harness.report.pivot import Layout, pivot
     from harness.report.tables import Wording
 
-    registry = Registry(plugin or ())
+    registry = registry_of(benchmark, plugins=plugin or ())
     leaderboard = read_leaderboard(benchmark, registry, out)
     layout = Layout(
         columns_of(rows), columns_of(columns), tuple(metric or ()), values_of(only), subset

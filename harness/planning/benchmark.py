@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.planning.chosen_settings import Chosen
@@ -29,6 +29,15 @@ def _as_names(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
+
+
+def _check_plugin_file(name: str) -> str:
+    if not name.endswith(".py") or Path(name).is_absolute() or not name.isprintable():
+        raise ValueError("expected Python files, relative to the benchmark file")
+    return name
+
+
+PluginFiles = tuple[Annotated[str, AfterValidator(_check_plugin_file)], ...]
 
 
 class Baseline(Settings):
@@ -79,6 +88,8 @@ class Benchmark(Settings):
         device: `auto`, `cpu` or `cuda`.
         published: a CSV of published cells to show beside ours (see `published.read_published`),
             relative to the benchmark file.
+        plugins: Python files with plugins of this benchmark, relative to the benchmark file. They
+            are loaded where it is run, and where its results are read by who has run it.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -100,6 +111,12 @@ class Benchmark(Settings):
     chosen: tuple[Chosen, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     published: str | None = None
+    plugins: PluginFiles = ()
+
+    @property
+    def unset(self) -> set[str]:
+        """Fields that are not written: results of benchmarks without plugin files stay as ever."""
+        return set() if self.plugins else {"plugins"}
 
     def of_property(self, spec: PropertySpec) -> Benchmark:
         """Returns the benchmark with what the file leaves to the property filled in."""

@@ -29,10 +29,17 @@ Spec = TypeVar(
 
 @dataclass(frozen=True)
 class BrokenPlugin:
-    """A plugin found but not usable: its name and what happened, with file and line."""
+    """A plugin found but not usable: its name and what happened, with file and line.
+
+    Attributes:
+        name: of the plugin, or the path of its file.
+        problem: what happened.
+        unknown: it is a file that a benchmark lists and that this user has not run.
+    """
 
     name: str
     problem: str
+    unknown: bool = False
 
 
 class Catalog(Mapping[str, Spec], Generic[Spec]):
@@ -102,7 +109,11 @@ class Catalog(Mapping[str, Spec], Generic[Spec]):
 
     def _unknown(self, name: str) -> str:
         text = f"Unknown {self.kind} {name!r}.{did_you_mean(name, self._specs)}"
-        text += "\nIf a plugin file offers it, load that file: --plugin FILE.py."
+        text += (
+            "\nIf a plugin file offers it, list that file under `plugins` in the benchmark file, "
+            "or give --plugin FILE.py."
+        )
         for plugin in self._broken:
-            text += f"\nThis plugin failed to load: {plugin.name}: {plugin.problem}"
+            failed = "is not loaded" if plugin.unknown else "failed to load"
+            text += f"\nThis plugin {failed}: {plugin.name}: {plugin.problem}"
         return text

@@ -32,6 +32,13 @@ ENTRY_POINT_GROUP = "harness"
 DISTRIBUTION = "paraisite-harness"
 """Whose plugins are the built-in ones."""
 
+NOT_RUN = (
+    "a benchmark file lists it, but it has not been run here as it is now, and code of others is "
+    "not run where results are only read. If you trust it, run the benchmark, or give it by "
+    "--plugin."
+)
+"""Why a file is not loaded."""
+
 OBSERVER_HOOKS = (
     "stage_started",
     "epoch_finished",
@@ -53,8 +60,15 @@ class Registry:
             asked for.
     """
 
-    def __init__(self, plugin_files: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, plugin_files: Sequence[Path] = (), unknown_files: Sequence[Path] = ()
+    ) -> None:
         """Loads the installed plugins, then the files.
+
+        Args:
+            plugin_files: to load.
+            unknown_files: what a benchmark lists and this user has not run (see `known_files`):
+                not loaded, but named where a name is not found.
 
         Raises:
             PluginError: a file cannot be used, or offers a name that is taken. (An installed
@@ -75,6 +89,8 @@ class Registry:
         self.metrics: Catalog[MetricSpec] = Catalog("metric", self.broken)
         for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=_order):
             self._load_entry_point(entry)
+        self.broken += [BrokenPlugin(str(path), NOT_RUN, unknown=True) for path in unknown_files]
+        self.files = {str(path): path for path in plugin_files}
         for path in plugin_files:
             plugin, name = _import_file(path), str(path)
             self._register(plugin, name)
@@ -108,6 +124,10 @@ class Registry:
                 digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
             digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
+
+    def digests(self) -> dict[str, str]:
+        """Names the source of every plugin that was loaded from a file, by the file's name."""
+        return {path.name: self.code_digest(name) for name, path in self.files.items()}
 
     def code_of(self, catalog: Catalog[Any], name: str) -> str:
         """Names what computes a backbone or a head: its plugin's code, and its own revision.

@@ -300,13 +300,18 @@ class PlanFile(Record):
         datasets: by name.
         not_applicable: (transfer, train_on) pairs that were left out.
         cells: in table order.
+        plugins: digests of the plugin files that were loaded, by file name. Nothing is ever loaded
+            because it stands here.
     """
+
+    LEFT_OUT = ("format", "plugins")
 
     format: Literal[1] = 1
     benchmark: BenchmarkSettings
     datasets: dict[Line, PlannedDataset]
     not_applicable: tuple[tuple[str, str], ...] = ()
     cells: Annotated[tuple[PlannedCell, ...], Field(min_length=1)]
+    plugins: dict[Line, Line] = {}
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api.lookup import default_out, path_of, results_alone
+from harness.api.lookup import default_out, path_of, registry_of, results_alone
 from harness.api.plans import plan_again
 from harness.plugin.locations import Locations
 from harness.registry.attribution import blaming
@@ -49,7 +49,7 @@ def export(
     from harness.apps.predict.exporter import command_again, export, find_ensemble, parse_cell
 
     conditions = parse_cell(cell)
-    registry = Registry([Path(plugin) for plugin in plugins])
+    registry = registry_of(source, plugins=plugins)
     store = Store(path_of(out) or results_alone(source) or default_out(source))
     cells = find_ensemble(store.read_plan().cells, conditions)
     planned = plan_again(store, registry, path_of(data_dir), path_of(weights_dir))

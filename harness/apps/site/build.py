@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
-from harness.api import render_csv
+from harness.api import registry_of, render_csv
 from harness.apps.site import leaderboard_pages, plots
 from harness.apps.site.cell_pages import CellPages
 from harness.apps.site.comparisons import VERDICTS, Comparisons, Pair
@@ -21,7 +21,6 @@ from harness.files import replacing_folder
 from harness.plugin.cell import BASELINE
 from harness.redaction import redacted
 from harness.registry.attribution import blaming
-from harness.registry.registry import Registry
 from harness.scoring.scores import SUBSETS
 
 if TYPE_CHECKING:
@@ -75,9 +74,10 @@ def write_site(
     """
     folder = Path(out)
     _check_free(folder)
-    registry = Registry([Path(plugin) for plugin in plugins])
+    wanted = sources or find_sources()
+    registry = registry_of(*wanted, plugins=plugins)
     with blaming(registry):
-        results = [read_results(source, registry) for source in sources or find_sources()]
+        results = [read_results(source, registry) for source in wanted]
         check_names(results)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
