@@ -144,6 +144,13 @@ def read_structures(*paths: Path) -> Iterator[StructureRow]:
         yield from (record.read() for record in find_records(path, told_apart))
 
 
+def is_structure(thing: Any) -> bool:
+    """Whether something is one structure, of whatever library, and not several."""
+    return isinstance(thing, StructureRow | Crystal) or any(
+        hasattr(thing, name) for name in ("get_scaled_positions", "is_ordered")
+    )
+
+
 def row_of(thing: Any, name: str) -> StructureRow:
     """Makes a row of a structure in memory, of whatever library.
 
@@ -295,6 +302,8 @@ def _read_poscar(text: str) -> _Found:
 
 
 def _from_pymatgen(structure: Any) -> Mapping[str, Any]:
+    if not hasattr(structure, "frac_coords"):
+        raise ValueError("not a crystal: a molecule has no lattice")
     if not structure.is_ordered:
         raise ValueError("disordered: a site has partial or mixed occupancy")
     return {

@@ -188,7 +188,9 @@ def find_benchmark(source: str | Path) -> Path:
     looked = ", ".join(str(candidate) for candidate in candidates)
     raise BenchmarkError(
         f"No benchmark {str(source)!r}. Looked for: {looked}. "
-        "Give the path of a benchmark.toml, or the name of a shipped one: quickstart, paraisite."
+        "Give the path of a benchmark.toml, or the name of a shipped one: quickstart, paraisite. "
+        "The leaderboards that the README tells of (strict and others) come with the repository, "
+        "not with the package: name them in a checkout of it."
     )
 
 

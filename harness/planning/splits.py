@@ -52,7 +52,7 @@ class Splits:
             except DataError as problem:
                 raise DataError(f"The dataset {dataset!r} cannot be split: {problem}") from None
             _check_split(split, len(formulas), self._rules)
-            return split
+            return _without_types_of_nothing(split)
 
         split, again = ask(), ask()
         if any(
@@ -103,7 +103,8 @@ class Splits:
                 raise DataError(
                     f"No {side} rows are left for {dataset!r} in run {run}: it has {size} rows, "
                     "too few for this split, or all of them belong to groups that must be left "
-                    "out. Use a larger dataset, or take it out of the benchmark."
+                    "out, or the protocol gives none. Use a larger dataset, or take it out of the "
+                    "benchmark."
                 )
 
     def scaler(self, dataset: str, split: Split) -> Scaler:
@@ -140,6 +141,13 @@ class Splits:
         return labels
 
 
+def _without_types_of_nothing(split: Split) -> Split:
+    """Lets an empty side be one of row positions: `np.array([])` is one of decimals."""
+    return Split(
+        **{side: rows if len(rows) else rows.astype(np.int64) for side, rows in vars(split).items()}
+    )
+
+
 def _check_split(split: Split, size: int, rules: ProtocolRules) -> None:
     """Refuses what is no split of that many rows.
 
@@ -147,7 +155,8 @@ def _check_split(split: Split, size: int, rules: ProtocolRules) -> None:
         PluginError: names the method that made it.
     """
     for side, rows in vars(split).items():
-        whole = isinstance(rows, np.ndarray) and rows.ndim == 1 and rows.dtype.kind in "iu"
+        array = isinstance(rows, np.ndarray) and rows.ndim == 1
+        whole = array and (rows.dtype.kind in "iu" or not len(rows))  # none: see `Splits.check`
         if not whole or (len(rows) and not 0 <= rows.min() <= rows.max() < size):
             raise Breach(
                 rules.split,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness import Crystal, DataError, load_dataset
-from harness.data.structure_files import find_records, read_structures
+from harness.data.structure_files import find_records, read_structures, row_of
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +182,10 @@ def test_a_file_that_breaks_off_is_read_so_far_and_says_where(tmp_path) -> None:
     (tmp_path / "no.db").write_bytes(b"SQLite format 3" + b"\0" * 90)
     (row,) = read_structures(tmp_path / "no.db")
     assert "the file cannot be read" in row.reason
+
+
+def test_a_molecule_is_a_row_with_a_reason() -> None:
+    from pymatgen.core import Molecule
+
+    row = row_of(Molecule(["O", "H", "H"], [[0, 0, 0], [0, 0, 1], [0, 1, 0]]), "water")
+    assert (row.crystal, row.reason) == (None, "not a crystal: a molecule has no lattice")

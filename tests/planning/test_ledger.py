@@ -140,6 +140,7 @@ def test_the_ledger_holds_the_rows_that_are_fitted_alongside(planned) -> None:
         ("return Split(rows[:30], rows[30:], rows[:0])", "test"),
         ("return Split(rows[:30], rows[:0], rows[30:])", "validation"),
         ("return Split(rows[:0], rows[:10], rows[30:])", "train"),
+        ("return Split(rows[:30], rows[30:], np.array([]))", "test"),
     ],
 )
 def test_a_side_with_no_rows_left_is_named(planned, split: str, side: str) -> None:

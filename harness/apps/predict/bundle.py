@@ -21,8 +21,8 @@ from pydantic import Field, ValidationError, model_validator
 from harness.apps.predict.bundle_tensors import check_model_tensors, check_tensors, read_shapes
 from harness.apps.predict.conformal import DEFAULT_LEVEL, half_width
 from harness.apps.predict.prediction_table import Predictions
-from harness.data.structure_files import StructureRow, row_of
-from harness.errors import BundleError, HarnessError, PluginError
+from harness.data.structure_files import StructureRow, is_structure, row_of
+from harness.errors import BundleError, DataError, HarnessError, PluginError
 from harness.files import new_folder
 from harness.nn.encodings import encode_together
 from harness.plugin.crystal import Crystal
@@ -248,7 +248,14 @@ class Bundle:
 
         Returns:
             One row per structure, in order, columns as in `prediction_table`.
+
+        Raises:
+            DataError: something is no structure; or it is one, and no list of them.
         """
+        if is_structure(structures):
+            raise DataError(
+                "Expected a list of structures, and got one: write predict([structure])."
+            )
         rows = [row_of(thing, str(number)) for number, thing in enumerate(structures)]
         frame: pd.DataFrame = self.table(rows, level).to_pandas()
         return frame
@@ -334,7 +341,7 @@ def _sort_out(
         found = work(list(things.values()))
     except Exception as problem:
         if len(numbers) == 1:
-            reasons[numbers[0]] = _first_line(problem)
+            reasons[numbers[0]] = _in_one_line(problem)
             return
         middle = len(numbers) // 2
         for half in (numbers[:middle], numbers[middle:]):
@@ -343,8 +350,8 @@ def _sort_out(
         yield numbers, found
 
 
-def _first_line(problem: Exception) -> str:
-    text = str(problem).strip().partition("\n")[0]
+def _in_one_line(problem: Exception) -> str:
+    text = "; ".join(filter(None, map(str.strip, str(problem).splitlines())))
     return text if isinstance(problem, HarnessError) else f"{type(problem).__name__}: {text}"
 
 

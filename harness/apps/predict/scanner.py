@@ -37,6 +37,7 @@ from harness.errors import HarnessError, StoreError
 from harness.files import sweep, whole_file
 from harness.registry.registry import Registry
 from harness.training.environment import threads_wanted, use_threads
+from harness.training.workers import refuse_unguarded_script
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -218,6 +219,7 @@ def _finished(under_way: dict[Future[None], _Chunk]) -> Iterator[_Chunk]:
 @contextmanager
 def _pool(settings: ScanSettings, jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that share nothing with this one, and end when it ends, even if it is killed."""
+    refuse_unguarded_script()
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     pool = ProcessPoolExecutor(
@@ -227,8 +229,8 @@ def _pool(settings: ScanSettings, jobs: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except BrokenProcessPool:
         raise StoreError(
-            "A process of the scan died, for want of memory perhaps. What is done is kept: run the "
-            "same again, with fewer --jobs if it happens again."
+            "A process of the scan died: it was killed, or ran out of memory. What is done is "
+            "kept: run the same again, with fewer --jobs if it happens again."
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

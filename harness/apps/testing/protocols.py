@@ -61,9 +61,10 @@ class ProtocolCases(SettingsCases):
         for formulas, run, split in self._splits(spec):
             for side in SIDES:
                 rows: Indices = getattr(split, side)
-                whole = isinstance(rows, np.ndarray) and rows.ndim == 1 and rows.dtype.kind in "iu"
+                array = isinstance(rows, np.ndarray) and rows.ndim == 1
+                whole = array and rows.dtype.kind in "iu"
                 promise(
-                    not whole or len(rows) > 0,
+                    not array or len(rows) > 0,
                     f"there are {side} rows",
                     f"none of {len(formulas)} in run {run}",
                     "give every side a row at least, of small datasets too",

@@ -514,6 +514,16 @@ def test_a_bad_structure_is_a_row_with_a_reason(bundle: Bundle) -> None:
     assert frame["applicable"].isna().tolist() == [False, True, True]
 
 
+def test_one_structure_is_no_list_of_them(bundle: Bundle) -> None:
+    from pymatgen.core import Lattice, Structure
+
+    salt = rocksalt("Na", "Cl")
+    both: list[Any] = [salt, Structure(Lattice(salt.lattice), salt.species, salt.frac_coords)]
+    for one in both:
+        with pytest.raises(DataError, match=r"write predict\(\[structure\]\)"):
+            bundle.predict(one)
+
+
 def test_one_structure_that_stops_the_network_costs_itself_only(bundle, monkeypatch) -> None:
     crystals = [rocksalt("Na", "Cl", a=1 + n / 100) for n in range(8)]
     whole = bundle.predict(crystals)["kappa_mean"]
@@ -527,6 +537,9 @@ def test_one_structure_that_stops_the_network_costs_itself_only(bundle, monkeypa
     bad = bundle.ensemble.encoders[0].backbone.encode(crystals[5])
     monkeypatch.setattr(type(bundle.ensemble), "predict", stumble)
     frame = bundle.predict(crystals)
-    assert frame["reason"].tolist() == [""] * 5 + ["RuntimeError: a shape is wrong"] + [""] * 2
+    assert (
+        frame["reason"].tolist()
+        == [""] * 5 + ["RuntimeError: a shape is wrong; and more"] + [""] * 2
+    )
     kept = frame["reason"] == ""
     assert frame["kappa_mean"][kept].to_numpy() == pytest.approx(whole[kept].to_numpy(), rel=1e-5)
