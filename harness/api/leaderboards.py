@@ -15,6 +15,7 @@ from harness.api.lookup import (
     results_alone,
     results_folder,
 )
+from harness.drawing.style import show_as_written
 from harness.errors import BenchmarkError, did_you_mean
 from harness.escaping import csv_frame
 from harness.planning.benchmark import Benchmark
@@ -200,14 +201,14 @@ def draw(
     leaderboards = [open_leaderboard(store.folder) for store in stores]
     metrics = (registry or registry_of(*sources)).metrics_of(leaderboards[0].property_name)
     if kind == "learning":
-        return figures.draw_learning(leaderboards, metrics, wanted)
+        return show_as_written(figures.draw_learning(leaderboards, metrics, wanted))
     leaderboard, store = leaderboards[0], stores[0]
     if kind in ("parity", "loss"):
         from_store = {"parity": store_figures.draw_parity, "loss": store_figures.draw_losses}
-        return from_store[kind](store, leaderboard, metrics, wanted)
+        return show_as_written(from_store[kind](store, leaderboard, metrics, wanted))
     from_leaderboard = {
         "heatmap": figures.draw_cells,
         "heads": figures.draw_heads,
         "gain": figures.draw_gains,
     }
-    return from_leaderboard[kind](leaderboard, metrics, wanted)
+    return show_as_written(from_leaderboard[kind](leaderboard, metrics, wanted))

@@ -90,10 +90,12 @@ def _show(
     """Draws a scan, and prints what was asked for: bound of κ, order, and how many."""
     from harness.apps.predict.scan_ranking import draw_scan, find_candidates
     from harness.cli.output import print_json
+    from harness.drawing.style import show_as_written
 
     max_kappa, sort, top = wanted
     plot = output.with_suffix(".png")
-    draw_scan(output, f"{name}: {report.rows} structures", max_kappa).savefig(plot, dpi=160)
+    figure = draw_scan(output, f"{name}: {report.rows} structures", max_kappa)
+    show_as_written(figure).savefig(plot, dpi=160)
     asked = sort or max_kappa is not None
     rows, total = find_candidates(output, max_kappa, top, sort) if asked else ([], 0)
     if json:

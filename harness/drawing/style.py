@@ -95,6 +95,20 @@ def plain_log_axis(axes: Axes, which: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def show_as_written(figure: Figure) -> Figure:
+    """Lets a figure show all its texts as they are; returns it.
+
+    Names of others may hold dollar signs: matplotlib would set what is between two as mathematics,
+    and stop where that is none.
+    """
+    from matplotlib.text import Text
+
+    texts: list[Any] = figure.findobj(Text)
+    for text in texts:
+        text.set_parse_math(False)
+    return figure
+
+
 def write_figure(figure: Figure, path: Path) -> Path:
     """Writes a figure, the same bytes for the same figure; its suffix is one of `FORMATS`.
 
@@ -106,6 +120,7 @@ def write_figure(figure: Figure, path: Path) -> Path:
 
     if path.suffix not in FORMATS:
         raise BenchmarkError(f"{path}: figures are written as {', '.join(FORMATS)}.")
+    show_as_written(figure)
     # without these, dates and random names of clip paths differ from call to call
     dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with replacing(path) as staging, matplotlib.rc_context({"svg.hashsalt": path.stem}):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from harness.drawing.style import FORMATS, series_style, write_figure
+from harness.drawing.style import FORMATS, series_style, show_as_written, write_figure
 from harness.errors import BenchmarkError, StoreError
 
 
@@ -36,3 +36,14 @@ def test_other_formats_and_folders_are_refused(figure: Any, tmp_path: Path) -> N
 def test_series_differ_in_more_than_colour() -> None:
     styles = [tuple(series_style(number).values()) for number in range(56)]
     assert len(set(styles)) == 56
+
+
+def test_names_of_others_are_no_mathematics(figure: Any, tmp_path: Path) -> None:
+    (axes,) = figure.axes
+    names = ["$\\frac{1}{$", "$x^2$"]
+    axes.set(title=names[0], xlabel=names[1])
+    axes.set_xticks([0, 1], names)
+    axes.legend(axes.lines, names[:1])
+    text = write_figure(figure, tmp_path / "x.svg").read_text()
+    assert text.count("<!-- $\\frac{1}{$ -->") == 3, "title, tick and legend, letter by letter"
+    show_as_written(figure).draw_without_rendering()
