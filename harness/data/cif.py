@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.row_checks import ISOTOPES, check_geometry
 from harness.plugin.crystal import SYMBOLS, Crystal
+from harness.reading import parse_number
 
 if TYPE_CHECKING:
     import gemmi
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 TOLERANCES = (1e-4, 1e-3, 5e-3)
 """How far apart images of a site may be that are one atom, in fractions of the lattice vectors, in
 the order in which they are tried: the last are for coordinates of two or three digits."""
+
+CELL_TOLERANCE = 0.02
+"""How far lengths (relative) and angles may be from what the space group asks for."""
 
 OPERATIONS = (
     "_symmetry_equiv_pos_as_xyz",
@@ -41,6 +45,7 @@ ABSENT = ("", "?", ".")
 
 _ELEMENTS = frozenset((*SYMBOLS, *ISOTOPES))
 _TYPE_SYMBOL = re.compile(r"([A-Za-z]{1,2})(?:\d*\.?\d*[+-]\d*|[+-]?\d*)")
+_UNCERTAINTY = re.compile(r"\(\d+\)$")
 _LABEL = re.compile(r"([A-Z][a-z]?)")
 
 
@@ -139,12 +144,15 @@ def _check_sites(block: Mapping[str, Any]) -> list[str]:
         occupancy = _column(block, "_atom_site_occupancy")
         if occupancy and occupancy[number] == "?":
             raise ValueError(f"the occupancy of site {label!r} is unknown (`?`)")
+        if occupancy and occupancy[number] not in ABSENT and _number(occupancy[number]) < 0:
+            raise ValueError(f"the occupancy of site {label!r} is {occupancy[number]}")
         for axis in "xyz":
             coordinate = _column(block, f"_atom_site_fract_{axis}")
             if not coordinate:
                 raise ValueError("no fractional coordinates: the file has no _atom_site_fract_x, …")
             if coordinate[number] in ABSENT:
                 raise ValueError(f"site {label!r} has no coordinates")
+            _number(coordinate[number])
     return elements
 
 
@@ -211,6 +219,16 @@ def _find_groups(name: str, number: str, cell: Sequence[float]) -> list[gemmi.Sp
         named = gemmi.find_spacegroup_by_number(int(number))
     if named is None:
         return []
+    if number.isdigit() and int(number) != named.number:
+        raise ValueError(
+            f"the file names the space group {name!r}, which is number {named.number}, and the "
+            f"number {number}: which is meant?"
+        )
+    if not gemmi.UnitCell(*cell).is_compatible_with_spacegroup(named, CELL_TOLERANCE):
+        raise ValueError(
+            f"the cell ({', '.join(f'{value:g}' for value in cell)}) has not the symmetry of the "
+            f"space group {name or number!r}"
+        )
     if ":" in spelt or named.ext not in ("1", "2"):
         return [named]
     return [g for g in gemmi.spacegroup_table() if g.number == named.number and g.hm == named.hm]
@@ -222,14 +240,17 @@ def _text(block: Mapping[str, Any], keys: Sequence[str]) -> str:
 
 
 def _cell(block: Mapping[str, Any]) -> list[float]:
-    from pymatgen.io.cif import str2float
-
     lengths = [f"_cell_length_{axis}" for axis in "abc"]
     angles = [f"_cell_angle_{angle}" for angle in ("alpha", "beta", "gamma")]
     missing = [key for key in (*lengths, *angles) if str(block.get(key, "?")) in ABSENT]
     if missing:
         raise ValueError(f"the file has no {missing[0]}")
-    return [float(str2float(str(block[key]))) for key in (*lengths, *angles)]
+    return [_number(str(block[key])) for key in (*lengths, *angles)]
+
+
+def _number(text: str) -> float:
+    """Reads a number that may have its uncertainty behind it, as `5.64(2)`."""
+    return parse_number(_UNCERTAINTY.sub("", text))
 
 
 # --- the structure --------------------------------------------------------------------------------

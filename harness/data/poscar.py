@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness.data.row_checks import ISOTOPES
 from harness.plugin.crystal import SYMBOLS
+from harness.reading import parse_number
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
@@ -36,8 +37,36 @@ def read_poscar(text: str) -> tuple[Structure, str]:
     words = lines[5].split()
     if not words or words[0].isdigit():
         _check_site_symbols(lines)
+    _check_numbers(lines, named=bool(words) and not words[0].isdigit())
     poscar = Poscar.from_str(text, read_velocities=False)
     return poscar.structure, poscar.comment
+
+
+def _check_numbers(lines: Sequence[str], named: bool) -> None:
+    """Sees that numbers are some (Python reads `1_0` as 10), and as many as the file says.
+
+    Args:
+        lines: of the file.
+        named: whether there is a line of symbols.
+
+    Raises:
+        ValueError: one is none, or there are other counts than symbols, or too few coordinates.
+    """
+    place = 6 if named else 5
+    counts = lines[place].split("!")[0].split("#")[0].split()
+    if not all(count.isascii() and count.isdigit() for count in counts):
+        raise ValueError(f"the numbers of atoms are {' '.join(counts)!r}: expected whole numbers")
+    if named and len(symbols := lines[5].split()) != len(counts):
+        raise ValueError(f"{len(symbols)} symbols and {len(counts)} numbers of atoms")
+    begins = place + (3 if lines[place + 1].strip()[:1] in ("S", "s") else 2)
+    sites = [line.split() for line in lines[begins : begins + sum(map(int, counts))]]
+    for words in (lines[1].split(), *(line.split()[:3] for line in lines[2:5])):
+        for word in words:
+            parse_number(word)
+    if len(sites) < sum(map(int, counts)) or not all(len(site) >= 3 for site in sites):
+        raise ValueError(f"it has fewer coordinates than its {sum(map(int, counts))} atoms")
+    for word in (word for site in sites for word in site[:3]):
+        parse_number(word)
 
 
 def _check_site_symbols(lines: Sequence[str]) -> None:

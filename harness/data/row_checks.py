@@ -95,8 +95,9 @@ def usable_crystal(raw: Mapping[str, Any]) -> Crystal:
     species = tuple(_element(symbol) for symbol in raw["species"])
     if not species:
         raise ValueError("no sites")
-    lattice = np.asarray(raw["lattice"], dtype=np.float64)
-    coords = np.asarray(raw["frac_coords"], dtype=np.float64)
+    lattice, coords = (
+        np.asarray(_numbers(raw[key]), dtype=np.float64) for key in ("lattice", "frac_coords")
+    )
     if lattice.shape != (3, 3) or coords.shape != (len(species), 3):
         raise ValueError(
             f"shapes: lattice {lattice.shape}, frac_coords {coords.shape}, {len(species)} species"
@@ -108,7 +109,20 @@ def usable_crystal(raw: Mapping[str, Any]) -> Crystal:
     return crystal
 
 
+def _numbers(values: Any) -> Any:
+    """Sees that what stands for numbers are some: numpy takes `true` for 1, and `1_0` for 10."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
+        return values
+    if isinstance(values, list | tuple | np.ndarray):
+        return [_numbers(value) for value in values]
+    if isinstance(values, bool | np.bool_):
+        raise ValueError(f"a coordinate is {bool(values)}, not a number")
+    return parse_number(values) if isinstance(values, str) else values
+
+
 def _element(symbol: Any) -> str:
+    if isinstance(symbol, int | float):
+        raise ValueError(f"unknown element {symbol!r}: write its symbol")
     if not isinstance(symbol, str):
         raise ValueError("disordered: a site has partial or mixed occupancy")
     known = ISOTOPES.get(symbol, symbol)

@@ -342,7 +342,11 @@ def _from_dict(structure: Any) -> Mapping[str, Any]:
     if "sites" not in structure:
         return structure
     occupants = [site["species"] for site in structure["sites"]]
-    if any(len(found) != 1 or abs(found[0].get("occu", 1) - 1) > 1e-8 for found in occupants):
+    occupancies = [found[0].get("occu", 1) for found in occupants if len(found) == 1]
+    for number in occupancies:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise ValueError(f"an occupancy is {number!r}, not a number")
+    if len(occupancies) < len(occupants) or any(abs(number - 1) > 1e-8 for number in occupancies):
         raise ValueError("disordered: a site has partial or mixed occupancy")
     return {
         "lattice": structure["lattice"]["matrix"],
@@ -378,9 +382,19 @@ def _read_frame(text: str) -> _Found:
     for columns in re.findall(r":[SRILsril]:(\d+)", comment):
         if len(columns) > 3:  # the parser would make room for that many
             raise ValueError(f"a property of {columns[:20]} columns")
+    _refuse_underscores(text, comment)
     (atoms,) = read_xyz(io.StringIO(_without_isotopes(text)), index=slice(None))
     results = atoms.calc.results if atoms.calc is not None else {}
     return _Found(atoms, {**results, **atoms.info, **_written_ids(comment)})
+
+
+def _refuse_underscores(text: str, comment: str) -> None:
+    """Refuses `1_0` in a lattice or among the numbers of atoms: Python would read 10."""
+    lattice = re.search(r'Lattice\s*=\s*"([^"]*)"', comment, re.IGNORECASE)
+    lines = text.split("\n")[2:]
+    for word in (w for part in (lattice[1] if lattice else "", *lines) for w in part.split()):
+        if re.fullmatch(r"[+-]?[\d._]*\d_\d[\d._]*([eE][+-]?[\d_]+)?", word):
+            raise ValueError(f"{word!r} is not a number")
 
 
 def _without_isotopes(text: str) -> str:

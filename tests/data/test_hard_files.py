@@ -345,3 +345,103 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> No
     assert found == [*(path.as_posix() for path in paths), "POSCAR"]
     folders = [row.id for row in read_structures(tmp_path / "run1", tmp_path / "run2")]
     assert folders == found[:2]
+
+
+# --- numbers that are none, and symmetry that contradicts itself --------------------------------
+
+POSCAR = "x\n{scale}\n0 2.82 2.82\n2.82 0 {length}\n2.82 2.82 0\n{symbols}\n{counts}\nDirect\n"
+CIF_OF_SALT = """data_x
+_cell_length_a {a}
+_cell_length_b 5.64
+_cell_length_c 5.64
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma {gamma}
+_symmetry_space_group_name_H-M '{group}'
+_symmetry_Int_Tables_number {number}
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+Na1 Na 0 0 0 {occupancy}
+Cl1 Cl {x} 0.5 0.5 1
+"""
+PLAIN = {"scale": "1.0", "length": "2.82", "symbols": "Na Cl", "counts": "1 1", "x": "0.5"}
+CUBIC = {"a": "5.64(2)", "gamma": "90", "group": "F m -3 m", "number": "225", "occupancy": "1"}
+
+
+def write(kind: str, folder: Path, **changes: str) -> Path:
+    """Writes rock salt as a file of a kind, with something else in it."""
+    values = {**PLAIN, **CUBIC, **changes}
+    path = folder / {"poscar": "POSCAR", "cif": "x.cif", "extxyz": "x.extxyz"}[kind]
+    text = {
+        "poscar": POSCAR + "0 0 0\n{x} .5 .5\n",
+        "cif": CIF_OF_SALT,
+        "extxyz": '2\nLattice="0 2.82 2.82 2.82 0 {length} 2.82 2.82 0" pbc="T T T"\n'
+        "Na 0 0 0\nCl 2.82 2.82 {length}\n",
+    }[kind]
+    path.write_text(text.format(**values))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["poscar", "cif", "extxyz"])
+def test_the_plain_file_is_rock_salt(kind: str, tmp_path: Path) -> None:
+    row = read(write(kind, tmp_path))
+    assert set(counts(row).values()) in ({1}, {4})
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "reason"),
+    [
+        ("poscar", {"scale": "1_0"}, "'1_0' is not a number"),
+        ("poscar", {"length": "2_8.2"}, "'2_8.2' is not a number"),
+        ("poscar", {"x": "0_5"}, "'0_5' is not a number"),
+        ("poscar", {"counts": "1 1_0"}, "expected whole numbers"),
+        ("poscar", {"counts": "1 2"}, "fewer coordinates than its 3 atoms"),
+        ("poscar", {"symbols": "Na Cl K"}, "3 symbols and 2 numbers of atoms"),
+        ("cif", {"a": "5_64"}, "'5_64' is not a number"),
+        ("cif", {"x": "0_5"}, "'0_5' is not a number"),
+        ("cif", {"occupancy": "1_0"}, "'1_0' is not a number"),
+        ("cif", {"occupancy": "-1"}, "the occupancy of site 'Na1' is -1"),
+        ("cif", {"number": "1"}, "which is number 225, and the number 1"),
+        ("cif", {"group": "P m -3 m"}, "which is number 221, and the number 225"),
+        ("cif", {"gamma": "80"}, "has not the symmetry of the space group 'F m -3 m'"),
+        ("extxyz", {"length": "2.8_2"}, "'2.8_2' is not a number"),
+    ],
+)
+def test_what_a_parser_would_guess_is_refused(
+    kind: str, changes: dict[str, str], reason: str, tmp_path: Path
+) -> None:
+    row = read(write(kind, tmp_path, **changes))
+    assert row.crystal is None
+    assert reason in row.reason
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("lattice", [[True, 2.82, 2.82], [2.82, 0, 2.82], [2.82, 2.82, 0]], "is True, not a num"),
+        ("lattice", [["1_0", 0, 0], [0, 5, 0], [0, 0, 5]], "'1_0' is not a number"),
+        ("lattice", [["٥", 0, 0], [0, 5, 0], [0, 0, 5]], "'٥' is not a number"),
+        ("frac_coords", [[0, 0, 0], [True, 0.5, 0.5]], "is True, not a number"),
+        ("frac_coords", [[0, 0, 0], [None, 0.5, 0.5]], "not a finite number"),
+        ("species", [11, 17], "unknown element 11: write its symbol"),
+    ],
+)
+def test_what_json_has_in_place_of_numbers_is_refused(key: str, value: object, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        usable_crystal({**ROCK_SALT, key: value})
+
+
+@pytest.mark.parametrize("occupancy", [True, "1"])
+def test_an_occupancy_is_a_number(occupancy: object, tmp_path: Path) -> None:
+    sites = [
+        {"species": [{"element": "Na", "occu": occupancy}], "abc": [0, 0, 0]},
+        {"species": [{"element": "Cl", "occu": 1}], "abc": [0.5, 0.5, 0.5]},
+    ]
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"lattice": {"matrix": ROCK_SALT["lattice"]}, "sites": sites}))
+    assert "not a number" in read(path).reason
