@@ -23,6 +23,7 @@ from harness.report.pivot import pivot
 from harness.results.store import Store
 from harness.scoring.scores import SUBSETS
 from harness.scoring.statistics import SIGNIFICANT, corrected_t_test, holm, paired_gain
+from harness_properties import KAPPA
 
 MAPE = MetricSpec("mape", "MAPE", "", higher_is_better=False, function=lambda *_: 0.0)
 
@@ -41,7 +42,8 @@ def rows_of(transfer: str, values: Sequence[float], test_on: str = "A", **cell: 
 def leaderboard_of(*cells: list[dict]) -> Leaderboard:
     runs = pd.DataFrame([row for cell in cells for row in cell])
     names: list[Any] = runs[list(CELL)].drop_duplicates().to_dict("records")
-    return Leaderboard("mine", "", {"seed": 0, "runs": 3}, ("mape",), {}, {}, tuple(names), runs)
+    settings = {"seed": 0, "runs": 3}
+    return Leaderboard("mine", "", settings, KAPPA.name, ("mape",), {}, {}, tuple(names), runs)
 
 
 def table(*cells: list[dict], subset: str = "all", **options) -> pd.DataFrame:

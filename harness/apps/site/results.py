@@ -128,7 +128,7 @@ class Results:
             for shown, made in self.pivots.items()
         }
 
-    @property
+    @cached_property
     def family(self) -> str:
         """Which differences are tested in it."""
         return self.pivots[self.leaderboard.metrics[0], "all"].family[0]
