@@ -322,7 +322,7 @@ def _sort(
     temperature = _temperature_column(source, answers) if spec.at_temperature else None
     for number, entry in enumerate(source.entries):
         row_id = _id(entry, answers)
-        if not row_id and not answers.id_column:
+        if not row_id and (not answers.id_column or _is_database(source)):
             row_id = _own_id(name, number + 1, entry)
         try:
             if entry.reason:
@@ -452,6 +452,11 @@ def _id(entry: SourceRow, answers: Answers) -> str:
     if text.isdigit() and column.lower() in MATERIALS_PROJECT_COLUMNS:
         return f"mp-{text}"
     return strip_ending(text)
+
+
+def _is_database(source: ImportSource) -> bool:
+    """Whether rows have a number of their own, though only some may have a key `id`."""
+    return source.files[0].suffix == ".db"
 
 
 def _own_id(name: str, number: int, entry: SourceRow) -> str:

@@ -648,3 +648,18 @@ def test_datasets_are_listed_without_being_read(imports: Path) -> None:
         (imports / name).mkdir(parents=True)
     (imports / "file.txt").write_text("x")
     assert [spec.name for spec in imported_datasets(Locations())] == ["Good"]
+
+
+def test_a_database_in_which_one_row_has_a_key_id_keeps_all_rows(rocksalt, tmp_path) -> None:
+    pytest.importorskip("ase")
+    from ase.db import connect
+
+    with connect(tmp_path / "all.db") as database:
+        for number, (atoms, kappa) in enumerate(
+            zip(atoms_of(rocksalt), rocksalt.targets, strict=True)
+        ):
+            database.write(atoms, kappa=float(kappa), data={"id": "mine"} if number == 1 else {})
+    imported = import_dataset("Mine", tmp_path / "all.db", **SAID)
+    ids = load_dataset("Mine").ids
+    assert not imported.rejected
+    assert (len(ids), ids[1], ids[2]) == (len(rocksalt), "mine", "all:3")
