@@ -302,19 +302,20 @@ def _keys(found: Sequence[PivotEntry], names: Key) -> tuple[Key, ...]:
 
 def _entries(leaderboard: Leaderboard, spec: MetricSpec, layout: Layout) -> list[PivotEntry]:
     """One entry per cell to keep; of equal cells that are shown as one, the first."""
+    over_scratch = gains(
+        leaderboard.runs,
+        spec.name,
+        spec.higher_is_better,
+        subset=layout.subset,
+        identity=leaderboard.identity,
+        lenient=True,
+    )
     gained = {
         tuple(row[column] for column in leaderboard.identity): row
-        for _, row in gains(
-            leaderboard.runs,
-            spec.name,
-            spec.higher_is_better,
-            subset=layout.subset,
-            identity=leaderboard.identity,
-            lenient=True,
-        ).iterrows()
+        for row in over_scratch.to_dict("records")
     }
     made: dict[Key, PivotEntry] = {}
-    for _, row in leaderboard.summary(layout.subset).iterrows():
+    for row in leaderboard.summary(layout.subset).to_dict("records"):
         if any(row[column] not in values for column, values in layout.only.items()):
             continue
         name = tuple(row[column] for column in leaderboard.identity)

@@ -276,7 +276,7 @@ def gains(
 
     swap = _checked(SCRATCH if baseline is None else baseline)
     by_cell = {
-        tuple(str(part) for part in name): group.set_index("run")
+        tuple(str(part) for part in name): group
         for name, group in runs[runs["subset"] == subset].groupby(list(identity), sort=False)
     }
     rows = []
@@ -364,6 +364,7 @@ def _matching(
     if theirs is None:
         problem = f"{_title(against)}, the baseline of {_title(cell)}, has no run. {remedy}"
     else:
+        ours, theirs = ours.set_index("run"), theirs.set_index("run")
         for name, have, other in ((cell, ours, theirs), (against, theirs, ours)):
             if have.index.has_duplicates:
                 twice = sorted(set(have.index[have.index.duplicated()]))
