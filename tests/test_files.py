@@ -214,3 +214,23 @@ def test_no_other_module_moves_files_into_place() -> None:
     modules = [*(ROOT / "harness").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]
     movers = {path.name for path in modules if moves.search(path.read_text(encoding="utf-8"))}
     assert movers == {"files.py"}
+
+
+def test_an_empty_leftover_is_swept_and_whoever_had_just_made_it_takes_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness import files
+
+    make, names = files.tempfile.mkdtemp, []
+
+    def make_and_lose(**arguments: Any) -> str:
+        names.append(make(**arguments))
+        if len(names) == 1:
+            sweep(tmp_path)
+        return names[-1]
+
+    monkeypatch.setattr(files.tempfile, "mkdtemp", make_and_lose)
+    with whole_file(tmp_path / "table") as staging:
+        staging.write_text("whole")
+    assert len(names) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["table"]
