@@ -115,15 +115,21 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Yields an empty folder that becomes `target`, which must not exist, on success.
 
     Raises:
-        StoreError: it exists.
-        OSError: the folder above it cannot be written, or somebody else made it meanwhile.
+        StoreError: it exists, or somebody else has made it meanwhile.
+        OSError: the folder above it cannot be written.
     """
     sweep(target.parent)
-    if target.exists() or target.is_symlink():
-        raise StoreError(f"{target} exists already. Name another folder, or remove it.")
+    taken = StoreError(f"{target} exists already. Name another folder, or remove it.")
+    if os.path.lexists(target):
+        raise taken
     with _new_beside(target) as new:
         yield new
-        os.rename(new, target)
+        try:
+            os.rename(new, target)
+        except OSError as problem:
+            if problem.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise taken from None
+            raise
 
 
 @contextmanager

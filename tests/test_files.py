@@ -234,3 +234,15 @@ def test_an_empty_leftover_is_swept_and_whoever_had_just_made_it_takes_another(
         staging.write_text("whole")
     assert len(names) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["table"]
+
+
+def test_a_folder_that_somebody_else_has_made_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    def fill_late() -> None:
+        with new_folder(tmp_path / "new") as draft:
+            fill(draft, "mine")
+            (tmp_path / "new").mkdir()
+            fill(tmp_path / "new", "theirs")
+
+    with pytest.raises(StoreError, match="exists already"):
+        fill_late()
+    assert content_of(tmp_path / "new") == {"theirs"}

@@ -211,6 +211,7 @@ class Store:
             with _reading(self.folder / HISTORIES_FILE):
                 return self.frozen.record(key)
         with _reading(path):
+            check_regular(path)
             return StageRecord.read(path.read_bytes())
 
     def write_record(self, key: str, record: StageRecord, ledger: pd.DataFrame) -> None:
@@ -360,9 +361,10 @@ class Store:
         Raises:
             StoreError: names the file and the line that is damaged.
         """
-        if not self.results_path.is_file():
+        if not os.path.lexists(self.results_path):
             return []
         with _reading(self.results_path):
+            check_regular(self.results_path)
             complete = self.results_path.read_bytes().rpartition(b"\n")[0].decode()
         numbered = enumerate(complete.split("\n"), start=1)
         return [self._parse_line(number, text) for number, text in numbered if text.strip()]

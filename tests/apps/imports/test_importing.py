@@ -648,3 +648,22 @@ def test_datasets_are_listed_without_being_read(imports: Path) -> None:
         (imports / name).mkdir(parents=True)
     (imports / "file.txt").write_text("x")
     assert [spec.name for spec in imported_datasets(Locations())] == ["Good"]
+
+
+def test_of_two_imports_of_one_name_at_once_one_succeeds(
+    rocksalt: Dataset, tmp_path: Path, imports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is begun, and ends, while the first is at its rows."""
+    from harness.apps.imports import importing
+
+    source, build = cif_folder(rocksalt, tmp_path)[0], importing.build_dataset
+
+    def build_late(*arguments: Any) -> Dataset:
+        monkeypatch.setattr(importing, "build_dataset", build)
+        import_dataset("Mine", source, **SAID)
+        return build(*arguments)
+
+    monkeypatch.setattr(importing, "build_dataset", build_late)
+    with pytest.raises(DataError, match="'Mine' was imported meanwhile"):
+        import_dataset("Mine", source, **SAID)
+    assert load_dataset("Mine").ids == rocksalt.ids
