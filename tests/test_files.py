@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -219,9 +220,7 @@ def test_no_other_module_moves_files_into_place() -> None:
 def test_an_empty_leftover_is_swept_and_whoever_had_just_made_it_takes_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness import files
-
-    make, names = files.tempfile.mkdtemp, []
+    make, names = tempfile.mkdtemp, []
 
     def make_and_lose(**arguments: Any) -> str:
         names.append(make(**arguments))
@@ -229,7 +228,7 @@ def test_an_empty_leftover_is_swept_and_whoever_had_just_made_it_takes_another(
             sweep(tmp_path)
         return names[-1]
 
-    monkeypatch.setattr(files.tempfile, "mkdtemp", make_and_lose)
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_lose)
     with whole_file(tmp_path / "table") as staging:
         staging.write_text("whole")
     assert len(names) == 2

@@ -20,8 +20,8 @@ from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
 from harness.report.leaderboard import Leaderboard
 from harness.report.merging import merge
+from harness.report.submission_schema import MANIFEST_FILE
 from harness.report.submissions import (
-    MANIFEST_FILE,
     SUBMISSIONS,
     Submission,
     check_complete,
