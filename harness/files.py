@@ -115,15 +115,21 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Yields an empty folder that becomes `target`, which must not exist, on success.
 
     Raises:
-        StoreError: it exists.
-        OSError: the folder above it cannot be written, or somebody else made it meanwhile.
+        StoreError: it exists, or somebody else has made it meanwhile.
+        OSError: the folder above it cannot be written.
     """
     sweep(target.parent)
-    if target.exists() or target.is_symlink():
-        raise StoreError(f"{target} exists already. Name another folder, or remove it.")
+    taken = StoreError(f"{target} exists already. Name another folder, or remove it.")
+    if os.path.lexists(target):
+        raise taken
     with _new_beside(target) as new:
         yield new
-        os.rename(new, target)
+        try:
+            os.rename(new, target)
+        except OSError as problem:
+            if problem.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise taken from None
+            raise
 
 
 @contextmanager
@@ -183,8 +189,10 @@ def _sweep_one(leftover: Path) -> None:
         with (leftover / _LOCK).open("r+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _clear(leftover, target)
-    elif contents:  # whoever was removing it was killed; an empty one is about to be locked
+    elif contents:  # whoever was removing it was killed
         _clear(leftover, target)
+    else:  # about to be locked, or left so: its maker takes another one
+        leftover.rmdir()
 
 
 # --- staging ----------------------------------------------------------------------------------
@@ -223,10 +231,13 @@ def _claim_staging(target: Path) -> tuple[Path, BufferedWriter]:
     """Makes a hidden folder and locks it, before anyone can take it for a leftover."""
     while True:
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}{_MARK}", dir=target.parent))
-        lock = (staging / _LOCK).open("wb")
+        try:
+            lock = (staging / _LOCK).open("wb")
+        except FileNotFoundError:  # somebody who sweeps was faster
+            continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # somebody who sweeps was faster
+        except BlockingIOError:  # likewise
             lock.close()
             continue
         except OSError:  # no locks here: then nobody sweeps

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -214,3 +215,33 @@ def test_no_other_module_moves_files_into_place() -> None:
     modules = [*(ROOT / "harness").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]
     movers = {path.name for path in modules if moves.search(path.read_text(encoding="utf-8"))}
     assert movers == {"files.py"}
+
+
+def test_an_empty_leftover_is_swept_and_whoever_had_just_made_it_takes_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, names = tempfile.mkdtemp, []
+
+    def make_and_lose(**arguments: Any) -> str:
+        names.append(make(**arguments))
+        if len(names) == 1:
+            sweep(tmp_path)
+        return names[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_lose)
+    with whole_file(tmp_path / "table") as staging:
+        staging.write_text("whole")
+    assert len(names) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["table"]
+
+
+def test_a_folder_that_somebody_else_has_made_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    def fill_late() -> None:
+        with new_folder(tmp_path / "new") as draft:
+            fill(draft, "mine")
+            (tmp_path / "new").mkdir()
+            fill(tmp_path / "new", "theirs")
+
+    with pytest.raises(StoreError, match="exists already"):
+        fill_late()
+    assert content_of(tmp_path / "new") == {"theirs"}

@@ -50,6 +50,7 @@ def freeze(source: Source, *, out: Path | str | None = None) -> FreezeReport:
     store = Store(Path(out) if out else results_folder(source))
     if (store.folder / MANIFEST_FILE).is_file():
         raise StoreError(f"{store.folder} is a submission, which stays as it was signed.")
+    store.sweep()
     before = _files(store.folder)
     freezing.freeze(store, freeze_searches)
     after = _files(store.folder)

@@ -91,6 +91,7 @@ def write_tables(
     published: pd.DataFrame | None = None,
 ) -> Leaderboard:
     """Writes the files of a leaderboard, and returns it."""
+    store.sweep()
     for name, text in render_tables(leaderboard, registry, published).items():
         store.write_text(name, text)
     return leaderboard

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -116,7 +117,8 @@ def print_plan(planned: Plan, json: bool) -> None:
     from harness.cli.output import print_json, print_table
     from harness.planning.plan import one_or_all
 
-    stages = [_stage_facts(planned, stage) for stage in planned.stages]
+    cells_of = Counter(stage.key for scoring in planned.scorings for stage in scoring.stages)
+    stages = [_stage_facts(stage, cells_of[stage.key]) for stage in planned.stages]
     seconds = sum(stage.seconds for stage in planned.stages)
     if json:
         cells = [
@@ -154,7 +156,7 @@ def print_plan(planned: Plan, json: bool) -> None:
         )
 
 
-def _stage_facts(planned: Plan, stage: StageNode) -> dict[str, Any]:
+def _stage_facts(stage: StageNode, cells: int) -> dict[str, Any]:
     return {
         "stage": stage.key,
         "title": stage.title,
@@ -166,5 +168,5 @@ def _stage_facts(planned: Plan, stage: StageNode) -> dict[str, Any]:
         "train rows": f"{stage.rows / len(stage.members):.0f}",
         "epochs": stage.epochs or None,
         "about": f"{stage.seconds / 60:.1f} min",
-        "cells": sum(stage in scoring.stages for scoring in planned.scorings),
+        "cells": cells,
     }

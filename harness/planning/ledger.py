@@ -9,7 +9,8 @@ any test set of the benchmark.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from harness.errors import LeakError
@@ -88,20 +89,17 @@ def rows_frame(
     import numpy as np
     import pandas as pd
 
-    frames = [
-        pd.DataFrame(
-            {
-                "run": np.full(len(own), run, dtype=np.int32),
-                "part": [data.parts[row] for row in own],
-                "id": [data.ids[row] for row in own],
-                "role": "test",
-                "target": targets,
-                "overlap": overlaps,
-            }
-        )
-        for run, own, targets, overlaps in zip(runs, rows, labels, overlap, strict=True)
-    ]
-    return pd.concat(frames, ignore_index=True)
+    places = np.concatenate(rows)
+    return pd.DataFrame(
+        {
+            "run": np.repeat(np.array(runs, dtype=np.int32), [len(own) for own in rows]),
+            "part": [data.parts[row] for row in places],
+            "id": [data.ids[row] for row in places],
+            "role": "test",
+            "target": np.concatenate(labels),
+            "overlap": np.concatenate(overlap),
+        }
+    )
 
 
 def check_plan(plan: Plan) -> None:
@@ -119,12 +117,21 @@ def check_plan(plan: Plan) -> None:
             if scoring.protocol.rules.leak_free and task not in checked:
                 checked.add(task)
                 _check_sources(stage, target, scoring.protocol, tested[scoring.protocol.label])
-    for scoring in plan.scorings:
-        if scoring.protocol.rules.leak_free:
-            for number in range(len(scoring.rows)):
-                _check_rows(scoring, number)
-                if scoring.dataset is scoring.target:
-                    _check_groups(scoring, number)
+    leak_free = (own for own in plan.scorings if own.protocol.rules.leak_free)
+    for _, of_one in groupby(leak_free, key=lambda own: (own.sources, [*map(id, own.tuning)])):
+        _check_scorings(list(of_one))
+
+
+def _check_scorings(scorings: Sequence[Scoring]) -> None:
+    """Checks the cells of one row of a table, before which the same was done with the same rows."""
+    first, runs = scorings[0], range(len(scorings[0].rows))
+    rows = [_used_rows(first, number) for number in runs]
+    groups = [_used_groups(first, number) for number in runs]
+    for scoring in scorings:
+        for number in runs:
+            _check_rows(scoring, number, rows[number])
+            if scoring.dataset is scoring.target:
+                _check_groups(scoring, number, groups[number])
 
 
 def _test_groups(plan: Plan) -> dict[str, dict[int, dict[str, str]]]:
@@ -154,10 +161,23 @@ def _uses(scoring: Scoring, number: int) -> Iterator[tuple[Dataset, str, int, st
             yield scoring.target, "tuning", row, "in the choice of settings"
 
 
-def _check_rows(scoring: Scoring, number: int) -> None:
+def _used_rows(scoring: Scoring, number: int) -> dict[Row, tuple[str, str]]:
+    """The (role, where) of the first use of every row that a run uses."""
     used: dict[Row, tuple[str, str]] = {}
     for data, role, row, where in _uses(scoring, number):
         used.setdefault(_row(data, row), (role, where))
+    return used
+
+
+def _used_groups(scoring: Scoring, number: int) -> dict[str, tuple[Dataset, int, str, str]]:
+    """The (dataset, row, role, where) of the first use of every group that a run uses."""
+    used: dict[str, tuple[Dataset, int, str, str]] = {}
+    for data, role, row, where in _uses(scoring, number):
+        used.setdefault(data.formulas[row], (data, row, role, where))
+    return used
+
+
+def _check_rows(scoring: Scoring, number: int, used: Mapping[Row, tuple[str, str]]) -> None:
     for row in scoring.rows[number]:
         if (known := used.get(_row(scoring.dataset, row))) is not None:
             role, where = known
@@ -168,18 +188,17 @@ def _check_rows(scoring: Scoring, number: int) -> None:
             )
 
 
-def _check_groups(scoring: Scoring, number: int) -> None:
-    used: dict[str, tuple[str, str, str]] = {}
-    for data, role, row, where in _uses(scoring, number):
-        used.setdefault(data.formulas[row], (_name(data, row), role, where))
+def _check_groups(
+    scoring: Scoring, number: int, used: Mapping[str, tuple[Dataset, int, str, str]]
+) -> None:
     for row in scoring.rows[number]:
         group = scoring.dataset.formulas[row]
         if (known := used.get(group)) is not None:
-            name, role, where = known
+            data, other, role, where = known
             raise LeakError(
                 f"Leak in run {scoring.runs[number]}: the row {_name(scoring.dataset, row)} has "
-                f"the role 'test' in {_title(scoring)}, and {name}, of the same formula {group}, "
-                f"the role {role!r} {where}: twins across the split. "
+                f"the role 'test' in {_title(scoring)}, and {_name(data, other)}, of the "
+                f"same formula {group}, the role {role!r} {where}: twins across the split. "
                 f"{_culprit(scoring.protocol, role)}"
             )
 

@@ -59,13 +59,20 @@ def plan(
     known = [(model.backbone_ref.name, model.backbone.elements) for model in models]
     loader = DatasetLoader(registry, locations, limit, dict.fromkeys(known), strict_data)
     configurations, left_out = configure(parts.models, parts.transfers, targets, locations)
+    found = (*configure_baselines(parts.baselines, targets), *configurations)
+    if not found:
+        named = ", ".join(f"{transfer} on {target}" for transfer, target in left_out)
+        raise BenchmarkError(
+            f"The benchmark has no cells: its transfers make no sense for its targets and models "
+            f"({named}). Name another transfer or target."
+        )
     resolved = Plan(
         benchmark,
         spec,
         loader,
         locations,
         parts.protocols,
-        (*configure_baselines(parts.baselines, targets), *configurations),
+        found,
         stages=(),
         scorings=(),
         not_applicable=left_out,

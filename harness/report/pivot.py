@@ -321,10 +321,10 @@ def _entries(
     """One entry per cell to keep; of equal cells that are shown as one, the first."""
     gained = {
         tuple(row[column] for column in leaderboard.identity): row
-        for _, row in differences.gains(lenient=True).iterrows()
+        for row in differences.gains(lenient=True).to_dict("records")
     }
     made: dict[Key, PivotEntry] = {}
-    for _, row in leaderboard.summary(layout.subset).iterrows():
+    for row in leaderboard.summary(layout.subset).to_dict("records"):
         if any(row[column] not in values for column, values in layout.only.items()):
             continue
         name = tuple(row[column] for column in leaderboard.identity)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from harness.reading import check_regular
 
 if TYPE_CHECKING:
     from harness.results.records import ResultLine
@@ -34,9 +37,10 @@ class ScoredRuns:
             OSError: the file cannot be read.
             StoreError: a line is damaged.
         """
-        if not self._path.is_file():
+        if not os.path.lexists(self._path):
             self._start_over()
             return self._runs
+        check_regular(self._path)
         with self._path.open("rb") as file:
             file.seek(self._bytes - len(self._last))
             if file.read(len(self._last)) != self._last:  # another file has taken its place

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from harness.errors import StoreError
-from harness.files import explained, make_folder, replacing, replacing_folder, unwritable
+from harness.files import explained, make_folder, replacing, replacing_folder, sweep, unwritable
 from harness.planning.ledger import COLUMNS
 from harness.reading import check_regular
 from harness.redaction import redacted
@@ -60,6 +60,7 @@ PLAN_FILE = "plan.json"
 RESULTS_FILE = "results.jsonl"
 FAILURES_FILE = "failures.jsonl"
 TUNING_FOLDER = "tuning"
+SUBFOLDERS = ("stages", "predictions", TUNING_FOLDER)
 STAGE_FILE, LEDGER_FILE = "stage.json", "ledger.parquet"
 CHOICES_FILE = "best.toml"
 """The benchmark with the settings that a search has chosen."""
@@ -106,7 +107,15 @@ class Store:
                 pass
         except OSError as problem:
             raise unwritable(folder, problem) from problem
-        return cls(folder)
+        store = cls(folder)
+        store.sweep()
+        return store
+
+    def sweep(self) -> None:
+        """Removes what writers that were killed have left; costs 0.1 ms per stage."""
+        folders = (self.folder, *(self.folder / sub for sub in SUBFOLDERS))
+        for folder in (*folders, *self.folder.glob("stages/*/")):
+            sweep(folder)
 
     @property
     def results_path(self) -> Path:
@@ -202,6 +211,7 @@ class Store:
             with _reading(self.folder / HISTORIES_FILE):
                 return self.frozen.record(key)
         with _reading(path):
+            check_regular(path)
             return StageRecord.read(path.read_bytes())
 
     def write_record(self, key: str, record: StageRecord, ledger: pd.DataFrame) -> None:
@@ -351,9 +361,10 @@ class Store:
         Raises:
             StoreError: names the file and the line that is damaged.
         """
-        if not self.results_path.is_file():
+        if not os.path.lexists(self.results_path):
             return []
         with _reading(self.results_path):
+            check_regular(self.results_path)
             complete = self.results_path.read_bytes().rpartition(b"\n")[0].decode()
         numbered = enumerate(complete.split("\n"), start=1)
         return [self._parse_line(number, text) for number, text in numbered if text.strip()]

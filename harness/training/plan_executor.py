@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -237,8 +238,13 @@ class PlanExecutor:
             member_epochs=result.member_epochs if result else 0,
             seconds=seconds,
             peak_memory_mb=peak_memory_mb(),
-            environment=environment(self.stage_builder.device),
+            environment=self._environment,
         )
+
+    @cached_property
+    def _environment(self) -> dict[str, Any]:
+        """What this process runs on: the same for all its stages, and 0.1 s to find out."""
+        return environment(self.stage_builder.device)
 
     # --- scoring ------------------------------------------------------------------------------
 

@@ -25,6 +25,9 @@ GRACE = 3
 BLOCK = 4096
 """Bytes of a journal that are looked at together."""
 
+NOT_A_JOURNAL = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
+"""What lines that are none of Optuna's lead to."""
+
 DATABASES: WeakValueDictionary[tuple[str, int], RDBStorage] = WeakValueDictionary()
 """Those in use: studies share one, since each holds a connection, and servers have few of them."""
 
@@ -156,11 +159,29 @@ def _drop_stump(path: Path) -> None:
             file.truncate(end)
 
 
+def _open_journal(path: Path) -> JournalStorage:
+    """Opens the journal of a search, and reads all of it.
+
+    Raises:
+        BenchmarkError: it is damaged, or no plain file.
+    """
+    if os.path.lexists(path) and not path.is_file():  # a pipe would be waited for
+        problem = "it is not a regular file"
+    else:
+        try:
+            return JournalStorage(JournalFileBackend(str(path), _JournalLock(path)))
+        except NOT_A_JOURNAL as found:
+            problem = str(found) or type(found).__name__
+    raise BenchmarkError(
+        f"{path}, the journal of the search, is damaged: {problem}. Restore the file, or remove it "
+        "to begin the search anew."
+    )
+
+
 def _storage(request: StudyRequest) -> BaseStorage:
     url = request.tuning.storage_url
     if url is None:
-        journal = request.folder / JOURNAL
-        return JournalStorage(JournalFileBackend(str(journal), _JournalLock(journal)))
+        return _open_journal(request.folder / JOURNAL)
     beat = max(1, round(request.tuning.heartbeat_seconds))
     if (known := DATABASES.get((url, beat))) is not None:
         return known

@@ -241,3 +241,19 @@ def test_a_pipe_in_place_of_rows_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(rows(folder))
     with pytest.raises(StoreError, match="not a regular file"):
         Store(folder).read_predictions(cell_of(folder))
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "stage.json"])
+def test_a_pipe_in_place_of_a_record_is_named_or_made_again(
+    folder: Path, tiny: Path, name: str
+) -> None:
+    path = folder / name if name == "results.jsonl" else parent(folder, name)
+    path.unlink()
+    os.mkfifo(path)
+    if name == "results.jsonl":
+        with pytest.raises(StoreError, match=r"results\.jsonl.*not a regular file"):
+            api.run(folder, plugins=[tiny])
+    else:
+        with pytest.warns(UserWarning, match="made again"):
+            api.run(folder, plugins=[tiny])
+        assert api.verify(folder, plugins=[tiny]).differences == ()

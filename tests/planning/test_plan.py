@@ -421,3 +421,8 @@ def test_splits_are_sets_of_rows_and_the_same_when_asked_again(
     path.write_text(SPLITTER.replace("{change}", change))
     with pytest.raises(PluginError, match=told):
         planned(protocols=["odd"], plugins=[path])
+
+
+def test_a_benchmark_without_a_cell_says_what_was_left_out(planned) -> None:
+    with pytest.raises(BenchmarkError, match=r"no cells: .*two-stage.* on Toy"):
+        planned(transfers=[{**TWO_STAGE, "source": "Toy"}])

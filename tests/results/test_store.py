@@ -129,3 +129,16 @@ def test_missing_and_damaged_files_are_named(store: Store, made_up) -> None:
         store.read_ledger("a")
     with pytest.raises(StoreError, match=r"stage\.json is missing"):
         store.stage_record("a")
+
+
+def test_what_killed_writers_have_left_is_gone_when_a_folder_is_opened_again(
+    tmp_path: Path,
+) -> None:
+    Store.create(tmp_path)
+    places = [tmp_path, *(tmp_path / sub for sub in ("stages", "predictions", "tuning"))]
+    places += [tmp_path / "stages" / "0123456789abcdef"]
+    for folder in places:
+        (folder / ".table.csv.unfinished-killed").mkdir(parents=True)
+        (folder / ".table.csv.unfinished-killed" / "lock").touch()
+    Store.create(tmp_path)
+    assert not list(tmp_path.rglob(".*"))

@@ -14,7 +14,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from harness import api
+from harness import BenchmarkError, api
 
 BENCHMARK = """
 train_on = ["Toy"]
@@ -215,3 +215,29 @@ def test_the_lock_of_a_journal_ends_with_the_process_that_held_it(
     begun = time.monotonic()
     api.tune(path, plugins=[tiny], trials=1)
     assert time.monotonic() - begun < 20
+
+
+def put_pipe(journal: Path) -> None:
+    journal.unlink()
+    os.mkfifo(journal)
+
+
+def put_folder(journal: Path) -> None:
+    journal.unlink()
+    journal.mkdir()
+
+
+def put_noise(journal: Path) -> None:
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:200] + b"\xe7\x00" + whole[202:])
+
+
+@pytest.mark.parametrize("damage", [put_pipe, put_folder, put_noise])
+def test_a_damaged_journal_is_named(
+    damage: Callable[[Path], None], tiny: Path, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a", "random", "none")
+    api.tune(path, plugins=[tiny], trials=1)
+    damage(path.parent / "tuning" / "journal.log")
+    with pytest.raises(BenchmarkError, match=r"journal\.log, the journal of the search, is dam"):
+        api.tune(path, plugins=[tiny], trials=1)

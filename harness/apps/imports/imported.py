@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data.neutral import read_neutral, write_neutral
-from harness.errors import DataError
+from harness.errors import DataError, StoreError
 from harness.escaping import csv_text
-from harness.files import remove_folder, replacing_folder, sweep
+from harness.files import new_folder, remove_folder, replacing_folder, sweep
 from harness.plugin.dataset import DatasetSpec
 from harness.plugin.locations import Locations
 from harness.registry.validation import NAME
@@ -81,16 +81,28 @@ def write_imported(
     rows: Iterable[Mapping[str, Any]],
     rejected: Sequence[RejectedRow],
     locations: Locations,
+    *,
+    overwrite: bool,
 ) -> Path:
-    """Writes an imported dataset, in place of one of that name, and returns its folder.
+    """Writes an imported dataset and returns its folder.
+
+    Args:
+        name: of the dataset.
+        card: of the dataset.
+        rows: in neutral form.
+        rejected: those that are left out.
+        locations: where imported datasets lie.
+        overwrite: put it in the place of one of that name. Otherwise there must be none, and of
+            several imports at once one succeeds.
 
     Raises:
-        DataError: the folder cannot be written; what was there before is still there.
+        DataError: there is one of that name, or the folder cannot be written; what was there before
+            is still there.
     """
     target = locations.imports / name
     with _explained(target):
         locations.imports.mkdir(parents=True, exist_ok=True)
-        with replacing_folder(target) as draft:
+        with replacing_folder(target) if overwrite else new_folder(target) as draft:
             write_neutral(draft / ROWS_FILE, rows)
             if rejected:
                 _write_rejected(draft / REJECTED_FILE, rejected)
@@ -120,6 +132,11 @@ def remove_imported(name: str, locations: Locations | None = None) -> Path:
 def _explained(target: Path) -> Iterator[None]:
     try:
         yield
+    except StoreError:
+        raise DataError(
+            f"A dataset {target.name!r} was imported meanwhile, by somebody else: choose another "
+            "name, or put this one in its place with --replace."
+        ) from None
     except OSError as problem:
         raise DataError(
             f"{target} cannot be written: {problem.strerror or problem}. Make its folder writable, "

@@ -193,7 +193,7 @@ def import_dataset(
     remarks = (*_remarks(answers, given, fetched), *_doubts(opened, rows))
     card = _card(name, opened, answers, spec, len(rows), fetched, facts or {})
     dataset = build_dataset(name, card, spec, rows)
-    folder = write_imported(name, card, rows, rejected, locations)
+    folder = write_imported(name, card, rows, rejected, locations, overwrite=overwrite)
     return Imported(dataset, folder, tuple(rejected), remarks)
 
 

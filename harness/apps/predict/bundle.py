@@ -23,7 +23,7 @@ from harness.apps.predict.conformal import DEFAULT_LEVEL, half_width
 from harness.apps.predict.prediction_table import Predictions
 from harness.data.structure_files import StructureRow, is_structure, row_of
 from harness.errors import BundleError, DataError, HarnessError, PluginError
-from harness.files import new_folder
+from harness.files import new_folder, sweep
 from harness.nn.encodings import encode_together
 from harness.plugin.crystal import Crystal
 from harness.plugin.head import FitRows
@@ -390,6 +390,7 @@ def refuse_existing(folder: Path) -> None:
     Raises:
         BundleError: something is there already.
     """
+    sweep(folder.parent)
     if folder.exists():
         raise BundleError(f"{folder} is there already: name another folder with -o, or remove it.")
 

@@ -120,9 +120,11 @@ def scan(
     record = read_record(settings.bundle)
     identity = {"bundle": record.digest, "level": settings.level}
     spec = Registry(settings.plugins).properties[record.property_name]
-    if table.exists():
-        return _already_there(source, table, identity)
     parts = table.with_name(table.name + ".parts")
+    if table.exists():
+        report = _already_there(source, table, identity)
+        _clear(parts)
+        return report
     with _reserved(parts, {**identity, "source": source.name}):
         begun = time.perf_counter()
         chunks = _Chunks(source, parts, identity)
@@ -135,8 +137,14 @@ def scan(
         _assemble(chunks, table, identity, spec)
         report = _count(table, report.kept)
         report.seconds = time.perf_counter() - begun
-    shutil.rmtree(parts, ignore_errors=True)
+    _clear(parts)
     return report
+
+
+def _clear(parts: Path) -> None:
+    """Removes what a table was put together from, and what writers that were killed have left."""
+    shutil.rmtree(parts, ignore_errors=True)
+    sweep(parts.parent)
 
 
 @dataclass(frozen=True, eq=False)

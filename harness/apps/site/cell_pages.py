@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -162,6 +162,11 @@ class CellPages:
         }
 
     @cached_property
+    def _ledger_sizes(self) -> Mapping[tuple[Path, str], list[tuple[str, str, float]]]:
+        """What `_sizes` says of every stage, which many cells have in common."""
+        return {place: _sizes(ledger) for place, ledger in self._ledgers.items()}
+
+    @cached_property
     def _formulas(self) -> Mapping[tuple[str, str], str]:
         """Reduced formulas by (part, id): of every row that any run has used."""
         known: dict[tuple[str, str], str] = {}
@@ -184,12 +189,12 @@ class CellPages:
         if cell.planned.sources:
             ledgers.append(cell.store.read_tuning_ledger(cell.planned.key))
             what.append("choice of settings")
+        sizes = [self._ledger_sizes[cell.store.folder, key] for key in used]
+        sizes += [_sizes(ledger) for ledger in (*ledgers[len(used) :], tested.assign(role="test"))]
         rows = [
             (HtmlEntry(title), HtmlEntry(part), HtmlEntry(role), count(size))
-            for title, ledger in zip(
-                [*what, "scoring"], [*ledgers, tested.assign(role="test")], strict=True
-            )
-            for part, role, size in _sizes(ledger)
+            for title, of_one in zip([*what, "scoring"], sizes, strict=True)
+            for part, role, size in of_one
         ]
         both = conflicts(pd.concat(ledgers), tested)["role"].value_counts()
         columns = (
@@ -204,14 +209,15 @@ class CellPages:
         )
 
 
-def _sizes(ledger: pd.DataFrame) -> Iterator[tuple[str, str, float]]:
+def _sizes(ledger: pd.DataFrame) -> list[tuple[str, str, float]]:
     """How many rows of each part had which role, per run that is in the ledger."""
     once = ledger.drop_duplicates(["run", "part", "id", "role"])
     runs = ledger["run"].nunique()
-    for line in (
-        once.groupby(["part", "role"], sort=False, as_index=False).size().to_dict("records")
-    ):
-        yield str(line["part"]), str(line["role"]), line["size"] / runs
+    counted = once.groupby(["part", "role"], sort=False, as_index=False).size()
+    return [
+        (str(line["part"]), str(line["role"]), line["size"] / runs)
+        for line in counted.to_dict("records")
+    ]
 
 
 def _sources(cell: LeaderboardCell) -> dict[int, list[str]]:

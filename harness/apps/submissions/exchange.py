@@ -20,6 +20,7 @@ from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
 from harness.report.leaderboard import Leaderboard
 from harness.report.merging import merge
+from harness.report.submission_schema import MANIFEST_FILE
 from harness.report.submissions import (
     SUBMISSIONS,
     Submission,
@@ -187,7 +188,8 @@ def merge_submissions(
 ) -> Leaderboard:
     """Adds submissions to a leaderboard of many and writes its tables; see `merging.merge`.
 
-    They are copied to `<into>/submissions/<name>`; what was checked is kept in `checks.json`.
+    They are copied to `<into>/submissions/<name>`; what was checked is kept in `checks.json`. Of
+    one that is there already only the check and the tables are made again.
 
     Args:
         folders: the submissions.
@@ -201,12 +203,14 @@ def merge_submissions(
         BenchmarkError: they cannot stand in one table.
     """
     known = into / SUBMISSIONS
-    have = folders_of(into)
     fresh = [Submission.read(folder) for folder in folders]
+    copied = [known / one.card.name for one in fresh if _is_copied(one, known)]
+    have = [folder for folder in folders_of(into) if folder not in copied]
     for one in fresh:
-        if (known / one.card.name).exists():
+        target = known / one.card.name
+        if target.exists() and target not in copied:
             raise StoreError(
-                f"{known / one.card.name} exists already: change `name` in {one.folder}'s "
+                f"{target} exists already: change `name` in {one.folder}'s "
                 "method.toml and pack again, or remove the old one."
             )
     known_checks = read_checks(into) | {
@@ -217,9 +221,18 @@ def merge_submissions(
     merge([*have, *folders], into.name, known_checks)  # an error leaves everything as it was
     make_folder(known)
     for one in fresh:
-        copy_whole(one.folder, known / one.card.name)
+        if known / one.card.name not in copied:
+            copy_whole(one.folder, known / one.card.name)
     write_checks(into, known_checks)
     return write_tables(open_leaderboard(into), Store(into), registry or Registry())
+
+
+def _is_copied(submission: Submission, known: Path) -> bool:
+    """Whether the same submission is there already, as after a merge that was killed."""
+    there = known / submission.card.name
+    return (there / MANIFEST_FILE).is_file() and (
+        manifest_digest(there) == manifest_digest(submission.folder)
+    )
 
 
 def _checked(folder: Path, found: SubmissionCheck) -> CheckedSubmission:

@@ -843,7 +843,10 @@ def test_a_leaderboard_of_many_grows(packed, tmp_path: Path, metrics) -> None:
     assert sorted(path.name for path in (many / "submissions").iterdir()) == ["ada", "bob"]
     assert "- **ada**: A small network" in (many / "table.md").read_text()
     assert len(api.open_leaderboard(many).cells) == len(leaderboard.cells) == 8
+    again = exchange.merge_submissions([tmp_path / "ada"], many)
+    assert again.summary().equals(leaderboard.summary()), "the same once more changes nothing"
+    shutil.rmtree(tmp_path / "ada")
     with pytest.raises(StoreError, match="exists already: change `name`"):
-        exchange.merge_submissions([tmp_path / "ada"], many)
+        exchange.merge_submissions([packed("ada", epochs=2)], many)
     with pytest.raises(StoreError, match="Did you mean one of its submissions"):
         Store(many).read_plan()
