@@ -93,22 +93,19 @@ def resolve_model(backbone: ComponentRef, head: ComponentRef, registry: Registry
     )
 
 
-def known_elements(
-    benchmark: Benchmark, registry: Registry
-) -> dict[tuple[str, frozenset[str]], None]:
-    """Returns (backbone, the elements it knows) of the backbones that are installed here.
+def known_models(benchmark: Benchmark, registry: Registry) -> list[ResolvedModel]:
+    """Returns, of every backbone that is installed here, a model.
 
-    Rows with other elements are left out of every dataset.
+    Rows that one of them cannot encode are left out of every dataset.
     """
     heads = (*benchmark.heads, *(own.head for own in benchmark.baselines or ()))
-    found: dict[tuple[str, frozenset[str]], None] = {}
+    found: list[ResolvedModel] = []
     for backbone in (*benchmark.backbones, *(own.backbone for own in benchmark.baselines or ())):
         for head in heads:
             try:
-                model = resolve_model(backbone, head, registry)
+                found.append(resolve_model(backbone, head, registry))
             except HarnessError:  # one of the two is not installed here
                 continue
-            found[backbone.name, model.backbone.elements] = None
             break
     return found
 

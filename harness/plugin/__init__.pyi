@@ -9,6 +9,7 @@ from harness.data.structure_files import StructureRow as StructureRow
 from harness.data.structure_files import read_structures as read_structures
 from harness.errors import BenchmarkError as BenchmarkError
 from harness.errors import BundleError as BundleError
+from harness.errors import CannotEncode as CannotEncode
 from harness.errors import DataError as DataError
 from harness.errors import HarnessError as HarnessError
 from harness.errors import LeakError as LeakError
@@ -42,6 +43,7 @@ from harness.plugin.crystal import reduced_formula as reduced_formula
 from harness.plugin.dataset import Card as Card
 from harness.plugin.dataset import DatasetSpec as DatasetSpec
 from harness.plugin.events import CellFinished as CellFinished
+from harness.plugin.events import EncodingProgressed as EncodingProgressed
 from harness.plugin.events import EpochFinished as EpochFinished
 from harness.plugin.events import SearchProgressed as SearchProgressed
 from harness.plugin.events import StageFinished as StageFinished

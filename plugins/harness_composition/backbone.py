@@ -50,6 +50,8 @@ class CompositionBackbone(Backbone):
         settings: which of the two.
     """
 
+    refuses = False
+
     def __init__(self, settings: CompositionSettings) -> None:
         self.features = settings.features
         self.width = len(SYMBOLS)
