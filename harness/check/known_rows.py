@@ -190,7 +190,7 @@ class _RowCheck:
         for stage in cell.chain:
             groups |= self._gradient_groups(stage).get(run, set())
         if cell.weights and (seen := cell.weights[1]) in self.registry.datasets:
-            groups |= set(self.loader[seen].formulas)
+            groups |= set(self.loader.whole[seen].formulas)
         return groups
 
     def _gradient_groups(self, stage: str) -> dict[int, set[str]]:

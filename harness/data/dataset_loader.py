@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.data.dataset import Dataset, build_dataset, join_datasets
@@ -72,6 +73,11 @@ class DatasetLoader:
         if name not in self._loaded:
             self._loaded[name] = self._load(name)
         return self._loaded[name]
+
+    @cached_property
+    def whole(self) -> DatasetLoader:
+        """The datasets with all usable rows, whoever can encode them; nothing is screened."""
+        return DatasetLoader(self._registry, self._locations, self._limit)
 
     def _load(self, name: str) -> Dataset:
         spec = self._registry.datasets[name]

@@ -74,7 +74,7 @@ def plan(
     loader = DatasetLoader(
         registry, locations, limit, dict.fromkeys(known), encoder.screen(models), strict_data
     )
-    configurations, left_out = configure(parts.models, parts.transfers, targets, locations)
+    configurations, left_out = configure(parts, targets, locations)
     resolved = Plan(
         benchmark,
         spec,
@@ -271,7 +271,7 @@ class _Planner:
         """Groups of the pre-training data, where the weights name a dataset that is registered."""
         weights = (before.stage.weights for before in member.line)
         names = {started.seen for started in weights if started} & set(self.registry.datasets)
-        return {formula for name in names for formula in self.loader[name].formulas}
+        return {formula for name in names for formula in self.loader.whole[name].formulas}
 
     def _scorings(
         self,

@@ -97,6 +97,11 @@ class Backbone(ABC):
     are to be made. Of a plugin that is not built in, any change of its files makes them anew
     otherwise."""
 
+    fixed: bool = False
+    """Whether nothing in it is ever trained: its module has no parameters. No transfer strategy is
+    crossed with it, and tables say `fixed`. What is in it was trained before, if `find_pretrained`
+    finds weights; they are told with what they have seen, and there is nothing to load."""
+
     @property
     def encoder(self) -> object:
         """The class, or function, that encodes: its name is part of the cache key too."""

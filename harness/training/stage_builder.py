@@ -70,7 +70,7 @@ class StageBuilder:
                     state[name] = given[chosen] if name in stacked and not everyone else given
                 model[part].load_state_dict(state)
             return {"tensors": len(own)}
-        if node.weights is not None:
+        if node.weights is not None and not node.model.backbone.fixed:
             function = node.model.backbone.load_pretrained
             action = f"loading the weights {node.weights.name!r}"
             record: Mapping[str, Any] = call(

@@ -348,6 +348,19 @@ class BackboneCases(StackCases):
                     "see that gradients flow around the frozen layer, with no `no_grad` or detach",
                 )
 
+    def test_a_fixed_backbone_has_nothing_to_train(self, spec: BackboneSpec) -> None:
+        """If declared fixed: the module has no parameters."""
+        backbone = self._backbone(spec)
+        if not backbone.fixed:
+            skip("the backbone is not declared fixed")
+        names = [name for name, _ in self.specimen(spec).build(SEEDS[:1]).named_parameters()]
+        promise(
+            not names,
+            "`fixed` is declared: there are no parameters",
+            f"{', '.join(names[:3])}",
+            "compute the embedding in `encode`, as FixedFeatures does, or do not declare it",
+        )
+
     def test_pretrained_weights_load(self, spec: BackboneSpec) -> None:
         """Pretrained weights fill every member alike, and the record says how many tensors."""
         from harness.apps.testing.modules import copied
@@ -419,6 +432,8 @@ class BackboneCases(StackCases):
     def _weights(self, backbone: Backbone) -> PretrainedWeights:
         if not backbone.offers_weights:
             skip("the backbone offers no pretrained weights")
+        if backbone.fixed:
+            skip("the backbone is fixed: there is nothing to load")
         try:
             return backbone.find_pretrained(self._locations())
         except WeightsError as problem:
