@@ -39,6 +39,7 @@ from harness.plugin.backbone import Layers as Layers
 from harness.plugin.backbone import Pool as Pool
 from harness.plugin.backbone import PretrainedWeights as PretrainedWeights
 from harness.plugin.crystal import SYMBOLS as SYMBOLS
+from harness.plugin.crystal import SYMPREC_ANGSTROM as SYMPREC_ANGSTROM
 from harness.plugin.crystal import Crystal as Crystal
 from harness.plugin.crystal import reduced_formula as reduced_formula
 from harness.plugin.dataset import Card as Card
