@@ -27,6 +27,14 @@ class DataError(HarnessError):
     """A dataset is missing, unreadable, or its rows cannot be used."""
 
 
+class CannotEncode(DataError):
+    """A backbone cannot encode a crystal. The message is the reason, without the crystal's name.
+
+    To be raised by `encode` of a backbone: the row is then left out for all models of a table, and
+    counted with its id and the reason.
+    """
+
+
 class WeightsError(HarnessError):
     """Pretrained weights are missing, damaged, or are not what they claim to be."""
 

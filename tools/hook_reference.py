@@ -103,6 +103,7 @@ CHAPTERS = (
     Chapter(
         "Observers",
         (
+            "encoding_progressed",
             "stage_started",
             "epoch_finished",
             "stage_finished",
@@ -110,6 +111,7 @@ CHAPTERS = (
             "search_progressed",
         ),
         (
+            "plugin.events.EncodingProgressed",
             "plugin.events.StageStarted",
             "plugin.events.EpochFinished",
             "plugin.events.StageFinished",

@@ -29,6 +29,7 @@ def prepare(
     limit: int | None = None,
     strict_data: bool = False,
     registry: Registry | None = None,
+    jobs: int | None = None,
 ) -> Plan:
     """Reads a benchmark and lays out what it would do, without training anything."""
     registry = registry or registry_of(source, run=True)
@@ -39,6 +40,7 @@ def prepare(
             Locations.of(data_dir, weights_dir),
             limit=limit,
             strict_data=strict_data,
+            jobs=jobs,
         )
 
 

@@ -83,12 +83,15 @@ class Request:
             home_of(source),
         )
 
-    def begin(self, stop: StopSignal, observers: Sequence[object] = ()) -> RunContext:
+    def begin(
+        self, stop: StopSignal, observers: Sequence[object] = (), jobs: int = 1
+    ) -> RunContext:
         """Loads the plugins, lays out the plan and opens the store: once in every process.
 
         Args:
             stop: whether to end before all is done.
             observers: of this process.
+            jobs: processes in which crystals are encoded, at most.
         """
         registry = Registry(self.plugins)
         for observer in observers:
@@ -101,5 +104,6 @@ class Request:
             limit=self.limit,
             strict_data=self.strict_data,
             registry=registry,
+            jobs=jobs,
         )
         return RunContext(planned, store, registry, stop)

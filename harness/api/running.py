@@ -84,7 +84,7 @@ def run(
         strict_data=strict_data,
     )
     published = published_cells(source, asked.benchmark)
-    context = asked.begin(stop or StopSignal(), observers)
+    context = asked.begin(stop or StopSignal(), observers, jobs)
     if asked.benchmark.tuning is not None and not asked.benchmark.chosen:
         asked = replace(asked, benchmark=choose_settings(asked, context, jobs))
         with blaming(context.registry):
@@ -110,13 +110,21 @@ def run(
 def _carry_out(asked: Request, context: RunContext, jobs: int) -> None:
     """Trains and scores what is pending, in this process and in up to `jobs` - 1 further ones."""
     from harness.training.mending import mend
-    from harness.training.plan_executor import complete_metrics, execute, pending_stages
+    from harness.training.plan_executor import (
+        complete_metrics,
+        encode_first,
+        execute,
+        pending_stages,
+    )
 
     planned, store = context.plan, context.store
     with blaming(context.registry):
         mend(planned, store)
         complete_metrics(planned, store, context.registry)
-        further = min(jobs, len(pending_stages(planned, store))) - 1
+        pending = pending_stages(planned, store)
+        further = min(jobs, len(pending)) - 1
+        if further > 0:
+            encode_first(planned, pending)
         with context.stop.listening(), workers(further, partial(_join, asked), context.stop):
             execute(context)
 

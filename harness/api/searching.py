@@ -89,7 +89,7 @@ def tune(
             f"There is no search to join in {asked.folder}: begin one with `harness tune`."
         )
     deadline = math.inf if timeout is None else time.monotonic() + timeout
-    context = asked.begin(stop or StopSignal(), observers)
+    context = asked.begin(stop or StopSignal(), observers, jobs)
     if join:
         _search(asked, context, jobs, deadline, join)
         return None

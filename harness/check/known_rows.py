@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.data.dataset_loader import DatasetLoader
 from harness.errors import HarnessError
-from harness.planning.configurations import known_elements, resolve_protocol
+from harness.planning.configurations import resolve_protocol
 from harness.planning.ledger import COLUMNS, rows_frame
+from harness.planning.planner import known_rows
 from harness.planning.splits import Splits
 from harness.plugin.protocol import Scaler
 
@@ -92,8 +92,7 @@ class _RowCheck:
     ) -> None:
         self.store, self.benchmark, self.registry = store, benchmark, registry
         self.plan = store.read_plan()
-        elements = known_elements(benchmark, registry)
-        self.loader = DatasetLoader(registry, locations, self.plan.limit, elements)
+        self.loader = known_rows(benchmark, registry, locations, self.plan.limit)
         self.protocols = dict(self._protocols())
         self.data = cache(self._data)
         self.splits = cache(self._splits)
@@ -191,7 +190,7 @@ class _RowCheck:
         for stage in cell.chain:
             groups |= self._gradient_groups(stage).get(run, set())
         if cell.weights and (seen := cell.weights[1]) in self.registry.datasets:
-            groups |= set(self.loader[seen].formulas)
+            groups |= set(self.loader.whole[seen].formulas)
         return groups
 
     def _gradient_groups(self, stage: str) -> dict[int, set[str]]:

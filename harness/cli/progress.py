@@ -15,6 +15,7 @@ from harness.cli.output import say
 from harness.escaping import terminal_text
 from harness.plugin.events import (
     CellFinished,
+    EncodingProgressed,
     EpochFinished,
     SearchProgressed,
     StageFinished,
@@ -99,6 +100,17 @@ class LiveProgress:
         self._key = ""
 
     @hookimpl
+    def encoding_progressed(self, event: EncodingProgressed) -> None:
+        """Moves the bar of a dataset that is being encoded."""
+        if event.title not in self._bars:
+            self._clocks[event.title] = _Clock()
+            self._begin(event.title, event.title, total=1.0)
+        detail = f"{event.done} of {event.total} crystals"
+        self._move(event.title, event.done / event.total, detail, event.title)
+        if event.done == event.total:
+            self._end(event.title)
+
+    @hookimpl
     def search_progressed(self, event: SearchProgressed) -> None:
         """Moves the bar of the search; the stages that its trials go on from are done."""
         self._end("all stages", "stage")
@@ -146,8 +158,18 @@ class PlainProgress:
 
     def __init__(self) -> None:
         self._clock, self._search_clock = _Clock(), _Clock()
+        self._encoding_clock, self._encoding = _Clock(), ""
         self._last_line = 0.0
         self._key = ""
+
+    @hookimpl
+    def encoding_progressed(self, event: EncodingProgressed) -> None:
+        """Prints crystals and time left, unless a line was printed just now."""
+        if self._encoding != event.title:
+            self._encoding_clock, self._encoding = _Clock(), event.title
+        left = self._encoding_clock.left(event.done / event.total)
+        if self._is_due():
+            _line(f"{event.title}: {event.done} of {event.total} crystals, {left} left")
 
     @hookimpl
     def search_progressed(self, event: SearchProgressed) -> None:

@@ -109,12 +109,20 @@ class Dataset:
     def knowing_only(self, elements: frozenset[str], who: str) -> Dataset:
         """Leaves out rows with an element that `who` does not know, as row problems."""
         unknown = {i: sorted(set(c.species) - elements) for i, c in enumerate(self.crystals)}
-        bad = {i: symbols for i, symbols in unknown.items() if symbols}
+        return self.without(
+            {
+                i: f"{who} does not know {', '.join(symbols)}"
+                for i, symbols in unknown.items()
+                if symbols
+            }
+        )
+
+    def without(self, bad: Mapping[int, str]) -> Dataset:
+        """Leaves out rows, by position, as row problems with these reasons."""
         if not bad:
             return self
         problems = tuple(
-            RowProblem(self.numbers[i], self.ids[i], f"{who} does not know {', '.join(symbols)}")
-            for i, symbols in bad.items()
+            RowProblem(self.numbers[i], self.ids[i], reason) for i, reason in sorted(bad.items())
         )
         kept = self.take([i for i in range(len(self)) if i not in bad])
         return replace(kept, problems=self.problems + problems)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.data.dataset import Dataset, build_dataset, join_datasets
@@ -25,6 +26,7 @@ class DatasetLoader:
         limit: keep at most that many rows of each single dataset (a dry run).
         elements: per user of the data (a backbone's name), the elements it knows; rows with
             others are left out of every dataset, so that all configurations see the same rows.
+        screens: tell which rows of a dataset are to be left out besides, by position, and why.
         strict: refuse a dataset with unusable rows instead of reporting them.
     """
 
@@ -34,12 +36,14 @@ class DatasetLoader:
         locations: Locations,
         limit: int | None = None,
         elements: Iterable[tuple[str, frozenset[str]]] = (),
+        screens: Iterable[Callable[[Dataset], Mapping[int, str]]] = (),
         strict: bool = False,
     ) -> None:
         self._registry = registry
         self._locations = locations
         self._limit = limit
         self._elements = tuple(elements)
+        self._screens = tuple(screens)
         self._strict = strict
         self._loaded: dict[str, Dataset] = {}
 
@@ -70,6 +74,11 @@ class DatasetLoader:
             self._loaded[name] = self._load(name)
         return self._loaded[name]
 
+    @cached_property
+    def whole(self) -> DatasetLoader:
+        """The datasets with all usable rows, whoever can encode them; nothing is screened."""
+        return DatasetLoader(self._registry, self._locations, self._limit)
+
     def _load(self, name: str) -> Dataset:
         spec = self._registry.datasets[name]
         card = spec.read_card()
@@ -90,11 +99,15 @@ class DatasetLoader:
             ) from problem
         for who, known in self._elements:
             dataset = dataset.knowing_only(known, who)
+        if self._limit and len(dataset):  # before crystals are looked at closely
+            dataset = dataset.limited(self._limit)
+        for screen in self._screens if len(dataset) else ():
+            dataset = dataset.without(screen(dataset))
         if self._strict and dataset.problems:
             raise DataError(_unusable(dataset))
         if not len(dataset):
             raise DataError(f"The dataset {name!r} has no usable row. {_unusable(dataset)}")
-        return dataset.limited(self._limit) if self._limit else dataset
+        return dataset
 
 
 def _rows(spec: DatasetSpec, locations: Locations) -> Iterator[Mapping[str, Any]]:

@@ -7,12 +7,15 @@ build at once write two good shards, a killed one leaves the finished ones, and 
 
 Within a shard the arrays of one name lie end to end: thousands of crystals are a dozen tensors,
 which load 40 times faster than one tensor per array and take a third of the space.
+
+What a backbone refuses (`CannotEncode`) is kept like an encoding, so it is not tried again.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,12 +24,13 @@ from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load, save
 
+from harness.errors import CannotEncode, DataError, HarnessError
 from harness.files import sweep, whole_file
 from harness.plugin.backbone import Backbone
 from harness.reading import check_regular
@@ -38,18 +42,26 @@ if TYPE_CHECKING:
     from harness.plugin.crystal import Crystal
 
     Encoding = dict[str, NDArray[Any]]
+    Encoded = Encoding | CannotEncode
+    Encoder = Callable[[Backbone, Sequence[Crystal]], list[Encoded]]
 
 LAYOUT = "1"
 """Changes whenever shards are laid out in another way: old ones are then left alone."""
 
 SHARD_CRYSTALS = 1024
-"""Crystals per shard: all that a killed process has to build again."""
+"""Most crystals per shard: all that a killed process has to build again, …"""
+
+SHARD_SECONDS = 30.0
+"""… unless they take so long: then a shard is written sooner."""
 
 CHUNK_CRYSTALS = 32
 """Crystals encoded together; the first so many here, and timed, before others are sent away."""
 
 SECONDS_PER_WORKER = 1.0
 """Work that a further process must take over to be worth its start (0.2 s of imports at best)."""
+
+REFUSED = "cannot encode"
+"""Names what stands in a shard for a crystal that was refused: the reason, as UTF-8 bytes."""
 
 STORABLE = frozenset(
     "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
@@ -62,6 +74,7 @@ def load_encodings(
     cache_dir: Path,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    most: int | None = None,
 ) -> list[Encoding]:
     """Returns what `backbone.encode` gives for every crystal, building only what is not on disk.
 
@@ -76,54 +89,96 @@ def load_encodings(
             crystals. Other processes import the main script: where it is not guarded by
             `if __name__ == "__main__":` they stop, with a warning, and this one goes on alone.
         progress: called with (built, to build) after each crystal that was not on disk.
+        most: processes that may pay; as many as there are cores unless given.
 
     Raises:
+        CannotEncode: the backbone refused a crystal; names it.
         PluginError: the backbone returned something else than a dict of arrays of numbers.
         RuntimeError: called by a main script that a process at its start is only importing.
     """
+    found = _load(backbone, crystals, cache_dir, encode_together, workers, progress, most)
+    encodings: list[Encoding] = []
+    for crystal, encoded in zip(crystals, found, strict=True):
+        if isinstance(encoded, CannotEncode):
+            raise CannotEncode(f"The crystal {crystal.formula!r}: {encoded}")
+        encodings.append(encoded)
+    return encodings
+
+
+def try_encodings(
+    backbone: Backbone,
+    crystals: Sequence[Crystal],
+    cache_dir: Path,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    most: int | None = None,
+) -> list[Encoded]:
+    """Returns the encoding of every crystal, or why there is none; arguments as `load_encodings`.
+
+    Whatever a crystal does to a backbone costs itself only. What is no crystal's doing (an import
+    that fails, memory, files, a broken contract) is raised.
+    """
+    return _load(backbone, crystals, cache_dir, _encode_leniently, workers, progress, most)
+
+
+def _load(
+    backbone: Backbone,
+    crystals: Sequence[Crystal],
+    cache_dir: Path,
+    encode: Encoder,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+    most: int | None,
+) -> list[Encoded]:
     _refuse_rerun()
     folder = cache_dir / sha256(f"{LAYOUT}\0{identity(backbone)}".encode()).hexdigest()[:32]
     wanted = {crystal.digest: crystal for crystal in crystals}
     known = _read_shards(folder, wanted.keys())
     missing = [crystal for digest, crystal in wanted.items() if digest not in known]
-    fresh: dict[str, Encoding] = {}
+    fresh: dict[str, Encoded] = {}
+    written = monotonic()
     try:
-        for built, encoding in enumerate(_encode_all(backbone, missing, workers), start=1):
+        building = _encode_all(backbone, missing, encode, workers, most or _count_cores())
+        for built, encoded in enumerate(building, start=1):
             crystal = missing[built - 1]
-            _check(backbone, crystal, encoding)
-            fresh[crystal.digest] = known[crystal.digest] = encoding
+            _check(backbone, crystal, encoded)
+            known[crystal.digest] = encoded
+            if not isinstance(encoded, Fault):
+                fresh[crystal.digest] = encoded
             if progress:
                 progress(built, len(missing))
-            if len(fresh) == SHARD_CRYSTALS:
+            if len(fresh) >= SHARD_CRYSTALS or monotonic() - written > SHARD_SECONDS:
                 _write_shard(folder, fresh)
-                fresh = {}
+                fresh, written = {}, monotonic()
     finally:
-        if fresh:
-            _write_shard(folder, fresh)
+        _write_shard(folder, fresh)
     return [known[crystal.digest] for crystal in crystals]
 
 
 def identity(backbone: Backbone) -> str:
-    """Names everything that determines what `encode` gives: the class, and its `encoding`.
+    """Names everything that determines what `encode` gives: whose it is, and its `encoding`.
 
-    The class because two backbones of different authors may both call their encoding `v1`.
+    Whose, because two backbones of different authors may both call their encoding `v1`.
     """
-    kind = type(backbone)
-    return f"{kind.__module__}.{kind.__qualname__} {backbone.encoding}"
+    code: Any = backbone.encoder
+    return f"{code.__module__}.{code.__qualname__} {backbone.encoding}"
 
 
-def encode_together(backbone: Backbone, crystals: Sequence[Crystal]) -> list[Encoding]:
+def encode_together(backbone: Backbone, crystals: Sequence[Crystal]) -> list[Encoded]:
     """Returns what `backbone.encode_all` gives, held to its contract; see there.
 
     Args:
-        backbone: whatever it raises passes.
+        backbone: whatever it raises passes, but for `CannotEncode` of one crystal.
         crystals: one or more.
     """
     if type(backbone).encode_all is Backbone.encode_all:
         return [_encode(backbone, crystal) for crystal in crystals]
     action = f"encoding {len(crystals)} crystals by {_class(backbone)}"
-    encodings: list[Encoding] = call(backbone.encode_all, crystals, action=action, returns=list)
-    if len(encodings) != len(crystals) or not all(isinstance(e, Mapping) for e in encodings):
+    together = call(backbone.encode_all, crystals, action=action, returns=Sequence)
+    encodings: list[Encoded] = list(together)
+    if len(encodings) != len(crystals) or not all(
+        isinstance(encoded, Mapping | CannotEncode) for encoded in encodings
+    ):
         kinds = ", ".join(sorted({type(encoding).__name__ for encoding in encodings}))
         raise Breach(
             backbone.encode_all,
@@ -133,9 +188,37 @@ def encode_together(backbone: Backbone, crystals: Sequence[Crystal]) -> list[Enc
     return encodings
 
 
-def _encode(backbone: Backbone, crystal: Crystal) -> Encoding:
+class Fault(CannotEncode):
+    """An error of a backbone at a crystal, where it is no refusal: is not kept on disk."""
+
+
+def _encode_leniently(backbone: Backbone, crystals: Sequence[Crystal]) -> list[Encoded]:
+    """Encodes together; where that fails, one by one; what is raised stands for its crystal."""
+    try:
+        return encode_together(backbone, crystals)
+    except Exception as problem:
+        if not _is_of_a_crystal(problem):
+            raise
+        if len(crystals) == 1:
+            text = str(problem).strip().partition("\n")[0]
+            kind = "" if isinstance(problem, DataError) else f"{type(problem).__name__}: "
+            return [Fault(kind + text)]
+    return [encoded for crystal in crystals for encoded in _encode_leniently(backbone, [crystal])]
+
+
+def _is_of_a_crystal(problem: Exception) -> bool:
+    """Whether an error may be the doing of one crystal, so that the others can do without it."""
+    if isinstance(problem, HarnessError):
+        return isinstance(problem, DataError)
+    return not isinstance(problem, ImportError | MemoryError | OSError)
+
+
+def _encode(backbone: Backbone, crystal: Crystal) -> Encoded:
     action = f"encoding the crystal {crystal.formula!r} by {_class(backbone)}"
-    encoding: Encoding = call(backbone.encode, crystal, action=action, returns=Mapping)
+    try:
+        encoding: Encoding = call(backbone.encode, crystal, action=action, returns=Mapping)
+    except CannotEncode as refusal:
+        return refusal
     return encoding
 
 
@@ -143,9 +226,13 @@ def _class(backbone: Backbone) -> str:
     return type(backbone).__qualname__
 
 
-def _check(backbone: Backbone, crystal: Crystal, encoding: Encoding) -> None:
+def _check(backbone: Backbone, crystal: Crystal, encoded: Encoded) -> None:
     """Refuses what a shard cannot hold, at the first crystal and not when the shard is full."""
-    for name, array in encoding.items():
+    if isinstance(encoded, CannotEncode):
+        return
+    for name, array in encoded.items():
+        if name == REFUSED:
+            raise Breach(backbone.encode, f"{_class(backbone)}.encode: {name!r} is a name of ours.")
         if not isinstance(array, np.ndarray) or array.dtype.name not in STORABLE:
             kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
             raise Breach(
@@ -159,9 +246,9 @@ def _check(backbone: Backbone, crystal: Crystal, encoding: Encoding) -> None:
 # --- shards -----------------------------------------------------------------------------------
 
 
-def _read_shards(folder: Path, wanted: Collection[str]) -> dict[str, Encoding]:
+def _read_shards(folder: Path, wanted: Collection[str]) -> dict[str, Encoded]:
     """Reads the wanted encodings from all shards of a folder; removes damaged ones."""
-    known: dict[str, Encoding] = {}
+    known: dict[str, Encoded] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:
             check_regular(path)
@@ -171,7 +258,7 @@ def _read_shards(folder: Path, wanted: Collection[str]) -> dict[str, Encoding]:
             continue
         if _name(content) == path.name:
             encodings = _unpack(content)
-            known.update((d, encodings[d]) for d in encodings.keys() & wanted)
+            known.update((d, _told(encodings[d])) for d in encodings.keys() & wanted)
         else:
             warnings.warn(f"Cached encodings damaged, building anew: {path}", stacklevel=3)
             with suppress(OSError):
@@ -179,9 +266,25 @@ def _read_shards(folder: Path, wanted: Collection[str]) -> dict[str, Encoding]:
     return known
 
 
-def _write_shard(folder: Path, encodings: Mapping[str, Encoding]) -> None:
-    """Writes one shard so that it is there whole or not at all."""
-    content = _pack(encodings)
+def _told(encoding: Encoding) -> Encoded:
+    """Takes what stands in a shard for an encoding, or for a refusal."""
+    if REFUSED not in encoding:
+        return encoding
+    return CannotEncode(encoding[REFUSED].tobytes().decode())
+
+
+def _kept(encoded: Encoded) -> Encoding:
+    """The inverse of `_told`."""
+    if not isinstance(encoded, CannotEncode):
+        return encoded
+    return {REFUSED: np.frombuffer(str(encoded).encode(), dtype=np.uint8)}
+
+
+def _write_shard(folder: Path, encodings: Mapping[str, Encoded]) -> None:
+    """Writes one shard, if there is anything to write, so that it is there whole or not at all."""
+    if not encodings:
+        return
+    content = _pack({digest: _kept(encoded) for digest, encoded in encodings.items()})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
@@ -238,25 +341,29 @@ def _unpack(content: bytes) -> dict[str, Encoding]:
 
 
 def _encode_all(
-    backbone: Backbone, crystals: Sequence[Crystal], workers: int | None
-) -> Iterator[Encoding]:
+    backbone: Backbone,
+    crystals: Sequence[Crystal],
+    encode: Encoder,
+    workers: int | None,
+    most: int,
+) -> Iterator[Encoded]:
     """Encodes in order, in other processes where asked to or where it pays."""
     done = 0
     if workers is None:
         for crystal in crystals[:1]:  # pays for imports
-            yield _encode(backbone, crystal)
+            yield from encode(backbone, [crystal])
         start = perf_counter()
-        timed = list(_encode_chunk(backbone, crystals[1:CHUNK_CRYSTALS]))
+        timed = list(_encode_chunk(backbone, crystals[1:CHUNK_CRYSTALS], encode))
         per_crystal = (perf_counter() - start) / max(len(timed), 1)
         yield from timed
         done = min(CHUNK_CRYSTALS, len(crystals))
         left = (len(crystals) - done) * per_crystal
-        workers = min(_count_cores(), int(left / SECONDS_PER_WORKER))
+        workers = min(most, int(left / SECONDS_PER_WORKER))
     if workers > 1 and done < len(crystals):
         try:
-            for encoding in _encode_in_processes(backbone, crystals[done:], workers):
+            for encoded in _encode_in_processes(backbone, crystals[done:], encode, workers):
                 done += 1
-                yield encoding
+                yield encoded
         except Exception as error:
             # Unpicklable, not importable there, killed, or an honest error of this crystal:
             # here it either works or fails with a traceback that says where.
@@ -265,17 +372,21 @@ def _encode_all(
                 stacklevel=3,
             )
     for chunk in _chunks(crystals[done:]):
-        yield from _encode_chunk(backbone, chunk)
+        yield from _encode_chunk(backbone, chunk, encode)
 
 
 def _chunks(crystals: Sequence[Crystal]) -> Iterator[Sequence[Crystal]]:
     return (crystals[i : i + CHUNK_CRYSTALS] for i in range(0, len(crystals), CHUNK_CRYSTALS))
 
 
-def _encode_chunk(backbone: Backbone, crystals: Sequence[Crystal]) -> Iterator[Encoding]:
+def _encode_chunk(
+    backbone: Backbone, crystals: Sequence[Crystal], encode: Encoder
+) -> Iterator[Encoded]:
     """Encodes together; where that fails, one by one, up to the crystal that did it."""
+    if not crystals:
+        return
     try:
-        together = encode_together(backbone, crystals)
+        together = encode(backbone, crystals)
     except Breach:
         raise
     except Exception:
@@ -285,18 +396,42 @@ def _encode_chunk(backbone: Backbone, crystals: Sequence[Crystal]) -> Iterator[E
         yield from together
 
 
+_work: Callable[[Sequence[Crystal]], list[Encoded]] | Exception | None = None
+"""Of a process that `_encode_in_processes` has started, or why it has none. The backbone is sent to
+it once, so that what it loads, a potential say, is loaded once."""
+
+
 def _encode_in_processes(
-    backbone: Backbone, crystals: Sequence[Crystal], workers: int
-) -> Iterator[Encoding]:
+    backbone: Backbone, crystals: Sequence[Crystal], encode: Encoder, workers: int
+) -> Iterator[Encoded]:
     """Encodes in order in processes that share nothing with this one.
 
     Plain fork is out: it copies the locks of torch's threads, but not the threads.
     """
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts) as pool:
-        for together in pool.map(partial(encode_together, backbone), _chunks(crystals)):
+    sent = pickle.dumps(partial(encode, backbone))  # fails here, not in a process at its start
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(sent,)
+    ) as pool:
+        for together in pool.map(_encode_there, _chunks(crystals)):
             yield from together
+
+
+def _start_worker(sent: bytes) -> None:
+    global _work  # noqa: PLW0603
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is left to the process that waits
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
+    try:
+        _work = pickle.loads(sent)  # noqa: S301 — by the process that started this one
+    except Exception as problem:  # a pool would only say that it is broken
+        _work = problem
+
+
+def _encode_there(crystals: Sequence[Crystal]) -> list[Encoded]:
+    if not callable(_work):
+        raise _work or RuntimeError("not a process that encodes")
+    return _work(crystals)
 
 
 def _refuse_rerun() -> None:
@@ -310,11 +445,6 @@ def _refuse_rerun() -> None:
             "The main script runs again in a process that it started to encode crystals. "
             'Put what it does under `if __name__ == "__main__":`, or set workers to 1.'
         )
-
-
-def _ignore_interrupts() -> None:
-    """Leaves Ctrl-C to the process that waits for this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _count_cores() -> int:

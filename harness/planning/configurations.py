@@ -19,6 +19,7 @@ from harness.planning.resolved import (
 )
 from harness.planning.trainable import find_trainable
 from harness.plugin.backbone import Backbone, Layers
+from harness.plugin.cell import FIXED
 from harness.plugin.protocol import ProtocolRules
 from harness.plugin.transfer import Stage, Target
 from harness.registry.plugin_calls import Breach, call
@@ -45,7 +46,7 @@ def reconfigure(one: Configuration, setting: Setting, registry: Registry) -> Con
             registry,
         )
     transfer = resolve_transfer(one.transfer.ref.with_settings(setting.transfer), registry)
-    stages = _ask_for_stages(transfer, Target(one.target, layers_of(model)))
+    stages = _stages(transfer, model, one.target)
     return Configuration(model, transfer, one.target, stages, setting.training)
 
 
@@ -93,32 +94,34 @@ def resolve_model(backbone: ComponentRef, head: ComponentRef, registry: Registry
     )
 
 
-def known_elements(
-    benchmark: Benchmark, registry: Registry
-) -> dict[tuple[str, frozenset[str]], None]:
-    """Returns (backbone, the elements it knows) of the backbones that are installed here.
+def known_models(benchmark: Benchmark, registry: Registry) -> list[ResolvedModel]:
+    """Returns, of every backbone that is installed here, a model.
 
-    Rows with other elements are left out of every dataset.
+    Rows that one of them cannot encode are left out of every dataset.
     """
     heads = (*benchmark.heads, *(own.head for own in benchmark.baselines or ()))
-    found: dict[tuple[str, frozenset[str]], None] = {}
+    found: list[ResolvedModel] = []
     for backbone in (*benchmark.backbones, *(own.backbone for own in benchmark.baselines or ())):
         for head in heads:
             try:
-                model = resolve_model(backbone, head, registry)
+                found.append(resolve_model(backbone, head, registry))
             except HarnessError:  # one of the two is not installed here
                 continue
-            found[backbone.name, model.backbone.elements] = None
             break
     return found
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a benchmark names, resolved."""
+    """What a benchmark names, resolved.
+
+    Attributes:
+        fixed: the transfer of models whose backbone is fixed.
+    """
 
     models: tuple[ResolvedModel, ...]
     transfers: tuple[ResolvedTransfer, ...]
+    fixed: ResolvedTransfer
     protocols: tuple[ResolvedProtocol, ...]
     baselines: tuple[ResolvedModel, ...]
 
@@ -127,6 +130,7 @@ def resolve(benchmark: Benchmark, registry: Registry) -> Parts:
     """Looks up everything that a benchmark names besides datasets and metrics."""
     return Parts(
         transfers=tuple(resolve_transfer(ref, registry) for ref in benchmark.transfers),
+        fixed=resolve_transfer(ComponentRef(name=FIXED), registry),
         protocols=tuple(resolve_protocol(ref, registry) for ref in benchmark.protocols),
         models=tuple(
             resolve_model(backbone, head, registry)
@@ -146,14 +150,11 @@ def configure_baselines(
     """Yields the baselines: models that train no backbone, on every target."""
     for model in models:
         for target in targets:
-            yield Configuration(model, None, target, (Stage(target, "random"),))
+            yield Configuration(model, None, target, _only_stage(model, target))
 
 
 def configure(
-    models: Sequence[ResolvedModel],
-    transfers: Sequence[ResolvedTransfer],
-    targets: Sequence[str],
-    locations: Locations,
+    parts: Parts, targets: Sequence[str], locations: Locations
 ) -> tuple[list[Configuration], tuple[tuple[str, str], ...]]:
     """Asks every strategy for its stages, for every model and target.
 
@@ -167,26 +168,47 @@ def configure(
     configurations: list[Configuration] = []
     left_out: list[tuple[str, str]] = []
     misfits: dict[str, list[HarnessError]] = {}
-    for model in models:
-        for transfer in transfers:
+    trained = [model for model in parts.models if not model.backbone.fixed]
+    for model in parts.models:
+        name = f"{model.backbone_ref.label} and {model.head_ref.label}"
+        if model.backbone.fixed:
+            found = [
+                Configuration(model, parts.fixed, target, _only_stage(model, target))
+                for target in targets
+            ]
+            configurations += found
+            others = (t.ref.label for t in parts.transfers if t.ref.name != FIXED)
+            left_out += [(f"{label} with {name}", own) for label in others for own in targets]
+            continue
+        for transfer in parts.transfers:
             label = transfer.ref.label
             problems = []
             for target in targets:
-                asked = Target(target, layers_of(model))
-                stages = _ask_for_stages(transfer, asked)
+                stages = _stages(transfer, model, target)
                 if not stages:
                     left_out.append((label, target))
                 elif (problem := _misfit(label, stages, model, locations)) is not None:
                     problems.append(problem)
-                    name = f"{model.backbone_ref.label} and {model.head_ref.label}"
                     left_out.append((f"{label} with {name}", target))
                 else:
                     configurations.append(Configuration(model, transfer, target, stages))
             misfits.setdefault(label, []).extend(problems[:1])
     for problems in misfits.values():
-        if len(problems) == len(models):
+        if len(problems) == len(trained):
             raise problems[0]
     return configurations, tuple(dict.fromkeys(left_out))
+
+
+def _only_stage(model: ResolvedModel, target: str) -> tuple[Stage, ...]:
+    """The stage of a model that trains no backbone, with the weights of a fixed one."""
+    begins_trained = model.backbone.fixed and model.backbone.offers_weights
+    return (Stage(target, "pretrained" if begins_trained else "random"),)
+
+
+def _stages(transfer: ResolvedTransfer, model: ResolvedModel, target: str) -> tuple[Stage, ...]:
+    if model.backbone.fixed:
+        return _only_stage(model, target)
+    return _ask_for_stages(transfer, Target(target, layers_of(model)))
 
 
 def _ask_for_stages(transfer: ResolvedTransfer, target: Target) -> tuple[Stage, ...]:

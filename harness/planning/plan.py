@@ -18,6 +18,7 @@ import numpy as np
 from harness.data.dataset import Dataset
 from harness.data.dataset_loader import DatasetLoader
 from harness.planning.benchmark import Benchmark
+from harness.planning.encoder import Encoder
 from harness.planning.member_training import MemberTraining
 from harness.planning.resolved import Configuration, ResolvedModel, ResolvedProtocol
 from harness.plugin.backbone import PretrainedWeights
@@ -278,6 +279,7 @@ class Plan:
 
     Attributes:
         property: what every dataset trained on for its own sake, and tested on, holds.
+        encoder: how crystals are encoded.
         locations: where data, weights and caches are looked for.
         protocols: in the order of the benchmark.
         configurations: in table order, under every protocol; the baselines first.
@@ -291,6 +293,7 @@ class Plan:
     benchmark: Benchmark
     property: PropertySpec
     loader: DatasetLoader
+    encoder: Encoder
     locations: Locations
     protocols: tuple[ResolvedProtocol, ...]
     configurations: tuple[Configuration, ...]

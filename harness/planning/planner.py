@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +17,13 @@ from harness.planning.chosen_settings import Chosen
 from harness.planning.configurations import (
     configure,
     configure_baselines,
-    known_elements,
+    known_models,
     reconfigure,
     resolve,
     resolve_model,
     resolve_protocol,
 )
+from harness.planning.encoder import Encoder
 from harness.planning.ledger import check_plan
 from harness.planning.plan import MemberOf, Plan, Scoring, StageNode, array_digest, digest_of
 from harness.planning.resolved import Configuration, ResolvedModel, ResolvedProtocol
@@ -43,8 +45,19 @@ def plan(
     *,
     limit: int | None = None,
     strict_data: bool = False,
+    jobs: int | None = None,
 ) -> Plan:
     """Resolves every name, loads and splits the datasets, and lays out stages and scorings.
+
+    Crystals are encoded by those backbones that may refuse some: these are no rows.
+
+    Args:
+        benchmark: what is asked.
+        registry: where names are looked up.
+        locations: where data, weights and caches are looked for.
+        limit: keep at most that many rows of each dataset.
+        strict_data: refuse datasets with unusable rows.
+        jobs: processes that may encode crystals, at most; as many as there are cores unless given.
 
     Raises:
         HarnessError: an unknown name, missing data or weights, or a split that cannot be made.
@@ -57,8 +70,11 @@ def plan(
     models = (*parts.models, *parts.baselines)
     _check_heads(models, spec)
     known = [(model.backbone_ref.name, model.backbone.elements) for model in models]
-    loader = DatasetLoader(registry, locations, limit, dict.fromkeys(known), strict_data)
-    configurations, left_out = configure(parts.models, parts.transfers, targets, locations)
+    encoder = make_encoder(registry, locations, jobs)
+    loader = DatasetLoader(
+        registry, locations, limit, dict.fromkeys(known), encoder.screen(models), strict_data
+    )
+    configurations, left_out = configure(parts, targets, locations)
     found = (*configure_baselines(parts.baselines, targets), *configurations)
     if not found:
         named = ", ".join(f"{transfer} on {target}" for transfer, target in left_out)
@@ -70,6 +86,7 @@ def plan(
         benchmark,
         spec,
         loader,
+        encoder,
         locations,
         parts.protocols,
         found,
@@ -96,10 +113,12 @@ def plan_baselines(
         with suppress(HarnessError):  # it is not installed here
             models.append(resolve_model(own.backbone, own.head, registry))
     found = configure_baselines([m for m in models if m.head.fit is not None], alone.train_on)
+    encoder = make_encoder(registry, locations)
     resolved = Plan(
         alone,
         spec,
-        DatasetLoader(registry, locations, limit, known_elements(alone, registry)),
+        known_rows(alone, registry, locations, limit),
+        encoder,
         locations,
         tuple(resolve_protocol(ref, registry) for ref in alone.protocols),
         tuple(found),
@@ -109,6 +128,25 @@ def plan_baselines(
         limit=limit,
     )
     return _Planner(resolved, registry).plan()
+
+
+def known_rows(
+    benchmark: Benchmark, registry: Registry, locations: Locations, limit: int | None = None
+) -> DatasetLoader:
+    """Returns the datasets with the rows that all backbones which are installed here can encode."""
+    models = known_models(benchmark, registry)
+    return DatasetLoader(
+        registry,
+        locations,
+        limit,
+        dict.fromkeys((model.backbone_ref.name, model.backbone.elements) for model in models),
+        make_encoder(registry, locations).screen(models),
+    )
+
+
+def make_encoder(registry: Registry, locations: Locations, jobs: int | None = None) -> Encoder:
+    """Makes what encodes crystals, and tells observers of it."""
+    return Encoder(locations.cache, jobs, partial(registry.tell, "encoding_progressed"))
 
 
 def plan_chosen(planned: Plan, benchmark: Benchmark, registry: Registry) -> Plan:
@@ -240,7 +278,7 @@ class _Planner:
         """Groups of the pre-training data, where the weights name a dataset that is registered."""
         weights = (before.stage.weights for before in member.line)
         names = {started.seen for started in weights if started} & set(self.registry.datasets)
-        return {formula for name in names for formula in self.loader[name].formulas}
+        return {formula for name in names for formula in self.loader.whole[name].formulas}
 
     def _scorings(
         self,

@@ -27,6 +27,7 @@ from harness.planning.resolved import Configuration, ResolvedModel, ResolvedProt
 from harness.planning.splits import Splits
 from harness.planning.training_settings import LOSS_NEEDS, Loss, TrainingSettings, loss_of
 from harness.plugin.backbone import PretrainedWeights
+from harness.plugin.cell import FIXED
 from harness.plugin.property import NEEDED, THERMAL_CONDUCTIVITY
 from harness.plugin.protocol import Split
 from harness.plugin.seeds import derive_seed
@@ -215,7 +216,7 @@ class StagePlanner:
         )
         node = StageNode(
             "",
-            _title(stage, parents),
+            _title(stage, parents, one.transfer_label),
             own,
             model,
             self.protocol,
@@ -346,10 +347,12 @@ def _same_property(one: Dataset, other: Dataset) -> bool:
     return one.property == other.property
 
 
-def _title(stage: Stage, parents: Sequence[MemberOf]) -> str:
+def _title(stage: Stage, parents: Sequence[MemberOf], transfer: str) -> str:
     """What a stage fits and where it starts, as `Dataset1 with AFLOW (pretrained)`."""
     what = " with ".join((stage.dataset, *stage.alongside))
     start = f"after {parents[0].stage.dataset.name}" if parents else stage.start
+    if transfer == FIXED:
+        start = FIXED
     return f"{what} ({start})"
 
 

@@ -9,6 +9,7 @@ from harness.data.structure_files import StructureRow as StructureRow
 from harness.data.structure_files import read_structures as read_structures
 from harness.errors import BenchmarkError as BenchmarkError
 from harness.errors import BundleError as BundleError
+from harness.errors import CannotEncode as CannotEncode
 from harness.errors import DataError as DataError
 from harness.errors import HarnessError as HarnessError
 from harness.errors import LeakError as LeakError
@@ -16,6 +17,7 @@ from harness.errors import PluginError as PluginError
 from harness.errors import StoreError as StoreError
 from harness.errors import WeightsError as WeightsError
 from harness.errors import did_you_mean as did_you_mean
+from harness.nn.fixed_features import FixedFeatures as FixedFeatures
 from harness.nn.graph import CrystalGraph as CrystalGraph
 from harness.nn.graph import build_graph as build_graph
 from harness.nn.graph import build_graphs as build_graphs
@@ -37,11 +39,13 @@ from harness.plugin.backbone import Layers as Layers
 from harness.plugin.backbone import Pool as Pool
 from harness.plugin.backbone import PretrainedWeights as PretrainedWeights
 from harness.plugin.crystal import SYMBOLS as SYMBOLS
+from harness.plugin.crystal import SYMPREC_ANGSTROM as SYMPREC_ANGSTROM
 from harness.plugin.crystal import Crystal as Crystal
 from harness.plugin.crystal import reduced_formula as reduced_formula
 from harness.plugin.dataset import Card as Card
 from harness.plugin.dataset import DatasetSpec as DatasetSpec
 from harness.plugin.events import CellFinished as CellFinished
+from harness.plugin.events import EncodingProgressed as EncodingProgressed
 from harness.plugin.events import EpochFinished as EpochFinished
 from harness.plugin.events import SearchProgressed as SearchProgressed
 from harness.plugin.events import StageFinished as StageFinished

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
-from harness.errors import WeightsError
+from harness.errors import CannotEncode, WeightsError
 from harness.plugin.function import Function
 from harness.plugin.settings import Settings
 
@@ -86,6 +86,27 @@ class Backbone(ABC):
     cutoff_angstrom: float | None = None
     """The longest bond it sees, in Å; none where it sees no bonds."""
 
+    refuses: bool = True
+    """Whether `encode` may raise `CannotEncode` for a crystal of known elements. The crystals of a
+    benchmark are then encoded when its rows are decided on, before any split is drawn; where this
+    is False, `elements` decides alone, and crystals are encoded when they are first needed."""
+
+    vouched: bool = False
+    """Whether the author vouches that `encoding` names all that `encode` depends on, code included.
+    Encodings are then kept however the plugin's file changes: raise the version in it when others
+    are to be made. Of a plugin that is not built in, any change of its files makes them anew
+    otherwise."""
+
+    fixed: bool = False
+    """Whether nothing in it is ever trained: its module has no parameters. No transfer strategy is
+    crossed with it, and tables say `fixed`. What is in it was trained before, if `find_pretrained`
+    finds weights; they are told with what they have seen, and there is nothing to load."""
+
+    @property
+    def encoder(self) -> object:
+        """The class, or function, that encodes: its name is part of the cache key too."""
+        return type(self)
+
     @property
     def offers_weights(self) -> bool:
         """Whether there are pretrained weights to look for at all."""
@@ -93,10 +114,16 @@ class Backbone(ABC):
 
     @abstractmethod
     def encode(self, crystal: Crystal) -> dict[str, NDArray[Any]]:
-        """Turns one crystal into arrays. Cached on disk by content; may run in another process."""
+        """Turns one crystal into arrays. Cached on disk by content; may run in another process.
 
-    def encode_all(self, crystals: Sequence[Crystal]) -> list[dict[str, NDArray[Any]]]:
-        """Turns several crystals into what `encode` makes of each.
+        Raises:
+            CannotEncode: this crystal cannot be encoded, ever; see there.
+        """
+
+    def encode_all(
+        self, crystals: Sequence[Crystal]
+    ) -> Sequence[dict[str, NDArray[Any]] | CannotEncode]:
+        """Turns several crystals into what `encode` makes of each, or into what it raises.
 
         Worth overriding where most of the time goes into calling small things often. It may raise
         for any one crystal: all are then encoded one by one.

@@ -37,5 +37,8 @@ SUBMISSION = "submission"
 BASELINE = "baseline"
 """Stands in place of a transfer strategy's name for the benchmark's baselines."""
 
+FIXED = "fixed"
+"""The transfer that stands in place of all others for a backbone of which nothing is trained."""
+
 DEFAULT = "default"
 """Stands where settings are those of the benchmark, and were not searched for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ SYMBOLS: tuple[str, ...] = tuple(
     Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf
     Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og""".split()
 )
+
+SYMPREC_ANGSTROM = 0.01
+"""How far atoms may be off the places that symmetry gives them, unless told otherwise: what
+coordinates that are rounded to three or four digits need."""
 
 
 def reduced_formula(species: Iterable[str]) -> str:
@@ -74,6 +79,39 @@ class Crystal:
         from pymatgen.core.structure import Structure
 
         return Structure(Lattice(self.lattice), list(self.species), self.frac_coords)
+
+    def primitive(self, symprec_angstrom: float = SYMPREC_ANGSTROM) -> Crystal:
+        """Returns the primitive cell in spglib's standard setting, symmetrised.
+
+        Whichever cell, origin, orientation or order of sites a crystal is written in, this is one
+        and the same, up to rounding. Where spglib finds none, the crystal is returned as it is.
+
+        Args:
+            symprec_angstrom: how far atoms may be off their places.
+        """
+        import spglib
+
+        kinds = sorted(set(self.species))
+        numbers = [kinds.index(symbol) + 1 for symbol in self.species]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # spglib warns of its own default at every call
+            try:
+                cell = spglib.standardize_cell(
+                    (self.lattice.tolist(), self.frac_coords.tolist(), numbers),
+                    to_primitive=True,
+                    no_idealize=False,
+                    symprec=symprec_angstrom,
+                )
+            except spglib.SpglibError:
+                cell = None
+        if cell is None:
+            return self
+        lattice, coords, found = cell
+        return Crystal(
+            np.asarray(lattice, dtype=np.float64),
+            tuple(kinds[number - 1] for number in found),
+            np.asarray(coords, dtype=np.float64),
+        )
 
     @classmethod
     def from_pymatgen(cls, structure: Structure) -> Crystal:

@@ -1,10 +1,25 @@
-"""What observers hear of: plain data about stages, epochs, cells and searches."""
+"""What observers hear of: plain data about encodings, stages, epochs, cells and searches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from harness.plugin.cell import Cell
+
+
+@dataclass(frozen=True)
+class EncodingProgressed:
+    """Crystals of a dataset are being encoded that were not encoded before.
+
+    Attributes:
+        title: whose, and by what, as `encoding AFLOW by chgnet`.
+        done: crystals that have been encoded.
+        total: crystals that were not.
+    """
+
+    title: str
+    done: int
+    total: int
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from harness.plugin.dataset import DatasetSpec
     from harness.plugin.events import (
         CellFinished,
+        EncodingProgressed,
         EpochFinished,
         SearchProgressed,
         StageFinished,
@@ -72,6 +73,11 @@ def make_study(request: StudyRequest) -> Any:
     then. The first result that is not None is used: a plugin answers requests for the sampler,
     pruner or storage that it brings, and leaves the others alone.
     """
+
+
+@hookspec
+def encoding_progressed(event: EncodingProgressed) -> None:
+    """Called while crystals of a dataset are encoded, twice a second at most, and at the end."""
 
 
 @hookspec

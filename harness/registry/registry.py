@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import warnings
 from collections.abc import Sequence
 from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
@@ -40,6 +41,7 @@ NOT_RUN = (
 """Why a file is not loaded."""
 
 OBSERVER_HOOKS = (
+    "encoding_progressed",
     "stage_started",
     "epoch_finished",
     "stage_finished",
@@ -152,6 +154,18 @@ class Registry:
                 f"The observer {observer!r} has no hook. Observers are objects with methods marked "
                 f"@hookimpl: {', '.join(OBSERVER_HOOKS)}."
             )
+
+    def tell(self, hook: str, event: object) -> None:
+        """Tells every observer; one that raises is reported, and costs and stops nothing."""
+        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+            try:
+                implementation.function(event)
+            except (Exception, SystemExit) as problem:  # an observer is somebody else's code
+                warnings.warn(
+                    f"The observer {implementation.plugin_name!r} failed in {hook}: "
+                    f"{type(problem).__name__}: {problem}",
+                    stacklevel=2,
+                )
 
     def _load_entry_point(self, entry: EntryPoint) -> None:
         """Loads an installed plugin; whatever it does (it may even exit), the harness goes on."""

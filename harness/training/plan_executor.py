@@ -6,13 +6,14 @@ import math
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.errors import HarnessError, StoreError
+from harness.planning.encoder import encodings_of
 from harness.planning.ledger import stage_ledger, test_rows, tuning_ledger
 from harness.planning.plan import MemberOf, facts_of_run, one_or_all
 from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
@@ -76,6 +77,16 @@ def metrics_of(plan: Plan, registry: Registry) -> dict[str, PropertyMetric]:
     return {name: known[name] for name in plan.benchmark.metrics or ()}
 
 
+def encode_first(plan: Plan, stages: Sequence[StageNode]) -> None:
+    """Encodes what some stages and their cells need, so that no two processes do it at once."""
+    needed = [(node.model, dataset) for node in stages for dataset in node.datasets]
+    needed += [(n.model, s.dataset) for s in plan.scorings for n in s.stages if n in stages]
+    unique = {(*encodings_of(model), data.digest): (model, data) for model, data in needed}
+    for model, dataset in unique.values():
+        with suppress(Exception):  # it is met again, and told, by the stage
+            plan.encoder.encode(model, dataset)
+
+
 def complete_metrics(plan: Plan, store: Store, registry: Registry) -> None:
     """Scores stored rows by metrics that the benchmark has gained since they were predicted."""
     metrics = metrics_of(plan, registry)
@@ -101,7 +112,7 @@ class PlanExecutor:
         self.plan, self.store, self.registry = context.plan, context.store, context.registry
         use_threads(threads_wanted())
         device = resolve_device(self.plan.benchmark.device)
-        self.stage_builder = StageBuilder(self.plan.locations, self.store, device)
+        self.stage_builder = StageBuilder(self.plan.encoder, self.store, device)
         self.metrics = metrics_of(self.plan, self.registry)
         self._scored_by: dict[str, list[Scoring]] = {}
         for scoring in self.plan.scorings:

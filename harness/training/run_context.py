@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,13 +29,5 @@ class RunContext:
     stop: StopSignal
 
     def tell(self, hook: str, event: object) -> None:
-        """Tells every observer; one that raises is reported, and costs and stops nothing."""
-        for implementation in getattr(self.registry.manager.hook, hook).get_hookimpls():
-            try:
-                implementation.function(event)
-            except (Exception, SystemExit) as problem:  # an observer is somebody else's code
-                warnings.warn(
-                    f"The observer {implementation.plugin_name!r} failed in {hook}: "
-                    f"{type(problem).__name__}: {problem}",
-                    stacklevel=2,
-                )
+        """Tells every observer of this process."""
+        self.registry.tell(hook, event)

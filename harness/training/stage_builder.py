@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.nn.encodings import identity, load_encodings
+from harness.planning.encoder import encodings_of
 from harness.planning.plugin_modules import build_backbone, build_head
 from harness.registry.plugin_calls import call, using
 from harness.training.stack_fit import StackData, StackFit, TaskData
 
 if TYPE_CHECKING:
     from harness.data.dataset import Dataset
+    from harness.planning.encoder import Encoder
     from harness.planning.plan import MemberRows, StageNode
     from harness.planning.resolved import ResolvedModel
     from harness.plugin.backbone import Pool
-    from harness.plugin.locations import Locations
     from harness.results.store import Store
 
 
@@ -27,15 +27,15 @@ class StageBuilder:
     """Where stages are put together: keeps packed crystals and published weights at hand.
 
     Args:
-        locations: where caches lie.
+        encoder: of crystals.
         store: with the artefacts of earlier stages.
         device: where to train.
     """
 
-    def __init__(self, locations: Locations, store: Store, device: torch.device) -> None:
+    def __init__(self, encoder: Encoder, store: Store, device: torch.device) -> None:
         self.device = device
-        self._locations, self._store = locations, store
-        self._pools: dict[tuple[str, str], Pool] = {}
+        self._encoder, self._store = encoder, store
+        self._pools: dict[tuple[str, tuple[str, str]], Pool] = {}
 
     def modules(self, node: StageNode, members: Sequence[int] | None = None) -> nn.ModuleDict:
         """Makes the stacked backbone and, unless it is fitted in closed form, the heads.
@@ -70,7 +70,7 @@ class StageBuilder:
                     state[name] = given[chosen] if name in stacked and not everyone else given
                 model[part].load_state_dict(state)
             return {"tensors": len(own)}
-        if node.weights is not None:
+        if node.weights is not None and not node.model.backbone.fixed:
             function = node.model.backbone.load_pretrained
             action = f"loading the weights {node.weights.name!r}"
             record: Mapping[str, Any] = call(
@@ -111,12 +111,9 @@ class StageBuilder:
 
     def pool(self, dataset: Dataset, model: ResolvedModel) -> Pool:
         """Returns the packed crystals of a dataset."""
-        key = (dataset.digest, f"{identity(model.backbone)} {model.backbone_code}")
+        key = (dataset.digest, encodings_of(model))
         if key not in self._pools:
-            # Encodings of other code, of this plugin or of another that also says `v1`, lie apart;
-            # and so do those of another revision.
-            folder = self._locations.cache / "encodings" / model.backbone_code
-            encodings = load_encodings(model.backbone, dataset.crystals, folder)
+            encodings = self._encoder.encode(model, dataset)
             with using(model.backbone.pool, f"packing the crystals of {dataset.name!r}"):
                 self._pools[key] = model.backbone.pool(encodings, self.device)
         return self._pools[key]

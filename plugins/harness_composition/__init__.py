@@ -27,7 +27,7 @@ def register_backbones() -> Iterable[BackboneSpec]:
             name="composition",
             summary="element fractions, with statistics of element properties on request",
             settings=CompositionSettings,
-            make="harness_composition.backbone:CompositionBackbone",
+            make="harness_composition.backbone:make_composition",
             rows_per_second=100_000.0,
         )
     ]

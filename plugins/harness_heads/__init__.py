@@ -77,9 +77,29 @@ class GpSettings(Settings):
         return self
 
 
+class BoostingSettings(Settings):
+    """Settings of the head `boosting`, as of scikit-learn's `GradientBoostingRegressor`.
+
+    Attributes:
+        trees: number of trees.
+        learning_rate: what each tree adds is multiplied by this.
+        depth: of a tree.
+        leaf_rows: training rows in each leaf of a tree, at least.
+        rows_share: share of the rows that is drawn for every tree.
+        features_share: share of the features that is drawn for every split.
+    """
+
+    trees: PositiveInt = 500
+    learning_rate: PositiveFinite = 0.05
+    depth: PositiveInt = 4
+    leaf_rows: PositiveInt = 3
+    rows_share: float = Field(default=0.7, gt=0, le=1)
+    features_share: float = Field(default=0.3, gt=0, le=1)
+
+
 @hookimpl
 def register_heads() -> list[HeadSpec]:
-    """Offers two heads trained by gradient and two fitted in closed form."""
+    """Offers two heads trained by gradient and three fitted in closed form."""
     return [
         HeadSpec(
             name="mlp",
@@ -115,6 +135,20 @@ def register_heads() -> list[HeadSpec]:
             # the kernel alone: its parameters, and `ridge`'s penalty, are chosen within the fit
             space={"kernel": Choice("matern", "rbf")},
         ),
+        HeadSpec(
+            name="boosting",
+            summary="gradient boosting of decision trees; needs the extra `heads`",
+            settings=BoostingSettings,
+            fit=_fit_boosting,
+            space={
+                "trees": Range(100, 1000, log=True),
+                "learning_rate": Range(0.01, 0.3, log=True),
+                "depth": Range(2, 6),
+                "leaf_rows": Range(1, 20, log=True),
+                "rows_share": Range(0.4, 1.0),
+                "features_share": Range(0.1, 1.0),
+            },
+        ),
     ]
 
 
@@ -130,6 +164,13 @@ def _fit_gp(settings: GpSettings, rows: FitRows) -> Predictor:
     from harness_heads.gaussian_process import fit_gaussian_process
 
     return fit_gaussian_process(rows, **settings.model_dump())
+
+
+def _fit_boosting(settings: BoostingSettings, rows: FitRows) -> Predictor:
+    _require_scikit_learn("boosting")
+    from harness_heads.boosting import fit_boosting
+
+    return fit_boosting(rows, **settings.model_dump())
 
 
 def _require_scikit_learn(head: str) -> None:

@@ -57,6 +57,8 @@ def _make_network(maker: str, settings: Settings) -> nn.Module:
 class _MatglBackbone(Stacked):
     """A network of matgl in a stack."""
 
+    refuses = False
+
     def __init__(
         self,
         name: str,

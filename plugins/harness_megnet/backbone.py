@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class MegnetBackbone(Backbone):
     """MEGNet without its last layer. `build` gives a stack, `load_pretrained` fills it."""
 
+    refuses = False
+
     def __init__(self, settings: MegnetSettings) -> None:
         """Takes the settings; reads nothing yet."""
         self.settings = settings

@@ -78,6 +78,8 @@ def _make_model(settings: NetworkSettings) -> nn.Module:
 class MegnetDglBackbone(Stacked):
     """MEGNet by DGL, without its last layer; `load_pretrained` fills a stack."""
 
+    refuses = False
+
     def __init__(self, settings: NetworkSettings) -> None:
         """Takes the settings; imports nothing yet.
 

@@ -10,7 +10,12 @@ from harness_transfers import strategies as s
 
 @hookimpl
 def register_transfers() -> Iterable[TransferSpec]:
-    """Offers the published steps I, II and III, and five more strategies."""
+    """Offers the published steps I, II and III, five more strategies, and `fixed`."""
+    yield TransferSpec(
+        "fixed",
+        "a backbone that is never trained, and the head; is chosen by itself",
+        stages=s.fixed,
+    )
     yield TransferSpec("scratch", "random weights, then the target (step I)", Settings, s.scratch)
     yield TransferSpec(
         "pretrained", "pretrained backbone, then the target (step II)", Settings, s.pretrained

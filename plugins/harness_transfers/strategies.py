@@ -92,6 +92,11 @@ class Joint(Settings):
     source_weight: PositiveFloat = 1.0
 
 
+def fixed(_settings: Settings, target: Target) -> Sequence[Stage]:
+    """Nothing: whoever is asked this has a backbone that is trained."""
+    return ()
+
+
 def scratch(_settings: Settings, target: Target) -> Sequence[Stage]:
     """Fits the target from random weights."""
     return (Stage(target.dataset, "random"),)

@@ -6,7 +6,7 @@ import pytest
 from rich.progress import Progress
 
 from harness.cli import progress
-from harness.plugin.events import EpochFinished, SearchProgressed, StageStarted
+from harness.plugin.events import EncodingProgressed, EpochFinished, SearchProgressed, StageStarted
 
 
 @pytest.fixture
@@ -80,3 +80,25 @@ def test_trials_neither_print_epochs_nor_count_in_the_time_that_is_left(
     printed = capsys.readouterr().err.splitlines()
     assert len(printed) == 3
     assert printed[-1].endswith("0:40 left")
+
+
+def test_crystals_have_a_bar_while_they_are_encoded() -> None:
+    bars = Progress(disable=True)
+    live = progress.LiveProgress(bars)
+    live.encoding_progressed(EncodingProgressed("encoding AFLOW by slow", 1, 4))
+    live.encoding_progressed(EncodingProgressed("encoding AFLOW by slow", 3, 4))
+    (bar,) = bars.tasks
+    assert (bar.description, bar.completed) == ("encoding AFLOW by slow", 0.75)
+    live.encoding_progressed(EncodingProgressed("encoding AFLOW by slow", 4, 4))
+    assert not bars.tasks
+
+
+def test_lines_tell_how_far_encoding_is_and_what_is_left(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = progress.PlainProgress()
+    for done in (100, 101, 200):
+        lines.encoding_progressed(EncodingProgressed("encoding AFLOW by slow", done, 400))
+        clock[0] += 20
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1] == "encoding AFLOW by slow: 200 of 400 crystals, 1:20 left"

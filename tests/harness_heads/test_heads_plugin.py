@@ -22,7 +22,7 @@ def test_the_plugin_loads_no_library_before_a_head_is_made() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("head", ["ridge", "gp"])
+@pytest.mark.parametrize("head", ["ridge", "gp", "boosting"])
 def test_without_scikit_learn_the_extra_is_named(head, fit, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(PluginError, match=rf"'{head}' needs .*paraisite-harness\[heads\]"):

@@ -41,7 +41,11 @@ def test_they_are_offered_by_the_plugin_imported(folder: Path) -> None:
         ("card.toml", None, "card.toml does not exist"),
         ("card.toml", b"title = ", "card.toml is malformed"),
         ("card.toml", b"\xff", "card.toml is malformed"),
-        ("card.toml", b'title = "t"\nunit = "eV"', "The card of the dataset 'Damaged': 'eV' is not a unit"),
+        (
+            "card.toml",
+            b'title = "t"\nunit = "eV"',
+            "of the dataset 'Damaged': 'eV' is not a unit",
+        ),
     ],
 )
 def test_damage_is_told_when_it_matters(

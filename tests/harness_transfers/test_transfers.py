@@ -17,6 +17,7 @@ from harness_transfers.strategies import (
     L2Sp,
     LayerwiseLr,
     TwoStage,
+    fixed,
     frozen,
     gradual_unfreeze,
     joint,
@@ -41,6 +42,7 @@ FINE_TUNING: list[tuple[Any, Any]] = [
 def test_all_strategies_are_offered_with_their_settings() -> None:
     offered = {spec.name: (spec.settings, spec.stages) for spec in register_transfers()}
     assert offered == {
+        "fixed": (Settings, fixed),
         "scratch": (Settings, scratch),
         "pretrained": (Settings, pretrained),
         "two-stage": (TwoStage, two_stage),
@@ -50,6 +52,10 @@ def test_all_strategies_are_offered_with_their_settings() -> None:
         "l2-sp": (L2Sp, l2_sp),
         "joint": (Joint, joint),
     }
+
+
+def test_fixed_is_for_no_backbone_that_is_trained() -> None:
+    assert fixed(Settings(), TARGET) == ()
 
 
 def test_scratch_is_one_stage_from_random_weights() -> None:

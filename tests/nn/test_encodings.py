@@ -20,8 +20,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 import harness.nn.encodings as module
-from harness.errors import PluginError
-from harness.nn.encodings import load_encodings
+from harness.errors import CannotEncode, PluginError
+from harness.nn.encodings import load_encodings, try_encodings
 from harness.nn.graph import build_graph
 from harness.plugin.arrays import Arrays
 from harness.plugin.backbone import Backbone
@@ -400,7 +400,7 @@ def test_an_error_in_another_process_is_the_error_here(tmp_path: Path) -> None:
 UNGUARDED = """
 import sys
 from pathlib import Path
-from harness.nn.encodings import load_encodings
+from harness.nn.encodings import load_encodings, try_encodings
 from test_encodings import Counting, make_crystals
 
 load_encodings(Counting(), make_crystals(50), Path(sys.argv[1]), workers=2)
@@ -434,3 +434,104 @@ def test_a_pipe_in_the_cache_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(folder / "pipe.safetensors")
     with pytest.warns(UserWarning, match="not a regular file"):
         assert_same(load_encodings(Counting(), crystals, tmp_path), whole)
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+
+class Refusing(Counting):
+    """Refuses the crystal with a lattice of 3.05 Å, and fails at that of 3.07 Å."""
+
+    def encode(self, crystal: Crystal) -> Encoding:
+        encoding = super().encode(crystal)
+        if crystal.lattice[0, 0] == 3.05:
+            raise CannotEncode("3.05 Å")
+        if crystal.lattice[0, 0] == 3.07:
+            raise ArithmeticError("3.07 Å\nor so")
+        return encoding
+
+
+class RefusingTogether(Counting):
+    """Hands refusals out in the place of encodings."""
+
+    def encode_all(self, crystals: Sequence[Crystal]) -> list[Encoding | CannotEncode]:
+        return [self.encode(c) if c.lattice[0, 0] != 3.05 else CannotEncode("") for c in crystals]
+
+
+def test_a_refusal_names_the_crystal_and_is_an_error_for_who_needs_all(tmp_path: Path) -> None:
+    with pytest.raises(CannotEncode, match=r"The crystal 'Si': 3\.05 Å"):
+        load_encodings(Refusing(), make_crystals(7), tmp_path)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_refusals_and_errors_stand_for_their_crystals(tmp_path: Path, workers: int) -> None:
+    crystals = make_crystals(10)
+    found = try_encodings(Refusing(), crystals, tmp_path, workers=workers)
+    bad = {row: encoded for row, encoded in enumerate(found) if isinstance(encoded, CannotEncode)}
+    assert {row: (type(e), str(e)) for row, e in bad.items()} == {
+        5: (CannotEncode, "3.05 Å"),
+        7: (module.Fault, "ArithmeticError: 3.07 Å"),
+    }
+    good = [encoded for encoded in found if not isinstance(encoded, CannotEncode)]
+    assert_same(good, [Counting().encode(c) for row, c in enumerate(crystals) if row not in bad])
+
+
+def test_refusals_are_kept_and_errors_are_not(tmp_path: Path) -> None:
+    try_encodings(Refusing(), make_crystals(10), tmp_path, workers=1)
+    again = Refusing()
+    found = try_encodings(again, make_crystals(10), tmp_path, workers=1)
+    assert str(found[5]) == "3.05 Å"
+    assert set(again.seen) == {make_crystals(10)[7].digest}
+
+
+def test_encode_all_may_hand_refusals_out(tmp_path: Path) -> None:
+    backbone = RefusingTogether()
+    found = try_encodings(backbone, make_crystals(10), tmp_path, workers=1)
+    assert [row for row, e in enumerate(found) if isinstance(e, CannotEncode)] == [5]
+    assert len(backbone.seen) == 9
+
+
+def test_what_is_no_crystals_doing_is_raised(tmp_path: Path) -> None:
+    class Lacking(Counting):
+        def encode(self, crystal: Crystal) -> Encoding:
+            raise ImportError("the package")
+
+    with pytest.raises(ImportError, match="the package"):
+        try_encodings(Lacking(), make_crystals(3), tmp_path, workers=1)
+
+
+def test_slow_encodings_are_written_sooner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SHARD_SECONDS", 0.0)
+    load_encodings(Counting(), make_crystals(5), tmp_path, workers=1)
+    assert len(shards(tmp_path)) == 5
+
+
+class Loading(Telling):
+    """Writes down in a file when it comes into being in another process, as a model that loads."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        with self.file.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+def test_every_process_is_sent_the_backbone_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_CRYSTALS", 4)
+    backbone = Loading(tmp_path / "loaded")
+    load_encodings(backbone, make_crystals(100), tmp_path / "cache", workers=2)
+    loaded = (tmp_path / "loaded").read_text().split()
+    assert 1 <= len(loaded) == len(set(loaded)) <= 2
+
+
+def test_no_more_processes_than_are_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SECONDS_PER_WORKER", 1e-9)
+    found = load_encodings(Telling(), make_crystals(50), tmp_path, most=1)
+    assert {int(encoding["process"]) for encoding in found} == {os.getpid()}

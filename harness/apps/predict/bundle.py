@@ -22,7 +22,7 @@ from harness.apps.predict.bundle_tensors import check_model_tensors, check_tenso
 from harness.apps.predict.conformal import DEFAULT_LEVEL, half_width
 from harness.apps.predict.prediction_table import Predictions
 from harness.data.structure_files import StructureRow, is_structure, row_of
-from harness.errors import BundleError, DataError, HarnessError, PluginError
+from harness.errors import BundleError, CannotEncode, DataError, HarnessError, PluginError
 from harness.files import new_folder, sweep
 from harness.nn.encodings import encode_together
 from harness.plugin.crystal import Crystal
@@ -289,16 +289,19 @@ class Bundle:
         """Encodes the crystals once for each encoder, by the number of their row."""
         crystals = {n: row.crystal for n, row in enumerate(rows) if row.crystal is not None}
         encodings: dict[int, list[Arrays]] = {number: [] for number in crystals}
+        name = self.record.stacks[0].backbone.name
         for encoder in self.ensemble.encoders:
             for number, crystal in crystals.items():
                 if unknown := set(crystal.species) - encoder.backbone.elements:
-                    name = self.record.stacks[0].backbone.name
                     reasons[number] = f"{name} does not know {', '.join(sorted(unknown))}"
             known = {n: crystal for n, crystal in crystals.items() if not reasons[n]}
             encode = partial(encode_together, encoder.backbone)
             for numbers, found in _sort_out(known, encode, reasons):
-                for number, encoding in zip(numbers, found, strict=True):
-                    encodings[number].append(encoding)
+                for number, encoded in zip(numbers, found, strict=True):
+                    if isinstance(encoded, CannotEncode):
+                        reasons[number] = f"{name} cannot encode it: {encoded}"
+                    else:
+                        encodings[number].append(encoded)
         return {number: e for number, e in encodings.items() if not reasons[number]}
 
     def _warn(self, crystal: Crystal, encodings: Sequence[Arrays], distance: float) -> list[str]:

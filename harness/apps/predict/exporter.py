@@ -29,7 +29,7 @@ from harness.apps.predict.bundle import (
 )
 from harness.apps.predict.conformal import LEVELS, coverage, half_width, residuals_of
 from harness.errors import BundleError, did_you_mean
-from harness.nn.encodings import identity, load_encodings
+from harness.nn.encodings import identity
 from harness.planning.plugin_modules import build_backbone, build_head, state_of_members
 from harness.plugin.cell import CELL
 from harness.plugin.crystal import Crystal
@@ -239,19 +239,16 @@ class _Encodings:
     """Encoded datasets, each loaded once for every way in which backbones encode it."""
 
     def __init__(self, planned: Plan) -> None:
-        self._folder = planned.locations.cache / "encodings"
-        self._codes = {
-            identity(stage.model.backbone): stage.model.backbone_code for stage in planned.stages
-        }
-        self._loaded: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self._encoder = planned.encoder
+        self._models = {identity(stage.model.backbone): stage.model for stage in planned.stages}
+        self._loaded: dict[tuple[str, str], list[Arrays]] = {}
 
     def of(self, backbone: Backbone, dataset: Dataset) -> Sequence[Arrays]:
         """The encodings of all rows."""
         name = identity(backbone)
         key = (name, dataset.digest)
         if key not in self._loaded:
-            folder = self._folder / self._codes[name]
-            self._loaded[key] = load_encodings(backbone, dataset.crystals, folder)
+            self._loaded[key] = self._encoder.encode(self._models[name], dataset)
         return self._loaded[key]
 
     def of_ensemble(self, ensemble: Ensemble, dataset: Dataset) -> list[tuple[Arrays, ...]]:
@@ -444,6 +441,7 @@ def _probes(bundle: Bundle) -> tuple[ProbeRecord, ...]:
             kappa=tuple(kappa[:, n].tolist()),
         )
         for n, pair in enumerate(pairs)
+        if np.isfinite(kappa[:, n]).all()  # the backbone may refuse a crystal
     )
 
 

@@ -29,7 +29,7 @@ from harness.apps.testing.stacked import (
     eight,
     with_parameters,
 )
-from harness.errors import WeightsError
+from harness.errors import CannotEncode, WeightsError
 from harness.nn.encodings import STORABLE, encode_together, load_encodings
 from harness.planning.trainable import lies_under
 from harness.plugin.backbone import Backbone, BackboneSpec, PretrainedWeights
@@ -123,9 +123,13 @@ class BackboneCases(StackCases):
             "take them from harness.plugin.SYMBOLS",
         )
         known = sorted(backbone.elements, key=SYMBOLS.index)
+        crystals = {}
         for symbol in known:
             try:
                 backbone.encode(element_crystal(symbol))
+                crystals[symbol] = element_crystal(symbol)
+            except CannotEncode:  # it knows the element, and takes this for no crystal of it
+                continue
             except Exception as problem:
                 broken(
                     "`encode` takes every element in `elements`",
@@ -133,9 +137,11 @@ class BackboneCases(StackCases):
                     "take the element out of `elements`, so that its rows are left out with a "
                     "reason, or teach the backbone",
                 )
-        thing = BackboneSpecimen(backbone, [element_crystal(symbol) for symbol in known])
+        if not crystals:
+            skip("it refuses every element as face-centred cubic, 4.2 Å")
+        thing = BackboneSpecimen(backbone, list(crystals.values()))
         finite = thing.output(thing.build(SEEDS[:1]), thing.all_rows(1))[0].isfinite().all(-1)
-        bad = [s for s, good in zip(known, finite.tolist(), strict=True) if not good]
+        bad = [s for s, good in zip(crystals, finite.tolist(), strict=True) if not good]
         promise(
             not bad,
             "every element in `elements` has a finite embedding",
@@ -348,6 +354,19 @@ class BackboneCases(StackCases):
                     "see that gradients flow around the frozen layer, with no `no_grad` or detach",
                 )
 
+    def test_a_fixed_backbone_has_nothing_to_train(self, spec: BackboneSpec) -> None:
+        """If declared fixed: the module has no parameters."""
+        backbone = self._backbone(spec)
+        if not backbone.fixed:
+            skip("the backbone is not declared fixed")
+        names = [name for name, _ in self.specimen(spec).build(SEEDS[:1]).named_parameters()]
+        promise(
+            not names,
+            "`fixed` is declared: there are no parameters",
+            f"{', '.join(names[:3])}",
+            "compute the embedding in `encode`, as FixedFeatures does, or do not declare it",
+        )
+
     def test_pretrained_weights_load(self, spec: BackboneSpec) -> None:
         """Pretrained weights fill every member alike, and the record says how many tensors."""
         from harness.apps.testing.modules import copied
@@ -407,10 +426,10 @@ class BackboneCases(StackCases):
 
     def _crystals(self, backbone: Backbone) -> list[Crystal]:
         crystals = self.crystals or sample_crystals()
-        known = [c for c in crystals if set(c.species) <= set(backbone.elements)]
+        known = [c for c in crystals if _can_be_encoded(c, backbone)]
         promise(
             len({crystal.formula for crystal in known}) >= len(EIGHT_KAPPA),
-            f"{len(EIGHT_KAPPA)} crystals of different formulas whose elements it knows",
+            f"{len(EIGHT_KAPPA)} crystals of different formulas that it can encode",
             f"{len(known)} of {len(crystals)} crystals",
             "give `crystals` to the cases, or complete `elements`",
         )
@@ -419,6 +438,8 @@ class BackboneCases(StackCases):
     def _weights(self, backbone: Backbone) -> PretrainedWeights:
         if not backbone.offers_weights:
             skip("the backbone offers no pretrained weights")
+        if backbone.fixed:
+            skip("the backbone is fixed: there is nothing to load")
         try:
             return backbone.find_pretrained(self._locations())
         except WeightsError as problem:
@@ -475,6 +496,17 @@ def _trained_names(thing: BackboneSpecimen, freeze: Sequence[str]) -> list[str]:
         freeze=tuple(freeze),
     )
     return changed(before, model)
+
+
+def _can_be_encoded(crystal: Crystal, backbone: Backbone) -> bool:
+    if not set(crystal.species) <= set(backbone.elements):
+        return False
+    if backbone.refuses:
+        try:
+            backbone.encode(crystal)
+        except CannotEncode:
+            return False
+    return True
 
 
 def _copy(crystal: Crystal) -> Crystal:

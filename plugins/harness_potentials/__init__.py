@@ -1,0 +1,66 @@
+"""Universal potentials: their embeddings, frozen, and the physics that follows from energies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from harness.plugin import BackboneSpec, FitRows, HeadSpec, Predictor, Settings, hookimpl
+
+if TYPE_CHECKING:
+    from harness.plugin import Crystal
+    from harness_potentials.physics import Solid
+
+
+@hookimpl
+def register_backbones() -> Iterable[BackboneSpec]:
+    """Offers the embeddings of two potentials, and what the energies of one say of a solid."""
+    yield BackboneSpec(
+        name="chgnet",
+        summary="embedding of the potential CHGNet as it was trained; needs the extra `chgnet`",
+        make="harness_potentials.backbones:make_chgnet",
+        rows_per_second=100_000.0,
+    )
+    yield BackboneSpec(
+        name="sevennet",
+        summary="embedding of the potential SevenNet-0 as it was trained; needs the extra `sevenn`",
+        make="harness_potentials.backbones:make_sevennet",
+        rows_per_second=100_000.0,
+    )
+    yield BackboneSpec(
+        name="eos",
+        summary="equation of state by CHGNet, and what follows from it; needs the extra `chgnet`",
+        make="harness_potentials.backbones:make_eos",
+        rows_per_second=100_000.0,
+    )
+
+
+@hookimpl
+def register_heads() -> Iterable[HeadSpec]:
+    """Offers Slack's κ, which nothing is fitted for."""
+    yield HeadSpec(
+        name="slack",
+        summary="Slack's κ as the backbone `eos` gives it; trains on nothing",
+        fit=_take_slack,
+        needs="log",
+    )
+
+
+def _take_slack(settings: Settings, rows: FitRows) -> Predictor:
+    from harness_potentials.backbones import take_slack
+
+    return take_slack(rows)
+
+
+def describe(crystal: Crystal) -> Solid:
+    """Bulk modulus, Debye temperature, Grüneisen parameter and Slack's κ of a crystal, by CHGNet.
+
+    See `harness_potentials.physics` for units, formulas and sources. Takes 0.1 s for small cells.
+
+    Raises:
+        CannotEncode: its energy–volume curve makes no sense; says why.
+        PluginError: CHGNet is not installed.
+    """
+    from harness_potentials.equation_of_state import describe
+
+    return describe(crystal)
