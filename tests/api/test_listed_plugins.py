@@ -88,7 +88,7 @@ def test_who_has_run_a_benchmark_needs_no_plugin_option(
         ["compare", str(done), str(done)],
         ["plot", "heatmap", str(done), "-o", str(tmp_path / "heat.svg")],
         ["site", str(done), "-o", str(tmp_path / "site")],
-        ["export", str(done), "transfer=scratch", "-o", str(tmp_path / "bundle")],
+        ["export", str(done), "train_on=Experiment", "-o", str(tmp_path / "bundle")],
     ):
         status, _, said = harness(*command)
         assert status == 0, (command, said)
@@ -122,7 +122,7 @@ def test_to_look_at_results_of_others_executes_nothing(
         "compare": [str(theirs), str(theirs)],
         "plot": ["heatmap", str(theirs), "-o", str(tmp_path / "x.svg")],
         "site": [str(theirs), "-o", str(tmp_path / "site")],
-        "export": [str(theirs), "transfer=scratch", "-o", str(tmp_path / "bundle")],
+        "export": [str(theirs), "train_on=Experiment", "-o", str(tmp_path / "bundle")],
     }.get(command, [str(theirs)])
     status, _, said = harness(command, *arguments)
     assert not was_executed(theirs)
