@@ -24,16 +24,26 @@ Source = str | Path | Benchmark
 
 
 def load_dataset(
-    name: str, *, data_dir: Path | str | None = None, plugins: Sequence[Path | str] = ()
+    name: str,
+    *,
+    data_dir: Path | str | None = None,
+    plugins: Sequence[Path | str] = (),
+    locations: Locations | None = None,
 ) -> Dataset:
     """Loads a dataset by name; `.frame()` gives its rows as a pandas frame.
+
+    Args:
+        name: of the dataset.
+        data_dir: a folder to look in first.
+        plugins: Python files to load as plugins besides the installed ones.
+        locations: all folders to look in, in place of `data_dir`; what a plugin is given.
 
     Raises:
         HarnessError: no plugin offers it, or its rows are not to be had.
     """
     registry = Registry([Path(plugin) for plugin in plugins])
     with blaming(registry):
-        return DatasetLoader(registry, Locations.of(path_of(data_dir)))[name]
+        return DatasetLoader(registry, locations or Locations.of(path_of(data_dir)))[name]
 
 
 def load_benchmark(source: Source, overrides: Sequence[str] = ()) -> Benchmark:

@@ -133,7 +133,8 @@ class StagePlanner:
     ) -> TrainingSettings:
         """Training settings of a stage, with a loss that makes sense for what it fits.
 
-        A source of another property has that property's loss, unless one is given for it.
+        A source of another property, for which the benchmark's makes no sense, has that property's
+        loss, unless one is given for it.
 
         Raises:
             BenchmarkError: a loss is given that makes no sense; names those that do.
@@ -141,7 +142,8 @@ class StagePlanner:
         training = self._benchmark.training_for(dataset, overrides)
         spec, wanted = (self._loader.property_of(name) for name in (dataset, target))
         given = {**self._benchmark.training_on.get(dataset, {}), **overrides}.get("loss")
-        if given is None and (training.loss is None or spec != wanted):
+        fits = training.loss is not None and spec.satisfies(LOSS_NEEDS[training.loss])
+        if training.loss is None or (given is None and spec != wanted and not fits):
             training = training.model_copy(update={"loss": loss_of(spec)})
         assert training.loss is not None
         if not spec.satisfies(needs := LOSS_NEEDS[training.loss]):

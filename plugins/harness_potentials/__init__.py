@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from harness.plugin import BackboneSpec, FitRows, HeadSpec, Predictor, Settings, hookimpl
+from harness.plugin import (
+    BackboneSpec,
+    DatasetSpec,
+    FitRows,
+    HeadSpec,
+    Predictor,
+    Settings,
+    hookimpl,
+)
 
 if TYPE_CHECKING:
     from harness.plugin import Crystal
@@ -33,6 +41,14 @@ def register_backbones() -> Iterable[BackboneSpec]:
         make="harness_potentials.backbones:make_eos",
         rows_per_second=100_000.0,
     )
+
+
+@hookimpl
+def register_datasets() -> Iterable[DatasetSpec]:
+    """Offers how stiff crystals of AFLOW are, by CHGNet: what else to learn first."""
+    from harness_potentials.stiffness import datasets
+
+    return datasets()
 
 
 @hookimpl

@@ -1,0 +1,70 @@
+"""How stiff the crystals of AFLOW are, by CHGNet: sources that know mechanics, no conductivities.
+
+Of crystals whose primitive cell is small, so that the energies are had in half an hour; and κ of
+the same crystals, to compare with. Numbers are rounded, for they differ in the last digits from
+machine to machine, and a dataset must not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from harness import load_dataset
+from harness.plugin import CannotEncode, Card, DatasetSpec, Settings, try_encodings
+
+if TYPE_CHECKING:
+    from harness.plugin import Locations
+
+SOURCE = "AFLOW"
+MOST_ATOMS = 14
+"""Of a primitive cell: 2,668 of the 3,318 crystals at hand."""
+
+NAME = f"{SOURCE}-{MOST_ATOMS}"
+DIGITS = 4
+PLACES = {"bulk-modulus": ("bulk_modulus", 3), "debye-temperature": ("debye_temperature", 5)}
+"""By property: the column of its values, and where `EOS_FEATURES` has their logarithm."""
+
+
+def datasets() -> Iterator[DatasetSpec]:
+    """Yields κ, bulk modulus and Debye temperature of the same crystals."""
+    what = f"of the crystals of {SOURCE} with up to {MOST_ATOMS} atoms in the primitive cell"
+    for name, (_, unit) in {
+        "bulk-modulus": ("bulk modulus", "GPa"),
+        "debye-temperature": ("Debye temperature", "K"),
+    }.items():
+        card = Card(
+            title=f"{name.replace('-', ' ')} {what}, by CHGNet",
+            property=name,
+            unit=unit,
+            method="Birch–Murnaghan fit to energies of CHGNet at 11 volumes, clamped ions",
+            notes="Values of a model, not of nature; see `harness_potentials.physics`.",
+        )
+        yield DatasetSpec(f"{NAME}-{name}", card, load=partial(load_stiffness, name))
+    yield DatasetSpec(NAME, Card(title=f"κ {what}", unit="W/(m·K)"), load=load_kappa)
+
+
+def load_kappa(locations: Locations) -> Iterator[Mapping[str, Any]]:
+    """Yields the rows of AFLOW whose crystals are small."""
+    dataset = load_dataset(SOURCE, locations=locations)
+    for row_id, target, crystal in zip(dataset.ids, dataset.targets, dataset.crystals, strict=True):
+        if len(crystal.primitive().species) <= MOST_ATOMS:
+            yield {"id": row_id, "kappa": float(target), **vars(crystal)}
+
+
+def load_stiffness(name: str, locations: Locations) -> Iterator[Mapping[str, Any]]:
+    """Yields them with another target; in its place, the reason why there is none."""
+    from harness.plugin import Crystal
+    from harness_potentials.backbones import make_eos
+
+    rows = list(load_kappa(locations))
+    crystals = [Crystal(row["lattice"], row["species"], row["frac_coords"]) for row in rows]
+    column, place = PLACES[name]
+    states = try_encodings(make_eos(Settings()), crystals, locations.cache / "encodings")
+    for row, state in zip(rows, states, strict=True):
+        if isinstance(state, CannotEncode):
+            yield {**row, column: str(state)}
+        else:
+            value = 10 ** float(state["features"][place])
+            yield {**row, column: float(f"{value:.{DIGITS}g}")}
