@@ -454,6 +454,7 @@ def _start(context: Any, *arguments: Any) -> BaseProcess:
     return process
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_points_changes_nothing(
     run, toy: Path, tiny: Path, tmp_path: Path, forkserver: Any
 ) -> None:

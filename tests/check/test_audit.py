@@ -280,6 +280,7 @@ def test_a_folder_that_cannot_be_written_is_named(audited, tmp_path: Path) -> No
         audited().write(tmp_path / "file" / "audit")
 
 
+@pytest.mark.slow
 def test_the_published_datasets(planned, shared: Path) -> None:
     names = ["Dataset1", "Dataset2", "MIX", "AFLOW"]
     locations = Locations(data=(shared / "data",))

@@ -14,8 +14,16 @@ from harness.apps.testing.selection import cases_of
 from harness.testing import MetricCases
 
 REGISTRY = Registry()
+HEAVY = ("m3gnet", "megnet-dgl")
+"""Whose cases take more than ten seconds."""
+
 SPECS = [
-    pytest.param(catalog.kind, spec, id=f"{catalog.kind} {name}")
+    pytest.param(
+        catalog.kind,
+        spec,
+        id=f"{catalog.kind} {name}",
+        marks=[pytest.mark.slow] if name in HEAVY else [],
+    )
     for catalog in REGISTRY.catalogs()
     for name, spec in catalog.items()
     if catalog.owner(name) in REGISTRY.built_in and catalog.owner(name) != "potentials"
