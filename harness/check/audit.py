@@ -39,9 +39,9 @@ class Audit:
 
     Attributes:
         title: of the benchmark.
-        datasets: one row per dataset: `dataset`, `rows`, `formulas`, `twins` (rows whose formula
-            another row of the dataset has), `kappa_min`, `kappa_median`, `kappa_max` (W/(m·K)),
-            `elements`, `unusable`.
+        datasets: one row per dataset: `dataset`, its `property`, `symbol` and `unit`, `rows`,
+            `formulas`, `twins` (rows whose formula another row of the dataset has), `min`, `median`
+            and `max` of its values, `elements`, `unusable`.
         overlap: one row per `level` (see `LEVELS`), `dataset` and `other`: `rows` of the dataset,
             how many of them have a counterpart in the other (`shared`), and the `share`. Of a
             dataset with itself, a counterpart is another row.
@@ -123,12 +123,15 @@ def _describe_datasets(datasets: Sequence[Dataset]) -> pd.DataFrame:
         [
             {
                 "dataset": dataset.name,
+                "property": dataset.property.name,
+                "symbol": dataset.property.symbol,
+                "unit": dataset.property.unit,
                 "rows": len(dataset),
                 "formulas": len(set(dataset.formulas)),
                 "twins": _count_shared(dataset.formulas, dataset.formulas, itself=True),
-                "kappa_min": float(dataset.targets.min()),
-                "kappa_median": float(np.median(dataset.targets)),
-                "kappa_max": float(dataset.targets.max()),
+                "min": float(dataset.targets.min()),
+                "median": float(np.median(dataset.targets)),
+                "max": float(dataset.targets.max()),
                 "elements": len({el for crystal in dataset.crystals for el in crystal.species}),
                 "unusable": len(dataset.problems),
             }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -110,23 +111,33 @@ def print_audit(findings: Audit, json: bool) -> None:
 def _print_datasets(findings: Audit) -> None:
     from harness.cli.output import print_table, records
 
-    rows = [
-        {
-            "dataset": row["dataset"],
-            "rows": row["rows"],
-            "formulas": row["formulas"],
-            "twins": row["twins"],
-            "κ min": f"{row['kappa_min']:.3g}",
-            "κ median": f"{row['kappa_median']:.3g}",
-            "κ max": f"{row['kappa_max']:.4g}",
-            "elements": row["elements"],
-            "unusable": row["unusable"],
-        }
-        for row in records(findings.datasets)
-    ]
-    title = f"{findings.title}: datasets, κ in W/(m·K)"
-    print_table(title, rows, numeric=list(rows[0])[1:])
+    found = records(findings.datasets)
+    quantities = dict.fromkeys((row["symbol"], row["unit"]) for row in found)
+    mixed = len(quantities) > 1
+    title = f"{findings.title}: datasets"
+    if not mixed:
+        ((symbol, unit),) = quantities
+        title += f", {symbol} in {unit}" if unit else f", {symbol}"
+    rows = [_dataset_row(row, mixed) for row in found]
+    numeric = [name for name in rows[0] if name not in ("dataset", "of", "unit")]
+    print_table(title, rows, numeric=numeric)
     print("Twins: rows whose formula another row of the dataset has (polymorphs, mostly).\n")
+
+
+def _dataset_row(row: Mapping[str, Any], mixed: bool) -> dict[str, Any]:
+    """A dataset as it is printed: where several properties are, with symbol and unit of its own."""
+    of, unit = ({"of": row["symbol"]}, {"unit": row["unit"]}) if mixed else ({}, {})
+    symbol = "" if mixed else f"{row['symbol']} "
+    return {
+        "dataset": row["dataset"],
+        **of,
+        **{name: row[name] for name in ("rows", "formulas", "twins")},
+        f"{symbol}min": f"{row['min']:.3g}",
+        f"{symbol}median": f"{row['median']:.3g}",
+        f"{symbol}max": f"{row['max']:.4g}",
+        **unit,
+        **{name: row[name] for name in ("elements", "unusable")},
+    }
 
 
 def _print_weights(findings: Audit) -> None:

@@ -119,8 +119,8 @@ def test_a_dataset_is_described(audited) -> None:
     found = facts(audited(), "Toy")
     assert (found["rows"], found["formulas"], found["twins"], found["unusable"]) == (48, 48, 0, 0)
     assert found["elements"] == 4 + 12
-    assert found["kappa_max"] == pytest.approx(200.5)
-    assert found["kappa_min"] == pytest.approx(200 * np.exp(-0.8 * 3 - 0.3 * 11) + 0.5)
+    assert found["max"] == pytest.approx(200.5)
+    assert found["min"] == pytest.approx(200 * np.exp(-0.8 * 3 - 0.3 * 11) + 0.5)
 
 
 def test_polymorph_twins_are_rows_that_share_a_formula(audited) -> None:

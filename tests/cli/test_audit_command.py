@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +62,22 @@ def test_tables_for_people(audit: Call, toy: Path) -> None:
         "Test rows, mean over runs",
     ):
         assert expected in out
+
+
+def test_sources_of_other_properties_have_units_of_their_own(audit: Call, toy: Path) -> None:
+    _, out, _ = audit(str(toy))
+    assert "A toy: datasets, κ in W/(m·K)" in out
+    assert re.search(r"twins +κ min +κ median +κ max +elements", out)
+    source = 'transfers=[{name="two-stage", source="Energies", source_start="random"}]'
+    _, out, _ = audit(str(toy), "--set", source)
+    assert "A toy: datasets  " in out
+    assert re.search(r"dataset +of +rows .*min +median +max +unit +elements", out)
+    assert re.search(r"Toy +κ +48 .*W/\(m·K\)", out)
+    assert re.search(r"Energies +E_f +192 .*-\d.*eV/atom", out)
+    _, out, _ = audit(str(toy), "--json", "--set", source)
+    (energies,) = [row for row in json.loads(out)["datasets"] if row["dataset"] == "Energies"]
+    assert (energies["property"], energies["unit"]) == ("formation-energy", "eV/atom")
+    assert energies["min"] < 0 < energies["max"]
 
 
 def test_files_lie_beside_the_benchmark_unless_told_otherwise(
