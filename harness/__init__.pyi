@@ -12,6 +12,8 @@ from .apps.imports.imported import remove_imported as remove_imported
 from .apps.imports.importing import import_dataset as import_dataset
 from .apps.predict.bundle import Bundle as Bundle
 from .apps.predict.bundle import load_bundle as load_bundle
+from .apps.predict.bundle_set import BundleSet as BundleSet
+from .apps.predict.bundle_set import load_bundles as load_bundles
 from .apps.predict.predicting import export as export
 from .apps.predict.predicting import predict_files as predict_files
 from .apps.predict.predicting import scan as scan

@@ -26,6 +26,14 @@ metrics = ["mae-log"]
 epochs = 2
 loss = "mae-log"
 """
+ENERGIES = """
+train_on = ["ToyEnergies"]
+test_on = ["ToyEnergies"]
+backbones = ["tiny"]
+heads = ["ridge"]
+baselines = []
+runs = 3
+"""
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Set before any test module is imported: some of them ask for all datasets at once.
@@ -66,17 +74,26 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         monkeypatch.delenv(variable, raising=False)
 
 
-@pytest.fixture(scope="session")
-def toy_bundle(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of three members of `tiny`, trained on Toy for two epochs; needs that plugin."""
+def _export(benchmark: str, folder: Path, plugin: Path) -> Path:
     from harness import api
     from harness.apps.predict import predicting
 
-    folder = tmp_path_factory.mktemp("toy")
-    (folder / "benchmark.toml").write_text(TOY)
-    api.run(folder, plugins=[tiny])
-    predicting.export(folder, "transfer=scratch", folder / "bundle", plugins=[tiny])
+    (folder / "benchmark.toml").write_text(benchmark)
+    api.run(folder, plugins=[plugin])
+    predicting.export(folder, "transfer=scratch", folder / "bundle", plugins=[plugin])
     return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def toy_bundle(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of three members of `tiny`, trained on Toy for two epochs; needs that plugin."""
+    return _export(TOY, tmp_path_factory.mktemp("toy"), tiny)
+
+
+@pytest.fixture(scope="session")
+def energy_bundle(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Likewise of formation energies, which have a linear scale, in closed form."""
+    return _export(ENERGIES, tmp_path_factory.mktemp("energies"), tiny)
 
 
 @pytest.fixture

@@ -78,7 +78,8 @@ def print_record(record: BundleRecord, folder: str, json: bool) -> None:
     from harness.plugin.cell import DEFAULT
 
     if json:
-        print_json({**record.model_dump(mode="json"), "digest": record.digest})
+        told = {"property_name": record.property_name, "digest": record.digest}
+        print_json({**record.model_dump(mode="json"), **told})
         return
     facts = [{"": name, " ": value} for name, value in _facts(record).items()]
     print_table(f"Bundle {folder}", facts, prose=(" ",))
@@ -111,6 +112,7 @@ def _facts(record: BundleRecord) -> dict[str, Any]:
         "datasets": ", ".join(data),
         "runs": len(record.runs),
         "models": sum(len(stack.runs) for stack in record.stacks),
+        "property": record.property_name,
         "unit": record.unit,
         "elements": f"{len(record.elements)}: {' '.join(record.elements)}",
         "formulas": f"{len(record.formulas)}, sha256 {record.formulas_sha256[:16]}",

@@ -76,13 +76,26 @@ def _reserve_stdout(context: typer.Context, wanted: bool) -> bool:
 JsonOption = Annotated[
     bool, typer.Option("--json", callback=_reserve_stdout, help="Print JSON, for scripts.")
 ]
-BundleOption = Annotated[
-    Path,
-    typer.Option("--bundle", help="A bundle: what `harness export` wrote.", show_default=False),
+BundlesOption = Annotated[
+    list[str],
+    typer.Option(
+        "--bundle",
+        "-b",
+        metavar="[NAME=]FOLDER",
+        help="A bundle: what `harness export` wrote; several make one table.",
+        show_default=False,
+    ),
+]
+PropertyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--property",
+        help="Refuse bundles of other properties than this one, as band-gap; may be repeated.",
+    ),
 ]
 LevelOption = Annotated[
     float | None,
-    typer.Option(help="Probability that the interval holds κ; 0.9 unless given."),
+    typer.Option(help="Probability that the interval holds the value; 0.9 unless given."),
 ]
 DeviceOption = Annotated[str, typer.Option(help="To predict on: cpu, cuda or auto.")]
 RowsOption = Annotated[

@@ -1,19 +1,29 @@
-"""`harness predict`: κ of structures in files."""
+"""`harness predict`: properties of structures in files."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import BundleOption, DeviceOption, JsonOption, LevelOption, PluginOption
+from harness.cli.options import (
+    BundlesOption,
+    DeviceOption,
+    JsonOption,
+    LevelOption,
+    PluginOption,
+    PropertyOption,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.apps.predict.bundle import BundleRecord
+    from harness.apps.predict.prediction_table import BundleColumns
 
 SHOWN_ROWS = 100
 """Rows that are printed; a file has them all."""
@@ -28,47 +38,68 @@ def predict(
             show_default=False,
         ),
     ],
-    bundle: BundleOption,
+    bundle: BundlesOption,
     output: Annotated[
         Path | None, typer.Option("--to", "-o", help="Write the table: .csv, .json or .parquet.")
     ] = None,
+    property_name: PropertyOption = None,
     level: LevelOption = None,
     device: DeviceOption = "cpu",
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Predict κ in W/(m·K) of the structures in files, with an interval and warnings."""
-    from harness.apps.predict.bundle import read_record
-    from harness.apps.predict.conformal import DEFAULT_LEVEL
-    from harness.apps.predict.predicting import predict_files
+    """Predict properties of the structures in files, with intervals and warnings.
+
+    Each bundle predicts the property it was trained on, as κ in W/(m·K). Several bundles make one
+    table: the columns of one begin with what its property is called, as kappa_mean and kappa_low;
+    where two predict one property, with NAME (that of the folder unless given) before that.
+    """
+    from harness.apps.predict.bundle_set import load_bundles
+    from harness.apps.predict.conformal import DEFAULT_LEVEL, check_level
     from harness.apps.predict.prediction_table import check_writable, write_frame
     from harness.cli.output import print_json
+    from harness.data.structure_files import read_structures
 
     if output is not None:
         check_writable(output)
-    frame = predict_files(files, bundle, level=level, device=device, plugins=plugin or ())
+    level = DEFAULT_LEVEL if level is None else level
+    check_level(level)
+    loaded = load_bundles(
+        bundle, properties=property_name or (), device=device, plugins=plugin or ()
+    )
+    frame = loaded.predict(read_structures(*files), level)
     if output is not None:
         write_frame(frame, output)
     if json:
         print_json(loads(frame.to_json(orient="records", double_precision=15)))
         return
-    print_predictions(frame, f"κ in W/(m·K), by {bundle}")
-    print(coverage_line(read_record(bundle), DEFAULT_LEVEL if level is None else level))
+    predicted = ", ".join(one.label_and_unit for one in loaded.layout)
+    print_predictions(frame, f"{predicted}, by {', '.join(bundle)}", loaded.layout)
+    for one, of_bundle in zip(loaded.layout, loaded.bundles, strict=True):
+        label = "" if one.alone else f"{one.label}: "
+        print(label + coverage_line(of_bundle.record, level))
     if output is not None:
         print(f"Written to {output}: {len(frame)} rows.")
 
 
-def print_predictions(frame: pd.DataFrame, title: str) -> None:
+def print_predictions(frame: pd.DataFrame, title: str, layout: Sequence[BundleColumns]) -> None:
     """Prints predictions, and how many of the rows are not to be trusted or failed."""
-    from harness.cli.output import print_table
+    from harness.cli.output import print_table, records
 
-    rows = [prediction_row(row) for row in frame.head(SHOWN_ROWS).to_dict("records")]
-    print_table(title, rows, numeric=("κ", "std", "interval", "distance"), prose=("remarks",))
+    rows = [prediction_row(row, layout) for row in records(frame.head(SHOWN_ROWS))]
+    numeric = [name for name in (rows[0] if rows else ()) if name not in TEXTS]
+    print_table(title, rows, numeric=numeric, prose=("remarks",))
     if len(frame) > SHOWN_ROWS:
         print(f"{len(frame) - SHOWN_ROWS} further rows are not shown: write them with -o.")
-    failed, warned = int((frame["reason"] != "").sum()), int((frame["warnings"] != "").sum())
-    if failed or warned:
-        print(f"Rows: {len(frame)}; {warned} with a warning, {failed} could not be predicted.")
+    for one in layout:
+        failed = int((frame[one.column("reason")] != "").sum())
+        warned = int((frame[one.column("warnings")] != "").sum())
+        if failed or warned:
+            label = "" if one.alone else f"{one.label}: "
+            print(
+                f"{label}Rows: {len(frame)}; {warned} with a warning, "
+                f"{failed} could not be predicted."
+            )
 
 
 def coverage_line(record: BundleRecord, level: float) -> str:
@@ -85,18 +116,43 @@ def coverage_line(record: BundleRecord, level: float) -> str:
     return f"The interval is one of {level:.0%}; it has held {', '.join(measured)}."
 
 
-def prediction_row(row: Any) -> dict[str, Any]:
-    """One row as it is printed."""
-    if row["reason"]:
-        numbers = dict.fromkeys(("κ", "std", "interval", "distance"), "")
-    else:
-        numbers = {
-            "κ": f"{row['kappa_mean']:.3g}",
-            "std": f"{row['kappa_std']:.2g}",
-            "interval": f"{row['low']:.3g} … {row['high']:.3g}",
-            "distance": f"{row['distance']:.2f}",
-        }
-    trained = "a training row has this formula" if row["in_training"] is True else ""
-    remarks = row["reason"] or "; ".join(filter(None, (row["warnings"], trained)))
+TEXTS = ("id", "formula", "remarks")
+"""Columns of `prediction_row` that are no numbers."""
+
+
+def prediction_row(row: Mapping[str, Any], layout: Sequence[BundleColumns]) -> dict[str, Any]:
+    """One row as it is printed: of one bundle in full, of several values and intervals."""
+    numbers: dict[str, str] = {}
+    for one in layout:
+        interval = f"{_digits(row, one, 'low')} … {_digits(row, one, 'high')}".strip(" …")
+        numbers[one.label] = _digits(row, one, f"{one.spec.column}_mean")
+        if one.alone:
+            numbers["std"] = _digits(row, one, f"{one.spec.column}_std", ".2g")
+        numbers["interval" if one.alone else f"{one.label} interval"] = interval
+        if one.alone and "distance" in row:
+            numbers["distance"] = _digits(row, one, "distance", ".2f")
     formula = row["formula"] if isinstance(row["formula"], str) else ""  # pandas has NaN for None
-    return {"id": row["id"], "formula": formula, **numbers, "remarks": remarks}
+    return {"id": row["id"], "formula": formula, **numbers, "remarks": _remarks(row, layout)}
+
+
+def _digits(row: Mapping[str, Any], one: BundleColumns, name: str, form: str = ".3g") -> str:
+    """A number of a bundle; nothing where there is none."""
+    value = row[one.column(name)]
+    return "" if value is None or math.isnan(value) else format(value, form)
+
+
+def _remarks(row: Mapping[str, Any], layout: Sequence[BundleColumns]) -> str:
+    """Why predictions are missing or not to be trusted; once where all bundles say the same."""
+    found: dict[str, list[str]] = {}
+    for one in layout:
+        texts = [row.get(one.column("reason")) or ""]
+        if not texts[0]:
+            trained = "a training row has this formula"
+            texts = str(row[one.column("warnings")]).split("; ")
+            texts += [trained] if row[one.column("in_training")] is True else []
+        for text in filter(None, texts):
+            found.setdefault(text, []).append(one.label)
+    return "; ".join(
+        text if len(labels) == len(layout) else f"{', '.join(labels)}: {text}"
+        for text, labels in found.items()
+    )

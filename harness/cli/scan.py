@@ -1,10 +1,11 @@
-"""`harness scan`: a whole source of structures through a bundle."""
+"""`harness scan`: a whole source of structures through one bundle or several."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,18 +13,21 @@ import typer
 
 from harness.cli.options import (
     INTERRUPTED,
-    BundleOption,
+    BundlesOption,
     DataOption,
     DeviceOption,
     JobsOption,
     JsonOption,
     LevelOption,
     PluginOption,
+    PropertyOption,
     cores,
 )
 from harness.cli.output import say
+from harness.errors import HarnessError
 
 if TYPE_CHECKING:
+    from harness.apps.predict.prediction_table import BundleColumns
     from harness.apps.predict.scanner import ScanReport
 
 SHOWN_REASONS = 5
@@ -38,15 +42,29 @@ def scan(
             show_default=False,
         ),
     ],
-    bundle: BundleOption,
+    bundle: BundlesOption,
     output: Annotated[
         Path, typer.Option("--to", "-o", help="Parquet file to write; a plot goes beside it.")
     ],
-    max_kappa: Annotated[
-        float | None, typer.Option("--max", help="Print the structures with κ up to this, W/(m·K).")
+    most: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--max",
+            metavar="[COLUMN=]VALUE",
+            help="Print the structures with a mean up to this, in the property's unit: 1.0 is of "
+            "the first bundle, band_gap=0.5 of the one whose columns begin so; may be repeated.",
+        ),
     ] = None,
-    sort: Annotated[bool, typer.Option("--sort", help="Print the lowest κ first.")] = False,
+    sort: Annotated[
+        bool,
+        typer.Option("--sort", help="Print the lowest first, of the first --max or bundle."),
+    ] = False,
+    sort_by: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Print the lowest of this first, as band_gap."),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Print at most so many.")] = 20,
+    property_name: PropertyOption = None,
     level: LevelOption = None,
     jobs: JobsOption = None,
     device: DeviceOption = "cpu",
@@ -55,18 +73,22 @@ def scan(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Predict κ of every structure of a source, of any size; print the candidates.
+    """Predict properties of every structure of a source, of any size; print the candidates.
 
-    What is on disk already is not done again: after a stop, the same command goes on.
+    Several bundles make one table, in one pass; see `harness predict`. What is on disk already is
+    not done again: after a stop, the same command goes on.
     """
     from harness.apps.predict import predicting
 
+    layout = predicting.layout_of(bundle, plugin or ())
+    wanted = _Wanted.read(layout, most or (), sort, sort_by, top)
     try:
         with _progress(quiet or json) as progress:
             report = predicting.scan(
                 source,
                 bundle,
                 output,
+                properties=property_name or (),
                 level=level,
                 jobs=jobs or cores(),
                 device=device,
@@ -77,76 +99,152 @@ def scan(
     except KeyboardInterrupt:
         print("\nStopped. What is complete is on disk: run the same again.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    _show(report, output, Path(source).name, (max_kappa, sort, top), json=json)
+    _show(report, output, Path(source).name, layout, wanted, json=json)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which candidates are to be printed.
+
+    Attributes:
+        most: by the key of a bundle, the highest mean.
+        sort_by: the bundle whose lowest means come first; none for the order of the source.
+        top: at most so many.
+    """
+
+    most: Mapping[str, float]
+    sort_by: BundleColumns | None
+    top: int
+
+    @classmethod
+    def read(
+        cls,
+        layout: Sequence[BundleColumns],
+        most: Sequence[str],
+        sort: bool,
+        sort_by: str | None,
+        top: int,
+    ) -> _Wanted:
+        """Reads `--max`, `--sort` and `--sort-by`.
+
+        Raises:
+            HarnessError: one names no bundle, or no number.
+        """
+        from harness.apps.predict.prediction_table import find_columns
+
+        bounds: dict[str, float] = {}
+        first = layout[0]
+        for text in most:
+            name, equals, value = text.rpartition("=")
+            one = find_columns(layout, name.strip()) if equals else layout[0]
+            first = first if bounds else one
+            bounds[one.key] = _number(text, value)
+        if sort_by is not None:
+            return cls(bounds, find_columns(layout, sort_by), top)
+        return cls(bounds, first if sort else None, top)
+
+
+def _number(text: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise HarnessError(
+            f"--max {text!r}: expected a number, as 1.0, or one of a bundle, as kappa=1.0."
+        ) from None
 
 
 def _show(
     report: ScanReport,
     output: Path,
     name: str,
-    wanted: tuple[float | None, bool, int],
+    layout: Sequence[BundleColumns],
+    wanted: _Wanted,
     json: bool,
 ) -> None:
-    """Draws a scan, and prints what was asked for: bound of κ, order, and how many."""
+    """Draws a scan, and prints what was asked for."""
     from harness.apps.predict.scan_ranking import draw_scan, find_candidates
     from harness.cli.output import print_json
     from harness.drawing.style import show_as_written
 
-    max_kappa, sort, top = wanted
-    plot = output.with_suffix(".png")
-    figure = draw_scan(output, f"{name}: {report.rows} structures", max_kappa)
+    plot, most = output.with_suffix(".png"), wanted.most
+    figure = draw_scan(output, f"{name}: {report.rows} structures", layout, most)
     show_as_written(figure).savefig(plot, dpi=160)
-    asked = sort or max_kappa is not None
-    rows, total = find_candidates(output, max_kappa, top, sort) if asked else ([], 0)
+    asked = bool(most) or wanted.sort_by is not None
+    rows, total = (
+        find_candidates(output, layout, most, wanted.top, wanted.sort_by) if asked else ([], 0)
+    )
     if json:
-        print_json({**vars(report), "candidates": rows, "candidates_in_all": total})
+        counts = {key: vars(one) for key, one in report.bundles.items()}
+        told = {"bundles": counts} if len(layout) > 1 else counts[layout[0].key]
+        known = {"rows": report.rows, "kept": report.kept, "seconds": report.seconds}
+        print_json({**known, **told, "candidates": rows, "candidates_in_all": total})
         return
-    print_report(report, output, plot)
+    print_report(report, layout, output, plot)
     if asked:
-        _print_candidates(rows, total, max_kappa, sort)
+        _print_candidates(rows, total, layout, wanted)
 
 
-def print_report(report: ScanReport, output: Path, plot: Path) -> None:
+def print_report(
+    report: ScanReport, layout: Sequence[BundleColumns], output: Path, plot: Path
+) -> None:
     """Prints what a scan has done."""
     kept = f", {report.kept} of them by an earlier call" if report.kept else ""
     print(f"{output}: {report.rows} structures{kept}; {plot.name} beside it.")
     fresh = report.rows - report.kept
     if fresh and report.seconds:
         print(f"{report.seconds:.1f} s, {fresh / report.seconds:.0f} structures per second.")
-    print(
-        f"{report.applicable} predictions without a warning, "
-        f"{report.rows - report.applicable - report.failed} with one, {report.failed} failed."
-    )
-    by_number = sorted(report.reasons.items(), key=lambda pair: -pair[1])
-    for reason, number in by_number[:SHOWN_REASONS]:
-        say(f"    {number} × {reason}")
-    if len(by_number) > SHOWN_REASONS:
-        print(f"    … and {len(by_number) - SHOWN_REASONS} other reasons, in the column `reason`.")
+    for one in layout:
+        counts = report.bundles[one.key]
+        warned = report.rows - counts.applicable - counts.failed
+        print(
+            f"{'' if one.alone else f'{one.label}: '}{counts.applicable} predictions without a "
+            f"warning, {warned} with one, {counts.failed} failed."
+        )
+        by_number = sorted(counts.reasons.items(), key=lambda pair: -pair[1])
+        for reason, number in by_number[:SHOWN_REASONS]:
+            say(f"    {number} × {reason}")
+        if len(by_number) > SHOWN_REASONS:
+            others, column = len(by_number) - SHOWN_REASONS, one.column("reason")
+            print(f"    … and {others} other reasons, in the column `{column}`.")
 
 
 def _print_candidates(
-    rows: list[dict[str, Any]], total: int, max_kappa: float | None, sort: bool
+    rows: Sequence[Mapping[str, Any]], total: int, layout: Sequence[BundleColumns], wanted: _Wanted
 ) -> None:
     from harness.cli.output import print_table
-    from harness.cli.predict import prediction_row
+    from harness.cli.predict import TEXTS, prediction_row
 
+    asked = _describe(layout, wanted)
+    if not rows:
+        print(f"No structure with {asked}.")
+        return
     shown = []
     for row in rows:
-        printed = prediction_row({**row, "reason": "", "distance": float("nan")})
-        del printed["distance"]
+        printed = prediction_row(row, layout)
         remarks = printed.pop("remarks")
-        score = f"{row['max_std_over_mean']:.2g}" if row["max_std_over_mean"] is not None else ""
-        shown.append({**printed, "max·std/mean": score, "remarks": remarks})
-    bound = f"κ up to {max_kappa:g} W/(m·K)" if max_kappa is not None else "κ in W/(m·K)"
-    if not rows:
-        print(f"No structure with {bound}.")
-        return
-    order = "the lowest first" if sort else "in the order of the source"
-    title = f"{total} structures with {bound}, {order}"
-    numeric = ("κ", "std", "interval", "max·std/mean")
-    print_table(title, shown, numeric=numeric, prose=("remarks",))
+        if "max_std_over_mean" in row:
+            score = row["max_std_over_mean"]
+            printed["max·std/mean"] = "" if score is None else f"{score:.2g}"
+        shown.append({**printed, "remarks": remarks})
+    by = "" if wanted.sort_by is None or len(layout) == 1 else f"{wanted.sort_by.label} "
+    order = "in the order of the source" if wanted.sort_by is None else f"the lowest {by}first"
+    numeric = [name for name in shown[0] if name not in TEXTS]
+    print_table(
+        f"{total} structures with {asked}, {order}", shown, numeric=numeric, prose=("remarks",)
+    )
     if total > len(rows):
         print(f"{total - len(rows)} further ones are not shown: see --top, or the table.")
+
+
+def _describe(layout: Sequence[BundleColumns], wanted: _Wanted) -> str:
+    """What candidates are, as "κ up to 1 W/(m·K)"."""
+    bounds = [
+        f"{one.label} up to {wanted.most[one.key]:g} {one.spec.unit}".rstrip()
+        for one in layout
+        if one.key in wanted.most
+    ]
+    whole = [one.label_and_unit for one in layout if one == wanted.sort_by]
+    return " and ".join(bounds or whole)
 
 
 @contextmanager

@@ -111,3 +111,107 @@ def test_scan_prints_candidates_and_draws_them(harness, toy_bundle, tiny, tmp_pa
     kappa = [row["kappa_mean"] for row in found["candidates"]]
     assert kappa == sorted(kappa)
     assert found["candidates_in_all"] == found["rows"] == rows
+
+
+# --- several bundles --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def both(toy_bundle, energy_bundle, tiny) -> list[str]:
+    """Options that name a bundle of κ and one of energies."""
+    return ["-b", str(toy_bundle), "-b", f"energies={energy_bundle}", "--plugin", str(tiny)]
+
+
+def test_show_names_the_property_and_its_unit(harness, energy_bundle, toy_bundle) -> None:
+    _, out, _ = harness("bundle", "show", str(energy_bundle))
+    assert re.search(r"property +formation-energy *\n +unit +eV/atom", out)
+    for bundle, name in ((energy_bundle, "formation-energy"), (toy_bundle, "thermal-conductivity")):
+        _, out, _ = harness("bundle", "show", str(bundle), "--json")
+        assert json.loads(out)["property_name"] == name
+
+
+def test_predict_shows_a_linear_property_in_its_unit(harness, files, energy_bundle, tiny) -> None:
+    options = ["-b", str(energy_bundle), "--plugin", str(tiny)]
+    status, out, err = harness("predict", str(files), *options)
+    assert (status, err) == (0, "")
+    assert f"E_f in eV/atom, by {energy_bundle}" in out
+    assert re.search(r"formula +E_f +std +interval +distance", out)
+    _, out, _ = harness("predict", str(files), *options, "--json")
+    (good, _) = json.loads(out)
+    mean = good["formation_energy_per_atom_mean"]
+    assert good["low"] + good["high"] == pytest.approx(2 * mean)
+    assert "std_over_mean" not in good
+
+
+def test_predict_prints_one_table_of_several_bundles(harness, files, both, tmp_path) -> None:
+    table = tmp_path / "table.csv"
+    status, out, err = harness("predict", str(files), *both, "-o", str(table))
+    assert (status, err) == (0, "")
+    assert "κ in W/(m·K), E_f in eV/atom, by " in out
+    assert re.search(r"formula +κ +κ interval +E_f +E_f interval +remarks", out)
+    for label in ("κ", "E_f"):
+        assert f"{label}: Rows: 2; 0 with a warning, 1 could not be predicted." in out
+        assert re.search(rf"{label}: The interval is one of 90%; it has held \d+% of the test", out)
+    frame = pd.read_csv(table)
+    assert frame["kappa_mean"].notna().tolist() == [True, False]
+    assert frame["formation_energy_per_atom_mean"].notna().tolist() == [True, False]
+    assert (frame["kappa_reason"][1:] == frame["formation_energy_per_atom_reason"][1:]).all()
+    status, out, _ = harness("predict", str(files), *both, "--json")
+    assert list(json.loads(out)[0]) == frame.columns.tolist()
+
+
+def test_two_bundles_of_one_property_need_names(harness, files, toy_bundle, tiny) -> None:
+    options = ["--plugin", str(tiny), "--json"]
+    twice = ["-b", str(toy_bundle), "-b", str(toy_bundle)]
+    status, _, err = harness("predict", str(files), *twice, *options)
+    assert (status, "--bundle first=FOLDER" in err) == (2, True)
+    named = ["-b", f"one={toy_bundle}", "-b", f"two={toy_bundle}"]
+    status, out, _ = harness("predict", str(files), *named, *options)
+    (good, _) = json.loads(out)
+    assert status == 0
+    assert good["one_kappa_mean"] == good["two_kappa_mean"]
+
+
+@pytest.mark.parametrize("command", ["predict", "scan"])
+def test_a_bundle_of_another_property_is_refused(
+    command, harness, files, both, toy_bundle, tmp_path
+) -> None:
+    target = ["-o", str(tmp_path / "new.parquet")]
+    status, out, err = harness(command, str(files), *both, *target, "--property", "band-gap")
+    assert (status, out) == (2, "")
+    assert f"The bundle {toy_bundle} predicts lattice thermal conductivity" in err
+    assert "not band gap (band-gap)" in err
+    assert not list(tmp_path.glob("new*"))
+
+
+def test_scan_prints_candidates_of_several_properties(harness, both, tmp_path) -> None:
+    table = tmp_path / "scan.parquet"
+    options = [*both, "--jobs", "1", "-o", str(table)]
+    bounds = ["--max", "1e9", "--max", "energies=1e9", "--sort-by", "formation-energy"]
+    status, out, err = harness("scan", "Toy", *options, *bounds, "--top", "3")
+    assert (status, err) == (0, "")
+    assert re.search(r"κ: \d+ predictions without a warning", out)
+    assert re.search(r"E_f: \d+ predictions without a warning", out)
+    assert (
+        "48 structures with κ up to 1e+09 W/(m·K) and E_f up to 1e+09 eV/atom, the lowest E" in out
+    )
+    _, out, _ = harness("scan", "Toy", *options, *bounds, "--json")
+    found = json.loads(out)
+    energies = [row["formation_energy_per_atom_mean"] for row in found["candidates"]]
+    assert energies == sorted(energies)
+    assert set(found["bundles"]) == {"kappa", "formation_energy_per_atom"}
+    assert set(found["bundles"]["kappa"]) == {"failed", "applicable", "reasons"}
+
+
+def test_what_names_no_bundle_or_no_number_is_refused_before_a_scan(
+    harness, both, tmp_path
+) -> None:
+    options = [*both, "-o", str(tmp_path / "scan.parquet")]
+    for arguments, told in (
+        (["--max", "kapa=1"], "Did you mean 'kappa'"),
+        (["--max", "kappa=low"], "--max 'kappa=low': expected a number"),
+        (["--sort-by", "band_gap"], "expected one of kappa, formation_energy_per_atom"),
+    ):
+        status, _, err = harness("scan", "Toy", *options, *arguments)
+        assert (status, told in err) == (2, True), err
+    assert not list(tmp_path.iterdir())

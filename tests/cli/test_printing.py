@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -52,10 +53,31 @@ def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
 
 
 def test_a_structure_that_could_not_be_read_has_no_formula() -> None:
+    from harness.apps.predict.prediction_table import columns_of, lay_out
     from harness.cli.predict import prediction_row
+    from harness_properties import KAPPA
 
-    row = {"id": "x", "formula": float("nan"), "reason": "no file", "in_training": None}
-    assert prediction_row({**row, "warnings": ""})["formula"] == ""
+    row = {name: float("nan") for name in columns_of(KAPPA)}
+    texts = {"id": "x", "reason": "no file", "in_training": None, "warnings": ""}
+    printed = prediction_row({**row, **texts}, lay_out([("own", KAPPA)]))
+    assert {name: text for name, text in printed.items() if text} == {
+        "id": "x",
+        "remarks": "no file",
+    }
+
+
+def test_what_several_bundles_remark_is_said_once() -> None:
+    from harness.apps.predict.prediction_table import columns_of, lay_out
+    from harness.cli.predict import prediction_row
+    from harness_properties import BAND_GAP, KAPPA
+
+    layout = lay_out([("a", KAPPA), ("b", BAND_GAP)])
+    row = {one.column(name): math.nan for one in layout for name in columns_of(one.spec)}
+    texts = {"id": "x", "kappa_in_training": True, "band_gap_in_training": False}
+    texts |= {"kappa_warnings": "1 atom alone", "band_gap_warnings": "1 atom alone; far: 2"}
+    texts |= {"kappa_reason": "", "band_gap_reason": ""}
+    remarks = prediction_row({**row, **texts}, layout)["remarks"]
+    assert remarks == "1 atom alone; κ: a training row has this formula; E_g: far: 2"
 
 
 def test_a_narrow_terminal_cuts_no_id(capsys, monkeypatch) -> None:

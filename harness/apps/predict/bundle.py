@@ -8,9 +8,9 @@ by their sha256, and the ensemble by what it must predict for a few made-up crys
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
@@ -21,10 +21,10 @@ from pydantic import Field, ValidationError, model_validator
 from harness.apps.predict.bundle_tensors import check_model_tensors, check_tensors, read_shapes
 from harness.apps.predict.conformal import DEFAULT_LEVEL, half_width
 from harness.apps.predict.prediction_table import Predictions
+from harness.apps.predict.row_encodings import RowEncodings, sort_out
 from harness.data.structure_files import StructureRow, is_structure, row_of
-from harness.errors import BundleError, CannotEncode, DataError, HarnessError, PluginError
+from harness.errors import BundleError, DataError, PluginError
 from harness.files import new_folder, sweep
-from harness.nn.encodings import encode_together
 from harness.plugin.crystal import Crystal
 from harness.plugin.head import FitRows
 from harness.plugin.property import THERMAL_CONDUCTIVITY
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from harness.plugin.property import PropertySpec
     from harness.registry.registry import Registry
 
-Thing = TypeVar("Thing")
 Found = TypeVar("Found")
 
 RECORD_FILE = "bundle.json"
@@ -252,25 +251,32 @@ class Bundle:
         Raises:
             DataError: something is no structure; or it is one, and no list of them.
         """
-        if is_structure(structures):
-            raise DataError(
-                "Expected a list of structures, and got one: write predict([structure])."
-            )
-        rows = [row_of(thing, str(number)) for number, thing in enumerate(structures)]
-        frame: pd.DataFrame = self.table(rows, level).to_pandas()
+        frame: pd.DataFrame = self.table(rows_of(structures), level).to_pandas()
         return frame
 
-    def table(self, rows: Sequence[StructureRow], level: float = DEFAULT_LEVEL) -> pa.Table:
-        """Predicts rows, those that could not be read included; see `predict`."""
-        return self.judge(rows).table(half_width(self.residuals, level), self._formulas)
+    def table(
+        self,
+        rows: Sequence[StructureRow],
+        level: float = DEFAULT_LEVEL,
+        shared: RowEncodings | None = None,
+    ) -> pa.Table:
+        """Predicts rows, those that could not be read included; see `predict` and `judge`."""
+        return self.judge(rows, shared).table(half_width(self.residuals, level), self._formulas)
 
-    def judge(self, rows: Sequence[StructureRow]) -> Predictions:
-        """Predicts with every run, and says where that is not to be trusted, or impossible."""
+    def judge(
+        self, rows: Sequence[StructureRow], shared: RowEncodings | None = None
+    ) -> Predictions:
+        """Predicts with every run, and says where that is not to be trusted, or impossible.
+
+        Args:
+            rows: as they were read.
+            shared: their encodings, where other bundles are asked about them too.
+        """
         reasons = [row.reason for row in rows]
-        encodings = self._encode(rows, reasons)
+        encodings = self._encode(rows, shared or RowEncodings(rows), reasons)
         values = np.full((len(self.record.runs), len(rows)), np.nan)
         distance = np.full(len(rows), np.nan)
-        for numbers, (found, embeddings) in _sort_out(encodings, self.ensemble.predict, reasons):
+        for numbers, (found, embeddings) in sort_out(encodings, self.ensemble.predict, reasons):
             values[:, numbers] = found
             distance[numbers] = self.neighbourhood.distances(embeddings)
         for number in encodings:
@@ -285,7 +291,9 @@ class Bundle:
                 warnings[number] = "; ".join(doubts)
         return Predictions(self.property, rows, values, distance, warnings, reasons)
 
-    def _encode(self, rows: Sequence[StructureRow], reasons: list[str]) -> dict[int, list[Arrays]]:
+    def _encode(
+        self, rows: Sequence[StructureRow], shared: RowEncodings, reasons: list[str]
+    ) -> dict[int, list[Arrays]]:
         """Encodes the crystals once for each encoder, by the number of their row."""
         crystals = {n: row.crystal for n, row in enumerate(rows) if row.crystal is not None}
         encodings: dict[int, list[Arrays]] = {number: [] for number in crystals}
@@ -294,14 +302,8 @@ class Bundle:
             for number, crystal in crystals.items():
                 if unknown := set(crystal.species) - encoder.backbone.elements:
                     reasons[number] = f"{name} does not know {', '.join(sorted(unknown))}"
-            known = {n: crystal for n, crystal in crystals.items() if not reasons[n]}
-            encode = partial(encode_together, encoder.backbone)
-            for numbers, found in _sort_out(known, encode, reasons):
-                for number, encoded in zip(numbers, found, strict=True):
-                    if isinstance(encoded, CannotEncode):
-                        reasons[number] = f"{name} cannot encode it: {encoded}"
-                    else:
-                        encodings[number].append(encoded)
+            for number, encoding in shared.encode(encoder.backbone, name, reasons).items():
+                encodings[number].append(encoding)
         return {number: e for number, e in encodings.items() if not reasons[number]}
 
     def _warn(self, crystal: Crystal, encodings: Sequence[Arrays], distance: float) -> list[str]:
@@ -322,40 +324,15 @@ class Bundle:
         return found
 
 
-def _sort_out(
-    things: Mapping[int, Thing], work: Callable[[Sequence[Thing]], Found], reasons: list[str]
-) -> Iterator[tuple[list[int], Found]]:
-    """Does some work for all rows together; where it fails, halves find the row that did it.
+def rows_of(structures: Iterable[Any]) -> list[StructureRow]:
+    """Returns structures of several libraries as rows, called by their number unless they say so.
 
-    Whatever a structure does to a backbone costs itself only: what was raised is its reason.
-
-    Args:
-        things: what to work on, by the number of the row.
-        work: for several of them.
-        reasons: of all rows; that of a row which fails is filled in.
-
-    Yields:
-        Numbers of rows, and what the work for them came to.
+    Raises:
+        DataError: something is no structure; or it is one, and no list of them.
     """
-    if not things:
-        return
-    numbers = list(things)
-    try:
-        found = work(list(things.values()))
-    except Exception as problem:
-        if len(numbers) == 1:
-            reasons[numbers[0]] = _in_one_line(problem)
-            return
-        middle = len(numbers) // 2
-        for half in (numbers[:middle], numbers[middle:]):
-            yield from _sort_out({number: things[number] for number in half}, work, reasons)
-    else:
-        yield numbers, found
-
-
-def _in_one_line(problem: Exception) -> str:
-    text = "; ".join(filter(None, map(str.strip, str(problem).splitlines())))
-    return text if isinstance(problem, HarnessError) else f"{type(problem).__name__}: {text}"
+    if is_structure(structures):
+        raise DataError("Expected a list of structures, and got one: write predict([structure]).")
+    return [row_of(thing, str(number)) for number, thing in enumerate(structures)]
 
 
 # --- writing ----------------------------------------------------------------------------------
@@ -460,27 +437,72 @@ def _check_tensor_file(path: Path, record: BundleRecord) -> None:
 
 
 def load_bundle(
-    folder: Path | str, *, device: str = "cpu", plugins: Sequence[Path | str] = ()
+    folder: Path | str,
+    *,
+    property_name: str | None = None,
+    device: str = "cpu",
+    plugins: Sequence[Path | str] = (),
 ) -> Bundle:
     """Loads a bundle, and sees that it predicts what it must.
 
     Args:
         folder: what `harness export` wrote.
+        property_name: what it is to predict, as `thermal-conductivity`; any property if not given.
         device: `cpu`, `cuda`, or `auto`.
         plugins: Python files to load as plugins besides the installed ones.
 
     Raises:
-        BundleError: see `read_record`; or it does not predict what it did when it was written.
-        PluginError: a plugin it needs is missing, or has other code.
+        BundleError: see `read_record`; it is of another property; or it does not predict what it
+            did when it was written.
+        PluginError: a plugin it needs is missing, or has other code; the property is unknown.
     """
     from harness.registry.registry import Registry
 
     record = read_record(Path(folder))
     registry = Registry([Path(plugin) for plugin in plugins])
+    if property_name is not None:
+        check_properties({str(folder): record}, [property_name], registry)
+    return open_bundle(Path(folder), record, registry, device)
+
+
+def open_bundle(folder: Path, record: BundleRecord, registry: Registry, device: str) -> Bundle:
+    """Loads the rest of a bundle whose record was read; see `load_bundle`."""
     with blaming(registry):
-        bundle = assemble(record, _read_tensors(Path(folder)), registry, device)
-        _check_probes(bundle, Path(folder))
+        bundle = assemble(record, _read_tensors(folder), registry, device)
+        _check_probes(bundle, folder)
     return bundle
+
+
+def check_properties(
+    records: Mapping[str, BundleRecord], wanted: Sequence[str], registry: Registry
+) -> None:
+    """Sees that bundles predict the properties that are asked for, all of them and no others.
+
+    Args:
+        records: by where they lie.
+        wanted: names of properties; none for any.
+        registry: of the properties.
+
+    Raises:
+        BundleError: a bundle is of another property; or none is of one that is asked for.
+        PluginError: a property is unknown.
+    """
+    asked = [registry.properties[name] for name in wanted]
+    told = " or ".join(f"{spec.title} ({spec.name})" for spec in asked)
+    for folder, record in records.items():
+        spec = registry.properties[record.property_name]
+        if asked and spec not in asked:
+            raise BundleError(
+                f"The bundle {folder} predicts {spec.title} ({spec.name}), not {told}: "
+                "name a bundle that was trained on that, or ask for what this one predicts."
+            )
+    found = {record.property_name for record in records.values()}
+    for spec in asked:
+        if spec.name not in found:
+            raise BundleError(
+                f"None of the bundles predicts {spec.title} ({spec.name}): "
+                f"they are of {', '.join(sorted(found))}."
+            )
 
 
 def assemble(
@@ -492,6 +514,11 @@ def assemble(
     from harness.training.prediction import resolve_device
 
     spec = registry.properties[record.property_name]
+    if record.unit != spec.unit:
+        raise BundleError(
+            f"The bundle predicts {spec.title} in {record.unit}, which is in {spec.unit} here: use "
+            "the plugin that it was trained with, or train and export again."
+        )
     stacks, training = [], []
     for number, one in enumerate(record.stacks):
         prefix = f"{number}."
@@ -574,11 +601,24 @@ def _check_probes(bundle: Bundle, folder: Path) -> None:
     probes = bundle.record.probes
     predicted = probe(bundle, [one.crystal for one in probes])
     wanted = np.array([one.kappa for one in probes]).T.reshape(predicted.shape)
-    if not np.allclose(predicted, wanted, rtol=PROBE_TOLERANCE, equal_nan=True):
+    if not agree(predicted, wanted, bundle.record):
         raise BundleError(
             f"The bundle {folder} does not predict what it did when it was written, by version "
             f"{bundle.record.harness} of the harness: install that version, or export it again."
         )
+
+
+def agree(predicted: Floats, wanted: Floats, record: BundleRecord) -> bool:
+    """Whether predictions are what they must be, but for what processors make of float32.
+
+    On a linear scale a value may be next to zero, so what differs counts there by the width of the
+    training targets too.
+    """
+    widths = [std for stack in record.stacks for offset, _, std in stack.scalers if offset is None]
+    least = max(1e-8, PROBE_TOLERANCE * min(widths, default=0.0))
+    return predicted.shape == wanted.shape and np.allclose(
+        predicted, wanted, rtol=PROBE_TOLERANCE, atol=least, equal_nan=True
+    )
 
 
 def probe(bundle: Bundle, crystals: Sequence[Crystal]) -> Floats:

@@ -22,6 +22,7 @@ from harness.apps.predict.bundle import (
     PartRecord,
     ProbeRecord,
     StackRecord,
+    agree,
     assemble,
     probe,
     refuse_existing,
@@ -51,9 +52,6 @@ if TYPE_CHECKING:
 
 IDENTITY = tuple(column for column in CELL if column != "test_on")
 """What tells the ensembles of a leaderboard apart: cells that differ in the test set share one."""
-
-STORED_TOLERANCE = 1e-3
-"""Relative; see `bundle.PROBE_TOLERANCE`."""
 
 NEXT_COLUMN = re.compile(r"\s*[\w-]+\s*=")
 
@@ -183,20 +181,22 @@ def export(
     }
     record = _describe(planned, sources, stacks, registry)
     bundle = assemble(record, {**tensors, "residuals": torch.zeros(1)}, registry, "cpu")
-    kappa = {
+    values = {
         data.digest: bundle.ensemble.predict(encodings.of_ensemble(bundle.ensemble, data))[0]
         for data in {one.digest: one for one in (target, *(s.dataset for s in scorings))}.values()
     }
     residuals = np.sort(
         np.concatenate(
             [
-                _residuals(target, kappa[target.digest][number], members[0].rows.validation)
+                _residuals(target, values[target.digest][number], members[0].rows.validation)
                 for number, members in enumerate(sources)
             ]
         )
     )
     tensors["residuals"] = torch.from_numpy(residuals)
-    found = tuple(_score(store, one, kappa[one.dataset.digest], residuals) for one in scorings)
+    found = tuple(
+        _score(store, one, record, values[one.dataset.digest], residuals) for one in scorings
+    )
     update = {"cells": found, "calibration_rows": len(residuals), "probes": _probes(bundle)}
     return write_bundle(folder, record.model_copy(update=update), tensors)
 
@@ -284,22 +284,22 @@ def _residuals(dataset: Dataset, values: Floats, rows: Any) -> Floats:
     return residuals_of(values[rows], dataset.targets[rows], dataset.property)
 
 
-def _score(store: Store, scoring: Scoring, kappa: Floats, residuals: Floats) -> CellRecord:
+def _score(
+    store: Store, scoring: Scoring, record: BundleRecord, values: Floats, residuals: Floats
+) -> CellRecord:
     """How the runs did on their test rows; they must predict what is stored."""
     data = scoring.dataset
     stored = store.read_predictions(scoring.key)
-    predicted = np.concatenate([own[rows] for own, rows in zip(kappa, scoring.rows, strict=True)])
+    predicted = np.concatenate([own[rows] for own, rows in zip(values, scoring.rows, strict=True)])
     known = stored["prediction"].to_numpy(dtype=np.float64)
-    if predicted.shape != known.shape or not np.allclose(
-        predicted, known, rtol=STORED_TOLERANCE, equal_nan=True
-    ):
+    if not agree(predicted, known, record):
         weights = " and ".join(str(store.weights_path(stage.key)) for stage in scoring.stages)
         raise BundleError(
             f"What is in {weights} does not predict what is stored in {store.folder} for the cell "
             f"{scoring.key}: weights and results are of different runs. "
             "Train into a folder of its own (`harness run … --out`) and export from there."
         )
-    own = zip(kappa, scoring.rows, strict=True)
+    own = zip(values, scoring.rows, strict=True)
     tested = np.concatenate([_residuals(data, run, rows) for run, rows in own])
     shared = data is scoring.target and any(
         np.intersect1d(rows, seen).size

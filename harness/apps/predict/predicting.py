@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.apps.predict.bundle import BundleRecord
+    from harness.apps.predict.bundle_set import Folders
+    from harness.apps.predict.prediction_table import BundleColumns
     from harness.apps.predict.scanner import ScanReport
 
 
@@ -60,17 +62,19 @@ def export(
 
 def predict_files(
     files: Sequence[Path | str],
-    bundle: Path | str,
+    bundle: Folders,
     *,
+    properties: Sequence[str] = (),
     level: float | None = None,
     device: str = "cpu",
     plugins: Sequence[Path | str] = (),
 ) -> pd.DataFrame:
-    """Predicts κ of the structures in files, or in all files below folders.
+    """Predicts properties of the structures in files, or in all files below folders.
 
     Args:
         files: see `structure_files`.
-        bundle: what `export` wrote.
+        bundle: what `export` wrote; one, or several for one table, see `load_bundles`.
+        properties: what is to be predicted, as `band-gap`; whatever the bundles do, if not given.
         level: of the interval; 0.9 unless given.
         device: `cpu`, `cuda` or `auto`.
         plugins: Python files to load as plugins besides the installed ones.
@@ -80,22 +84,23 @@ def predict_files(
 
     Raises:
         DataError: a file is missing, or of no known kind.
-        BundleError, PluginError: see `load_bundle`.
+        BundleError, PluginError: see `load_bundles`.
     """
-    from harness.apps.predict.bundle import load_bundle
+    from harness.apps.predict.bundle_set import load_bundles
     from harness.apps.predict.conformal import DEFAULT_LEVEL
     from harness.data.structure_files import read_structures
 
-    loaded = load_bundle(bundle, device=device, plugins=plugins)
-    rows = list(read_structures(*map(Path, files)))
+    loaded = load_bundles(bundle, properties=properties, device=device, plugins=plugins)
+    rows = read_structures(*map(Path, files))
     return loaded.predict(rows, DEFAULT_LEVEL if level is None else level)
 
 
 def scan(
     source: str | Path,
-    bundle: Path | str,
+    bundle: Folders,
     table: Path | str,
     *,
+    properties: Sequence[str] = (),
     level: float | None = None,
     jobs: int = 1,
     device: str = "cpu",
@@ -107,8 +112,9 @@ def scan(
 
     Args:
         source: a dataset; a file or folder; or `mp:` and a query of the Materials Project.
-        bundle: what `export` wrote.
+        bundle: what `export` wrote; one, or several for one table, see `load_bundles`.
         table: to write; columns as in `prediction_table`.
+        properties: what is to be predicted, as `band-gap`; whatever the bundles do, if not given.
         level: of the interval; 0.9 unless given.
         jobs: processes that share the work. More than one needs the usual
             `if __name__ == "__main__"` in a script.
@@ -120,6 +126,7 @@ def scan(
     Raises:
         HarnessError: see `scanner.scan`; what was done before stays.
     """
+    from harness.apps.predict.bundle_set import name_folders
     from harness.apps.predict.conformal import DEFAULT_LEVEL, check_level
     from harness.apps.predict.scan_sources import find_source
     from harness.apps.predict.scanner import ScanSettings
@@ -128,6 +135,20 @@ def scan(
     files = tuple(Path(plugin) for plugin in plugins)
     level = DEFAULT_LEVEL if level is None else level
     check_level(level)
-    settings = ScanSettings(Path(bundle), level, device, files)
+    settings = ScanSettings(name_folders(bundle), level, device, files, tuple(properties))
     found = find_source(str(source), Registry(files), Locations.of(path_of(data_dir)))
     return carry_out(found, settings, Path(table), jobs=jobs, progress=progress)
+
+
+def layout_of(bundle: Folders, plugins: Sequence[Path | str] = ()) -> tuple[BundleColumns, ...]:
+    """Says what the columns of bundles are called in their table.
+
+    Raises:
+        BundleError, PluginError: see `load_bundles`.
+    """
+    from harness.apps.predict.bundle import read_record
+    from harness.apps.predict.bundle_set import lay_out_records, name_folders
+
+    folders = name_folders(bundle)
+    records = [read_record(folder) for _, folder in folders]
+    return lay_out_records(folders, records, Registry([Path(plugin) for plugin in plugins]))

@@ -26,6 +26,11 @@ and always
     applicable            whether nothing stands in `warnings`
     warnings              why the prediction is not to be trusted
     reason                why there is none; then all numbers are empty
+
+Several bundles make one table: `id`, `formula` and `sites` once, then all columns of each bundle in
+turn. They begin with what the property calls its column, those too that do not where a bundle is
+alone: `kappa_low`, `band_gap_warnings`. Where two bundles predict one property, the bundle's name
+comes before that: `mix_kappa_mean`, `mix_kappa_low`.
 """
 
 from __future__ import annotations
@@ -38,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import DataError
+from harness.errors import BundleError, DataError, did_you_mean
 from harness.escaping import csv_frame
 from harness.files import whole_file
 
@@ -50,6 +55,9 @@ if TYPE_CHECKING:
     from harness.data.structure_files import StructureRow
     from harness.plugin.arrays import Floats
     from harness.plugin.property import PropertySpec
+
+SHARED = ("id", "formula", "sites")
+"""Columns of the structure, whatever it is that is predicted of it."""
 
 TEXT = ("id", "formula", "warnings", "reason")
 
@@ -66,7 +74,97 @@ def number_columns(spec: PropertySpec) -> tuple[str, ...]:
 def columns_of(spec: PropertySpec) -> tuple[str, ...]:
     """Names of all columns, in order."""
     judgement = ("in_training", "applicable", "warnings", "reason")
-    return ("id", "formula", "sites", *number_columns(spec), *judgement)
+    return (*SHARED, *number_columns(spec), *judgement)
+
+
+@dataclass(frozen=True)
+class BundleColumns:
+    """What the columns of one bundle are called in a table.
+
+    Attributes:
+        name: of the bundle.
+        spec: the property that it predicts.
+        key: tells its columns from those of other bundles.
+        alone: whether the table is of no other bundle.
+    """
+
+    name: str
+    spec: PropertySpec
+    key: str
+    alone: bool
+
+    def column(self, own: str) -> str:
+        """Returns what a column of a table of this bundle alone is called here."""
+        if self.alone or own in SHARED:
+            return own
+        return f"{self.key}_{own.removeprefix(f'{self.spec.column}_')}"
+
+    def of_property(self, what: str) -> str:
+        """Returns the column that is called after the property: its `mean`, `std` or `max`."""
+        return self.column(f"{self.spec.column}_{what}")
+
+    @property
+    def label(self) -> str:
+        """What it predicts, for headings: as "κ", or "mix κ" beside another bundle of κ."""
+        own = self.spec.symbol
+        return own if self.key == self.spec.column else f"{self.name} {own}"
+
+    @property
+    def label_and_unit(self) -> str:
+        """Likewise, as "κ in W/(m·K)"."""
+        return f"{self.label} in {self.spec.unit}" if self.spec.unit else self.label
+
+
+def lay_out(bundles: Sequence[tuple[str, PropertySpec]]) -> tuple[BundleColumns, ...]:
+    """Lays out the table of some bundles.
+
+    Args:
+        bundles: name and property of each, in order.
+
+    Raises:
+        BundleError: two columns would be called the same.
+    """
+    found: list[BundleColumns] = []
+    for name, spec in bundles:
+        same = [other for other, one in bundles if one == spec]
+        key = spec.column if len(same) == 1 else f"{name}_{spec.column}"
+        found.append(BundleColumns(name, spec, key, alone=len(bundles) == 1))
+    taken: dict[str, BundleColumns] = {}
+    for one in found:
+        for column in _own_columns(one):
+            if column in taken:
+                raise BundleError(
+                    f"The bundles {taken[column].name!r} and {one.name!r} would both have a column "
+                    f"{column!r}: give them names that tell them apart, as "
+                    "`--bundle first=FOLDER --bundle second=FOLDER`."
+                )
+            taken[column] = one
+    return tuple(found)
+
+
+def _own_columns(one: BundleColumns) -> list[str]:
+    return [one.column(name) for name in columns_of(one.spec) if name not in SHARED]
+
+
+def find_columns(layout: Sequence[BundleColumns], name: str) -> BundleColumns:
+    """Returns the bundle that is meant.
+
+    Args:
+        layout: of a table.
+        name: what its columns begin with, its own name, or that of its property.
+
+    Raises:
+        BundleError: it is none of them, or could be several.
+    """
+    by_key = [one for one in layout if one.key == name]
+    found = by_key or [one for one in layout if name in (one.name, one.spec.name)]
+    if len(found) == 1:
+        return found[0]
+    keys = [one.key for one in layout]
+    what = f"{name!r} may be {' or '.join(one.key for one in found)}" if found else f"{name!r}"
+    raise BundleError(
+        f"{what}: expected one of {', '.join(keys)}.{'' if found else did_you_mean(name, keys)}"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +225,28 @@ def schema(spec: PropertySpec) -> pa.Schema:
     types: dict[str, Any] = {"sites": pa.int32(), "in_training": pa.bool_()}
     types |= {"applicable": pa.bool_(), **dict.fromkeys(TEXT, pa.string())}
     return pa.schema([(name, types.get(name, pa.float64())) for name in columns_of(spec)])
+
+
+def joint_schema(layout: Sequence[BundleColumns]) -> pa.Schema:
+    """The columns of a table of several bundles, and their types."""
+    import pyarrow as pa
+
+    shared = schema(layout[0].spec)
+    fields = [shared.field(name) for name in SHARED]
+    for one in layout:
+        own = schema(one.spec)
+        fields += [f.with_name(one.column(f.name)) for f in own if f.name not in SHARED]
+    return pa.schema(fields)
+
+
+def join(tables: Sequence[pa.Table], layout: Sequence[BundleColumns]) -> pa.Table:
+    """Puts the tables of bundles, of the same rows, side by side."""
+    import pyarrow as pa
+
+    columns = [tables[0].column(name) for name in SHARED]
+    for table in tables:
+        columns += [table.column(name) for name in table.column_names if name not in SHARED]
+    return pa.table(columns, schema=joint_schema(layout))
 
 
 def summarise(values: Floats, half_width: float, spec: PropertySpec) -> dict[str, Floats]:

@@ -1,11 +1,12 @@
-"""A scan: every structure of a source through a bundle, in chunks, by all cores, into one table.
+"""A scan: all structures of a source through one bundle or several, in chunks, into one table.
 
 A chunk is some hundred structures in the order of the source. Each becomes a part, a file that is
 written beside its place and renamed into it, in `<table>.parts/`, with the digest of what went in:
-the structures, the bundle and the level. After a stop, of whatever kind, the source is gone through
-again, which costs little, since nothing is read or predicted for a chunk whose part is there and
-has its digest. So no row is lost or there twice, even where the source was changed meanwhile. The
-table is put together at the end, part by part; nothing grows with the number of structures.
+the structures, the bundles and the level. After a stop, of whatever kind, the source is gone
+through again, which costs little, since nothing is read or predicted for a chunk whose part is
+there and has its digest. So no row is lost or there twice, even where the source was changed
+meanwhile. The table is put together at the end, part by part; nothing grows with the number of
+structures.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import shutil
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -30,8 +32,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from harness.apps.predict.bundle import Bundle, load_bundle, read_record
-from harness.apps.predict.prediction_table import schema
+from harness.apps.predict.bundle import read_record
+from harness.apps.predict.bundle_set import NamedFolders, lay_out_records, load_named
+from harness.apps.predict.prediction_table import BundleColumns, joint_schema
 from harness.apps.predict.scan_sources import Item, ScanSource, digest_item, read_item
 from harness.errors import HarnessError, StoreError
 from harness.files import sweep, whole_file
@@ -42,10 +45,11 @@ from harness.training.workers import refuse_unguarded_script
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from harness.plugin.property import PropertySpec
-
 CHUNK_STRUCTURES = 512
 """Structures per part: what a killed process has to do again."""
+
+MOST_REASONS = 1000
+"""So many different ones are counted."""
 
 WAITING_CHUNKS = 2
 """Chunks per process that are read ahead."""
@@ -59,16 +63,41 @@ class ScanSettings:
     """What determines a scan besides its source.
 
     Attributes:
-        bundle: its folder.
+        bundles: their names and folders, in the order of their columns.
         level: of the interval.
         device: to predict on; see `prediction.resolve_device`.
         plugins: Python files to load as plugins besides the installed ones.
+        properties: what the bundles are to predict; any if there are none.
     """
 
-    bundle: Path
+    bundles: NamedFolders
     level: float
     device: str = "cpu"
     plugins: tuple[Path, ...] = ()
+    properties: tuple[str, ...] = ()
+
+
+@dataclass
+class ScanCounts:
+    """What became of the rows of a scan.
+
+    Attributes:
+        failed: how many could not be predicted.
+        applicable: how many predictions nothing speaks against.
+        reasons: why rows could not be predicted, and how many.
+    """
+
+    failed: int = 0
+    applicable: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def add(self, applicable: Sequence[bool | None], reasons: Sequence[str]) -> None:
+        """Counts further rows."""
+        self.applicable += applicable.count(True)
+        for reason in filter(None, reasons):
+            self.failed += 1
+            if reason in self.reasons or len(self.reasons) < MOST_REASONS:
+                self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
 
 @dataclass
@@ -78,18 +107,29 @@ class ScanReport:
     Attributes:
         rows: in the table, or, under way, gone through.
         kept: of these, how many were there from an earlier attempt.
-        failed: how many could not be predicted.
-        applicable: how many predictions nothing speaks against.
         seconds: since it began.
-        reasons: why rows could not be predicted, and how many.
+        bundles: what each bundle made of the rows, by the beginning of its columns.
     """
 
     rows: int = 0
     kept: int = 0
-    failed: int = 0
-    applicable: int = 0
     seconds: float = 0.0
-    reasons: dict[str, int] = field(default_factory=dict)
+    bundles: dict[str, ScanCounts] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """How many predictions could not be made, over all bundles."""
+        return sum(counts.failed for counts in self.bundles.values())
+
+    @property
+    def applicable(self) -> int:
+        """How many predictions nothing speaks against, over all bundles."""
+        return sum(counts.applicable for counts in self.bundles.values())
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Why predictions could not be made, and how many, over all bundles."""
+        return dict(sum((Counter(one.reasons) for one in self.bundles.values()), Counter()))
 
 
 def scan(
@@ -104,25 +144,26 @@ def scan(
 
     Args:
         source: see `find_source`.
-        settings: bundle and level.
+        settings: bundles and level.
         table: Parquet file to write; columns as in `prediction_table`.
         jobs: processes.
         progress: called when a chunk is done.
 
     Raises:
-        BundleError: the bundle cannot be used.
+        BundleError: a bundle cannot be used, or is of another property than those asked for.
         DataError: the source cannot be gone through; what was done before stays.
         StoreError: the table is there already and of something else; the folder cannot be written
             to, or another scan writes to it; a process died.
     """
     if table.suffix != ".parquet":
         raise StoreError(f"{table}: a scan writes a Parquet file. Name one, as scan.parquet.")
-    record = read_record(settings.bundle)
-    identity = {"bundle": record.digest, "level": settings.level}
-    spec = Registry(settings.plugins).properties[record.property_name]
+    records = [read_record(folder) for _, folder in settings.bundles]
+    registry = Registry(settings.plugins)
+    layout = lay_out_records(settings.bundles, records, registry, settings.properties)
+    identity = _identity([record.digest for record in records], layout, settings.level)
     parts = table.with_name(table.name + ".parts")
     if table.exists():
-        report = _already_there(source, table, identity)
+        report = _already_there(source, table, identity, layout)
         _clear(parts)
         return report
     with _reserved(parts, {**identity, "source": source.name}):
@@ -134,8 +175,8 @@ def scan(
             report.kept += chunk.rows if chunk.kept else 0
             report.seconds = time.perf_counter() - begun
             progress(report)
-        _assemble(chunks, table, identity, spec)
-        report = _count(table, report.kept)
+        _assemble(chunks, table, identity, layout)
+        report = _count(table, layout, report.kept)
         report.seconds = time.perf_counter() - begun
     _clear(parts)
     return report
@@ -145,6 +186,16 @@ def _clear(parts: Path) -> None:
     """Removes what a table was put together from, and what writers that were killed have left."""
     shutil.rmtree(parts, ignore_errors=True)
     sweep(parts.parent)
+
+
+def _identity(
+    digests: Sequence[str], layout: Sequence[BundleColumns], level: float
+) -> dict[str, Any]:
+    """Names what determines the rows of a table: one bundle, or several and their columns."""
+    if len(digests) == 1:
+        return {"bundle": digests[0], "level": level}
+    named = [[one.key, digest] for one, digest in zip(layout, digests, strict=True)]
+    return {"bundles": named, "level": level}
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,18 +296,18 @@ def _pool(settings: ScanSettings, jobs: int) -> Iterator[ProcessPoolExecutor]:
 
 
 class _Worker:
-    """A loaded bundle, and what to do with it."""
+    """Loaded bundles, and what to do with them."""
 
     def __init__(self, settings: ScanSettings) -> None:
         use_threads(threads_wanted())
-        self.bundle: Bundle = load_bundle(
-            settings.bundle, device=settings.device, plugins=settings.plugins
+        self.bundles = load_named(
+            settings.bundles, settings.properties, settings.device, settings.plugins
         )
         self.level = settings.level
 
     def write(self, chunk: _Chunk) -> None:
         """Reads and predicts the items of a chunk, and writes its part."""
-        predictions = self.bundle.table([read_item(item) for item in chunk.items], self.level)
+        predictions = self.bundles.table([read_item(item) for item in chunk.items], self.level)
         _write_table(predictions.replace_schema_metadata({DIGEST_KEY: chunk.digest}), chunk.path)
 
 
@@ -320,12 +371,14 @@ def _reserved(parts: Path, identity: dict[str, Any]) -> Iterator[None]:
         lock.release()
 
 
-def _assemble(chunks: _Chunks, table: Path, identity: dict[str, Any], spec: PropertySpec) -> None:
+def _assemble(
+    chunks: _Chunks, table: Path, identity: dict[str, Any], layout: Sequence[BundleColumns]
+) -> None:
     """Writes the table, part after part."""
     import pyarrow.parquet as pq
 
     about = json.dumps({**identity, "source": chunks.digest})
-    columns = schema(spec).with_metadata({SCAN_KEY: about})
+    columns = joint_schema(layout).with_metadata({SCAN_KEY: about})
 
     with (
         _replacing(table) as staging,
@@ -336,7 +389,9 @@ def _assemble(chunks: _Chunks, table: Path, identity: dict[str, Any], spec: Prop
             writer.write_table(rows.replace_schema_metadata(columns.metadata))
 
 
-def _already_there(source: ScanSource, table: Path, identity: dict[str, Any]) -> ScanReport:
+def _already_there(
+    source: ScanSource, table: Path, identity: dict[str, Any], layout: Sequence[BundleColumns]
+) -> ScanReport:
     """Reports a table that is complete.
 
     Raises:
@@ -351,21 +406,19 @@ def _already_there(source: ScanSource, table: Path, identity: dict[str, Any]) ->
             f"{table} is there already, and not the table of this source, bundle and level: name "
             "another file with -o, or remove it."
         )
-    report = _count(table, 0)
+    report = _count(table, layout, 0)
     report.kept = report.rows
     return report
 
 
-def _count(table: Path, kept: int) -> ScanReport:
+def _count(table: Path, layout: Sequence[BundleColumns], kept: int) -> ScanReport:
     """Goes through a table and counts."""
-    report = ScanReport(kept=kept)
-    for batch in read_batches(table, ["applicable", "reason"]):
+    report = ScanReport(kept=kept, bundles={one.key: ScanCounts() for one in layout})
+    columns = [(one.key, one.column("applicable"), one.column("reason")) for one in layout]
+    for batch in read_batches(table, [name for _, *names in columns for name in names]):
         report.rows += len(batch)
-        report.applicable += batch["applicable"].to_pylist().count(True)
-        for reason in filter(None, batch["reason"].to_pylist()):
-            report.failed += 1
-            if reason in report.reasons or len(report.reasons) < 1000:
-                report.reasons[reason] = report.reasons.get(reason, 0) + 1
+        for key, applicable, reason in columns:
+            report.bundles[key].add(batch[applicable].to_pylist(), batch[reason].to_pylist())
     return report
 
 

@@ -421,6 +421,12 @@ def test_other_formats_and_no_bundles_are_refused(copy: Path, tmp_path: Path) ->
         read_record(tmp_path)
 
 
+def test_a_property_that_is_in_another_unit_by_now_is_refused(copy: Path) -> None:
+    rewrite(copy, unit="mW/(m·K)")
+    with pytest.raises(BundleError, match=r"in mW/\(m·K\), which is in W/\(m·K\) here"):
+        load_bundle(copy)
+
+
 def test_code_that_predicts_otherwise_is_found_out(copy: Path) -> None:
     record = read_record(copy)
     (stack,) = record.stacks

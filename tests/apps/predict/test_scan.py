@@ -11,16 +11,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from harness import DataError, PluginError, StoreError, load_bundle, read_structures
+from harness import (
+    BundleError,
+    DataError,
+    PluginError,
+    StoreError,
+    load_bundle,
+    load_bundles,
+    read_structures,
+)
 from harness.apps.predict import predicting, scanner
+from harness.apps.predict.prediction_table import lay_out
 from harness.apps.predict.scan_ranking import draw_scan, find_candidates
 from harness.apps.predict.scanner import ScanReport
+from harness_properties import KAPPA
 
 CHUNK = 8
 ROWS = 45
@@ -178,6 +189,119 @@ def test_a_dataset_a_folder_and_an_empty_file_are_sources(scan, source, tmp_path
     assert pq.read_table(tmp_path / "empty.parquet").num_rows == 0
 
 
+# --- several bundles --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scan_both(toy_bundle, energy_bundle, tiny, tmp_path) -> Callable[..., ScanReport]:
+    def go(source: Path, table: str = "both.parquet", **options: Any) -> ScanReport:
+        bundles = options.pop("bundles", [toy_bundle, energy_bundle])
+        return predicting.scan(source, bundles, tmp_path / table, plugins=[tiny], **options)
+
+    return go
+
+
+def test_several_bundles_make_one_table_however_often_it_is_stopped(
+    scan_both, source, toy_bundle, energy_bundle, tiny, tmp_path
+) -> None:
+    for chunks in (2, 4):
+        with pytest.raises(Stop):
+            scan_both(source, progress=stop_after(chunks))
+    report = scan_both(source)
+    assert (report.rows, report.kept) == (ROWS, 4 * CHUNK)
+    loaded = load_bundles([toy_bundle, energy_bundle], plugins=[tiny])
+    expected = loaded.table(list(read_structures(source)))
+    table = pq.read_table(tmp_path / "both.parquet")
+    assert_frame_equal(table.to_pandas(), expected.to_pandas(), rtol=1e-4, atol=1e-3)
+    for key, counts in report.bundles.items():
+        reasons = table.column(f"{key}_reason").to_pylist()
+        assert counts.failed == sum(map(bool, reasons)) == sum(counts.reasons.values())
+        assert counts.applicable == table.column(f"{key}_applicable").to_pylist().count(True)
+    assert report.failed == sum(counts.failed for counts in report.bundles.values())
+
+
+def test_a_scan_of_other_bundles_is_another_scan(
+    scan_both, source, toy_bundle, energy_bundle
+) -> None:
+    scan_both(source)
+    other = [energy_bundle, toy_bundle], [toy_bundle], {"a": toy_bundle, "b": toy_bundle}
+    for bundles in other:
+        with pytest.raises(StoreError, match="is there already, and not the table of"):
+            scan_both(source, bundles=bundles)
+    assert scan_both(source, bundles={"other": toy_bundle, "names": energy_bundle}).kept == ROWS
+
+
+def test_a_scan_of_another_property_is_refused_before_anything_is_written(
+    scan_both, source, tmp_path
+) -> None:
+    with pytest.raises(BundleError, match="not band gap"):
+        scan_both(source, properties=["band-gap"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_candidates_meet_every_bound_and_come_in_the_order_of_one(
+    scan_both, source, toy_bundle, energy_bundle, tiny, tmp_path
+) -> None:
+    scan_both(source)
+    table = tmp_path / "both.parquet"
+    kappa, energy = layout = predicting.layout_of([toy_bundle, energy_bundle], [tiny])
+    frame = pq.read_table(table).to_pandas()
+    most = {one.key: float(frame[one.of_property("mean")].quantile(0.7)) for one in layout}
+    low = frame[
+        (frame["kappa_mean"] <= most[kappa.key])
+        & (frame["formation_energy_per_atom_mean"] <= most[energy.key])
+    ]
+    rows, total = find_candidates(table, layout, most, 4, sort_by=energy)
+    assert total == len(low) < len(frame)
+    expected = low.sort_values("formation_energy_per_atom_mean", kind="stable")["id"].tolist()
+    assert [row["id"] for row in rows] == expected[:4]
+    assert set(rows[0]) < set(frame.columns)
+    rows, _ = find_candidates(table, layout, {energy.key: most[energy.key]}, 4)
+    assert [row["id"] for row in rows] == frame["id"][
+        frame["formation_energy_per_atom_mean"] <= most[energy.key]
+    ].tolist()[:4]
+
+
+def test_every_bundle_has_its_panel_on_its_own_scale(
+    scan_both, source, toy_bundle, energy_bundle, tiny, tmp_path, monkeypatch
+) -> None:
+    scan_both(source)
+    table = tmp_path / "both.parquet"
+    layout = predicting.layout_of([toy_bundle, energy_bundle], [tiny])
+    figure = draw_scan(table, "title", layout, {"kappa": 1.0, "formation_energy_per_atom": -9.0})
+    kappa, energy = figure.axes
+    assert (kappa.get_xscale(), energy.get_xscale(), energy.get_yscale()) == (
+        "log",
+        "linear",
+        "linear",
+    )
+    assert energy.get_xlabel() == "predicted E_f, eV/atom: mean over the ensemble"
+    assert energy.get_ylabel() == "std, eV/atom over the ensemble"
+    drawn = np.concatenate([np.asarray(points.get_offsets()) for points in energy.collections])
+    frame = (
+        pq.read_table(table)
+        .to_pandas()[["formation_energy_per_atom_mean", "formation_energy_per_atom_std"]]
+        .dropna()
+    )
+    assert np.sort(drawn, axis=0) == pytest.approx(np.sort(frame.to_numpy(), axis=0))
+    assert energy.get_xlim()[0] < -9.0
+    monkeypatch.setattr("harness.apps.predict.scan_ranking.POINTS", 5)
+    density = draw_scan(table, "title", layout).axes[1].collections[0].get_array()
+    assert density.sum() == len(frame)
+
+
+def test_a_prediction_far_off_hides_no_other(scan, source, tmp_path) -> None:
+    scan(source)
+    table = pq.read_table(tmp_path / "scan.parquet")
+    mean = table.column("kappa_mean").to_pylist()
+    usual = [value for value in mean if value is not None]
+    place = table.column_names.index("kappa_mean")
+    mean[mean.index(max(usual))] = 1e30
+    pq.write_table(table.set_column(place, "kappa_mean", [mean]), tmp_path / "far.parquet")
+    axes: Any = draw_scan(tmp_path / "far.parquet", "title", lay_out([("toy", KAPPA)])).axes[0]
+    assert sum(len(points.get_offsets()) for points in axes.collections) == len(usual)
+
+
 # --- candidates -------------------------------------------------------------------------------
 
 
@@ -187,23 +311,25 @@ def test_candidates_are_the_lowest_or_the_first(scan, source, tmp_path) -> None:
     frame = pq.read_table(table).to_pandas().dropna(subset=["kappa_mean"])
     bound = float(frame["kappa_mean"].quantile(0.4))
     low = frame[frame["kappa_mean"] <= bound]
-    rows, total = find_candidates(table, bound, 5, sort=True)
+    (kappa,) = layout = lay_out([("toy", KAPPA)])
+    rows, total = find_candidates(table, layout, {"kappa": bound}, 5, sort_by=kappa)
     assert total == len(low)
     assert [row["id"] for row in rows] == low.sort_values("kappa_mean")["id"].tolist()[:5]
-    rows, total = find_candidates(table, bound, 5, sort=False)
+    rows, total = find_candidates(table, layout, {"kappa": bound}, 5)
     assert ([row["id"] for row in rows], total) == (low["id"].tolist()[:5], len(low))
-    assert find_candidates(table, 0.0, 5, sort=True) == ([], 0)
-    assert find_candidates(table, None, 3, sort=True)[1] == len(frame)
+    assert find_candidates(table, layout, {"kappa": 0.0}, 5, sort_by=kappa) == ([], 0)
+    assert find_candidates(table, layout, {}, 3, sort_by=kappa)[1] == len(frame)
 
 
 def test_the_plot_shows_every_prediction(scan, source, tmp_path, monkeypatch) -> None:
     scan(source)
     table = tmp_path / "scan.parquet"
     drawn = pq.read_table(table).to_pandas()["kappa_mean"].notna().sum()
-    axes: Any = draw_scan(table, "title", max_kappa=1.0).axes[0]
+    layout = lay_out([("toy", KAPPA)])
+    axes: Any = draw_scan(table, "title", layout, {"kappa": 1.0}).axes[0]
     assert sum(len(points.get_offsets()) for points in axes.collections) == drawn
     monkeypatch.setattr("harness.apps.predict.scan_ranking.POINTS", 5)
-    density = draw_scan(table, "title").axes[0].collections[0].get_array()
+    density = draw_scan(table, "title", layout).axes[0].collections[0].get_array()
     assert density.sum() == drawn
 
 
