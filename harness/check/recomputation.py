@@ -26,10 +26,12 @@ from harness.training.run_context import RunContext
 from harness.training.stop_signal import StopSignal
 
 if TYPE_CHECKING:
+    from harness.data.dataset import Dataset
     from harness.planning.plan import Plan, Scoring, StageNode
     from harness.registry.registry import Registry
     from harness.results.records import StageRecord
 
+TINY = 1e-12
 TOLERANCE = 1e-3
 """Relative. float32 on another processor differs by 1e-5 or so, other code or weights by more."""
 
@@ -158,17 +160,22 @@ def _other_predictions(store: Store, again: Store, scoring: Scoring, where: str)
     one, other = (rows["prediction"].to_numpy(dtype=np.float64) for rows in (stored, fresh))
     if one.shape != other.shape:
         yield f"{where} give {len(other)} predictions, stored are {len(one)}"
-    elif (distance := _distance(one, other)) > TOLERANCE:
+    elif (distance := _distance(one, other, _least(scoring.dataset))) > TOLERANCE:
         yield f"{where} give other predictions than are stored, by up to {distance:.2g} of these"
 
 
-def _distance(one: Any, other: Any) -> float:
+def _least(dataset: Dataset) -> float:
+    """What differences are relative to at least: on a linear scale values may be next to zero."""
+    return TINY if dataset.property.is_log else max(float(dataset.targets.std()), TINY)
+
+
+def _distance(one: Any, other: Any, least: float = TINY) -> float:
     """The largest relative difference; infinite where only one of two is a finite number."""
     finite = np.isfinite(one)
     if not np.array_equal(finite, np.isfinite(other)):
         return float("inf")
     one, other = one[finite], other[finite]
-    return float(np.max(np.abs(one - other) / np.maximum(np.abs(one), 1e-12), initial=0.0))
+    return float(np.max(np.abs(one - other) / np.maximum(np.abs(one), least), initial=0.0))
 
 
 def _other_environment(stored: Mapping[str, Any], here: Mapping[str, Any]) -> str:
