@@ -99,10 +99,11 @@ class Question:
         """
         text = answer.strip()
         if self.choices and text not in self.choices:
-            raise DataError(f"{self.option} {text!r}: expected one of {', '.join(self.shown)}.")
+            wanted = f"expected one of {', '.join(self.shown)}, for the {self.text}"
+            raise DataError(f"{self.option} {text!r}: {wanted}.")
         if self.field == "temperature" and text != UNKNOWN and not _is_positive(text):
             raise DataError(f"{self.option} {text!r}: expected a number of kelvin, or {UNKNOWN}.")
-        if not text and self.field != "id_column":
+        if not text and self.field != "id_column" and text not in self.choices:
             raise DataError(f"{self.option} is empty: expected the {self.text}.")
         return text
 
@@ -229,11 +230,13 @@ def _settle(given: Answers, source: ImportSource, spec: PropertySpec, ask: Ask |
         answer = getattr(given, question.field)
         if answer is not None:
             given = replace(given, **{question.field: question.check(answer)})
+    has_unit = any(spec.known_units)
     found = replace(
         given,
         id_column=given.id_column or _recognise_id(source),
         target_column=given.target_column
         or next(iter(_recognise(source.columns, columns_of(spec))), None),
+        unit=given.unit if has_unit else spec.unit,
         temperature=given.temperature or (None if spec.at_temperature else UNKNOWN),
     )
     if found.id_column is None and source.default_id:
@@ -258,10 +261,11 @@ def columns_of(spec: PropertySpec) -> tuple[str, ...]:
 
 def _questions(source: ImportSource, spec: PropertySpec) -> Iterator[Question]:
     columns = source.columns
+    what = f"{spec.title} {spec.symbol}"
     yield Question("id_column", "column that names the rows", columns, columns)
-    what = spec.symbol
     yield Question("target_column", f"column of {what}", columns, columns)
-    yield Question("unit", f"unit of {what}", tuple(spec.known_units), spec.spellings, spec.unit)
+    known, shown = tuple(spec.known_units), tuple(unit or "''" for unit in spec.spellings)
+    yield Question("unit", f"unit of {what}", known, shown, spec.unit)
     yield Question("temperature", f"temperature of {what} in K, or {UNKNOWN}", default="300")
     yield Question("method", f"method by which {what} was measured or computed, in a few words")
 
