@@ -68,8 +68,7 @@ def test_without_a_terminal_what_is_missing_is_an_error_that_names_the_options(
         "  --target-column: column of lattice thermal conductivity κ (label, value)",
         "  --unit: unit of lattice thermal conductivity κ (W/(m·K), mW/(m·K))",
         "  --temperature: temperature of lattice thermal conductivity κ in K, or unknown",
-        "  --method: method by which lattice thermal conductivity κ was measured or computed, in a "
-        "few words",
+        "  --method: method by which it was measured or computed, in a few words",
     ]
 
 
