@@ -46,7 +46,8 @@ TargetsOption = Annotated[
 def list_datasets(plugin: PluginOption = None, json: JsonOption = False) -> None:
     """List the datasets that plugins offer, from their cards; loads no rows."""
     from harness.cli.output import print_json, print_table
-    from harness.errors import DataError
+    from harness.data.dataset import factor_of
+    from harness.errors import HarnessError
     from harness.registry.registry import Registry
 
     registry = Registry(plugin or ())
@@ -54,8 +55,9 @@ def list_datasets(plugin: PluginOption = None, json: JsonOption = False) -> None
     for name, spec in registry.datasets.items():
         try:
             card = spec.read_card()
+            factor_of(name, card, registry.properties[card.property])
             size, title, property_name = card.rows, card.title, card.property
-        except DataError as problem:  # of one plugin; the others are shown
+        except HarnessError as problem:  # of one plugin; the others are shown
             size, title, property_name = None, f"unusable: {problem}", ""
         rows.append(
             {

@@ -102,6 +102,8 @@ def plain_structure(structure: Any) -> Mapping[str, Any]:
     if "sites" not in structure:
         return structure
     occupants = [site["species"] for site in structure["sites"]]
+    if not all(isinstance(one, dict) for found in occupants for one in found):
+        raise ValueError("structure: the species of a site are no objects")
     occupancies = [found[0].get("occu", 1) for found in occupants if len(found) == 1]
     for number in occupancies:
         if isinstance(number, bool) or not isinstance(number, int | float):
