@@ -75,5 +75,5 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Installing what pyproject.toml asks for, at the versions of constraints.txt (some minutes the first time) ..."
 	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --editable '.[dev,matgl,dgl,mp]'
+	  --editable '.[dev,matgl,dgl,mp,matbench]'
 	@touch $@

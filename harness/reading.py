@@ -13,15 +13,23 @@ import re
 import stat
 import tomllib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 MAX_TEXT = 256 * 2**20
 """Most letters of a file that is read as a whole, after decompression."""
 
 MAX_LINE = 64 * 2**20
 """Most letters of one line of a file that is read line by line."""
+
+MAX_ITEM = 64 * 2**20
+"""Most letters of one item of JSON that is read item by item."""
+
+PIECE = 2**20
+"""Letters that are read of such a file at a time."""
+
+Found = TypeVar("Found")
 
 _ENCODINGS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -106,24 +114,113 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: it is none, nested too deeply, or holds an integer or text that nothing can use.
     """
+    found = _decode(lambda: json.loads(text))
+    if "\\u" in text:
+        _refuse_lone_surrogates(found)
+    return found
+
+
+def _decode(decode: Callable[[], Found]) -> Found:
+    """Calls a decoder of JSON, and says why where what it finds cannot be used."""
     try:
-        found = json.loads(text)
+        return decode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except json.JSONDecodeError:
         raise
     except ValueError:  # Python's own bound on the digits of an integer
         raise ValueError("it holds an integer of more than 4,300 digits") from None
-    if "\\u" in text:
-        _refuse_lone_surrogates(text, found)
-    return found
 
 
-def _refuse_lone_surrogates(text: str, found: Any) -> None:
+def _refuse_lone_surrogates(found: Any) -> None:
     try:
         json.dumps(found, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise ValueError("it holds half a letter (a lone surrogate)") from None
+
+
+class JsonStream:
+    """JSON of others that is read item by item, where the whole would not fit into memory.
+
+    Every method raises `ValueError` where the text is not what is expected, ends too early, or
+    holds an item that nothing can use.
+    """
+
+    def __init__(self, text: TextIO, most: int = MAX_ITEM) -> None:
+        self._text, self._most = text, most
+        self._buffer, self._place = "", 0
+        self._decoder = json.JSONDecoder()
+
+    def names(self) -> Iterator[str]:
+        """Yields the names in an object; before the next one, the value of each must be read."""
+        yield from (str(key) for key in self._members("{", "}"))
+
+    def items(self) -> Iterator[Any]:
+        """Yields the items of a list."""
+        yield from self._members("[", "]")
+
+    def value(self) -> Any:
+        """Reads a whole value."""
+        self._peek()
+        while True:
+            try:
+                found, end = _decode(lambda: self._decoder.raw_decode(self._buffer, self._place))
+            except json.JSONDecodeError:
+                if not self._read_more():
+                    raise
+                continue
+            # A number may go on: of 1.5e-3, 1.5 can be read once 1.5e- is there.
+            if end + len("e-") < len(self._buffer) or not self._read_more():
+                break
+        if "\\u" in self._buffer[self._place : end]:
+            _refuse_lone_surrogates(found)
+        self._place = end
+        return found
+
+    def _members(self, opening: str, closing: str) -> Iterator[Any]:
+        self._take(opening)
+        if self._peek() == closing:
+            self._take(closing)
+            return
+        while True:
+            found = self.value()
+            if closing == "}":
+                self._take(":")
+            yield found
+            if self._take(f",{closing}") == closing:
+                return
+
+    def _take(self, expected: str) -> str:
+        """Passes one letter, which must be one of those expected."""
+        found = self._peek()
+        if not found or found not in expected:
+            wanted = " or ".join(map(repr, expected))
+            raise ValueError(
+                f"expected {wanted}, found {found!r}" if found else "its end is missing"
+            )
+        self._place += 1
+        return found
+
+    def _peek(self) -> str:
+        """The next letter that is no space; empty at the end."""
+        while True:
+            while self._place < len(self._buffer):
+                if not self._buffer[self._place].isspace():
+                    return self._buffer[self._place]
+                self._place += 1
+            if not self._read_more():
+                return ""
+
+    def _read_more(self) -> bool:
+        """Reads on, by as much as is waiting, so that a long item is not decoded time and again."""
+        waiting = len(self._buffer) - self._place
+        if waiting > self._most:
+            raise ValueError(f"an item is longer than {self._most} letters")
+        piece = self._text.read(max(PIECE, waiting))
+        if piece:
+            self._buffer = self._buffer[self._place :] + piece
+            self._place = 0
+        return bool(piece)
 
 
 def parse_toml(text: str) -> dict[str, Any]:

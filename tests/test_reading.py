@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from harness import reading
 from harness.reading import (
+    JsonStream,
     check_regular,
     open_text,
     parse_json,
@@ -103,3 +108,64 @@ def test_a_number_is_read_as_people_write_it(text: str) -> None:
 def test_what_only_looks_like_a_number_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="is not a number"):
         parse_number(text)
+
+
+# --- JSON item by item --------------------------------------------------------------------------
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=12,
+)
+
+
+@settings(
+    max_examples=60,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    values=st.lists(VALUES, max_size=5),
+    piece=st.integers(1, 9),
+    indent=st.none() | st.integers(0, 2),
+    ascii_only=st.booleans(),
+)
+def test_items_are_those_that_json_has_however_the_text_comes(
+    values: list[object],
+    piece: int,
+    indent: int | None,
+    ascii_only: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "PIECE", piece)
+    text = json.dumps(values, indent=indent, ensure_ascii=ascii_only)
+    assert list(JsonStream(io.StringIO(text)).items()) == json.loads(text)
+
+
+def test_an_object_is_read_name_by_name() -> None:
+    stream = JsonStream(io.StringIO('{"a": 1, "list": [2, [3]], "b": {"c": null}} and more'))
+    found = {n: list(stream.items()) if n == "list" else stream.value() for n in stream.names()}
+    assert found == {"a": 1, "list": [2, [3]], "b": {"c": None}}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("[" + "9" * 5000 + "]", "more than 4,300 digits"),
+        ('["\\ud800"]', "half a letter"),
+        ('["' + "x" * 2000 + '"]', "longer than 1000 letters"),
+        ("[1, 2", "its end is missing"),
+        ("[1, nothing]", "Expecting value"),
+        ('{"a": 1}', "expected '\\[', found '{'"),
+    ],
+    ids=["deep", "digits", "surrogate", "long", "cut", "no value", "no list"],
+)
+def test_items_that_nothing_can_use_are_refused(
+    text: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PIECE", 100)
+    most = 10**7 if "deep" in told or "digits" in told else 1000
+    with pytest.raises(ValueError, match=told):
+        list(JsonStream(io.StringIO(text), most).items())

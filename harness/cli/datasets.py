@@ -12,20 +12,22 @@ import typer
 
 from harness.cli.options import DataOption, JsonOption, PluginOption
 from harness.cli.output import say
+from harness.plugin.property import THERMAL_CONDUCTIVITY
 
 if TYPE_CHECKING:
     from harness.apps.imports.importing import Ask, Imported, Question
+    from harness.data.dataset import Dataset
 
 datasets = typer.Typer(help="List, show, fetch, import and remove datasets.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="Name of a dataset, as Dataset1.")]
 SourceArgument = Annotated[
-    Path,
+    str,
     typer.Argument(
-        exists=True,
         help="A folder of CIF or POSCAR files; JSON lines, extended XYZ, an ASE database; a "
-        "pandas frame as JSON; NAME.pkl beside structures_NAME.pkl; or a CSV, with a column of "
-        "structures or with ids of the Materials Project.",
+        "pandas frame as JSON; NAME.pkl beside structures_NAME.pkl; a CSV, with a column of "
+        "structures or with ids of the Materials Project; or mp:stable, mp:key=value,…: what the "
+        "Materials Project has of the property.",
         show_default=False,
     ),
 ]
@@ -44,7 +46,8 @@ TargetsOption = Annotated[
 def list_datasets(plugin: PluginOption = None, json: JsonOption = False) -> None:
     """List the datasets that plugins offer, from their cards; loads no rows."""
     from harness.cli.output import print_json, print_table
-    from harness.errors import DataError
+    from harness.data.dataset import factor_of
+    from harness.errors import HarnessError
     from harness.registry.registry import Registry
 
     registry = Registry(plugin or ())
@@ -52,12 +55,14 @@ def list_datasets(plugin: PluginOption = None, json: JsonOption = False) -> None
     for name, spec in registry.datasets.items():
         try:
             card = spec.read_card()
-            size, title = card.rows, card.title
-        except DataError as problem:  # of one plugin; the others are shown
-            size, title = None, f"unusable: {problem}"
+            factor_of(name, card, registry.properties[card.property])
+            size, title, property_name = card.rows, card.title, card.property
+        except HarnessError as problem:  # of one plugin; the others are shown
+            size, title, property_name = None, f"unusable: {problem}", ""
         rows.append(
             {
                 "name": name,
+                "property": property_name,
                 "rows": size if size is not None else "",
                 "title": title,
                 "parts": " + ".join(spec.parts),
@@ -77,7 +82,7 @@ def show(
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a dataset's card, digest, size, range of κ, and the rows that cannot be used."""
+    """Show a dataset's card, digest, size, range of values, and the rows that cannot be used."""
     from harness.api import load_dataset
     from harness.cli.output import print_json, print_table
 
@@ -86,9 +91,7 @@ def show(
         **{key: value for key, value in dataset.card.model_dump().items() if value},
         "usable rows": len(dataset),
         "formulas": len(set(dataset.formulas)),
-        f"{dataset.property.symbol} range, {dataset.property.unit}": (
-            f"{dataset.targets.min():.4g} … {dataset.targets.max():.4g}"
-        ),
+        **_range(dataset),
         "digest": dataset.digest,
         "unusable rows": len(dataset.problems),
     }
@@ -99,6 +102,13 @@ def show(
     print_table(name, [{"": key, " ": value} for key, value in facts.items()], prose=(" ",))
     if problems:
         print_table("Rows that cannot be used", problems, numeric=("row",), prose=("reason",))
+
+
+def _range(dataset: Dataset) -> dict[str, str]:
+    """Returns the range of a dataset's values, by what they are and their unit."""
+    spec, low, high = dataset.property, dataset.targets.min(), dataset.targets.max()
+    what = f"{spec.symbol} range, {spec.unit}" if spec.unit else f"{spec.symbol} range"
+    return {what: f"{low:.4g} … {high:.4g}"}
 
 
 @datasets.command()
@@ -118,13 +128,25 @@ def import_files(
     id_column: Annotated[
         str | None, typer.Option(help="Column that names the rows, and the file of a structure.")
     ] = None,
-    target_column: Annotated[str | None, typer.Option(help="Column of κ.")] = None,
+    target_column: Annotated[
+        str | None, typer.Option(help="Column of the property's values.")
+    ] = None,
     structure_column: Annotated[
         str | None, typer.Option(help="Column with structures, of a frame or CSV; '' for none.")
     ] = None,
-    unit: Annotated[str | None, typer.Option(help="Of κ: W/(m·K) or mW/(m·K).")] = None,
-    temperature: Annotated[str | None, typer.Option(help="Of κ in K, or 'unknown'.")] = None,
-    method: Annotated[str | None, typer.Option(help="How κ was measured or computed.")] = None,
+    property_name: Annotated[
+        str, typer.Option("--property", help="What the values are; see `harness plugins list`.")
+    ] = THERMAL_CONDUCTIVITY,
+    unit: Annotated[
+        str | None, typer.Option(help="Of the values, one that the property has, as W/(m·K).")
+    ] = None,
+    temperature: Annotated[
+        str | None,
+        typer.Option(help="At which values of κ or the like hold, in K, or 'unknown'."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="How the values were measured or computed.")
+    ] = None,
     title: Annotated[str, typer.Option(help="One line for lists.")] = "",
     notes: Annotated[str, typer.Option(help="What a user should know.")] = "",
     url: Annotated[str, typer.Option(help="Where the data come from.")] = "",
@@ -142,9 +164,10 @@ def import_files(
     """Make a dataset of your own files, for every benchmark to name; no code.
 
     What the files do not say is asked for on a terminal, and an error elsewhere. Rows that cannot
-    be used are left out and listed by line and reason. Ids of the Materials Project are looked up
-    with your key ($MP_API_KEY, or pymatgen's settings); what was fetched is kept, so an import that
-    broke off goes on where it stopped.
+    be used are left out and listed by line and reason. The Materials Project is asked with your key
+    ($MP_API_KEY, or pymatgen's settings), for structures by id, or for values too, as in
+    `harness datasets import gaps mp:elements=Ga+N --property band-gap`; what was fetched is kept,
+    so an import that broke off goes on where it stopped.
     """
     from harness.apps.imports.importing import import_dataset
 
@@ -157,6 +180,7 @@ def import_files(
             structure_column=structure_column,
             id_column=id_column,
             target_column=target_column,
+            property_name=property_name,
             unit=unit,
             temperature=temperature,
             method=method,
@@ -207,16 +231,16 @@ def _ask(question: Question) -> str:
 def _print_imported(imported: Imported, json: bool, shown: int = 20) -> None:
     from harness.cli.output import print_json, print_table
 
-    dataset, kelvin = imported.dataset, imported.dataset.card.temperature_kelvin
+    dataset, card = imported.dataset, imported.dataset.card
+    kelvin = f"{card.temperature_kelvin:g}" if card.temperature_kelvin else "unknown"
     rejected = [vars(row) for row in imported.rejected]
     facts = {
         "rows": len(dataset),
         "left out": len(rejected),
         "formulas": len(set(dataset.formulas)),
-        f"{dataset.property.symbol} range, {dataset.property.unit}": (
-            f"{dataset.targets.min():.4g} … {dataset.targets.max():.4g}"
-        ),
-        "temperature, K": f"{kelvin:g}" if kelvin else "unknown",
+        "property": dataset.property.name,
+        **_range(dataset),
+        **({"temperature, K": kelvin} if dataset.property.at_temperature else {}),
         "digest": dataset.digest,
         "folder": imported.folder,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.options import DataOption, JsonOption, PluginOption, WeightsOption
@@ -80,7 +81,8 @@ def _devices() -> list[dict[str, Any]]:
 def _datasets(registry: Registry, locations: Locations) -> list[dict[str, Any]]:
     from harness.data.dataset_loader import DatasetLoader
 
-    loader = DatasetLoader(registry, locations)
+    # what is there: a look must not fetch gigabytes
+    loader = DatasetLoader(registry, replace(locations, offline=True))
 
     def look(name: str) -> str:
         return f"{len(loader[name])} usable rows"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.data.row_checks import usable_crystal, usable_target
+from harness.data.row_checks import plain_structure, usable_crystal, usable_target
 from harness.errors import DataError
 from harness.plugin.crystal import Crystal
 from harness.plugin.dataset import Card
@@ -171,7 +171,8 @@ def build_dataset(
             if row_id in seen:
                 raise ValueError("duplicate id")
             target = usable_target(raw.get(key), key, spec, factor)
-            crystal = usable_crystal(raw)
+            has_plain = "species" in raw or "structure" not in raw
+            crystal = usable_crystal(raw if has_plain else plain_structure(raw["structure"]))
         except (ValueError, TypeError, KeyError) as problem:
             problems.append(RowProblem(number, row_id, _reason(problem)))
             continue

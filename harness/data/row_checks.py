@@ -86,6 +86,37 @@ def usable_target(value: Any, key: str, spec: PropertySpec, factor: float = 1.0)
     return number
 
 
+def plain_structure(structure: Any) -> Mapping[str, Any]:
+    """Reads the neutral form, or what pymatgen's `Structure.as_dict` writes.
+
+    pymatgen itself would import whatever module such a dict names.
+
+    Returns:
+        `lattice`, `species` and `frac_coords`, unchecked.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is neither, or disordered.
+    """
+    if not isinstance(structure, dict):
+        raise ValueError(f"structure: expected an object, found {type(structure).__name__}")
+    if "sites" not in structure:
+        return structure
+    occupants = [site["species"] for site in structure["sites"]]
+    if not all(isinstance(one, dict) for found in occupants for one in found):
+        raise ValueError("structure: the species of a site are no objects")
+    occupancies = [found[0].get("occu", 1) for found in occupants if len(found) == 1]
+    for number in occupancies:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise ValueError(f"an occupancy is {number!r}, not a number")
+    if len(occupancies) < len(occupants) or any(abs(number - 1) > 1e-8 for number in occupancies):
+        raise ValueError("disordered: a site has partial or mixed occupancy")
+    return {
+        "lattice": structure["lattice"]["matrix"],
+        "species": [found[0]["element"] for found in occupants],
+        "frac_coords": [site["abc"] for site in structure["sites"]],
+    }
+
+
 def usable_crystal(raw: Mapping[str, Any]) -> Crystal:
     """Makes a crystal of `lattice` (3 × 3, Å), `species` and `frac_coords`.
 

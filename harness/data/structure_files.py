@@ -21,7 +21,7 @@ from typing import Any
 
 from harness.data.cif import read_cif
 from harness.data.poscar import read_poscar
-from harness.data.row_checks import ISOTOPES, usable_crystal
+from harness.data.row_checks import ISOTOPES, plain_structure, usable_crystal
 from harness.errors import DataError
 from harness.plugin.crystal import Crystal
 from harness.reading import UNREADABLE, check_regular, open_text, parse_json, read_lines, read_text
@@ -332,29 +332,6 @@ def _read_line(line: str) -> _Found:
     return _Found(row.get("structure", row), {} if "sites" in row else properties)
 
 
-def _from_dict(structure: Any) -> Mapping[str, Any]:
-    """Reads the neutral form, or what pymatgen's `Structure.as_dict` writes.
-
-    pymatgen itself would import whatever module such a dict names.
-    """
-    if not isinstance(structure, dict):
-        raise ValueError(f"structure: expected an object, found {type(structure).__name__}")
-    if "sites" not in structure:
-        return structure
-    occupants = [site["species"] for site in structure["sites"]]
-    occupancies = [found[0].get("occu", 1) for found in occupants if len(found) == 1]
-    for number in occupancies:
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise ValueError(f"an occupancy is {number!r}, not a number")
-    if len(occupancies) < len(occupants) or any(abs(number - 1) > 1e-8 for number in occupancies):
-        raise ValueError("disordered: a site has partial or mixed occupancy")
-    return {
-        "lattice": structure["lattice"]["matrix"],
-        "species": [found[0]["element"] for found in occupants],
-        "frac_coords": [site["abc"] for site in structure["sites"]],
-    }
-
-
 # --- extended XYZ and ASE databases -----------------------------------------------------------
 
 
@@ -437,7 +414,7 @@ def _from_atoms(atoms: Any) -> Mapping[str, Any]:
 
 FORMS: Mapping[str, _Form] = {
     "cif": _Form(r".*\.cif(\.gz)?", _cut_cif, _read_cif, _from_pymatgen),
-    "jsonl": _Form(r".*\.jsonl(\.gz)?", _cut_lines, _read_line, _from_dict),
+    "jsonl": _Form(r".*\.jsonl(\.gz)?", _cut_lines, _read_line, plain_structure),
     "extxyz": _Form(r".*\.(ext)?xyz(\.gz)?", _cut_frames, _read_frame, _from_atoms, "ase"),
     "ase": _Form(r".*\.db", _cut_database, _read_database_row, _from_atoms, "ase"),
     "poscar": _Form(

@@ -1,5 +1,7 @@
 from harness.data.dataset import Dataset as Dataset
 from harness.data.dataset import RowProblem as RowProblem
+from harness.data.json_rows import read_json_list as read_json_list
+from harness.data.json_rows import read_split_frame as read_split_frame
 from harness.data.neutral import find_neutral as find_neutral
 from harness.data.neutral import read_neutral as read_neutral
 from harness.data.neutral import write_neutral as write_neutral

@@ -84,8 +84,9 @@ class DatasetSpec:
         card: what is known about it (title, target, unit, temperature, method, licence, citation,
             …), or the TOML file that says it.
         load: returns raw rows: mappings with `id`, the target's key, `lattice` (3 × 3, Å),
-            `species` and `frac_coords`. Called only when the rows are needed. Must be absent
-            where `parts` is given.
+            `species` and `frac_coords`; or, in place of these three, `structure` as pymatgen's
+            `as_dict` writes it. Called only when the rows are needed. Must be absent where `parts`
+            is given.
         parts: names of datasets of which this one is the concatenation, in order. A split of the
             whole then follows the splits of its parts.
     """

@@ -49,6 +49,9 @@ class PropertySpec:
         highest: likewise.
         at_temperature: whether its values hold at a temperature that a card should name.
         metric: name of the metric that is shown first and chooses epochs unless others are named.
+        materials_project: the field of the Materials Project's summary documents that holds its
+            values, in `unit`, as "band_gap"; of one inside another, "bulk_modulus.vrh". Empty where
+            there is none.
     """
 
     name: str
@@ -63,6 +66,7 @@ class PropertySpec:
     highest: float = math.inf
     at_temperature: bool = False
     metric: str
+    materials_project: str = ""
 
     def __post_init__(self) -> None:
         """Refuses what contradicts itself.

@@ -43,6 +43,7 @@ FORMATION_ENERGY = PropertySpec(
     units={"meV/atom": 1e-3, "kJ/mol": 1 / 96.48533212},
     scale="linear",
     metric="mae",
+    materials_project="formation_energy_per_atom",
 )
 BAND_GAP = PropertySpec(
     name="band-gap",
@@ -55,6 +56,7 @@ BAND_GAP = PropertySpec(
     scale="linear",
     lowest=0.0,
     metric="mae",
+    materials_project="band_gap",
 )
 
 
@@ -70,6 +72,7 @@ def _modulus(which: str, symbol: str) -> PropertySpec:
         scale="log",
         lowest=0.1,
         metric="mae-log",
+        materials_project=f"{which}_modulus.vrh",
     )
 
 

@@ -65,10 +65,10 @@ def test_without_a_terminal_what_is_missing_is_an_error_that_names_the_options(
     assert err.splitlines() == [
         f"error: {folder / 'kappa.csv'} does not say all that is needed. Give:",
         "  --id-column: column that names the rows (label, value)",
-        "  --target-column: column of κ (label, value)",
-        "  --unit: unit of κ (W/(m·K), mW/(m·K))",
-        "  --temperature: temperature of κ in K, or unknown",
-        "  --method: method by which κ was measured or computed, in a few words",
+        "  --target-column: column of lattice thermal conductivity κ (label, value)",
+        "  --unit: unit of lattice thermal conductivity κ (W/(m·K), mW/(m·K))",
+        "  --temperature: temperature of lattice thermal conductivity κ in K, or unknown",
+        "  --method: method by which it was measured or computed, in a few words",
     ]
 
 
@@ -107,6 +107,80 @@ def test_an_imported_dataset_is_trained_on_like_any_other(
     assert "Everything agrees." in out
     stored = list(read_neutral(tmp_path / "imports/mine/rows.jsonl.gz"))
     assert len(stored) == 58
+
+
+# --- other properties ---------------------------------------------------------------------------
+
+
+def write_values(folder: Path, heading: str, *values: float) -> list[str]:
+    """Writes a CSV with values of the three crystals; returns the arguments of an import."""
+    names = sorted(path.stem for path in folder.glob("*.cif"))
+    lines = (f"{name},{value}" for name, value in zip(names, values, strict=True))
+    table = folder.parent / "values.csv"
+    table.write_text("\n".join((f"id,{heading}", *lines)))
+    return ["datasets", "import", "mine", str(folder), "--targets", str(table)]
+
+
+def test_a_value_that_a_log_scale_cannot_have_is_a_row_with_a_reason(folder: Path, harness) -> None:
+    given = write_values(folder, "K_VRH", 800, 0, -3)
+    said = ("--property", "bulk-modulus", "--unit", "kbar", "--method", "DFT")
+    status, out, err = harness(*given, *said, "--json")
+    assert status == 0, err
+    told = json.loads(out)
+    assert (told["property"], told["K range, GPa"]) == ("bulk-modulus", "80 … 80")
+    assert "temperature, K" not in told  # nobody asks at which temperature a modulus holds
+    assert [row["reason"] for row in told["rejected"]] == [
+        "K_VRH is 0, not a positive number",
+        "K_VRH is -3, not a positive number",
+    ]
+
+
+def test_zero_and_negative_values_of_a_linear_property_are_values(folder: Path, harness) -> None:
+    given = write_values(folder, "e_form", -1500, 0, 250)
+    said = ("--property", "formation-energy", "--unit", "meV/atom", "--method", "DFT")
+    status, out, err = harness(*given, *said)
+    assert status == 0, err
+    assert "E_f range, eV/atom" in out
+    assert load_dataset("mine").targets == pytest.approx([-1.5, 0.0, 0.25])
+    _, out, _ = harness("datasets", "show", "mine", "--json")
+    told = json.loads(out)
+    assert told["property"] == "formation-energy"
+    assert told["E_f range, eV/atom"] == "-1.5 … 0.25"
+    assert told["problems"] == []
+    _, out, _ = harness("datasets", "list", "--json")
+    (row,) = (row for row in json.loads(out) if row["name"] == "mine")
+    assert row["property"] == "formation-energy"
+
+
+def test_a_unit_of_another_property_is_an_error_that_names_those_of_this_one(
+    folder: Path, harness
+) -> None:
+    given = write_values(folder, "K_VRH", 80, 90, 100)
+    said = ("--property", "bulk-modulus", "--unit", "eV", "--method", "DFT")
+    status, _, err = harness(*given, *said)
+    assert status == 2
+    assert "--unit 'eV': expected one of GPa, MPa, kbar, Pa, eV/Å³" in err
+    assert "unit of bulk modulus K" in err
+
+
+def test_an_unknown_property_is_an_error_with_a_suggestion(folder: Path, harness) -> None:
+    status, _, err = harness("datasets", "import", "mine", str(folder), "--property", "band_gap")
+    assert status == 2
+    assert "'band_gap'" in err
+    assert "band-gap" in err
+
+
+def test_only_of_what_depends_on_it_the_temperature_is_asked_for(
+    folder: Path, harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = write_values(folder, "gap", 0.0, 1.1, 5.5)
+    monkeypatch.setattr(sys, "stdin", Terminal("eV\nPBE\n"))
+    status, out, err = harness(*given, "--property", "band-gap")
+    assert status == 0, err
+    assert "Unit of band gap E_g (eV, meV)" in out + err
+    assert "emperature" not in out + err
+    card = load_dataset("mine").card
+    assert (card.unit, card.method, card.temperature_kelvin) == ("eV", "PBE", None)
 
 
 def _mapping(crystal: Crystal) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,25 @@ def test_a_missing_key_and_a_duplicate_id_are_reported() -> None:
     assert [(p.row, p.reason) for p in dataset.problems] == [
         (2, "duplicate id"),
         (3, "no lattice"),
+    ]
+
+
+def test_a_structure_may_be_as_pymatgen_writes_it() -> None:
+    plain = build_dataset("D", CARD, KAPPA, [raw()])
+    structure = plain.crystals[0].to_pymatgen().as_dict()
+    mixed = deepcopy(structure)
+    mixed["sites"][0]["species"] = [{"element": "Na", "occu": 0.5}, {"element": "K", "occu": 0.5}]
+    other = {**structure, "sites": [{"species": "K", "abc": [0, 0, 0]}]}
+    rows = [
+        {"id": row_id, "kappa": 7.1, "structure": found}
+        for row_id, found in (("a", structure), ("b", mixed), ("c", "NaCl"), ("d", other))
+    ]
+    dataset = build_dataset("D", CARD, KAPPA, rows)
+    assert dataset.digest == plain.digest
+    assert [(p.id, p.reason) for p in dataset.problems] == [
+        ("b", "disordered: a site has partial or mixed occupancy"),
+        ("c", "structure: expected an object, found str"),
+        ("d", "structure: the species of a site are no objects"),
     ]
 
 

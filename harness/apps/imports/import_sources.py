@@ -7,6 +7,7 @@
 | a pandas frame as JSON; a CSV with a column of structures | in the file | in the file |
 | a pair of pickles | a pickled frame or list | a pickled list, in the same order |
 | a CSV of ids | in the file | by id, from the Materials Project |
+| a query of the Materials Project | a field of its documents | from there too |
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.data.materials.project import QUERY_PREFIX, iter_summaries, parse_query
+from harness.data.materials.server import Service
 from harness.data.pickle_tables import read_pickled_structures, read_pickled_table
 from harness.data.structure_files import (
     StructureRow,
@@ -29,12 +32,16 @@ from harness.data.structure_files import (
     read_structures,
 )
 from harness.errors import DataError
+from harness.plugin.locations import Locations
 from harness.reading import MAX_TEXT, UNREADABLE, parse_json, read_text
 
 STRUCTURE_COLUMNS = ("structure", "final_structure", "cif", "poscar", "atoms")
 """Columns of a table that are taken to hold structures, in this order."""
 
 DELIMITERS = ",;\t"
+
+QUERY_ID = "material_id"
+"""The column with the ids of what a query found."""
 
 _FILE_ENDING = re.compile(r"\.(cif|vasp|poscar)(\.gz)?$", re.IGNORECASE)
 _CALCULATION_FILE = re.compile(r"^(?:(.*)/)?(?:POSCAR|CONTCAR)(?:[._-](.+))?$", re.IGNORECASE)
@@ -62,13 +69,15 @@ class ImportSource:
     """Something to import: entries, and where their structures are if not in them.
 
     Attributes:
-        files: that were read.
+        files: that were read; none where a query was made.
         entries: in their order.
         columns: that entries have; not those with structures.
         structures: of a folder, by every name that an entry may call them by; None where they are
             in the entries, or to be fetched.
         fetched: whether structures come from the Materials Project, by id.
         default_id: whether entries are called something without a column for it.
+        query: of the Materials Project, where everything comes from it.
+        versions: of its database that then answered.
     """
 
     files: tuple[Path, ...]
@@ -77,6 +86,44 @@ class ImportSource:
     structures: Structures | None = None
     fetched: bool = False
     default_id: bool = False
+    query: str = ""
+    versions: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where the values stand: a file, or the query."""
+        return str(self.files[-1]) if self.files else self.query
+
+    @property
+    def title(self) -> str:
+        """What it is called in short."""
+        return self.files[-1].name if self.files else self.query
+
+
+def open_query(query: str, field: str, locations: Locations, service: Service) -> ImportSource:
+    """Asks the Materials Project for structures and for values of a field.
+
+    Args:
+        query: as `mp:stable`; see `parse_query`.
+        field: of its summary documents, as `bulk_modulus.vrh`; the column that has the values.
+        locations: the cache of what was fetched.
+        service: how the Materials Project is reached.
+
+    Raises:
+        DataError: the query makes no sense, or the Materials Project cannot be asked.
+    """
+    asked = parse_query(query.removeprefix(QUERY_PREFIX))
+    materials = list(iter_summaries(asked, (field,), locations, service))
+    entries = [
+        SourceRow(
+            query,
+            {QUERY_ID: material.id, field: material.values[field]},
+            StructureRow(material.id, material.crystal, material.reason),
+        )
+        for material in materials
+    ]
+    versions = tuple(sorted({material.version for material in materials}))
+    return ImportSource((), entries, (QUERY_ID, field), query=query, versions=versions)
 
 
 def open_source(

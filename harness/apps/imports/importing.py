@@ -17,10 +17,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.apps.imports.import_sources import ImportSource, SourceRow, open_source, strip_ending
+from harness.apps.imports.import_sources import (
+    QUERY_ID,
+    ImportSource,
+    SourceRow,
+    open_query,
+    open_source,
+    strip_ending,
+)
 from harness.apps.imports.imported import RejectedRow, imported_datasets, write_imported
 from harness.data.dataset import Dataset, build_dataset
-from harness.data.materials.project import Fetched, fetch_materials
+from harness.data.materials.project import QUERY_PREFIX, Fetched, fetch_materials
 from harness.data.materials.server import Service
 from harness.data.row_checks import usable_target
 from harness.data.structure_files import StructureRow
@@ -47,6 +54,9 @@ MATERIALS_PROJECT_COLUMNS = frozenset("material_id mp_id mpid mpd_id mp-id".spli
 """Columns whose plain numbers are ids of the Materials Project without their prefix."""
 
 UNKNOWN = "unknown"
+
+QUERY_METHOD = "computed by the Materials Project (density functional theory)"
+"""How values of a query were obtained, unless that is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +109,11 @@ class Question:
         """
         text = answer.strip()
         if self.choices and text not in self.choices:
-            raise DataError(f"{self.option} {text!r}: expected one of {', '.join(self.shown)}.")
+            wanted = f"expected one of {', '.join(self.shown)}, for the {self.text}"
+            raise DataError(f"{self.option} {text!r}: {wanted}.")
         if self.field == "temperature" and text != UNKNOWN and not _is_positive(text):
             raise DataError(f"{self.option} {text!r}: expected a number of kelvin, or {UNKNOWN}.")
-        if not text and self.field != "id_column":
+        if not text and self.field != "id_column" and text not in self.choices:
             raise DataError(f"{self.option} is empty: expected the {self.text}.")
         return text
 
@@ -151,7 +162,8 @@ def import_dataset(
 
     Args:
         name: of the dataset; no plugin may have it already.
-        source: see `harness.apps.imports.import_sources`.
+        source: see `harness.apps.imports.import_sources`; or a query of the Materials Project, as
+            "mp:elements=Ga+N", which gives structures and what it has of the property.
         targets: a CSV (for pickles: a pickle) with the values, where `source` has structures alone.
         structure_column: of a frame or CSV, where its name does not tell.
         id_column: names the rows; recognised where its name is one of `ID_COLUMNS`.
@@ -177,7 +189,6 @@ def import_dataset(
     registry = Registry(plugins)
     spec = registry.properties[property_name]
     _check_name(name, registry, locations, overwrite)
-    opened = open_source(Path(source), Path(targets) if targets else None, structure_column)
     given = Answers(
         id_column=id_column,
         target_column=target_column,
@@ -185,6 +196,12 @@ def import_dataset(
         temperature=None if temperature is None else str(temperature),
         method=method,
     )
+    if str(source).startswith(QUERY_PREFIX):
+        given = _answer_for_query(given, spec, registry, targets or structure_column)
+        service = Service(told=told)
+        opened = open_query(str(source), spec.materials_project, locations, service)
+    else:
+        opened = open_source(Path(source), Path(targets) if targets else None, structure_column)
     answers = _settle(given, opened, spec, ask)
     fetched = _fetch(opened, answers, locations, told)
     rows, rejected = _sort(name, opened, answers, spec, fetched)
@@ -195,6 +212,39 @@ def import_dataset(
     dataset = build_dataset(name, card, spec, rows)
     folder = write_imported(name, card, rows, rejected, locations, overwrite=overwrite)
     return Imported(dataset, folder, tuple(rejected), remarks)
+
+
+def _answer_for_query(
+    given: Answers, spec: PropertySpec, registry: Registry, elsewhere: Path | str | None
+) -> Answers:
+    """Completes what was given with what is known of the Materials Project.
+
+    Raises:
+        DataError: it has nothing of the property, or was given what its documents say themselves.
+    """
+    if not spec.materials_project:
+        known = (one.name for one in registry.properties.values() if one.materials_project)
+        raise DataError(
+            f"The Materials Project has no field for {spec.title}. Of these properties it has "
+            f"values: {', '.join(known)}. Choose one with --property."
+        )
+    if elsewhere or given.id_column or given.target_column:
+        raise DataError(
+            "What the Materials Project answers to a query has the structures, the values and the "
+            "ids in it: leave --targets and the options for columns out."
+        )
+    if given.unit is not None and spec.factor(given.unit) != 1:
+        raise DataError(
+            f"--unit {given.unit!r}: the Materials Project has {spec.title} in {spec.unit}. Leave "
+            "the option out."
+        )
+    return replace(
+        given,
+        id_column=QUERY_ID,
+        target_column=spec.materials_project,
+        unit=spec.unit,
+        method=QUERY_METHOD if given.method is None else given.method,
+    )
 
 
 def _check_name(name: str, registry: Registry, locations: Locations, overwrite: bool) -> None:
@@ -229,11 +279,13 @@ def _settle(given: Answers, source: ImportSource, spec: PropertySpec, ask: Ask |
         answer = getattr(given, question.field)
         if answer is not None:
             given = replace(given, **{question.field: question.check(answer)})
+    has_unit = any(spec.known_units)
     found = replace(
         given,
         id_column=given.id_column or _recognise_id(source),
         target_column=given.target_column
         or next(iter(_recognise(source.columns, columns_of(spec))), None),
+        unit=given.unit if has_unit else spec.unit,
         temperature=given.temperature or (None if spec.at_temperature else UNKNOWN),
     )
     if found.id_column is None and source.default_id:
@@ -244,7 +296,7 @@ def _settle(given: Answers, source: ImportSource, spec: PropertySpec, ask: Ask |
             f"\n  {q.option}: {q.text}" + (f" ({', '.join(q.shown)})" if q.shown else "")
             for q in missing
         )
-        raise DataError(f"{source.files[-1]} does not say all that is needed. Give:{wanted}")
+        raise DataError(f"{source.place} does not say all that is needed. Give:{wanted}")
     for question in missing:
         assert ask is not None
         found = replace(found, **{question.field: question.check(ask(question))})
@@ -258,12 +310,13 @@ def columns_of(spec: PropertySpec) -> tuple[str, ...]:
 
 def _questions(source: ImportSource, spec: PropertySpec) -> Iterator[Question]:
     columns = source.columns
+    what = f"{spec.title} {spec.symbol}"
     yield Question("id_column", "column that names the rows", columns, columns)
-    what = spec.symbol
     yield Question("target_column", f"column of {what}", columns, columns)
-    yield Question("unit", f"unit of {what}", tuple(spec.known_units), spec.spellings, spec.unit)
+    known, shown = tuple(spec.known_units), tuple(unit or "''" for unit in spec.spellings)
+    yield Question("unit", f"unit of {what}", known, shown, spec.unit)
     yield Question("temperature", f"temperature of {what} in K, or {UNKNOWN}", default="300")
-    yield Question("method", f"method by which {what} was measured or computed, in a few words")
+    yield Question("method", "method by which it was measured or computed, in a few words")
 
 
 def _recognise(columns: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -375,7 +428,7 @@ def _temperature_column(source: ImportSource, answers: Answers) -> str | None:
     values = {str(entry.values.get(named[0])) for entry in source.entries if not entry.reason}
     if answers.temperature == UNKNOWN and len(values) > 1:
         raise DataError(
-            f"{source.files[-1]} has values at several temperatures (column {named[0]!r}): say "
+            f"{source.place} has values at several temperatures (column {named[0]!r}): say "
             "with --temperature which of them are meant."
         )
     return None if answers.temperature == UNKNOWN else named[0]
@@ -511,13 +564,10 @@ def _card(
 ) -> Card:
     assert answers.unit is not None
     assert answers.temperature is not None
-    origin = "Imported from " + " and ".join(_name_with_digest(file) for file in source.files)
-    if fetched is not None:
-        origin += f"; structures from the Materials Project, version {', '.join(fetched.versions)}"
     content: dict[str, Any] = {
-        "title": f"{name}: {source.files[-1].name}",
+        "title": f"{name}: {source.title}",
         **{key: value for key, value in facts.items() if value},
-        "notes": "\n".join(filter(None, (facts.get("notes", ""), f"{origin}."))),
+        "notes": "\n".join(filter(None, (facts.get("notes", ""), _origin(source, fetched)))),
         "property": spec.name,
         "unit": next(
             unit for unit in spec.spellings if spec.factor(unit) == spec.factor(answers.unit)
@@ -531,6 +581,17 @@ def _card(
         return Card.model_validate(content)
     except ValidationError as problem:
         raise DataError(f"The card of {name!r} cannot be written: {problem}") from None
+
+
+def _origin(source: ImportSource, fetched: Fetched | None) -> str:
+    """Says where a dataset comes from, in a sentence."""
+    project = "the Materials Project, version"
+    if source.query:
+        return f"Imported from {project} {', '.join(source.versions)}, asked for {source.query}."
+    origin = "Imported from " + " and ".join(_name_with_digest(file) for file in source.files)
+    if fetched is not None:
+        origin += f"; structures from {project} {', '.join(fetched.versions)}"
+    return f"{origin}."
 
 
 def _name_with_digest(path: Path) -> str:

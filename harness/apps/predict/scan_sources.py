@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.data.dataset_loader import DatasetLoader
+from harness.data.materials.project import QUERY_PREFIX, iter_materials, parse_query
 from harness.data.structure_files import StructureRow, UnreadStructure, find_records
 from harness.errors import DataError, did_you_mean
 from harness.registry.attribution import blaming
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 Item = UnreadStructure | StructureRow
 """A structure that is still to be read, or was read."""
-
-MATERIALS_PROJECT = "mp:"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,7 @@ def find_source(name: str, registry: Registry, locations: Locations) -> ScanSour
     Raises:
         DataError: it is nothing of the kind.
     """
-    if name.startswith(MATERIALS_PROJECT):
+    if name.startswith(QUERY_PREFIX):
         return _ask_materials_project(name, locations)
     if name in registry.datasets:
         with blaming(registry):
@@ -60,7 +59,7 @@ def find_source(name: str, registry: Registry, locations: Locations) -> ScanSour
         raise DataError(
             f"There is no file or folder {name!r}, and no dataset of that name."
             f"{did_you_mean(name, registry.datasets)} A query of the Materials Project begins "
-            f"with {MATERIALS_PROJECT}, as mp:stable."
+            f"with {QUERY_PREFIX}, as mp:stable."
         )
     return ScanSource(name, lambda: find_records(path))
 
@@ -90,9 +89,7 @@ def _rows(dataset: Dataset) -> Iterator[StructureRow]:
 
 
 def _ask_materials_project(name: str, locations: Locations) -> ScanSource:
-    from harness.data.materials.project import iter_materials, parse_query
-
-    query = parse_query(name.removeprefix(MATERIALS_PROJECT))
+    query = parse_query(name.removeprefix(QUERY_PREFIX))
 
     def items() -> Iterator[StructureRow]:
         unusable: list[StructureRow] = []

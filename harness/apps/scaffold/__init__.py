@@ -14,6 +14,7 @@ from enum import StrEnum
 class Kind(StrEnum):
     """What a plugin may offer, as the registry's catalogs call it."""
 
+    PROPERTY = "property"
     DATASET = "dataset"
     BACKBONE = "backbone"
     HEAD = "head"

@@ -45,12 +45,13 @@ def check_free(kind: Kind, name: str, package: str) -> None:
         HarnessError: a plugin offers something of that kind and name, or is called so; or the
             package can be imported, or a distribution of that name is installed, already.
     """
-    (catalog,) = (known for known in Registry().catalogs() if known.kind == kind)
-    if name in catalog or name in catalog.contested:
-        raise HarnessError(
-            f"The plugin {catalog.owner(name)!r} offers a {kind} {name!r} already, and a name "
-            "that two plugins offer cannot be used: choose another name."
-        )
+    offered = {kind, Kind.DATASET} if kind is Kind.PROPERTY else {kind}  # with one, a dataset of it
+    for catalog in (known for known in Registry().catalogs() if known.kind in offered):
+        if name in catalog or name in catalog.contested:
+            raise HarnessError(
+                f"The plugin {catalog.owner(name)!r} offers a {catalog.kind} {name!r} already, and "
+                "a name that two plugins offer cannot be used: choose another name."
+            )
     if entry_points(group=ENTRY_POINT_GROUP, name=name):
         raise HarnessError(f"A plugin called {name!r} is installed already: choose another name.")
     if find_spec(package) is not None or _is_installed(name):

@@ -12,7 +12,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ class Material:
         reason: why it cannot be used; empty otherwise.
         version: of the database that it was fetched from.
         deprecated: whether the Materials Project has withdrawn it.
+        values: of the fields that were asked for besides; None where it has none.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Material:
     reason: str = ""
     version: str = ""
     deprecated: bool = False
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 class MaterialsCache:
@@ -102,8 +104,17 @@ class MaterialsCache:
         )
         return str(found[0]) if found else None
 
-    def page(self, query: str, version: str, page: int) -> tuple[list[Material], bool] | None:
-        """Returns a page of a query and whether it is the last; None unless all of it is there."""
+    def page(
+        self, query: str, version: str, page: int, fields: Sequence[str] = ()
+    ) -> tuple[list[Material], bool] | None:
+        """Returns a page of a query and whether it is the last; None unless all of it is there.
+
+        Args:
+            query: text that stands for it.
+            version: of the database.
+            page: its number.
+            fields: whose values must be there too.
+        """
         found = self._one(
             "SELECT ids, last FROM pages WHERE query = ? AND version = ? AND page = ?",
             *(query, version, page),
@@ -111,7 +122,7 @@ class MaterialsCache:
         if not found:
             return None
         kept = [self.material(material_id) for material_id in json.loads(found[0])]
-        whole = [material for material in kept if material is not None]
+        whole = [m for m in kept if m is not None and m.values.keys() >= {*fields}]
         return (whole, bool(found[1])) if len(whole) == len(kept) else None
 
     def _one(self, statement: str, *values: object) -> tuple[Any, ...] | None:
@@ -121,8 +132,15 @@ class MaterialsCache:
     def _insert(self, transaction: sqlite3.Connection, materials: Iterable[Material]) -> None:
         transaction.executemany(
             "INSERT OR REPLACE INTO materials VALUES (?, ?)",
-            ((material.id, _pack(material)) for material in materials),
+            [(material.id, _pack(self._with_known_values(material))) for material in materials],
         )
+
+    def _with_known_values(self, material: Material) -> Material:
+        """Adds what another question has asked for of the same version: one cache for all."""
+        known = self.material(material.id)
+        if known is None or known.version != material.version:
+            return material
+        return replace(material, values={**known.values, **material.values})
 
 
 @contextmanager
@@ -157,6 +175,8 @@ def _unusable(path: Path, problem: Exception) -> DataError:
 def _pack(material: Material) -> bytes:
     crystal = material.crystal
     content: dict[str, object] = {"version": material.version, "deprecated": material.deprecated}
+    if material.values:
+        content["values"] = dict(material.values)
     if crystal is None:
         content["reason"] = material.reason
     else:
@@ -169,6 +189,7 @@ def _pack(material: Material) -> bytes:
 def _unpack(material_id: str, packed: bytes) -> Material:
     content = json.loads(zlib.decompress(packed))
     known = {"version": content["version"], "deprecated": content["deprecated"]}
+    known["values"] = content.get("values", {})
     if "reason" in content:
         return Material(material_id, None, content["reason"], **known)
     crystal = Crystal(

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 BATCH = 200
 """Materials per request: ids then fit into an address, and an answer comes within seconds."""
 
+QUERY_PREFIX = "mp:"
+"""What a source begins with that is a query of the Materials Project, as `mp:stable`."""
+
 NAMED_QUERIES: Mapping[str, Query] = {"stable": {"is_stable": True}}
 
 NOT_THERE = "the Materials Project has no such id, and none that it moved to"
@@ -82,10 +85,6 @@ def iter_materials(
 ) -> Iterator[tuple[str, Crystal]]:
     """Yields (id, structure) for all materials that fit a query, in the server's order of ids.
 
-    One page lies in memory at a time. Pages are kept in the cache as they come: an iteration that
-    was cut off continues with the first page that is not there, unless the database has a new
-    version meanwhile, which begins anew. A query whose pages are all there asks nothing.
-
     Args:
         query: see `Query`; `parse_query` makes one of text.
         locations: `cache` keeps what is fetched; `offline` asks nothing.
@@ -93,30 +92,54 @@ def iter_materials(
         unusable: is called with the id of a material that has no usable structure, and why.
 
     Raises:
+        DataError: see `iter_summaries`.
+    """
+    for material in iter_summaries(query, (), locations, service):
+        if material.crystal is None:
+            unusable(material.id, material.reason)
+        else:
+            yield material.id, material.crystal
+
+
+def iter_summaries(
+    query: Query,
+    fields: Sequence[str] = (),
+    locations: Locations | None = None,
+    service: Service | None = None,
+) -> Iterator[Material]:
+    """Yields all materials that fit a query, usable or not, in the server's order of ids.
+
+    One page lies in memory at a time. Pages are kept in the cache as they come: an iteration that
+    was cut off continues with the first page that is not there, unless the database has a new
+    version meanwhile, which begins anew. A query whose pages are all there asks nothing.
+
+    Args:
+        query: see `Query`; `parse_query` makes one of text.
+        fields: of the summary documents, whose values are wanted too, as `bulk_modulus.vrh`.
+        locations: `cache` keeps what is fetched; `offline` asks nothing.
+        service: how the Materials Project is reached.
+
+    Raises:
         DataError: as `fetch_materials`; or the query has an unknown name or value.
     """
-    key = json.dumps(query, sort_keys=True)
+    key = json.dumps([query, *fields] if fields else query, sort_keys=True)
     locations = locations or Locations()
     server = MaterialsServer(locations, service or Service())
     seen: set[str] = set()  # a material must not come twice, should pages overlap
     with open_cache(locations) as cache:
         version = cache.complete_version(key) or server.version
         for page in count(1):
-            kept = cache.page(key, version, page)
+            kept = cache.page(key, version, page, fields)
             if kept is None:
-                materials = server.search(query, page, BATCH)
+                materials = server.search(query, page, BATCH, fields)
                 last = len(materials) < BATCH or {m.id for m in materials} <= seen
                 cache.add_page(key, version, page, materials, last)
             else:
                 materials, last = kept
             for material in materials:
-                if material.id in seen:
-                    continue
-                seen.add(material.id)
-                if material.crystal is None:
-                    unusable(material.id, material.reason)
-                else:
-                    yield material.id, material.crystal
+                if material.id not in seen:
+                    seen.add(material.id)
+                    yield material
             if last:
                 return
 

@@ -80,10 +80,16 @@ class MaterialsServer:
         address = f"{self._endpoint}heartbeat"
         return self._ask("its heartbeat", lambda: str(self._get(address)["db_version"]))
 
-    def search(self, query: Query, page: int, size: int) -> list[Material]:
+    def search(
+        self, query: Query, page: int, size: int, fields: Sequence[str] = ()
+    ) -> list[Material]:
         """One page of the materials that fit a query, in the order of their ids.
 
-        Pages count from 1, as in `PaginationQuery` of emmet-api, which the server runs.
+        Args:
+            query: what they fit.
+            page: its number, from 1, as in `PaginationQuery` of emmet-api, which the server runs.
+            size: materials of a page.
+            fields: whose values are wanted; a dot leads into a field, as in `bulk_modulus.vrh`.
         """
         self._check(query)
         arguments = {"deprecated": False, **query}
@@ -91,7 +97,7 @@ class MaterialsServer:
             f"page {page} of the query",
             lambda: self._rester.materials.summary.search(
                 **arguments,
-                fields=FIELDS,
+                fields=[*FIELDS, *(name.partition(".")[0] for name in fields)],
                 chunk_size=size,
                 num_chunks=1,
                 _page=page,
@@ -99,7 +105,7 @@ class MaterialsServer:
             ),
         )
         self.told(f"{(page - 1) * size + len(found)} materials fetched")
-        return [self._material(document) for document in found]
+        return [self._material(document, fields) for document in found]
 
     def by_ids(self, ids: Sequence[str], deprecated: bool = False) -> list[Material]:
         """Materials by their current ids; unknown ones are left out.
@@ -146,13 +152,14 @@ class MaterialsServer:
         found = validate_identifier(str(material_id), serialize=False)
         return str(getattr(found, "string", found))
 
-    def _material(self, document: Mapping[str, Any]) -> Material:
+    def _material(self, document: Mapping[str, Any], fields: Sequence[str] = ()) -> Material:
         name = self.canonical(document["material_id"])
         row = UnreadStructure(
             name, "jsonl", json.dumps({"structure": document.get("structure")})
         ).read()
         deprecated = bool(document.get("deprecated"))
-        return Material(name, row.crystal, row.reason, self.version, deprecated)
+        values = {name: _value(document, name) for name in fields}
+        return Material(name, row.crystal, row.reason, self.version, deprecated, values)
 
     def _check(self, query: Query) -> None:
         """Refuses names that the client's search does not know, before it is asked."""
@@ -302,6 +309,14 @@ class MaterialsServer:
         text = text if text.endswith(".") else f"{text}."
         key = vars(self).get("_key")
         return text.replace(str(key), "<key>") if key else text
+
+
+def _value(document: Mapping[str, Any], field: str) -> Any:
+    """Looks a field up, by its path; None where a part of it is not there."""
+    value: Any = document
+    for name in field.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def _is_network(problem: BaseException) -> bool:

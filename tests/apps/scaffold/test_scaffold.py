@@ -18,6 +18,7 @@ from harness.apps.scaffold.names import LONGEST, check_free, package_of
 from harness.apps.scaffold.package import TEMPLATES, NewPlugin, write_plugin
 from harness.plugin import HarnessError, Locations, read_neutral
 
+PYTHONPATH = list(filter(None, (os.environ.get("PYTHONPATH"),)))
 LIST = "from harness.cli import main; main()"
 
 
@@ -25,7 +26,7 @@ def python(*arguments: str | Path, site: Path) -> subprocess.CompletedProcess[st
     """Runs Python with a folder of installed packages, as if it were its own."""
     return subprocess.run(
         [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": str(site)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(site), *PYTHONPATH))},
         capture_output=True,
         text=True,
         check=False,
@@ -85,7 +86,8 @@ def test_every_kind_is_found_once_installed(site: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     offers = {(o["kind"], o["name"]) for o in found["offers"] if o["plugin"].startswith("new-")}
-    assert offers == {(kind, f"new-{kind}") for kind in Kind}
+    own = {(kind, f"new-{kind}") for kind in Kind}
+    assert offers == own | {(Kind.DATASET, "new-property")}  # of which there is something to show
     assert found["broken"] == []
 
 
@@ -166,6 +168,8 @@ def test_a_keyword_and_a_folder_of_the_package_are_refused(name: str) -> None:
     ("kind", "name", "reason"),
     [
         (Kind.BACKBONE, "megnet", "offers a backbone 'megnet' already"),
+        (Kind.PROPERTY, "band-gap", "offers a property 'band-gap' already"),
+        (Kind.PROPERTY, "Rocksalt", "offers a dataset 'Rocksalt' already"),
         (Kind.HEAD, "megnet", "A plugin called 'megnet' is installed"),
         (Kind.HEAD, "numpy", "can be imported"),
         (Kind.HEAD, "harness", "can be imported"),

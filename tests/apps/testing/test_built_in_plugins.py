@@ -76,7 +76,8 @@ def test_a_built_in_passes_the_cases_of_its_kind(
             cases.known_values = [(TARGETS, PREDICTIONS, KNOWN_VALUES[spec.name])]
         results += run_cases(cases, spec, [name])
     assert [r for r in results if r.outcome in ("failed", "error")] == []
-    assert sum(r.outcome == "passed" for r in results) >= 9
+    elsewhere = any("not on this machine" in r.message for r in results)  # rows to be downloaded
+    assert sum(r.outcome == "passed" for r in results) >= (6 if elsewhere else 9)
 
 
 def test_every_plugin_that_comes_with_the_harness_is_tried() -> None:
