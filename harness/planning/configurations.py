@@ -208,6 +208,8 @@ def _only_stage(model: ResolvedModel, target: str) -> tuple[Stage, ...]:
 def _stages(transfer: ResolvedTransfer, model: ResolvedModel, target: str) -> tuple[Stage, ...]:
     if model.backbone.fixed:
         return _only_stage(model, target)
+    if transfer.ref.name == FIXED:  # it is for no backbone that is trained
+        return ()
     return _ask_for_stages(transfer, Target(target, layers_of(model)))
 
 

@@ -93,8 +93,8 @@ class Joint(Settings):
 
 
 def fixed(_settings: Settings, target: Target) -> Sequence[Stage]:
-    """Nothing: whoever is asked this has a backbone that is trained."""
-    return ()
+    """Fits the head; a backbone that is fixed brings its weights, if it has any, by itself."""
+    return (Stage(target.dataset, "random"),)
 
 
 def scratch(_settings: Settings, target: Target) -> Sequence[Stage]:

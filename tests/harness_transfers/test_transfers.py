@@ -54,8 +54,8 @@ def test_all_strategies_are_offered_with_their_settings() -> None:
     }
 
 
-def test_fixed_is_for_no_backbone_that_is_trained() -> None:
-    assert fixed(Settings(), TARGET) == ()
+def test_fixed_is_one_stage() -> None:
+    assert fixed(Settings(), TARGET) == (Stage("Dataset1", "random"),)
 
 
 def test_scratch_is_one_stage_from_random_weights() -> None:

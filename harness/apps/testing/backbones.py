@@ -503,7 +503,7 @@ def _can_be_encoded(crystal: Crystal, backbone: Backbone) -> bool:
         return False
     if backbone.refuses:
         try:
-            backbone.encode(crystal)
+            backbone.encode(_copy(crystal))
         except CannotEncode:
             return False
     return True
