@@ -127,6 +127,23 @@ def test_a_change_of_its_file_encodes_anew_unless_the_author_vouches(
     assert counts == [48, 48, 48, 0]
 
 
+def test_a_scan_encodes_what_was_trained_once_for_all_bundles(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugins = [tiny, FROZEN]
+    for head in ("ridge", "gp"):
+        api.run(benchmark(["trained"], heads=[head]), out=tmp_path / head, plugins=plugins)
+        bundle = tmp_path / f"bundle-{head}"
+        predicting.export(tmp_path / head, "transfer=fixed", bundle, plugins=plugins)
+    monkeypatch.setenv("FROZEN_NOTES", str(tmp_path / "notes"))
+    (tmp_path / "notes").touch()
+    for head in ("ridge", "gp"):
+        table, bundle = tmp_path / f"{head}.parquet", tmp_path / f"bundle-{head}"
+        assert predicting.scan("Twins", bundle, table, plugins=plugins).failed == 0
+    formulas = (tmp_path / "notes").read_text().split()
+    assert len(formulas) == len(set(formulas)) == 48
+
+
 # --- the helper -------------------------------------------------------------------------------
 
 

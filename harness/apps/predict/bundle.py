@@ -302,7 +302,7 @@ class Bundle:
             for number, crystal in crystals.items():
                 if unknown := set(crystal.species) - encoder.backbone.elements:
                     reasons[number] = f"{name} does not know {', '.join(sorted(unknown))}"
-            for number, encoding in shared.encode(encoder.backbone, name, reasons).items():
+            for number, encoding in shared.encode(encoder, name, reasons).items():
                 encodings[number].append(encoding)
         return {number: e for number, e in encodings.items() if not reasons[number]}
 

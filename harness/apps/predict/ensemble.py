@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.errors import BundleError
-from harness.nn.encodings import identity
+from harness.errors import BundleError, CannotEncode
+from harness.nn.encodings import encode_together, identity, try_encodings
+from harness.planning.encoder import encodings_folder
 from harness.planning.plugin_modules import build_backbone, build_head, state_of_members
+from harness.plugin.locations import Locations
 from harness.registry.plugin_calls import using
 from harness.scoring.averages import average
 from harness.training.closed_form import ask, fit_head
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from harness.planning.resolved import ResolvedModel
     from harness.plugin.arrays import Arrays, Floats
     from harness.plugin.backbone import Backbone
+    from harness.plugin.crystal import Crystal
     from harness.plugin.head import FitRows
     from harness.plugin.property import PropertySpec
     from harness.plugin.protocol import Scaler
@@ -75,12 +78,28 @@ class Encoder:
     """What encodes crystals for some of the members.
 
     Attributes:
-        backbone: encodes, and packs.
+        model: of one of them; its backbone encodes, and packs.
         members: positions in the ensemble.
     """
 
-    backbone: Backbone
+    model: ResolvedModel
     members: tuple[int, ...]
+
+    @property
+    def backbone(self) -> Backbone:
+        """Encodes, and packs."""
+        return self.model.backbone
+
+    def encode(self, crystals: Sequence[Crystal]) -> Sequence[Arrays | CannotEncode]:
+        """Returns the encodings of crystals, or why there is none.
+
+        Those of a fixed backbone that was trained, a potential say, are kept in the cache: they are
+        small and take long. Those of others would fill the disk in a large scan.
+        """
+        if not (self.backbone.fixed and self.backbone.offers_weights):
+            return encode_together(self.backbone, crystals)
+        folder = encodings_folder(Locations.of().cache, self.model)
+        return try_encodings(self.backbone, crystals, folder, workers=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,15 +141,14 @@ class Ensemble:
             BundleError: the tensors are not those of the model.
         """
         members: list[Member] = []
-        found: dict[str, tuple[Backbone, list[int]]] = {}
+        found: dict[str, tuple[ResolvedModel, list[int]]] = {}
         for stack in stacks:
-            backbone = stack.model.backbone
-            _, own = found.setdefault(identity(backbone), (backbone, []))
+            _, own = found.setdefault(identity(stack.model.backbone), (stack.model, []))
             own += range(len(members), len(members) + len(stack.scalers))
             members += [_member(stack, number, device) for number in range(len(stack.scalers))]
         return cls(
             tuple(members),
-            tuple(Encoder(backbone, tuple(own)) for backbone, own in found.values()),
+            tuple(Encoder(model, tuple(own)) for model, own in found.values()),
             tuple(tuple(own) for own in sources),
             spec,
             device,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import CannotEncode, HarnessError
-from harness.nn.encodings import encode_together, identity
+from harness.nn.encodings import identity
 
 if TYPE_CHECKING:
+    from harness.apps.predict.ensemble import Encoder
     from harness.data.structure_files import StructureRow
     from harness.plugin.arrays import Arrays
-    from harness.plugin.backbone import Backbone
 
 Thing = TypeVar("Thing")
 Found = TypeVar("Found")
@@ -26,19 +25,19 @@ class RowEncodings:
         self._encoded: dict[str, dict[int, Arrays]] = {}
         self._failed: dict[str, dict[int, str]] = {}
 
-    def encode(self, backbone: Backbone, name: str, reasons: list[str]) -> dict[int, Arrays]:
+    def encode(self, encoder: Encoder, name: str, reasons: list[str]) -> dict[int, Arrays]:
         """Returns the encodings that a backbone needs, by the number of the row.
 
         Args:
-            backbone: one that encodes as another does is given the same.
+            encoder: one whose backbone encodes as another's is given the same.
             name: what it is called in reasons.
             reasons: of all rows; what has one is passed over, what fails gets one.
         """
-        encoded = self._encoded.setdefault(identity(backbone), {})
-        failed = self._failed.setdefault(identity(backbone), {})
+        encoded = self._encoded.setdefault(identity(encoder.backbone), {})
+        failed = self._failed.setdefault(identity(encoder.backbone), {})
         wanted = {n: crystal for n, crystal in self._crystals.items() if not reasons[n]}
         fresh = {n: c for n, c in wanted.items() if n not in encoded and n not in failed}
-        for numbers, found in sort_out(fresh, partial(encode_together, backbone), failed):
+        for numbers, found in sort_out(fresh, encoder.encode, failed):
             for number, one in zip(numbers, found, strict=True):
                 if isinstance(one, CannotEncode):
                     failed[number] = f"{name} cannot encode it: {one}"
