@@ -40,9 +40,10 @@ def weights_of(package: str, extra: str, file: str, name: str) -> PretrainedWeig
             f"install the extra with `pip install 'paraisite-harness[{extra}]'`, "
             "or take what uses it out of the benchmark file."
         )
-    path = Path(spec.origin).parent / file
-    if not path.is_file():
+    folder = Path(spec.origin).parent
+    if not (folder / file).is_file():
         raise WeightsError(
             f"{package} {version(package)} has no {file}: install the version in constraints.txt."
         )
-    return PretrainedWeights(name, path, sha256(path.read_bytes()).hexdigest(), SEEN)
+    digest = sha256((folder / file).read_bytes()).hexdigest()
+    return PretrainedWeights(name, folder, digest, SEEN)

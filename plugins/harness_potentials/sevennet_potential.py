@@ -47,7 +47,7 @@ class _Model:
             from sevenn.util import model_from_checkpoint
 
             model: Any
-            model, settings = model_from_checkpoint(str(find_weights().path))
+            model, settings = model_from_checkpoint(str(find_weights().path / FILE))
         self.cutoff_angstrom = float(settings["cutoff"])
         del model.force_output  # derivatives of the energy, which nobody asks for
         model.set_is_batch_data(False)
