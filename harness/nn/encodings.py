@@ -17,12 +17,14 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
+from multiprocessing import connection
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
@@ -411,21 +413,33 @@ def _encode_in_processes(
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     sent = pickle.dumps(partial(encode, backbone))  # fails here, not in a process at its start
-    with ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_worker, initargs=(sent,)
-    ) as pool:
+    )
+    try:
         for together in pool.map(_encode_there, _chunks(crystals)):
             yield from together
+    finally:
+        pool.shutdown(cancel_futures=True)  # where this one is stopped, so are they
 
 
 def _start_worker(sent: bytes) -> None:
     global _work  # noqa: PLW0603
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is left to the process that waits
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         _work = pickle.loads(sent)  # noqa: S301 — by the process that started this one
     except Exception as problem:  # a pool would only say that it is broken
         _work = problem
+
+
+def end_with_parent() -> None:
+    """Ends this process when the one that started it is gone: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _encode_there(crystals: Sequence[Crystal]) -> list[Encoded]:

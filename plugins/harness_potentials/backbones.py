@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log10
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,15 +36,8 @@ def make_chgnet(settings: Settings) -> FixedFeatures:
     Raises:
         PluginError: CHGNet is not installed.
     """
-    weights = chgnet_potential.find_weights()
-    return FixedFeatures(
-        chgnet_potential.embed,
-        chgnet_potential.WIDTH,
-        elements=ELEMENTS,
-        encoding=f"chgnet-1 {chgnet_potential.package_version()}",
-        weights=weights,
-        cutoff_angstrom=6.0,
-    )
+    width = chgnet_potential.WIDTH
+    return _fixed(chgnet_potential, chgnet_potential.embed, width, "chgnet-1", cutoff_angstrom=6.0)
 
 
 def make_sevennet(settings: Settings) -> FixedFeatures:
@@ -52,16 +46,8 @@ def make_sevennet(settings: Settings) -> FixedFeatures:
     Raises:
         PluginError: SevenNet is not installed.
     """
-    weights = sevennet_potential.find_weights()
-    return FixedFeatures(
-        sevennet_potential.embed,
-        sevennet_potential.WIDTH,
-        elements=ELEMENTS,
-        encoding=f"sevennet-1 {sevennet_potential.package_version()}",
-        weights=weights,
-        refuses=False,
-        cutoff_angstrom=5.0,
-    )
+    own = sevennet_potential
+    return _fixed(own, own.embed, own.WIDTH, "sevennet-1", refuses=False, cutoff_angstrom=5.0)
 
 
 def make_eos(settings: Settings) -> FixedFeatures:
@@ -70,15 +56,18 @@ def make_eos(settings: Settings) -> FixedFeatures:
     Raises:
         PluginError: CHGNet is not installed.
     """
-    weights = chgnet_potential.find_weights()
-    version = f"{equation_of_state.VERSION} {chgnet_potential.package_version()}"
+    name, width = f"eos-{equation_of_state.VERSION}", len(EOS_FEATURES)
+    return _fixed(chgnet_potential, describe_state, width, name, cutoff_angstrom=6.0)
+
+
+def _fixed(
+    potential: Any, encode: Callable[[Crystal], Floats], width: int, name: str, **options: Any
+) -> FixedFeatures:
+    """Makes a backbone of the numbers that a potential, a module here, gives."""
+    weights = potential.find_weights()
+    encoding = f"{name} {potential.package_version()}"
     return FixedFeatures(
-        describe_state,
-        len(EOS_FEATURES),
-        elements=ELEMENTS,
-        encoding=f"eos-{version}",
-        weights=weights,
-        cutoff_angstrom=6.0,
+        encode, width, elements=ELEMENTS, encoding=encoding, weights=weights, **options
     )
 
 

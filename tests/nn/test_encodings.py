@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -395,6 +396,58 @@ def test_an_error_in_another_process_is_the_error_here(tmp_path: Path) -> None:
         pytest.raises(ArithmeticError, match=r"3\.5 Å"),
     ):
         load_encodings(Failing(), make_crystals(60), tmp_path, workers=2)
+
+
+LINGERING = """
+import sys
+from pathlib import Path
+from harness.nn.encodings import load_encodings
+from test_encodings import Lingering, make_crystals
+
+Lingering.__module__ = "test_encodings"
+if __name__ == "__main__":
+    cache = Path(sys.argv[1])
+    load_encodings(Lingering(cache.parent / "pids"), make_crystals(2000), cache, workers=2)
+"""
+
+
+class Lingering(Counting):
+    """Takes its time, and notes the process that it is in."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    def encode(self, crystal: Crystal) -> Encoding:
+        with self.file.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(0.02)
+        return super().encode(crystal)
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    script, pids = tmp_path / "lingering.py", tmp_path / "pids"
+    script.write_text(LINGERING)
+    process = run_script(script, tmp_path / "cache")
+    wait_until(lambda: pids.is_file() and len(set(pids.read_text().split())) == 2)
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not any(is_running(int(pid)) for pid in set(pids.read_text().split())))
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
 
 
 UNGUARDED = """

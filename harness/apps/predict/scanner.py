@@ -26,7 +26,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
-from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +37,7 @@ from harness.apps.predict.prediction_table import BundleColumns, joint_schema
 from harness.apps.predict.scan_sources import Item, ScanSource, digest_item, read_item
 from harness.errors import HarnessError, StoreError
 from harness.files import sweep, whole_file
+from harness.nn.encodings import end_with_parent
 from harness.registry.registry import Registry
 from harness.training.environment import threads_wanted, use_threads
 from harness.training.workers import refuse_unguarded_script
@@ -319,19 +319,11 @@ def _start_worker(settings: ScanSettings) -> None:
     global _worker  # noqa: PLW0603
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and stops this one
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         _worker = _Worker(settings)
     except HarnessError as problem:  # a pool would only say that it is broken
         _worker = problem
-
-
-def _end_with_parent() -> None:
-    """Ends this process when the one that started it is gone: it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 def _write(chunk: _Chunk) -> None:
