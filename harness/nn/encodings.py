@@ -352,15 +352,18 @@ def _encode_all(
     """Encodes in order, in other processes where asked to or where it pays."""
     done = 0
     if workers is None:
-        for crystal in crystals[:1]:  # pays for imports
+        start = perf_counter()
+        for crystal in crystals[:1]:  # pays for imports, and for what the backbone loads
             yield from encode(backbone, [crystal])
+        loading = perf_counter() - start
+        _loading[identity(backbone)] = max(loading, _loading.get(identity(backbone), 0.0))
         start = perf_counter()
         timed = list(_encode_chunk(backbone, crystals[1:CHUNK_CRYSTALS], encode))
         per_crystal = (perf_counter() - start) / max(len(timed), 1)
         yield from timed
         done = min(CHUNK_CRYSTALS, len(crystals))
         left = (len(crystals) - done) * per_crystal
-        workers = min(most, int(left / SECONDS_PER_WORKER))
+        workers = min(most, int(left / _seconds_to_be_worth_it(backbone)))
     if workers > 1 and done < len(crystals):
         try:
             for encoded in _encode_in_processes(backbone, crystals[done:], encode, workers):
@@ -375,6 +378,15 @@ def _encode_all(
             )
     for chunk in _chunks(crystals[done:]):
         yield from _encode_chunk(backbone, chunk, encode)
+
+
+_loading: dict[str, float] = {}
+"""Seconds that the first crystal took here, by identity of the backbone."""
+
+
+def _seconds_to_be_worth_it(backbone: Backbone) -> float:
+    """Work that a further process must take over: what is loaded here, it loads too."""
+    return SECONDS_PER_WORKER + max(0.0, _loading[identity(backbone)] - 1.0)
 
 
 def _chunks(crystals: Sequence[Crystal]) -> Iterator[Sequence[Crystal]]:

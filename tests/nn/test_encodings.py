@@ -382,6 +382,30 @@ def test_other_processes_are_used_where_they_pay(
     assert sum(int(encoding["process"]) != os.getpid() for encoding in found) == elsewhere
 
 
+class Heavy(Telling):
+    """Loads something for three seconds, by a clock that stands still otherwise."""
+
+    def encode(self, crystal: Crystal) -> Encoding:
+        if not self.seen:
+            CLOCK[0] += 3.0
+        CLOCK[0] += 0.1
+        return super().encode(crystal)
+
+
+CLOCK = [0.0]
+
+
+@pytest.mark.parametrize(("crystals", "elsewhere"), [(60, 0), (100, 68)])
+def test_processes_that_load_much_must_have_more_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crystals: int, elsewhere: int
+) -> None:
+    """2.8 s of work are not worth 3 s of loading in each of two; 6.8 s are."""
+    monkeypatch.setattr(module, "perf_counter", lambda: CLOCK[0])
+    monkeypatch.setattr(module, "_count_cores", lambda: 2)
+    found = load_encodings(Heavy(), make_crystals(crystals), tmp_path)
+    assert sum(int(encoding["process"]) != os.getpid() for encoding in found) == elsewhere
+
+
 def test_a_backbone_that_cannot_be_sent_away_is_used_here(tmp_path: Path) -> None:
     backbone = Telling()
     backbone.unpicklable = lambda: None  # type: ignore[attr-defined]
