@@ -142,7 +142,7 @@ def import_files(
     ] = None,
     temperature: Annotated[
         str | None,
-        typer.Option(help="At which values of κ or the like hold, in K, or 'unknown'."),
+        typer.Option(help="Of values that depend on it, in K, or 'unknown'."),
     ] = None,
     method: Annotated[
         str | None, typer.Option(help="How the values were measured or computed.")

@@ -37,8 +37,8 @@ CARD = Card(
     temperature_kelvin=KELVIN,
     method="DFT (PBE) force constants, phono3py, Wigner transport, no non-analytic correction",
     rows=103,
-    notes="The reference of matbench-discovery's κ task; mean of the diagonal of the tensor. Many "
-    "of the compounds are in Dataset1 too: see `harness audit`.",
+    notes="The reference of matbench-discovery's κ task; mean of the diagonal of the tensor. "
+    "Other datasets of κ may have the same compounds: see `harness audit`.",
     url="https://figshare.com/articles/dataset/22715158",
     licence="CC BY 4.0",
     citation="B. Póta et al., arXiv 2408.00755; A. Togo, L. Chaput, I. Tanaka, Phys. Rev. B 91, "
