@@ -57,8 +57,8 @@ def plot(
 ) -> None:
     """Draw a figure of results and write it to a file.
 
-    heatmap: a table in colours. parity: predicted against true values. loss: losses of every run and
-    their mean, for all stages. heads: a metric per architecture of the head. learning: a metric
+    heatmap: a table in colours. parity: predicted against true values. loss: losses of every run
+    and their mean, for all stages. heads: a metric per architecture of the head. learning: a metric
     against the number of training rows. gain: gain over scratch, with intervals.
     """
     from harness import api
