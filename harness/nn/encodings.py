@@ -123,6 +123,18 @@ def try_encodings(
     return _load(backbone, crystals, cache_dir, _encode_leniently, workers, progress, most)
 
 
+def kept_encodings(
+    backbone: Backbone, crystals: Sequence[Crystal], cache_dir: Path
+) -> list[Encoded | None]:
+    """Returns what is on disk of every crystal's encoding, or refusal; None where nothing is."""
+    known = _read_shards(_folder(backbone, cache_dir), {crystal.digest for crystal in crystals})
+    return [known.get(crystal.digest) for crystal in crystals]
+
+
+def _folder(backbone: Backbone, cache_dir: Path) -> Path:
+    return cache_dir / sha256(f"{LAYOUT}\0{identity(backbone)}".encode()).hexdigest()[:32]
+
+
 def _load(
     backbone: Backbone,
     crystals: Sequence[Crystal],
@@ -133,7 +145,7 @@ def _load(
     most: int | None,
 ) -> list[Encoded]:
     _refuse_rerun()
-    folder = cache_dir / sha256(f"{LAYOUT}\0{identity(backbone)}".encode()).hexdigest()[:32]
+    folder = _folder(backbone, cache_dir)
     wanted = {crystal.digest: crystal for crystal in crystals}
     known = _read_shards(folder, wanted.keys())
     missing = [crystal for digest, crystal in wanted.items() if digest not in known]

@@ -19,6 +19,7 @@ from harness.errors import PluginError as PluginError
 from harness.errors import StoreError as StoreError
 from harness.errors import WeightsError as WeightsError
 from harness.errors import did_you_mean as did_you_mean
+from harness.nn.encodings import kept_encodings as kept_encodings
 from harness.nn.encodings import try_encodings as try_encodings
 from harness.nn.fixed_features import FixedFeatures as FixedFeatures
 from harness.nn.graph import CrystalGraph as CrystalGraph

@@ -12,7 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness import load_dataset
-from harness.plugin import CannotEncode, Card, DatasetSpec, Settings, try_encodings
+from harness.plugin import (
+    CannotEncode,
+    Card,
+    Crystal,
+    DataError,
+    DatasetSpec,
+    Settings,
+    kept_encodings,
+    try_encodings,
+)
 
 if TYPE_CHECKING:
     from harness.plugin import Locations
@@ -54,15 +63,27 @@ def load_kappa(locations: Locations) -> Iterator[Mapping[str, Any]]:
 
 
 def load_stiffness(name: str, locations: Locations) -> Iterator[Mapping[str, Any]]:
-    """Yields them with another target; in its place, the reason why there is none."""
-    from harness.plugin import Crystal
+    """Yields them with another target; in its place, the reason why there is none.
+
+    Raises:
+        DataError: energies are not at hand, and `locations` are offline: who only looks at results
+            is not made to wait for them.
+        PluginError: CHGNet is not installed.
+    """
     from harness_potentials.backbones import make_eos
 
+    backbone, folder = make_eos(Settings()), locations.cache / "encodings"
     rows = list(load_kappa(locations))
     crystals = [Crystal(row["lattice"], row["species"], row["frac_coords"]) for row in rows]
+    missing = kept_encodings(backbone, crystals, folder).count(None)
+    if missing and locations.offline:
+        raise DataError(
+            f"The energies of {missing} crystals of {NAME}-{name} are not computed here yet. "
+            f"`harness datasets fetch {NAME}-{name}` does that once, in half an hour for all of "
+            "them (not with HARNESS_OFFLINE)."
+        )
     column, place = PLACES[name]
-    states = try_encodings(make_eos(Settings()), crystals, locations.cache / "encodings")
-    for row, state in zip(rows, states, strict=True):
+    for row, state in zip(rows, try_encodings(backbone, crystals, folder), strict=True):
         if isinstance(state, CannotEncode):
             yield {**row, column: str(state)}
         else:
