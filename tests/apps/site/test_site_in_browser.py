@@ -93,7 +93,7 @@ def test_filters_filter_and_say_how_many_rows_are_left(visit) -> None:
     shown = v.texts("#cells-all tbody tr:not([hidden])")
     assert all("random-forest" in text and "MIX" in text for text in shown)
     assert len(shown) == 5, "trained or tested on MIX"
-    assert bar.get_by_role("status").inner_text() == "5 of 54 rows"
+    assert bar.get_by_role("status").inner_text() == "5 of 81 rows"
     bar.locator("input").fill("")
     bar.get_by_role("combobox", name="transfer", exact=True).select_option("pretrained")
     bar.get_by_role("combobox", name="trained on", exact=True).select_option("Dataset1")
@@ -277,7 +277,7 @@ def test_everything_can_be_done_by_keyboard(visit) -> None:
 def test_without_script_all_is_there_to_read(visit, site: Path) -> None:
     v = visit(java_script_enabled=False)
     v.open("strict/index.html")
-    assert v.page.locator("#matrix tbody tr").count() == 18
+    assert v.page.locator("#matrix tbody tr").count() == 27
     assert v.page.locator("#choice").is_hidden(), "nothing that would do nothing"
     v.page.locator("#matrix td a").first.click()
     assert v.texts("main h2")[0] == "Scores"
