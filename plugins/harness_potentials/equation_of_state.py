@@ -23,8 +23,8 @@ VERSION = "1"
 VOLUMES = 11
 HALF_WIDTH = 0.25
 """The volumes reach from 0.75 to 1.25 of the one in the middle, much as AGL's do. A universal
-potential's energies are not smooth at the scale of a few per cent of volume: with ±12 %, seven of 238
-crystals had a B′ outside 1 to 10, with ±25 % none."""
+potential's energies are not smooth at the scale of a few per cent of volume: with ±12 %, seven of
+238 crystals had a B′ outside 1 to 10, with ±25 % none."""
 
 WINDOWS = 4
 """Most times that the volumes are laid around another one, …"""

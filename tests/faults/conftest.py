@@ -160,12 +160,18 @@ class Commands:
 def contents(folder: Path, *but: str) -> dict[str, str]:
     """Digests of all files below a folder that undisturbed results have in common."""
     return {
-        name: sha256(path.read_bytes()).hexdigest()
+        name: sha256(_in_order(name, path.read_bytes())).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.is_symlink()
         for name in (path.relative_to(folder).as_posix(),)
         if not any(fnmatch(name, pattern) for pattern in (*VOLATILE, *but))
     }
+
+
+def _in_order(name: str, content: bytes) -> bytes:
+    """Lines of results follow the order in which several processes came to them."""
+    lines = content.splitlines(keepends=True)
+    return b"".join(sorted(lines)) if name.endswith("results.jsonl") else content
 
 
 def debris(folder: Path) -> list[str]:
