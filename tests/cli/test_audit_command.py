@@ -80,6 +80,7 @@ def test_sources_of_other_properties_have_units_of_their_own(audit: Call, toy: P
     assert energies["min"] < 0 < energies["max"]
 
 
+@pytest.mark.slow
 def test_files_lie_beside_the_benchmark_unless_told_otherwise(
     audit: Call, toy: Path, tmp_path: Path
 ) -> None:

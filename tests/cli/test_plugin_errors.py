@@ -210,6 +210,7 @@ def test_what_a_plugin_prints_stays_out_of_the_json(harness, noisy) -> None:
     assert {"imported", "fitted"} <= set(err.splitlines())
 
 
+@pytest.mark.slow
 def test_what_a_plugins_processes_print_stays_out_of_the_json_too(
     noisy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -488,6 +488,7 @@ def test_settings_that_only_some_trials_have_are_drawn_and_written(
     assert (path.parent / "trials.svg").is_file()
 
 
+@pytest.mark.slow
 def test_of_many_searches_some_are_drawn_and_all_are_written(tuned, benchmark_file) -> None:
     path = benchmark_file(text=BENCHMARK.split("[tuning.space.heads.mlp]")[0])
     heads = ", ".join(f"{{name='mlp', hidden=[{width}]}}" for width in range(2, 23))

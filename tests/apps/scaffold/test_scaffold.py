@@ -108,6 +108,7 @@ def test_every_kind_loads_nothing_heavy(site: Path) -> None:
     assert not {"torch", "pymatgen", "optuna", "pandas"} & loaded
 
 
+@pytest.mark.slow
 def test_every_kind_has_an_example_that_can_be_planned(
     plugins: dict[Kind, NewPlugin], site: Path
 ) -> None:

@@ -99,7 +99,7 @@ def test_filters_filter_and_say_how_many_rows_are_left(visit) -> None:
     bar.get_by_role("combobox", name="trained on", exact=True).select_option("Dataset1")
     assert column(v, "cells-all", "tested on") == ["Dataset1", "Dataset2", "MIX"]
     bar.locator("input").fill("nothing has this")
-    assert bar.get_by_role("status").inner_text() == "0 of 54 rows"
+    assert bar.get_by_role("status").inner_text() == "0 of 81 rows"
 
 
 def test_another_metric_takes_the_place_of_every_score(visit, site: Path, leaderboards) -> None:

@@ -14,8 +14,8 @@ from harness.apps.testing.selection import cases_of
 from harness.testing import MetricCases
 
 REGISTRY = Registry()
-HEAVY = ("m3gnet", "megnet-dgl")
-"""Whose cases take more than ten seconds."""
+HEAVY = ("m3gnet", "megnet-dgl", "descriptors", "AFLOW")
+"""Whose cases take more than five seconds."""
 
 SPECS = [
     pytest.param(
