@@ -47,7 +47,9 @@ VOLATILE = (
 )
 """What may differ between two undisturbed results."""
 
-_TALLY: dict[str, list[bool]] = {}
+TRIES = "tries of faults"
+"""What a test's report calls its tries: reports come to the table from other processes too."""
+
 _STARTING = threading.Lock()
 
 
@@ -60,14 +62,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if not _TALLY:
+    tally: dict[str, list[bool]] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, told in getattr(report, "user_properties", ()):
+                if name == TRIES and getattr(report, "when", "") == "call":
+                    tally.setdefault(told[0], []).extend(told[1])
+    if not tally:
         return
     terminalreporter.section(f"faults (seed {SEED}, tries × {FACTOR:g})")
-    width = max(map(len, _TALLY))
+    width = max(map(len, tally))
     terminalreporter.line(f"{'kind':{width}} | tries | held")
-    for kind, held in _TALLY.items():
+    for kind, held in tally.items():
         terminalreporter.line(f"{kind:{width}} | {len(held):5} | {sum(held):4}")
-    every = [held for of_kind in _TALLY.values() for held in of_kind]
+    every = [held for of_kind in tally.values() for held in of_kind]
     terminalreporter.line(f"{'all':{width}} | {len(every):5} | {sum(every):4}")
 
 
@@ -217,6 +225,7 @@ class Trial:
     context: Any
     plugin: Path
     home: Path
+    record: Callable[[str, object], None]
 
     def commands(self, name: str) -> Commands:
         """Commands in a new folder."""
@@ -237,7 +246,7 @@ class Trial:
         with ThreadPoolExecutor(cores) as pool:
             jobs = [pool.submit(self._one, kind, number, attempt) for number in range(total)]
             found = [job.result() for job in jobs]
-        _TALLY.setdefault(kind, []).extend(not wrongs for wrongs in found)
+        self.record(TRIES, (kind, [not wrongs for wrongs in found]))
         told = [f"{kind}, try {n}: {'; '.join(w)}" for n, w in enumerate(found) if w]
         assert not told, "\n" + "\n".join(told)
 
@@ -250,8 +259,10 @@ class Trial:
 
 
 @pytest.fixture
-def trial(context: Any, tiny: Path, tmp_path: Path) -> Trial:
-    return Trial(context, tiny, tmp_path)
+def trial(
+    context: Any, tiny: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> Trial:
+    return Trial(context, tiny, tmp_path, record_property)
 
 
 # --- what is disturbed -------------------------------------------------------------------------
