@@ -46,6 +46,7 @@ class DatasetLoader:
         self._screens = tuple(screens)
         self._strict = strict
         self._loaded: dict[str, Dataset] = {}
+        self._properties: dict[str, PropertySpec] = {}
 
     def parts(self, name: str) -> tuple[str, ...]:
         """Names of the single datasets that make up `name`; itself where it is one."""
@@ -61,7 +62,10 @@ class DatasetLoader:
             PluginError: no plugin offers the dataset, or the property.
             DataError: the card cannot be read.
         """
-        return self._registry.properties[self._registry.datasets[name].read_card().property]
+        if name not in self._properties:  # asked for at every stage; cards are files
+            card = self._registry.datasets[name].read_card()
+            self._properties[name] = self._registry.properties[card.property]
+        return self._properties[name]
 
     def __getitem__(self, name: str) -> Dataset:
         """Loads a dataset.

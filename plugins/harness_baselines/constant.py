@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from harness_baselines import ConstantSettings
 
 
-KNOWN = ("mape", "mae", "rmse", "r2", "mae-log", "rmse-log", "r2-log")
 NEEDS: Mapping[str, Needs] = {
     "mape": "positive",
+    **dict.fromkeys(("mae", "rmse", "r2"), ""),
     **dict.fromkeys(("mae-log", "rmse-log", "r2-log"), "log"),
 }
-"""What a property must have for a metric to make sense."""
+"""What a property must have for a metric of `ConstantSettings` to make sense."""
 
 
 def fit_best_constant(settings: ConstantSettings, rows: FitRows) -> Predictor:
@@ -56,10 +56,11 @@ def best_constant(targets: Floats, metric: str, spec: PropertySpec) -> float:
         PluginError: the metric makes no sense for the property.
         ValueError: for a metric that is not among the settings.
     """
-    if metric in NEEDS and not spec.satisfies(NEEDS[metric]):
+    if not spec.satisfies(NEEDS.get(metric, "")):
+        fitting = [name for name, needs in NEEDS.items() if spec.satisfies(needs)]
         raise PluginError(
             f"The head 'best-constant': the metric {metric!r} makes no sense for {spec.title}; "
-            f"use one of: {', '.join(name for name in KNOWN if name not in NEEDS)}."
+            f"use one of: {', '.join(fitting)}."
         )
     match metric:
         case "mape":

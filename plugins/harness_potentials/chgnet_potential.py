@@ -61,9 +61,10 @@ def embed(crystal: Crystal) -> Floats:
     Raises:
         CannotEncode: an atom has no neighbour.
     """
-    (found,) = _run([crystal.primitive()], return_crystal_feas=True)
+    cell = crystal.primitive()
+    (found,) = _run([cell], return_crystal_feas=True)
     features: Floats = np.asarray(found["crystal_fea"], dtype=np.float64)
-    return features / len(crystal.primitive().species)
+    return features / len(cell.species)
 
 
 def energies(crystals: Sequence[Crystal]) -> Floats:

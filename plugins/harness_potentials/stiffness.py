@@ -32,17 +32,14 @@ MOST_ATOMS = 14
 
 NAME = f"{SOURCE}-{MOST_ATOMS}"
 DIGITS = 4
-PLACES = {"bulk-modulus": ("bulk_modulus", 3), "debye-temperature": ("debye_temperature", 5)}
-"""By property: the column of its values, and where `EOS_FEATURES` has their logarithm."""
+PROPERTIES = {"bulk-modulus": ("GPa", 3), "debye-temperature": ("K", 5)}
+"""By name: the unit, and where `EOS_FEATURES` has the logarithm of the values."""
 
 
 def datasets() -> Iterator[DatasetSpec]:
     """Yields κ, bulk modulus and Debye temperature of the same crystals."""
     what = f"of the crystals of {SOURCE} with up to {MOST_ATOMS} atoms in the primitive cell"
-    for name, (_, unit) in {
-        "bulk-modulus": ("bulk modulus", "GPa"),
-        "debye-temperature": ("Debye temperature", "K"),
-    }.items():
+    for name, (unit, _) in PROPERTIES.items():
         card = Card(
             title=f"{name.replace('-', ' ')} {what}, by CHGNet",
             property=name,
@@ -58,8 +55,13 @@ def load_kappa(locations: Locations) -> Iterator[Mapping[str, Any]]:
     """Yields the rows of AFLOW whose crystals are small."""
     dataset = load_dataset(SOURCE, locations=locations)
     for row_id, target, crystal in zip(dataset.ids, dataset.targets, dataset.crystals, strict=True):
-        if len(crystal.primitive().species) <= MOST_ATOMS:
+        if _is_small(crystal):
             yield {"id": row_id, "kappa": float(target), **vars(crystal)}
+
+
+def _is_small(crystal: Crystal) -> bool:
+    """Whether its primitive cell is: looked for (2 ms) only where the given one is not."""
+    return len(crystal.species) <= MOST_ATOMS or len(crystal.primitive().species) <= MOST_ATOMS
 
 
 def load_stiffness(name: str, locations: Locations) -> Iterator[Mapping[str, Any]]:
@@ -82,7 +84,7 @@ def load_stiffness(name: str, locations: Locations) -> Iterator[Mapping[str, Any
             f"`harness datasets fetch {NAME}-{name}` does that once, in half an hour for all of "
             "them (not with HARNESS_OFFLINE)."
         )
-    column, place = PLACES[name]
+    column, (_, place) = name.replace("-", "_"), PROPERTIES[name]
     for row, state in zip(rows, try_encodings(backbone, crystals, folder), strict=True):
         if isinstance(state, CannotEncode):
             yield {**row, column: str(state)}

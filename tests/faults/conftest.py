@@ -340,6 +340,24 @@ def rocksalts(number: int, kappa: float = 1.0) -> str:
     return "\n".join(lines) + "\n"
 
 
+def lay_out(do: Commands, material: Path, needs: Iterable[str], **search: str) -> None:
+    """Lays out what a command needs of the material, and a benchmark and a search to be run."""
+    for name in needs:
+        source = material / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, do.folder / name)
+    (do.folder / "new").mkdir()
+    (do.folder / "new" / "benchmark.toml").write_text(BENCHMARK)
+    lay_out_search(do, **search)
+
+
+def lay_out_search(do: Commands, sampler: str = "random", pruner: str = "none") -> None:
+    """Lays out a search: unless told otherwise, no trial depends on which others have ended."""
+    (do.folder / "search").mkdir()
+    search = SEARCH.replace("SAMPLER", sampler).replace("PRUNER", pruner)
+    (do.folder / "search" / "benchmark.toml").write_text(search)
+
+
 @pytest.fixture(scope="session")
 def material(context: Any, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results, a bundle, a submission, a search, imported data and files: to be copied."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -13,15 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import (
-    BENCHMARK,
     SAID,
-    SEARCH,
     Commands,
     Trial,
     contents,
     debris,
     differences,
     kill,
+    lay_out,
     rocksalts,
 )
 
@@ -84,15 +82,7 @@ WORK = {
 
 def prepare(do: Commands, work: Work, material: Path) -> None:
     """Lays out what a command needs."""
-    for name in work.needs:
-        source = material / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, do.folder / name)
-    (do.folder / "new").mkdir()
-    (do.folder / "new" / "benchmark.toml").write_text(BENCHMARK)
-    (do.folder / "search").mkdir()
-    search = SEARCH.replace("SAMPLER", "tpe").replace("PRUNER", "median")
-    (do.folder / "search" / "benchmark.toml").write_text(search)
+    lay_out(do, material, work.needs, sampler="tpe", pruner="median")
     (do.folder / "old.jsonl").write_text(rocksalts(20, 2.0))
     if work.before:
         assert do(work.before).status == 0

@@ -12,15 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import (
-    BENCHMARK,
     SAID,
-    SEARCH,
     Commands,
     Ended,
     Trial,
     contents,
     debris,
     differences,
+    lay_out,
     rocksalts,
 )
 
@@ -82,33 +81,19 @@ RACES = {
 }
 
 
-def prepare(do: Commands, race: Race, material: Path) -> None:
-    """Lays out what the commands need."""
-    for name in race.needs:
-        source = material / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, do.folder / name)
-    (do.folder / "new").mkdir()
-    (do.folder / "new" / "benchmark.toml").write_text(BENCHMARK)
-    (do.folder / "search").mkdir()
-    # what these draw does not depend on which trials have ended
-    search = SEARCH.replace("SAMPLER", "random").replace("PRUNER", "none")
-    (do.folder / "search" / "benchmark.toml").write_text(search)
-
-
 @pytest.mark.parametrize("kind", RACES)
 def test_what_several_do_at_once_is_done_once_and_whole(
     kind: str, trial: Trial, material: Path
 ) -> None:
     race = RACES[kind]
     calm = trial.commands("calm")
-    prepare(calm, race, material)
+    lay_out(calm, material, race.needs)
     ended = calm(race.line)
     assert ended.status == 0, ended.output
     expected = contents(calm.folder)
 
     def attempt(do: Commands, chance: random.Random) -> Iterator[str]:
-        prepare(do, race, material)
+        lay_out(do, material, race.needs)
         all_ended = do.together(*[race.line] * race.runners)
         for one in all_ended:
             yield from one.wrongs(race.named, fine=(0, 2))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import SEARCH, Commands, Trial, differences
+from tests.faults.conftest import Commands, Trial, differences, lay_out_search
 
 RUN = "run {}/toy --plugin PLUGIN --jobs 1 -q"
 VERIFY = "verify {}/toy --plugin PLUGIN"
@@ -128,9 +128,7 @@ def test_what_is_damaged_is_made_again_or_named(kind: str, trial: Trial, materia
         for name in ("toy", "bundle", "imports", "cache"):
             shutil.copytree(material / name, do.folder / name)
         shutil.copy(material / "few.jsonl", do.folder)
-        (do.folder / "search").mkdir()
-        search = SEARCH.replace("SAMPLER", "random").replace("PRUNER", "none")
-        (do.folder / "search" / "benchmark.toml").write_text(search)
+        lay_out_search(do)
         for line in stored.before:
             assert do(line).status == 0
 
