@@ -35,8 +35,8 @@ format: $(READY) ## ruff: mend what it can
 types: $(READY) ## mypy: --strict on harness and plugins, less so on tests
 	@$(BIN)/mypy
 
-docs: $(READY) ## write harness/docs/hooks.md again, from the source
-	@$(BIN)/python tools/hook_reference.py
+docs: $(READY) ## the documentation as a web site, in build/docs/site/; its pages from the source
+	@$(BIN)/python tools/docs_site.py
 
 revisions: $(READY) ## write tests/registry/revisions.toml again, once revisions are right
 	@$(BIN)/python tools/revisions.py
@@ -75,5 +75,5 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Installing what pyproject.toml asks for, at the versions of constraints.txt (some minutes the first time) ..."
 	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --editable '.[dev,matgl,dgl,mp,matbench]'
+	  --editable '.[dev,docs,matgl,dgl,mp,matbench]'
 	@touch $@

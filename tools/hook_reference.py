@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import griffe
 
+from docstrings import ROOT, on_one_line, read_meanings, read_source, read_text, sections
 from harness.cli.progress import LiveProgress, PlainProgress
 from harness.registry.registry import Registry
 
-PACKAGE = Path(__file__).resolve().parents[1] / "harness"
-PAGE = PACKAGE / "docs" / "hooks.md"
+PAGE = ROOT / "harness" / "docs" / "hooks.md"
 
 OBSERVERS = (LiveProgress, PlainProgress)
 """The built-in observers."""
@@ -156,7 +155,7 @@ def write_reference() -> None:
 
 def render_reference() -> str:
     """Returns the page as Markdown; the same text for the same source and built-in plugins."""
-    package = griffe.load("harness", search_paths=[PACKAGE.parent])
+    package = read_source("harness")
     users = find_users()
     parts = [HEAD]
     for chapter in CHAPTERS:
@@ -184,17 +183,17 @@ def find_users() -> dict[str, list[str]]:
 
 def _hook(hook: griffe.Function, users: Sequence[str]) -> str:
     who = ", ".join(f"`{name}`" for name in users)
-    return f"### `{hook.signature()}`\n\n{_text(hook)}\n\nUsed by {who}.\n"
+    return f"### `{hook.signature()}`\n\n{read_text(hook)}\n\nUsed by {who}.\n"
 
 
 def _type(kind: griffe.Class) -> str:
     lines = [*_fields(kind), *_methods(kind)]
-    return "\n\n".join(filter(None, (f"### {kind.name}", _text(kind), "\n".join(lines)))) + "\n"
+    return "\n\n".join(filter(None, (f"### {kind.name}", read_text(kind), "\n".join(lines)))) + "\n"
 
 
 def _fields(kind: griffe.Class) -> Iterator[str]:
     """Yields a line for every attribute with a meaning, those that a dataclass inherits first."""
-    meanings = _meanings(kind)
+    meanings = read_meanings(kind)
     is_data = "dataclass" in kind.labels
     promised = set() if is_data else _inherited(kind)
     for name, found in (kind.all_members if is_data else kind.members).items():
@@ -220,19 +219,6 @@ def _inherited(kind: griffe.Class) -> set[str]:
     return {name for base in kind.mro() for name in base.members if name != "__init__"}
 
 
-def _meanings(kind: griffe.Class) -> dict[str, str]:
-    """What attributes mean, by name: from the docstrings of a class and its bases, or their own."""
-    found: dict[str, str] = {}
-    for owner in (*reversed(kind.mro()), kind):
-        for section in _sections(owner):
-            if isinstance(section, griffe.DocstringSectionAttributes):
-                found.update((e.name, _joined(e.description)) for e in section.value)
-        for name, member in owner.attributes.items():
-            if member.docstring:
-                found[name] = _joined(member.docstring.value)
-    return found
-
-
 def _methods(kind: griffe.Class) -> Iterator[str]:
     """Yields lines for every method that does not only do what a base promises."""
     for name, method in kind.functions.items():
@@ -242,42 +228,28 @@ def _methods(kind: griffe.Class) -> Iterator[str]:
         if "classmethod" in method.labels:
             signature = f"{kind.name}.{signature}"
         must = " (abstract)" if "abstractmethod" in method.labels else ""
-        yield f"- `{signature.replace('__init__', kind.name)}`{must}: {_joined(_text(method))}"
+        signature = signature.replace("__init__", kind.name)
+        yield f"- `{signature}`{must}: {on_one_line(read_text(method))}"
         yield from _details(method)
 
 
 def _details(method: griffe.Function) -> Iterator[str]:
     """Yields lines for what a method takes, returns and raises."""
-    for section in _sections(method):
+    for section in sections(method):
         if isinstance(section, griffe.DocstringSectionParameters):
-            yield from (f"    - `{e.name}`: {_joined(e.description)}" for e in section.value)
+            yield from (f"    - `{e.name}`: {on_one_line(e.description)}" for e in section.value)
         elif isinstance(section, griffe.DocstringSectionReturns):
-            yield from (f"    - returns: {_joined(e.description)}" for e in section.value)
+            yield from (f"    - returns: {on_one_line(e.description)}" for e in section.value)
         elif isinstance(section, griffe.DocstringSectionRaises):
             yield from (
-                f"    - raises `{e.annotation}`: {_joined(e.description)}" for e in section.value
+                f"    - raises `{e.annotation}`: {on_one_line(e.description)}"
+                for e in section.value
             )
 
 
 def _alias(alias: griffe.Attribute) -> str:
-    meaning = f": {_joined(alias.docstring.value)}" if alias.docstring else ""
+    meaning = f": {on_one_line(alias.docstring.value)}" if alias.docstring else ""
     return f"- `{alias.name} = {alias.value}`{meaning}\n"
-
-
-def _text(thing: griffe.Object) -> str:
-    """The docstring without its lists of attributes, parameters and the like."""
-    texts = (s.value for s in _sections(thing) if isinstance(s, griffe.DocstringSectionText))
-    return "\n\n".join(texts).strip()
-
-
-def _sections(thing: griffe.Object) -> list[griffe.DocstringSection]:
-    if thing.docstring is None:
-        return []
-    return thing.docstring.parse("google", returns_multiple_items=False)
-
-
-def _joined(text: str) -> str:
-    return " ".join(text.split())
 
 
 if __name__ == "__main__":

@@ -41,7 +41,12 @@ PluginFiles = tuple[Annotated[str, AfterValidator(_check_plugin_file)], ...]
 
 
 class Baseline(Settings):
-    """A closed-form head on a backbone that is not trained: what every model must beat."""
+    """A closed-form head on a backbone that is not trained: what every model must beat.
+
+    Attributes:
+        backbone: what the head sees of a crystal.
+        head: what is fitted.
+    """
 
     backbone: OneComponent = ComponentRef(name="composition")
     head: OneComponent
@@ -86,8 +91,8 @@ class Benchmark(Settings):
         tuning: how to search for better settings; nothing is tuned where it is absent.
         chosen: settings that a search has found, run by run, as in the `best.toml` that it leaves.
         device: `auto`, `cpu` or `cuda`.
-        published: a CSV of published cells to show beside ours (see `published.read_published`),
-            relative to the benchmark file.
+        published: a CSV of published cells to show beside ours, with columns `transfer`,
+            `train_on`, `test_on`, `metric`, `mean`, `std`; relative to the benchmark file.
         plugins: Python files with plugins of this benchmark, relative to the benchmark file. They
             are loaded where it is run, and where its results are read by who has run it.
     """

@@ -20,7 +20,8 @@ from harness.errors import HarnessError
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-WRITTEN = [name for name in page_names() if name != "hooks"]  # that one is generated
+GENERATED = {"hooks", "benchmark-file"}
+WRITTEN = [name for name in page_names() if name not in GENERATED]
 
 
 def tokens(page: str) -> Iterator[Token]:
