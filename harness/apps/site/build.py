@@ -14,6 +14,7 @@ from harness.api import registry_of, render_csv
 from harness.apps.site import leaderboard_pages, plots
 from harness.apps.site.cell_pages import CellPages
 from harness.apps.site.comparisons import VERDICTS, Comparisons, Pair
+from harness.apps.site.guides import FOLDER, START, make_guides
 from harness.apps.site.html_tables import SHADES, metric_title
 from harness.apps.site.results import Results, check_names, find_sources, read_results
 from harness.errors import StoreError
@@ -119,6 +120,9 @@ def _render(results: Sequence[Results]) -> Iterator[tuple[str, str]]:
     yield MARKER, "Written by `harness site`, which replaces this folder as a whole.\n"
     for asset in sorted((HERE / "assets").iterdir()):
         yield f"{ASSETS}/{asset.name}", asset.read_text(encoding="utf-8")
+    template = environment.get_template("guide.html.j2")
+    for guide in make_guides():
+        yield f"{FOLDER}/{guide.name}.html", template.render(root="../", guide=guide, start=START)
     leaderboards = []
     for result in results:
         page = leaderboard_pages.make_leaderboard_page(result)
@@ -141,6 +145,7 @@ def _environment() -> Environment:
     environment.filters |= {"prose": _prose, "breakable": _breakable}
     environment.globals |= {
         "assets": ASSETS,
+        "guides": f"{FOLDER}/{START}.html",
         "version": __version__,
         "plots": plots,
         "shades": SHADES,

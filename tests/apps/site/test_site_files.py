@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
+from harness.api.docs_pages import page_names
 from harness.apps.site.build import MARKER, write_site
 from harness.apps.site.results import read_results
 from harness.apps.submissions import exchange
@@ -63,8 +64,11 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def test_every_link_leads_to_a_file_of_the_site(site: Path) -> None:
     for path, links in pages(site):
         for target in links.targets:
-            if not target.startswith(("#", "data:")):
-                assert (path.parent / unquote(target)).is_file(), f"{path.name}: {target}"
+            file, _, anchor = unquote(target).partition("#")
+            if not target.startswith("data:"):
+                there = path.parent / file if file else path
+                assert there.is_file(), f"{path.name}: {target}"
+                assert not anchor or f'id="{anchor}"' in there.read_text(encoding="utf-8"), target
 
 
 def test_nothing_points_outside(site: Path) -> None:
@@ -84,6 +88,16 @@ def test_every_cell_has_a_page(leaderboards, site: Path) -> None:
     for source in leaderboards.sources:
         keys = {cell.key for cell in Store(source).read_plan().cells}
         assert {path.stem for path in (site / source.name / "cells").glob("*.html")} == keys
+
+
+def test_every_guide_is_a_page_that_the_footer_leads_to(site: Path) -> None:
+    pages_of_guides = {path.stem for path in (site / "_guides").glob("*.html")}
+    assert pages_of_guides == set(page_names())
+    assert "<h1>Footguns</h1>" in (site / "_guides" / "footguns.html").read_text(encoding="utf-8")
+    for path, links in pages(site):
+        assert any(target.endswith("_guides/index.html") for target in links.targets) or (
+            path.name == "index.html" and path.parent.name == "_guides"
+        )
 
 
 def test_text_of_a_benchmark_is_text_not_markup(site: Path) -> None:
