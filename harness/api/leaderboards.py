@@ -15,7 +15,7 @@ from harness.api.lookup import (
     results_alone,
     results_folder,
 )
-from harness.drawing.style import show_as_written
+from harness.drawing.style import SCREEN, Sheet, show_as_written
 from harness.errors import BenchmarkError, did_you_mean
 from harness.escaping import csv_frame
 from harness.planning.benchmark import Benchmark
@@ -175,6 +175,7 @@ def draw(
     layout: Layout | None = None,
     registry: Registry | None = None,
     out: Path | None = None,
+    sheet: Sheet | None = None,
 ) -> Figure:
     """Draws a figure of a leaderboard; a notebook shows it.
 
@@ -184,6 +185,7 @@ def draw(
         layout: which cells, and for some figures where.
         registry: where metrics come from.
         out: results folder of a single benchmark; beside its file unless given.
+        sheet: what the figure is made for; a screen unless given.
 
     Raises:
         BenchmarkError: no such kind, or there is nothing that it could show.
@@ -197,19 +199,19 @@ def draw(
         raise BenchmarkError(
             f"The figure {kind!r} shows one leaderboard; {len(sources)} are given."
         )
-    wanted = layout or Layout()
+    wanted, on = layout or Layout(), sheet or SCREEN
     stores = [Store(out or results_folder(source)) for source in sources]
     leaderboards = [open_leaderboard(store.folder) for store in stores]
     metrics = (registry or registry_of(*sources)).metrics_of(leaderboards[0].property_name)
     if kind == "learning":
-        return show_as_written(figures.draw_learning(leaderboards, metrics, wanted))
+        return show_as_written(figures.draw_learning(leaderboards, metrics, wanted, on))
     leaderboard, store = leaderboards[0], stores[0]
     if kind in ("parity", "loss"):
         from_store = {"parity": store_figures.draw_parity, "loss": store_figures.draw_losses}
-        return show_as_written(from_store[kind](store, leaderboard, metrics, wanted))
+        return show_as_written(from_store[kind](store, leaderboard, metrics, wanted, on))
     from_leaderboard = {
         "heatmap": figures.draw_cells,
         "heads": figures.draw_heads,
         "gain": figures.draw_gains,
     }
-    return show_as_written(from_leaderboard[kind](leaderboard, metrics, wanted))
+    return show_as_written(from_leaderboard[kind](leaderboard, metrics, wanted, on))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from harness.cli.options import (
     columns_of,
     values_of,
 )
+from harness.errors import BenchmarkError
 
 
 def plot(
@@ -53,16 +55,30 @@ def plot(
             "the results unless given.",
         ),
     ] = None,
+    width: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LENGTH",
+            help="Width of the figure, as 3.4in or 86mm for a column of a journal.",
+        ),
+    ] = None,
+    dpi: Annotated[
+        int, typer.Option(min=50, max=1200, help="Points per inch of what is no vector.")
+    ] = 200,
+    title: Annotated[
+        bool, typer.Option(help="Say in the figure what it shows; or leave that to a caption.")
+    ] = True,
     plugin: PluginOption = None,
 ) -> None:
     """Draw a figure of results and write it to a file.
 
-    heatmap: a table in colours. parity: predicted against true values. loss: losses of every run
-    and their mean, for all stages. heads: a metric per architecture of the head. learning: a metric
-    against the number of training rows. gain: gain over scratch, with intervals.
+    heatmap: a table in colours. parity: predicted against true values, of the best cell of each
+    test set unless cells are chosen. loss: losses of every run and their mean, for all stages.
+    heads: a metric per architecture of the head. learning: a metric against the number of training
+    rows. gain: gains over scratch with intervals, a forest plot.
     """
     from harness import api
-    from harness.drawing.style import write_figure
+    from harness.drawing.style import Sheet, write_figure
     from harness.files import make_folder
     from harness.report.pivot import Layout
 
@@ -74,9 +90,31 @@ def plot(
         subset,
     )
     registry = api.registry_of(*benchmarks, plugins=plugin or ())
-    figure = api.draw(kind, benchmarks, layout, registry, out)
+    sheet = Sheet(None if width is None else inches_of(width), title)
+    figure = api.draw(kind, benchmarks, layout, registry, out, sheet)
     folder = (out or api.results_folder(benchmarks[0])) / "figures"
     if not to:
         make_folder(folder)
     for path in to or [folder / f"{kind}.png"]:
-        print(f"Written: {write_figure(figure, path)}")
+        print(f"Written: {write_figure(figure, path, sheet, dpi)}")
+
+
+INCHES = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4}
+NARROWEST, WIDEST = 2.0, 40.0
+"""Inches."""
+
+
+def inches_of(length: str) -> float:
+    """Returns a length in inches.
+
+    Raises:
+        BenchmarkError: it is none, or no figure is so wide.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(in|cm|mm)", length.strip())
+    inches = float(found[1]) * INCHES[found[2]] if found else 0.0
+    if not NARROWEST <= inches <= WIDEST:
+        raise BenchmarkError(
+            f"--width {length!r}: expected a length with its unit, as 3.4in, 8.6cm or 86mm, "
+            f"from {NARROWEST:g} to {WIDEST:g} inches."
+        )
+    return inches

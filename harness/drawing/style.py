@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +37,52 @@ PANELS = 60
 """More would not be read."""
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """What a figure is made for: a screen unless it says otherwise, or a column of a journal.
+
+    Attributes:
+        width: of the figure, in inches; as wide as what it shows unless given.
+        title: whether the figure says itself what it shows; in a paper, a caption does.
+    """
+
+    width: float | None = None
+    title: bool = True
+
+    def abreast(self, panel: float, most: int) -> int:
+        """Returns how many panels stand side by side.
+
+        Args:
+            panel: width that a panel needs, in inches.
+            most: on a sheet of any width.
+        """
+        return most if self.width is None else max(1, min(most, int(self.width / panel + 0.25)))
+
+    def entitle(self, figure: Figure, text: str) -> None:
+        """Writes what the figure shows above it, if it is to say so."""
+        if self.title:
+            letters = TITLE_LETTERS_PER_INCH * float(figure.get_size_inches()[0])
+            lines = (textwrap.fill(line, round(letters)) for line in text.splitlines())
+            figure.suptitle("\n".join(lines), fontsize=9)
+
+
+SCREEN = Sheet()
+TITLE_LETTERS_PER_INCH = 15
+
+
 def series_style(number: int) -> dict[str, Any]:
     """Colour and marker of a series; 56 differ."""
     return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
 
 
 def panels(
-    rows: int, columns: int, width: float, height: float, nothing: str = NOTHING
+    rows: int,
+    columns: int,
+    width: float,
+    height: float,
+    nothing: str = NOTHING,
+    sheet: Sheet = SCREEN,
+    **options: Any,
 ) -> tuple[Figure, list[list[Axes]]]:
     """Makes a figure with a grid of panels.
 
@@ -53,6 +94,8 @@ def panels(
         width: of a panel, in inches.
         height: likewise.
         nothing: what to say where there is no panel.
+        sheet: whose width, if it has one, is shared out among the panels.
+        options: of `Figure.subplots`, as `sharex`.
 
     Raises:
         BenchmarkError: there is none, or there are too many to be read.
@@ -66,8 +109,9 @@ def panels(
             f"{rows} × {columns} panels would not be read (at most {PANELS}). "
             "Choose fewer cells with --only, as --only transfer=scratch."
         )
-    figure = Figure(figsize=(max(columns * width, 4.5), rows * height), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
+    size = (sheet.width or max(columns * width, 4.5), rows * height)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, **options)
     for axes in grid.flat:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
@@ -109,8 +153,16 @@ def show_as_written(figure: Figure) -> Figure:
     return figure
 
 
-def write_figure(figure: Figure, path: Path) -> Path:
+def write_figure(
+    figure: Figure, path: Path, sheet: Sheet = SCREEN, resolution: int = RESOLUTION
+) -> Path:
     """Writes a figure, the same bytes for the same figure; its suffix is one of `FORMATS`.
+
+    Args:
+        figure: what to write.
+        path: where.
+        sheet: a width that it names is kept; else the figure is cut off around what it shows.
+        resolution: of what is drawn in points, per inch.
 
     Raises:
         BenchmarkError: another suffix.
@@ -125,6 +177,9 @@ def write_figure(figure: Figure, path: Path) -> Path:
     dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with replacing(path) as staging, matplotlib.rc_context({"svg.hashsalt": path.stem}):
         figure.savefig(
-            staging, dpi=RESOLUTION, bbox_inches="tight", metadata=dates[path.suffix] or None
+            staging,
+            dpi=resolution,
+            bbox_inches=None if sheet.width else "tight",
+            metadata=dates[path.suffix] or None,
         )
     return path

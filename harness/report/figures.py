@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from harness.drawing.style import (
     LOSS,
     NOTHING,
     QUIET,
+    SCREEN,
+    Sheet,
     in_rows,
     panels,
     plain_log_axis,
@@ -26,7 +29,6 @@ from harness.report.tables import (
     Wording,
     column_levels,
     direction,
-    heads,
     number_text,
 )
 
@@ -41,9 +43,19 @@ if TYPE_CHECKING:
 
 Metrics = Mapping[str, "MetricSpec"]
 
-CELL_INCHES = (1.05, 0.30)
+CELL_INCHES = (0.95, 0.22)
+INCHES_PER_LETTER = 0.065
+"""Of the size in which names stand beside an axis."""
+BOLD_INCHES_PER_LETTER = 0.068
+
 LOG_FROM = 8
 """A heat map whose largest number is so many times its smallest has a logarithmic scale."""
+
+LEARNING_INCHES = (3.4, 2.4)
+"""A panel of learning curves."""
+
+FOREST_INCHES = (6.4, 0.19)
+"""Width of a forest plot, and height of a line."""
 
 DODGE = 0.7
 """Share of the room of a category over which its series are spread."""
@@ -78,10 +90,19 @@ def names_apart(entries: Sequence[PivotEntry], without: Sequence[str]) -> list[s
     return [", ".join(said) or (DEFAULT if varying else "") for said in words]
 
 
+def wrapped(name: str, letters: int) -> str:
+    """Breaks the name of a configuration into lines: before its settings, where it can be."""
+    if len(name) <= letters:
+        return name
+    return textwrap.fill(name.replace("(", " ("), letters, break_long_words=False)
+
+
 # --- heat map ---------------------------------------------------------------------------------
 
 
-def draw_cells(leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+def draw_cells(
+    leaderboard: Leaderboard, metrics: Metrics, layout: Layout, sheet: Sheet = SCREEN
+) -> Figure:
     """Draws a table as a heat map: colour for the mean, the numbers written into the cells."""
     from matplotlib.figure import Figure
 
@@ -90,29 +111,48 @@ def draw_cells(leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Fi
     means = np.array(
         [[entry.mean if entry else math.nan for entry in row] for _, row in table.lines()]
     )
-    size = [len(table.column_keys) * CELL_INCHES[0], len(table.row_keys) * CELL_INCHES[1]]
-    # The cells fill it; names, title and bar lie outside, where they are not cut off when written.
-    figure = Figure(figsize=(max(size[0], 2.0), max(size[1], 0.6)))
-    axes = figure.add_axes((0, 0, 1, 1))
     norm, colours = _scale(means, spec)
-    image = axes.imshow(means, cmap=colours, norm=norm, aspect="auto")
-    for row, (_, entries) in enumerate(table.lines()):
+    lines = _heat_lines(table)
+    letters = max(len(name) for name, row in lines if row is not None)
+    width = (
+        sheet.width or len(table.column_keys) * CELL_INCHES[0] + 1.2 + INCHES_PER_LETTER * letters
+    )
+    height = len(lines) * CELL_INCHES[1] + 1.0 + 0.2 * len(table.layout.columns)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    shown = np.full((len(lines), means.shape[1]), math.nan)
+    shown[[place for place, (_, row) in enumerate(lines) if row is not None]] = means
+    image = axes.imshow(shown, cmap=colours, norm=norm, aspect="auto")
+    places = [place for place, (_, row) in enumerate(lines) if row is not None]
+    for place, (_, entries) in zip(places, table.lines(), strict=True):
         for column, entry in enumerate(entries):
-            _write_cell(axes, table, entry, (row, column), image)
-    _name_cells(axes, table)
-    room = 8 + 24 * (len(table.layout.columns) - 1)
+            _write_cell(axes, table, entry, (place, column), image)
+    _name_cells(axes, table, lines)
     levels = f"; columns: {column_levels(table)}" if column_levels(table) else ""
     marked = any(entry.is_mostly_trained_on for entry in table.entries.values())
     marks = f"; {TRAINED_ON}: most test rows were trained on" if marked else ""
-    axes.set_title(
-        f"{table.title}\n{direction(spec)}{levels}{marks}", fontsize=9, loc="left", pad=room
-    )
-    bar = figure.add_axes((1 + 0.15 / max(size[0], 2.0), 0, 0.14 / max(size[0], 2.0), 1))
-    figure.colorbar(image, cax=bar).set_label(metric_label(spec), fontsize=8)
-    bar.tick_params(labelsize=8)
+    sheet.entitle(figure, f"{table.title}\n{direction(spec)}{levels}{marks}")
+    bar = figure.colorbar(image, ax=axes, location="bottom", pad=0.02, fraction=0.03, aspect=40)
+    bar.set_label(metric_label(spec), fontsize=8)
+    bar.ax.tick_params(labelsize=8)
     if norm is not None:
-        plain_log_axis(bar, "y")
+        plain_log_axis(bar.ax, "x")
     return figure
+
+
+def _heat_lines(table: Pivot) -> list[tuple[str, int | None]]:
+    """The lines of a heat map from top to bottom: a name, and its row of the table.
+
+    What several rows have in common besides their last name has a line of its own above them.
+    """
+    lines: list[tuple[str, int | None]] = []
+    above: Key = ()
+    for row, (*common, name) in enumerate(table.row_keys):
+        if common and tuple(common) != above:
+            above = tuple(common)
+            lines.append((", ".join(filter(None, common)), None))
+        lines.append((name, row))
+    return lines
 
 
 def _scale(means: np.ndarray, spec: MetricSpec) -> tuple[Normalize | None, str]:
@@ -148,18 +188,23 @@ def _write_cell(
     )
 
 
-def _name_cells(axes: Axes, table: Pivot) -> None:
+def _name_cells(axes: Axes, table: Pivot, lines: Sequence[tuple[str, int | None]]) -> None:
+    from matplotlib.transforms import blended_transform_factory
+
     axes.set_xticks(range(len(table.column_keys)), [key[-1] for key in table.column_keys])
     axes.xaxis.tick_top()
     _name_groups(axes, table)
-    axes.set_yticks(
-        range(len(table.row_keys)), [", ".join(filter(None, key)) for key in table.row_keys]
-    )
+    axes.set_yticks(range(len(lines)), ["" if row is None else name for name, row in lines])
     axes.tick_params(length=0, labelsize=8)
     axes.spines[:].set_visible(False)
-    for row, head in enumerate(heads(table.row_keys)):
-        if row and head[0]:
-            axes.axhline(row - 0.5, color="white", linewidth=3)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    across = blended_transform_factory(figure.transFigure, axes.transData)
+    room = float(figure.get_size_inches()[0]) / BOLD_INCHES_PER_LETTER
+    for place, (name, row) in enumerate(lines):
+        if row is None:
+            head = axes.text(0.01, place + 0.1, name, transform=across, va="center", weight="bold")
+            head.set(in_layout=False, fontsize=min(7.5, 7.5 * room / len(name)))
 
 
 def _name_groups(axes: Axes, table: Pivot) -> None:
@@ -187,40 +232,49 @@ def _name_groups(axes: Axes, table: Pivot) -> None:
 # --- gains ------------------------------------------------------------------------------------
 
 
-def draw_gains(leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
-    """Draws the gain over scratch of every strategy, with its interval, a panel per datasets."""
+def draw_gains(
+    leaderboard: Leaderboard, metrics: Metrics, layout: Layout, sheet: Sheet = SCREEN
+) -> Figure:
+    """Draws the gains over scratch with their intervals, all on one axis: a forest plot."""
     table = pivot(leaderboard, metrics, layout)
     spec = _one_metric(table)
     entries = [entry for entry in _scored(table) if entry.gain is not None]
+    apart = names_apart(entries, ("train_on", "test_on"))
+    names = dict(zip((entry.name for entry in entries), apart, strict=True))
     groups = _by_datasets(entries)
-    longest = max((len(group) for group in groups.values()), default=0)
-    rows, columns = in_rows(len(groups), 3)
-    names = dict(
-        zip((e.name for e in entries), names_apart(entries, ("train_on", "test_on")), strict=True)
-    )
+    letters = round(0.45 * (sheet.width or FOREST_INCHES[0]) / INCHES_PER_LETTER)
+    lines = [
+        (place, entry, wrapped(names[entry.name], letters) if entry else " → ".join(place))
+        for place, group in groups.items()
+        for entry in (None, *group)
+    ]
+    rooms = [1 + 0.65 * text.count("\n") for _, _, text in lines]
+    ends = np.cumsum(rooms)
+    height = 1.0 + FOREST_INCHES[1] * float(sum(rooms))
     nothing = "no chosen cell has one of `scratch`, with the same runs, to be compared with"
-    figure, grid = panels(rows, columns, 3.2, 0.9 + 0.24 * longest, nothing)
-    order = list(dict.fromkeys(names.values()))
-    flat = [axes for row in grid for axes in row]
-    for axes, ((train_on, test_on), group) in zip(flat, groups.items(), strict=False):
-        for entry in group:
-            _draw_gain(axes, entry, order.index(names[entry.name]))
-        axes.axvline(0, color=QUIET, linewidth=1)
-        axes.set_yticks(range(len(order)), order)
-        axes.set_ylim(len(order) - 0.5, -0.5)
-        axes.set_title(f"{train_on} → {test_on}", fontsize=9)
-    _share_axes(grid, len(groups))
-    figure.suptitle(
-        f"{table.title}\ngain over scratch, positive is better; 95 % interval of the paired "
-        "difference\n▽ negative transfer; filled: stands among the leaderboard's "
-        f"{table.family[1][spec.name]} {table.family[0]} (Holm)",
-        fontsize=9,
+    figure, grid = panels(min(len(lines), 1), 1, FOREST_INCHES[0], height, nothing, sheet)
+    axes, middles = grid[0][0], ends - np.array(rooms) / 2
+    for (_, entry, _), middle in zip(lines, middles, strict=True):
+        if entry:
+            _draw_gain(axes, entry, float(middle))
+    axes.axvline(0, color=QUIET, linewidth=1)
+    axes.set_yticks(middles, [text for _, _, text in lines])
+    axes.set_ylim(ends[-1], 0)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    for label, (_, entry, text) in zip(axes.get_yticklabels(), lines, strict=True):
+        label.set(weight="normal" if entry else "bold", fontsize=7 if "\n" in text else 8)
+    figure.supxlabel(f"gain over scratch in {metric_label(spec)}; positive is better", fontsize=8)
+    number, family = table.family[1][spec.name], table.family[0]
+    sheet.entitle(
+        figure,
+        f"{table.title}\n95 % interval of the paired difference; ▽ negative transfer; filled: "
+        f"stands among the leaderboard's {number} {family} (Holm)",
     )
-    figure.supxlabel(f"gain in {metric_label(spec)}", fontsize=9)
     return figure
 
 
-def _draw_gain(axes: Axes, entry: PivotEntry, place: int) -> None:
+def _draw_gain(axes: Axes, entry: PivotEntry, place: float) -> None:
     gain = entry.gain
     if gain is None:
         return
@@ -230,7 +284,7 @@ def _draw_gain(axes: Axes, entry: PivotEntry, place: int) -> None:
         gain.mean,
         place,
         marker="v" if gain.negative else "o",
-        markersize=6,
+        markersize=5,
         color=colour,
         markerfacecolor=colour if entry.stands else "white",
     )
@@ -243,20 +297,12 @@ def _by_datasets(entries: Sequence[PivotEntry]) -> dict[tuple[str, str], list[Pi
     return groups
 
 
-def _share_axes(grid: Sequence[Sequence[Axes]], used: int) -> None:
-    """Keeps names at the left panels only, and hides the panels that are left over."""
-    columns = len(grid[0])
-    for place, axes in enumerate(axes for row in grid for axes in row):
-        if place >= used:
-            axes.set_visible(False)
-        elif place % columns:
-            axes.set_yticklabels([])
-
-
 # --- heads ------------------------------------------------------------------------------------
 
 
-def draw_heads(leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+def draw_heads(
+    leaderboard: Leaderboard, metrics: Metrics, layout: Layout, sheet: Sheet = SCREEN
+) -> Figure:
     """Draws a metric per architecture of the head: mean, interval and every run.
 
     A panel per pair of datasets; series are the strategies.
@@ -269,36 +315,35 @@ def draw_heads(leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Fi
     apart = names_apart(entries, ("head", "train_on", "test_on"))
     names = dict(zip((entry.name for entry in entries), apart, strict=True))
     series = list(dict.fromkeys(apart))
-    rows, columns = in_rows(len(groups), 2)
     width = 1.0 + len(categories) * max(0.9, 0.13 * len(series))
-    figure, grid = panels(
-        rows, columns, width, 2.8, "no chosen cell is of a strategy with a result"
-    )
+    rows, columns = in_rows(len(groups), sheet.abreast(width, 2))
+    nothing = "no chosen cell is of a strategy with a result"
+    figure, grid = panels(rows, columns, width, 2.8, nothing, sheet)
     flat = [axes for row in grid for axes in row]
     for axes, ((train_on, test_on), group) in zip(flat, groups.items(), strict=False):
         for entry in group:
             number = series.index(names[entry.name])
             place = categories.index(entry.cell["head"]) + _dodge(number, len(series))
             _draw_runs(axes, leaderboard, entry, place, number, layout.subset)
-        axes.set_xticks(range(len(categories)), [_wrapped(name) for name in categories])
+        axes.set_xticks(range(len(categories)), [wrapped(name, 22) for name in categories])
         axes.set_xlim(-0.6, len(categories) - 0.4)
         axes.set_title(f"{train_on} → {test_on}", fontsize=9)
-        _log_where_wide(axes)
+        heights = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()]
+        if _is_wide(np.concatenate(heights).tolist()):
+            plain_log_axis(axes, "y")
     for axes in flat[len(groups) :]:
         axes.set_visible(False)
     _legend(figure, series)
     figure.supylabel(metric_label(spec), fontsize=9)
-    figure.suptitle(
-        f"{table.title}\nmean and 95 % interval over runs, every run; {direction(spec)}",
-        fontsize=9,
+    sheet.entitle(
+        figure, f"{table.title}\nmean and 95 % interval over runs, every run; {direction(spec)}"
     )
     return figure
 
 
-def _log_where_wide(axes: Axes) -> None:
-    heights = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.get_lines()])
-    if heights.min() > 0 and heights.max() / heights.min() > LOG_FROM:
-        plain_log_axis(axes, "y")
+def _is_wide(heights: Sequence[float]) -> bool:
+    """Whether what stands so high is better read on a logarithmic axis."""
+    return min(heights) > 0 and max(heights) / min(heights) > LOG_FROM
 
 
 def _dodge(number: int, of: int) -> float:
@@ -316,10 +361,6 @@ def _draw_runs(
     axes.plot(place, entry.mean, markersize=6, linestyle="", **style)
 
 
-def _wrapped(name: str) -> str:
-    return name.replace("(", "\n(", 1)
-
-
 def _legend(figure: Figure, series: Sequence[str]) -> None:
     """Says below the panels which series is which; nothing where there is only one."""
     from matplotlib.lines import Line2D
@@ -330,9 +371,7 @@ def _legend(figure: Figure, series: Sequence[str]) -> None:
         Line2D([], [], linestyle="", label=name, **series_style(number))
         for number, name in enumerate(series)
     ]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(3, len(series)), fontsize=8
-    )
+    figure.legend(handles=handles, loc="outside lower left", fontsize=8, frameon=False)
 
 
 # --- learning curves --------------------------------------------------------------------------
@@ -341,8 +380,13 @@ def _legend(figure: Figure, series: Sequence[str]) -> None:
 Points = list[tuple[float, PivotEntry]]
 
 
-def draw_learning(leaderboards: Sequence[Leaderboard], metrics: Metrics, layout: Layout) -> Figure:
-    """Draws a metric against the number of training rows, a panel per test set.
+def draw_learning(
+    leaderboards: Sequence[Leaderboard],
+    metrics: Metrics,
+    layout: Layout,
+    sheet: Sheet = SCREEN,
+) -> Figure:
+    """Draws a metric against the number of training rows, a panel per training and test set.
 
     A line joins the cells of one configuration that were trained on parts of one dataset (those of
     several leaderboards, or of one protocol with several settings, as `keep` of `strict`) and
@@ -361,26 +405,31 @@ def draw_learning(leaderboards: Sequence[Leaderboard], metrics: Metrics, layout:
             "leaderboards that were, as of a benchmark with protocols = ['strict', { name = "
             "'strict', keep = 0.5 }], or the dry runs of one with several --limit."
         )
-    tests = list(dict.fromkeys(test_on for test_on, _ in lines))
+    facets = list(dict.fromkeys(facet for facet, _ in lines))
     series = list(dict.fromkeys(name for _, name in lines))
-    rows, columns = in_rows(len(tests), 3)
-    figure, grid = panels(rows, columns, 3.6, 3.0)
+    rows, columns = in_rows(len(facets), sheet.abreast(LEARNING_INCHES[0], 2))
+    figure, grid = panels(rows, columns, *LEARNING_INCHES, sheet=sheet)
     flat = [axes for row in grid for axes in row]
-    for (test_on, name), points in lines.items():
-        _draw_line(flat[tests.index(test_on)], points, series.index(name))
-    for axes, test_on in zip(flat, tests, strict=False):
-        axes.set_title(f"tested on {test_on}", fontsize=9)
+    heights: dict[str, list[float]] = {}
+    for (facet, _), points in lines.items():
+        heights.setdefault(facet, []).extend(entry.mean for _, entry in points)
+    one_is_wide = any(map(_is_wide, heights.values()))
+    for (facet, name), points in lines.items():
+        _draw_line(flat[facets.index(facet)], points, series.index(name))
+    for axes, facet in zip(flat, facets, strict=False):
+        axes.set_title(facet, fontsize=9)
         plain_log_axis(axes, "x")
-        _log_where_wide(axes)
-        _name_sizes(axes, [line for (test, _), line in lines.items() if test == test_on])
-    for axes in flat[len(tests) :]:
+        if one_is_wide:  # then all are, to be read in the same way
+            plain_log_axis(axes, "y")
+        _name_sizes(axes, [line for (own, _), line in lines.items() if own == facet])
+    for axes in flat[len(facets) :]:
         axes.set_visible(False)
     _legend(figure, series)
     figure.supylabel(metric_label(spec), fontsize=9)
-    figure.suptitle(
+    sheet.entitle(
+        figure,
         f"{leaderboards[0].title or leaderboards[0].name}\n"
         f"{direction(spec)}; mean and 95 % interval over runs{_cut_rows(lines)}",
-        fontsize=9,
     )
     return figure
 
@@ -398,14 +447,21 @@ def _sized(
 
 
 def _lines(found: Points, across: bool) -> dict[tuple[str, str], Points]:
-    """Points of two sizes and more by test set and configuration, the training set part of it."""
-    hidden = ["test_on", *(["train_on"] if across else [])]
+    """Points of two sizes and more, by panel and configuration.
+
+    Args:
+        found: all points.
+        across: whether a line joins training sets; each has panels of its own otherwise.
+    """
+    hidden = ["test_on", "train_on"]
     if len({entry.cell["protocol"].partition("(")[0] for _, entry in found}) == 1:
         hidden.append("protocol")  # its settings say how much is kept
     names = names_apart([entry for _, entry in found], hidden)
     lines: dict[tuple[str, str], Points] = {}
     for (size, entry), name in zip(found, names, strict=True):
-        lines.setdefault((entry.cell["test_on"], name), []).append((size, entry))
+        train_on, test_on = entry.cell["train_on"], entry.cell["test_on"]
+        panel = f"tested on {test_on}" if across else f"{train_on} → {test_on}"
+        lines.setdefault((panel, name), []).append((size, entry))
     return {
         key: sorted(points, key=lambda point: point[0])
         for key, points in lines.items()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.drawing.style import COLOURS, QUIET, in_rows, panels, plain_log_axis
-from harness.report.figures import names_apart
+from harness.drawing.style import (
+    COLOURS,
+    QUIET,
+    SCREEN,
+    Sheet,
+    in_rows,
+    panels,
+    plain_log_axis,
+)
+from harness.report.figures import names_apart, wrapped
 from harness.report.pivot import Layout, pivot
 from harness.report.plot_data import FACTOR, ParityRows, member_curves
 from harness.report.tables import Wording, number_text
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 VECTOR_ROWS = 2000
 """A panel with more rows is a picture, in vector formats too: they would be slow to open."""
 
+PARITY_INCHES = 2.6
 TITLE_LETTERS = 38
 """A longer line of a title would run into the next panel's."""
 
@@ -42,7 +50,13 @@ TRAINING, VALIDATION = COLOURS[0], COLOURS[5]
 # --- losses -----------------------------------------------------------------------------------
 
 
-def draw_losses(store: Store, leaderboard: Leaderboard, metrics: Metrics, layout: Layout) -> Figure:
+def draw_losses(
+    store: Store,
+    leaderboard: Leaderboard,
+    metrics: Metrics,
+    layout: Layout,
+    sheet: Sheet = SCREEN,
+) -> Figure:
     """Draws loss and validation score of every run, their mean and its band, for all stages.
 
     A panel per stage, those that a chain starts from included. Bands are ± one standard deviation
@@ -52,17 +66,22 @@ def draw_losses(store: Store, leaderboard: Leaderboard, metrics: Metrics, layout
         BenchmarkError: none of the chosen cells was trained by gradient.
     """
     stages = _stages(store, pivot(leaderboard, metrics, layout))
-    rows, columns = in_rows(len(stages), 4)
-    figure, grid = panels(rows, columns, 3.0, 2.3, UNTRAINED)
+    rows, columns = in_rows(len(stages), sheet.abreast(3.0, 4))
+    figure, grid = panels(rows, columns, 3.0, 2.3, UNTRAINED, sheet)
     flat = [axes for row in grid for axes in row]
     for axes, (title, record) in zip(flat, stages, strict=False):
         _draw_history(axes, record)
-        head = textwrap.fill(title, TITLE_LETTERS, break_on_hyphens=False)
+        head = wrapped(title, TITLE_LETTERS)
         axes.set_title(f"{head}\n{record.title}" if head else record.title, fontsize=7)
     for axes in flat[len(stages) :]:
         axes.set_visible(False)
     losses = dict.fromkeys(loss for _, record in stages for loss in _losses(record))
-    _loss_legend(figure, leaderboard, ", ".join(losses))
+    _loss_legend(figure, ", ".join(losses))
+    sheet.entitle(
+        figure,
+        f"{leaderboard.title or leaderboard.name}\n"
+        "every run, their mean and ± 1 std (of the logarithm)",
+    )
     return figure
 
 
@@ -115,7 +134,7 @@ def _over_runs(values: Floats) -> tuple[Floats, Floats]:
     return mean, np.sqrt(square / np.maximum(count - 1, 1))
 
 
-def _loss_legend(figure: Figure, leaderboard: Leaderboard, losses: str) -> None:
+def _loss_legend(figure: Figure, losses: str) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -123,62 +142,69 @@ def _loss_legend(figure: Figure, leaderboard: Leaderboard, losses: str) -> None:
         Line2D([], [], color=VALIDATION, label="validation score, which chooses the epoch"),
         Line2D([], [], color="black", marker="|", linestyle="", label="epoch kept, per run"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
-    figure.suptitle(
-        f"{leaderboard.title or leaderboard.name}\n"
-        "every run, their mean and ± 1 std (of the logarithm)",
-        fontsize=9,
-    )
+    figure.legend(handles=handles, loc="outside lower left", fontsize=8, frameon=False)
 
 
 # --- parity -----------------------------------------------------------------------------------
 
 
 def draw_parity(
-    store: Store, leaderboard: Leaderboard, metrics: PropertyMetrics, layout: Layout
+    store: Store,
+    leaderboard: Leaderboard,
+    metrics: PropertyMetrics,
+    layout: Layout,
+    sheet: Sheet = SCREEN,
 ) -> Figure:
     """Draws predicted against true values, a panel per cell, every test row of every run.
 
-    Lines: equality, and on a log scale a factor of two either way. A row whose prediction is no
-    number, or out of the range of targets, is a cross at the edge, and counted.
+    Unless cells are chosen, those with the best mean of each test set. Lines: equality, and on a
+    log scale a factor of two either way. A row whose prediction is no number, or out of the range
+    of targets, is a cross at the edge, and counted.
     """
     table, spec = pivot(leaderboard, metrics, layout), metrics.property
     keys = {cell.named(table.identity): cell.key for cell in store.read_plan().cells}
-    places = list(_scored_places(table))
-    wanted = len(table.row_keys) if places else 0
-    figure, grid = panels(wanted, len(table.column_keys), 2.6, 2.6)
-    rows = {
-        (r, c): ParityRows.of(store.read_predictions(keys[entry.name]), spec)
-        for r, c, entry in places
-    }
-    limits = _limits([parity.target for parity in rows.values()], spec)
-    for row in range(len(table.row_keys)):
-        for column in range(len(table.column_keys)):
-            if (row, column) not in rows:
-                grid[row][column].set_visible(False)
-    for row, column, entry in places:
-        axes = grid[row][column]
-        _draw_rows(axes, rows[row, column], limits, spec)
-        head = textwrap.fill(
-            ", ".join(filter(None, table.row_keys[row])), TITLE_LETTERS, break_on_hyphens=False
-        )
-        axes.set_title(f"{head}\n→ {', '.join(table.column_keys[column])}", fontsize=7)
+    asked = bool(layout.rows or layout.only)
+    entries = [entry for entry in table.entries.values() if entry.runs]
+    entries = entries if asked else list(_best_by_test(entries, table))
+    abreast = len(table.column_keys) if asked else sheet.abreast(PARITY_INCHES, 3)
+    rows, columns = in_rows(len(entries), min(abreast, sheet.abreast(PARITY_INCHES, abreast)))
+    figure, grid = panels(rows, columns, PARITY_INCHES, PARITY_INCHES, sheet=sheet)
+    flat = [axes for row in grid for axes in row]
+    shown = [ParityRows.of(store.read_predictions(keys[entry.name]), spec) for entry in entries]
+    limits = _limits([parity.target for parity in shown], spec)
+    names = names_apart(entries, ("train_on", "test_on"))
+    for axes, entry, parity, name in zip(flat, entries, shown, names, strict=False):
+        _draw_rows(axes, parity, limits, spec)
+        head = wrapped(name, TITLE_LETTERS)
+        axes.set_title(f"{head}\n{entry.cell['train_on']} → {entry.cell['test_on']}", fontsize=7)
         score = f"{entry.metric} {number_text(entry, Wording(), table.runs)}"
         axes.text(0.04, 0.96, score, transform=axes.transAxes, fontsize=7, va="top")
+    for axes in flat[len(entries) :]:
+        axes.set_visible(False)
     figure.supxlabel(f"true {spec.quantity}", fontsize=9)
     figure.supylabel(f"predicted {spec.quantity}", fontsize=9)
     lines = "; dashed: a factor of two" if spec.is_log else ""
-    figure.suptitle(
-        f"{leaderboard.title or leaderboard.name}\ntest rows of all runs{lines}", fontsize=9
+    which = "" if asked else "the best mean of each test set; "
+    sheet.entitle(
+        figure,
+        f"{leaderboard.title or leaderboard.name}\n{which}test rows of all runs{lines}",
     )
     return figure
 
 
-def _scored_places(table: Pivot) -> Iterator[tuple[int, int, PivotEntry]]:
-    for row, (_, entries) in enumerate(table.lines()):
-        for column, entry in enumerate(entries):
-            if entry is not None and entry.runs:
-                yield row, column, entry
+def _best_by_test(entries: Sequence[PivotEntry], table: Pivot) -> Iterator[PivotEntry]:
+    """Yields of every test set the entry with the best mean; none of what is mostly trained on."""
+    for test_on in dict.fromkeys(entry.cell["test_on"] for entry in entries):
+        rivals = [
+            entry
+            for entry in entries
+            if entry.cell["test_on"] == test_on
+            and entry.state == "scored"
+            and not entry.is_mostly_trained_on
+        ]
+        if rivals:
+            sign = 1 if table.metrics[rivals[0].metric].higher_is_better else -1
+            yield max(rivals, key=lambda entry: sign * entry.mean)
 
 
 def _limits(targets: Sequence[Floats], spec: PropertySpec) -> tuple[float, float]:

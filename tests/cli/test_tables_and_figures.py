@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness import api
+from harness.cli.plot import inches_of
+from harness.errors import BenchmarkError
 
 BENCHMARK = """
 title = "A toy"
@@ -107,6 +109,17 @@ def test_a_figure_goes_beside_the_results_or_where_it_is_wanted(
     arguments = [part for path in wanted for part in ("--to", str(path))]
     assert harness("plot", "heatmap", toy, *arguments)[0] == 0
     assert all(path.stat().st_size > 1000 for path in wanted)
+
+
+@pytest.mark.parametrize(("length", "inches"), [("3.4in", 3.4), ("86mm", 3.386), ("8.6 cm", 3.386)])
+def test_the_width_of_a_figure_is_a_length(length: str, inches: float) -> None:
+    assert inches_of(length) == pytest.approx(inches, abs=1e-3)
+
+
+@pytest.mark.parametrize("length", ["3.4", "wide", "-3in", "1mm", "3.4 miles", ""])
+def test_what_is_no_width_is_refused_with_an_example(length: str) -> None:
+    with pytest.raises(BenchmarkError, match=r"expected a length with its unit, as 3\.4in"):
+        inches_of(length)
 
 
 def test_a_figure_that_there_is_not_is_named(harness: Call, toy: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.drawing.style import Sheet, write_figure
 from harness.errors import BenchmarkError
 from harness.plugin.cell import DEFAULT
 from harness.report import figures, store_figures
@@ -51,6 +52,15 @@ def test_gains_are_those_of_the_table(backbones_leaderboard, metrics) -> None:
     assert drawn == {round(gain, 9) for gain in gained["gain"]}
 
 
+def test_gains_of_all_datasets_share_one_axis(backbones_leaderboard, metrics) -> None:
+    figure = figures.draw_gains(backbones_leaderboard, metrics, Layout())
+    (axes,) = figure.axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    gained = Differences(backbones_leaderboard, metrics["mae-log"]).gains()
+    assert len(names) == len(gained) + 4, "a line for each, and one for every train-on → test-on"
+    assert {"Dataset1 → Dataset2", "Dataset2 → Dataset2"} <= set(names)
+
+
 def test_heads_show_every_run(make_leaderboard, metrics) -> None:
     leaderboard = make_leaderboard({("scratch", "A", "A"): [0.3, 0.5, 0.4]})
     figure: Any = figures.draw_heads(leaderboard, metrics, Layout())
@@ -63,6 +73,17 @@ def test_learning_curves_join_sizes_of_one_training_set(backbones_leaderboard, m
     dotted = [line for line in figure.axes[0].get_lines() if line.get_linestyle() == ":"]
     assert len(dotted) == 2, "scratch and pretrained, across two training sets"
     assert "66\nDataset1" in texts(figure)
+
+
+def test_learning_curves_of_one_training_set_have_a_panel_for_each_test_set(
+    make_leaderboard, metrics
+) -> None:
+    whole = make_leaderboard({("scratch", "A", test): [0.3, 0.5] for test in "AB"})
+    less = replace(whole, runs=whole.runs.assign(train_rows=whole.runs["train_rows"] // 2))
+    figure = figures.draw_learning([whole, less], metrics, Layout())
+    titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
+    assert titles == ["A → A", "A → B"]
+    assert len({axes.get_yscale() for axes in figure.axes}) == 1
 
 
 def test_learning_curves_need_two_sizes(backbones_leaderboard, metrics) -> None:
@@ -95,6 +116,31 @@ def test_parity_shows_every_test_row(backbones, backbones_leaderboard, metrics) 
     cells = summary[(summary["backbone"] == "megnet") & (summary["transfer"] == "scratch")]
     expected = cells[cells["train_on"] == "Dataset1"]
     assert drawn == [round(n * 9) for n in expected["n"]]
+
+
+def test_parity_shows_the_best_of_each_test_set_unless_cells_are_chosen(
+    backbones, backbones_leaderboard, metrics
+) -> None:
+    figure = store_figures.draw_parity(backbones, backbones_leaderboard, metrics, Layout())
+    summary = backbones_leaderboard.summary()
+    best = summary.loc[summary.groupby("test_on", sort=False)["mae-log"].idxmin()]
+    expected = [f"{row.train_on} → {row.test_on}" for row in best.itertuples()]
+    titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
+    assert [title.rpartition("\n")[2] for title in titles] == expected
+
+
+@pytest.mark.parametrize("draw", [figures.draw_cells, figures.draw_gains, figures.draw_heads])
+def test_a_figure_for_a_column_is_as_wide_as_that_and_leaves_its_title_to_the_caption(
+    backbones_leaderboard, metrics, draw: Any, tmp_path
+) -> None:
+    from PIL import Image
+
+    sheet = Sheet(width=3.4, title=False)
+    figure = draw(backbones_leaderboard, metrics, Layout(), sheet)
+    with Image.open(write_figure(figure, tmp_path / "figure.png", sheet, 300)) as image:
+        assert image.width == 1020
+    assert figure.get_suptitle() == ""
+    assert draw(backbones_leaderboard, metrics, Layout()).get_suptitle()
 
 
 @pytest.mark.parametrize(
