@@ -16,6 +16,7 @@ from harness.apps.site.cell_pages import CellPages
 from harness.apps.site.comparisons import VERDICTS, Comparisons, Pair
 from harness.apps.site.guides import FOLDER, START, make_guides
 from harness.apps.site.html_tables import SHADES, metric_title
+from harness.apps.site.materials import make_materials
 from harness.apps.site.results import Results, check_names, find_sources, read_results
 from harness.errors import StoreError
 from harness.files import replacing_folder
@@ -180,11 +181,14 @@ def _render_leaderboard(
     compared = Comparisons(results)
     pairs = {metric: list(compared.pairs(metric)) for metric in results.metrics}
     comparable = any(pairs.values())
+    makers = CellPages(results)
+    materials = list(make_materials(results, makers.tested))
     shared = {
         "root": "../",
         "page": page,
         "has_published": bool(published),
         "has_pairs": comparable,
+        "has_materials": bool(materials),
         "family": results.family,
     }
 
@@ -203,7 +207,8 @@ def _render_leaderboard(
         yield f"{name}/compare.html", render("compare.html.j2", labels=labels, first=first)
         for metric, found in pairs.items():
             yield f"{name}/compare/{metric}.js", _pairs_script(results, metric, found)
-    makers = CellPages(results)
+    if materials:
+        yield f"{name}/materials.html", render("materials.html.j2", parts=materials)
     for cell in results.cells:
         made = makers.make(cell)
         text = render("cell.html.j2", root="../../", cell=made)

@@ -103,7 +103,7 @@ class CellPages:
         runs, free_runs = (
             results.leaderboard.runs_of(cell.name, subset) if done else None for subset in SUBSETS
         )
-        tested = None if runs is None else self._tested(cell, runs["run"])
+        tested = self.tested(cell)
         ledger, both = self._use_of_rows(cell, tested)
         lost = done and tested is None
         planned = results.leaderboard.settings["runs"]
@@ -140,12 +140,14 @@ class CellPages:
             self._stages[place] = read_stage(store, key)
         return self._stages[place]
 
-    def _tested(self, cell: LeaderboardCell, runs: pd.Series[int]) -> pd.DataFrame | None:
-        """The predictions of scored runs, where they are, with the formulas that ledgers give."""
-        if not cell.store.has_predictions(cell.planned.key):
+    def tested(self, cell: LeaderboardCell) -> pd.DataFrame | None:
+        """Returns the predictions of scored runs, where they are, with formulas from ledgers."""
+        leaderboard = self.results.leaderboard
+        scored = self.results.entries[leaderboard.metrics[0], "all"][cell.name].runs
+        if not scored or not cell.store.has_predictions(cell.planned.key):
             return None
         tested = cell.store.read_predictions(cell.planned.key)
-        tested = tested[tested["run"].isin(runs)]
+        tested = tested[tested["run"].isin(leaderboard.runs_of(cell.name)["run"])]
         pairs = zip(tested["part"], tested["id"], strict=True)
         return tested.assign(formula=[self._formulas.get(pair, "") for pair in pairs])
 
