@@ -139,14 +139,17 @@ def _print_gains(
 
 def _print_published(benchmark: str, leaderboard: Leaderboard, metric: str) -> None:
     from harness.api import published_cells
-    from harness.cli.output import print_table, records
-    from harness.report.published import side_by_side
+    from harness.cli.output import print_table, records, say
+    from harness.report.published import agreement_text, beside_published, side_by_side
 
     known = published_cells(benchmark)
     if known is not None and (known["metric"] == metric).any():
         print_table(
             f"{metric}: published | ours", records(side_by_side(leaderboard, known, metric))
         )
+        cells = beside_published(leaderboard, known, metric)
+        for protocol in cells[0].ours if cells else ():
+            say(agreement_text(cells, protocol))
 
 
 def _named_baseline(against: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from harness.escaping import markdown_text, terminal_text
 from harness.report.differences import Differences, Verdict, judge, stands_text
 from harness.report.leaderboard import Leaderboard
 from harness.report.pivot import Layout, pivot
-from harness.report.published import side_by_side
+from harness.report.published import agreement_text, beside_published, side_by_side
 from harness.report.tables import Wording, as_markdown, direction, markdown, markdown_legend
 
 if TYPE_CHECKING:
@@ -48,18 +48,20 @@ def render_markdown(
 
 
 def _published_section(leaderboard: Leaderboard, published: pd.DataFrame, metric: str) -> list[str]:
-    table = side_by_side(leaderboard, published, metric)
-    if table.empty:
+    if not (cells := beside_published(leaderboard, published, metric)):
         return []
+    table = side_by_side(leaderboard, published, metric)
     return [
         "### Beside the published study",
         "",
         (
             "`published` is the table of the paper's repository, `published, per run` what its "
-            "per-run files give (≠ where the two disagree); then ours, with the published label "
-            "view where it was run and with true labels."
+            "per-run files give (≠ where the two disagree); then ours under every protocol, with "
+            "the difference from the published mean in published standard deviations (of the "
+            "per-run files where they are known)."
         ),
         "",
+        *(f"{markdown_text(agreement_text(cells, own))}\n" for own in cells[0].ours),
         as_markdown(table),
         "",
     ]

@@ -14,7 +14,7 @@ from harness.plugin.cell import CELL
 from harness.report.differences import Differences
 from harness.report.leaderboard import Leaderboard
 from harness.report.pivot import read_entry
-from harness.report.published import read_published, side_by_side
+from harness.report.published import agreement, beside_published, read_published, side_by_side
 from harness.report.tables import Wording, number_text
 from harness.results.records import PlanFile, PlannedCell, ResultLine
 from harness.results.store import Store
@@ -128,7 +128,9 @@ def test_published_cells_stand_beside_ours(leaderboard) -> None:
     table = side_by_side(made, known, "mape")
     assert table["test_on"].tolist() == ["A"], "cells that we do not have are left out"
     assert table["published"].tolist() == ["0.34 (0.15)"]
-    assert table["published [true]"].tolist() == ["0.50, 1 of 3 runs"]
+    assert table["published [true]"].tolist() == ["0.50, 1 of 3 runs, +1.1 σ"]
+    cells = beside_published(made, known, "mape")
+    assert agreement(cells, "published [true]") == (0, 1, 1)
 
 
 def test_an_unknown_metric_gets_a_suggestion(leaderboard) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.apps.site.html_tables import (
     Column,
@@ -22,14 +23,11 @@ from harness.apps.site.results import PLACE, Configuration, LeaderboardCell, Res
 from harness.errors import StoreError
 from harness.report.differences import Differences
 from harness.report.markdown import gain_table, settings_lines
-from harness.report.published import side_by_side
+from harness.report.published import PublishedCell, agreement_text, beside_published
 from harness.report.tables import ABSENT, BEST, Wording, legend, number_text, worded_marks
 from harness.scoring.scores import SUBSETS
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-VIEWS = {"published": "published table", "published, per run": "published per-run files"}
+VIEW_OF_OURS = "re-run, {}"
 """What the published numbers come from; the further views are our protocols."""
 
 
@@ -282,6 +280,7 @@ class PublishedPage:
     Attributes:
         metric: its title.
         table: one row per published cell that we have.
+        agreements: how many of ours are near to the published ones, for each protocol.
         transfers: by transfer, the same as one matrix per view.
         legend: of the matrices' colours.
         left_out: published cells that the leaderboard has not.
@@ -289,6 +288,7 @@ class PublishedPage:
 
     metric: str
     table: Table
+    agreements: Sequence[str]
     transfers: Mapping[str, Sequence[Table]]
     legend: Sequence[HtmlEntry]
     left_out: int
@@ -301,32 +301,39 @@ def make_published_pages(results: Results) -> list[PublishedPage]:
     found = []
     for metric in results.leaderboard.metrics:
         known = results.published[results.published["metric"] == metric]
-        beside = side_by_side(results.leaderboard, results.published, metric)
-        if not beside.empty:
-            found.append(_published_page(results, metric, beside, len(known)))
+        if cells := beside_published(results.leaderboard, results.published, metric):
+            found.append(_published_page(results, metric, cells, len(known)))
     return found
 
 
 def _published_page(
-    results: Results, metric: str, beside: pd.DataFrame, known: int
+    results: Results, metric: str, cells: Sequence[PublishedCell], known: int
 ) -> PublishedPage:
-    names = ["transfer", *PLACE]
-    views = [str(column) for column in beside if column not in names]
-    titles = {view: VIEWS.get(view, f"ours, {view}") for view in views}
-    plain = of_frame(f"published-{metric}", metric, beside.rename(columns=titles), names)
-    start = len(names)
-    scale = Scale.of(
-        [entry.value for row in plain.rows for entry in row[start:] if entry.value is not None],
-        results.metrics[metric].higher_is_better,
+    views = [_view_entries(results, cell) for cell in cells]
+    values = [e.value for row in views for e in row.values() if e.value is not None]
+    scale = Scale.of(values, results.metrics[metric].higher_is_better)
+    shaded = [{view: _shaded(entry, scale) for view, entry in row.items()} for row in views]
+    protocols = list(cells[0].ours)
+    columns = (
+        *(Column(title_of(name), "name") for name in ("transfer", *PLACE)),
+        *(Column(view, "number") for view in shaded[0]),
+        *(Column(f"{VIEW_OF_OURS.format(own)}: off by, σ", "number") for own in protocols),
+        *([Column(f"{protocols[0]} − {protocols[1]}", "number")] if len(protocols) == 2 else []),
     )
     rows = tuple(
-        (*row[:start], *(_shaded(entry, scale) for entry in row[start:])) for row in plain.rows
+        (
+            *(HtmlEntry(text) for text in (cell.transfer, cell.train_on, cell.test_on)),
+            *row.values(),
+            *(_signed(cell.deviation(own), 1) for own in protocols),
+            *([_signed(_apart(cell, *protocols), 2)] if len(protocols) == 2 else []),
+        )
+        for cell, row in zip(cells, shaded, strict=True)
     )
-    table = replace(plain, rows=rows)
     return PublishedPage(
         metric_title(results.metrics[metric]),
-        table,
-        _by_transfer(table, start),
+        Table(f"published-{metric}", metric, columns, rows),
+        [agreement_text(cells, own) for own in protocols],
+        _by_transfer(f"published-{metric}", cells, shaded),
         scale.legend(),
         known - len(rows),
     )
@@ -336,14 +343,52 @@ def _shaded(entry: HtmlEntry, scale: Scale) -> HtmlEntry:
     return replace(entry, shade=None if entry.value is None else scale.shade(entry.value))
 
 
-def _by_transfer(table: Table, start: int) -> dict[str, list[Table]]:
-    """By transfer, one matrix per column of the table from `start` on."""
-    tests = list(dict.fromkeys(row[2].text for row in table.rows))
+def _view_entries(results: Results, cell: PublishedCell) -> dict[str, HtmlEntry]:
+    """What stands in the place of a published cell, by view: theirs, then ours."""
+    found = {"published table": _mean_std(cell.mean, cell.std)}
+    if cell.from_runs:
+        entry = _mean_std(*cell.from_runs)
+        found["published per-run files"] = (
+            replace(entry, text=f"{entry.text} ≠") if cell.disagrees else entry
+        )
+    pages = {own.name: own.page for own in results.cells}
+    for protocol, own in cell.ours.items():
+        text = number_text(own, Wording(), results.leaderboard.settings["runs"])
+        found[VIEW_OF_OURS.format(protocol)] = (
+            HtmlEntry(ABSENT)
+            if own is None
+            else replace(number(own.mean, text=text), href=f"cells/{pages[own.name]}.html")
+        )
+    return found
+
+
+def _mean_std(mean: float, std: float) -> HtmlEntry:
+    return number(mean, text=f"{mean:.2f} ({std:.2f})")
+
+
+def _signed(value: float, digits: int) -> HtmlEntry:
+    return number(value, text=f"{value:+.{digits}f}".replace("-", "−").replace("+nan", ABSENT))
+
+
+def _apart(cell: PublishedCell, one: str, other: str) -> float:
+    """What the protocols' ways with labels make of a difference between our own means."""
+    first, second = cell.ours[one], cell.ours[other]
+    return math.nan if first is None or second is None else first.mean - second.mean
+
+
+def _by_transfer(
+    name: str, cells: Sequence[PublishedCell], views: Sequence[Mapping[str, HtmlEntry]]
+) -> dict[str, list[Table]]:
+    """By transfer, one matrix per view."""
+    tests = list(dict.fromkeys(cell.test_on for cell in cells))
     heats: dict[str, list[Table]] = {}
-    for transfer in dict.fromkeys(row[0].text for row in table.rows):
-        rows = [row for row in table.rows if row[0].text == transfer]
-        for index, column in enumerate(table.columns[start:], start=start):
-            cells = {(row[1].text, row[2].text): row[index] for row in rows}
-            name = f"{table.name}-{index}-{transfer}"
-            heats.setdefault(transfer, []).append(make_heat(name, column.title, cells, tests))
+    for transfer in dict.fromkeys(cell.transfer for cell in cells):
+        for number_of, view in enumerate(views[0]):
+            entries = {
+                (cell.train_on, cell.test_on): row[view]
+                for cell, row in zip(cells, views, strict=True)
+                if cell.transfer == transfer
+            }
+            heat = make_heat(f"{name}-{number_of}-{transfer}", view, entries, tests)
+            heats.setdefault(transfer, []).append(heat)
     return heats

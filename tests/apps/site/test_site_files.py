@@ -317,7 +317,7 @@ def test_a_leaderboard_of_submissions_has_pages_too(leaderboards, tmp_path: Path
     assert 'id="parity"' in shown[0].read_text()
 
 
-def test_published_cells_stand_in_three_views(tmp_path: Path) -> None:
+def test_published_cells_stand_beside_ours_with_differences(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[3]
     results = read_results(root / "leaderboards" / "paraisite-steps-1-2", Registry())
     from harness.apps.site.leaderboard_pages import make_published_pages
@@ -327,10 +327,16 @@ def test_published_cells_stand_in_three_views(tmp_path: Path) -> None:
     assert [heat.caption for heat in heats] == [
         "published table",
         "published per-run files",
-        "ours, published [true]",
-        "ours, published [as-published]",
+        "re-run, published [true]",
+        "re-run, published [as-published]",
     ]
     assert [row[1].text for row in heats[0].rows] == ["0.82 (0.21)", "0.51 (0.09)"]
     assert heats[1].rows[0][1].text == "0.54 (0.22) ≠"
     assert len(study.table.rows) == 16
     assert study.left_out == 44 - 16
+    assert study.agreements[1].startswith("published [as-published]: 1")
+    first = study.table.rows[0]
+    assert [entry.text for entry in first[:3]] == ["scratch", "Dataset1", "Dataset1"]
+    assert first[5].href.startswith("cells/")
+    ours = float(results.leaderboard.summary().query("transfer == 'scratch'")["mape"].iloc[0])
+    assert first[7].value == pytest.approx((ours - 0.53903) / 0.22441)
