@@ -85,6 +85,7 @@ CHAPTERS = (
             "plugin.transfer.Target",
             "plugin.transfer.Stage",
             "plugin.transfer.ParameterGroup",
+            "plugin.transfer.Adapter",
             "planning.training_settings.TrainingSettings",
         ),
     ),

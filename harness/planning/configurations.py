@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from harness.errors import BenchmarkError, HarnessError, PluginError, WeightsError
@@ -210,7 +211,7 @@ def _stages(transfer: ResolvedTransfer, model: ResolvedModel, target: str) -> tu
         return _only_stage(model, target)
     if transfer.ref.name == FIXED:  # it is for no backbone that is trained
         return ()
-    return _ask_for_stages(transfer, Target(target, layers_of(model)))
+    return _ask_for_stages(transfer, Target(target, layers_of(model), _Shapes(model)))
 
 
 def _ask_for_stages(transfer: ResolvedTransfer, target: Target) -> tuple[Stage, ...]:
@@ -242,7 +243,9 @@ def _misfit(
             f"The strategy {transfer!r}: its first stage starts from 'previous', but there is "
             "none before it. Use 'random' or 'pretrained' there."
         )
-    particular = any(stage.freeze or stage.groups or stage.alongside for stage in stages)
+    particular = any(
+        stage.freeze or stage.groups or stage.alongside or stage.adapters for stage in stages
+    )
     if model.head.fit is not None and (len(stages) > 1 or particular):
         return BenchmarkError(
             f"The head {model.head_ref.name!r} is fitted in closed form and trains no "
@@ -253,9 +256,12 @@ def _misfit(
         if not model.backbone.offers_weights and "pretrained" in {s.start for s in stages}:
             model.backbone.find_pretrained(locations)  # raises, and says what to do
         if particular:
+            from harness.planning.adapted_weights import find_adapted
+
             whole = _skeleton(model)
             for stage in stages:
-                find_trainable(whole, stage.freeze, stage.groups)
+                adapted = find_adapted(whole, stage.adapters)
+                find_trainable(whole, stage.freeze, stage.groups, adapted)
     except Breach:
         raise
     except WeightsError as problem:
@@ -266,8 +272,35 @@ def _misfit(
     return None
 
 
+class _Shapes(Mapping[str, tuple[int, ...]]):
+    """Shapes of a model's parameters in one member, by name; the model is made when asked for."""
+
+    def __init__(self, model: ResolvedModel) -> None:
+        self._model = model
+
+    @cached_property
+    def _found(self) -> dict[str, tuple[int, ...]]:
+        if self._model.head.make is None:  # fitted in closed form: nothing is trained by gradient
+            return {}
+        named = _skeleton(self._model).named_parameters()
+        return {name: tuple(p.shape[1:]) for name, p in named if p.requires_grad}
+
+    def __getitem__(self, name: str) -> tuple[int, ...]:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+@lru_cache(maxsize=1)
 def _skeleton(model: ResolvedModel) -> nn.Module:
-    """A model of one member, whose parameters have the names that strategies speak of."""
+    """A model of one member, whose parameters have the names that strategies speak of.
+
+    The last one is kept: a table asks every strategy on every target about one after the other.
+    """
     import torch
     from torch import nn
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from harness.plugin.arrays import Floats, Indices
     from harness.plugin.locations import Locations
     from harness.plugin.property import PropertySpec
+    from harness.plugin.transfer import Adapter
     from harness.registry.property_metrics import PropertyMetric
 
 
@@ -119,6 +120,8 @@ class StageNode:
         selection: the metric on validation rows that chooses each member's epoch.
         member_trainings: how each member is trained.
         members: what each member is fitted to.
+        adapters: low-rank updates of weights that stay.
+        new_head: whether it leaves behind a head that could go on.
     """
 
     key: str
@@ -133,6 +136,8 @@ class StageNode:
     freeze: tuple[str, ...]
     alongside: tuple[AlongsideRows, ...]
     members: tuple[MemberRows, ...]
+    adapters: tuple[Adapter, ...] = ()
+    new_head: bool = False
 
     @property
     def closed_form(self) -> bool:
@@ -166,7 +171,11 @@ class StageNode:
     @property
     def keeps_head(self) -> bool:
         """Whether its head goes on from the stage before, which has fitted the same property."""
-        return self.parent is not None and self.parent.dataset.property == self.dataset.property
+        return (
+            self.parent is not None
+            and self.parent.dataset.property == self.dataset.property
+            and not self.new_head
+        )
 
     @property
     def seconds(self) -> float:
@@ -219,6 +228,8 @@ class StageNode:
                 parent_members=goes_on(self),
                 groups=alike(groups),
                 alongside=others,
+                adapters=[asdict(adapter) for adapter in self.adapters],
+                new_head=self.new_head,
             ),
         }
 

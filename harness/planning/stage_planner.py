@@ -109,6 +109,8 @@ class StagePlanner:
                 stage.freeze,
                 [group.prefixes for group in stage.groups],
                 list(stage.alongside),
+                stage.new_head,
+                [asdict(adapter) for adapter in stage.adapters],
                 self._training_of(one, level).training.batch_size,
             ]
             for level, stage in enumerate(one.stages)
@@ -119,8 +121,10 @@ class StagePlanner:
         if one.model.head.fit is not None:  # what concerns gradients alone must not change its key
             return MemberTraining(TrainingSettings(loss="mape"))
         stage = one.stages[level]
-        overrides = {**stage.training, **(one.training if level == len(one.stages) - 1 else {})}
-        training = self._with_loss(stage.dataset, one.target, overrides)
+        searched = one.training if level == len(one.stages) - 1 else {}
+        training = self._with_loss(stage.dataset, one.target, {**stage.training, **searched})
+        if "lr" not in searched:
+            training = training.model_copy(update={"lr": training.lr * stage.lr_factor})
         return MemberTraining(
             training,
             stage.groups,
@@ -206,7 +210,8 @@ class StagePlanner:
         parents = tuple(previous) if stage.start == "previous" else ()
         weights = find_weights(model, self._locations) if stage.start == "pretrained" else None
         runs = [member.run for member in assigned]
-        goes_on_with_head = previous and _same_property(previous[0].stage.dataset, own)
+        could_go_on = bool(previous) and _same_property(previous[0].stage.dataset, own)
+        goes_on_with_head = could_go_on and not stage.new_head
         scalers = [member.rows.scaler for member in previous] if goes_on_with_head else []
         rows = self._rows(stage.dataset, target, runs, scalers, model)
         alongside = tuple(
@@ -229,6 +234,8 @@ class StagePlanner:
             stage.freeze,
             alongside,
             rows,
+            stage.adapters,
+            could_go_on and stage.new_head,
         )
         node = replace(node, key=digest_of(_identity(node)))
         node = self._stages.setdefault(node.key, node)
@@ -390,6 +397,8 @@ def _identity(node: StageNode) -> Mapping[str, Any]:
                 [other.dataset.digest, weight, *map(_member_identity, other.members)]
                 for other, weight in zip(node.alongside, weights, strict=True)
             ],
+            adapters=[asdict(adapter) for adapter in node.adapters],
+            new_head=node.new_head,
         ),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,10 @@ class Trainable:
 
 
 def find_trainable(
-    model: nn.Module, freeze: Sequence[str], groups: Sequence[ParameterGroup]
+    model: nn.Module,
+    freeze: Sequence[str],
+    groups: Sequence[ParameterGroup],
+    adapted: Collection[str] = (),
 ) -> list[Trainable]:
     """Sorts the parameters that a stage trains by how it trains them.
 
@@ -33,6 +36,7 @@ def find_trainable(
         model: with the parts `backbone`, `head` and, for datasets fitted alongside, `alongside`.
         freeze: prefixes of names that stay.
         groups: parameters that are trained differently.
+        adapted: names of weights that stay, since a low-rank update of them is trained.
 
     Returns:
         One entry per group with parameters left to train, those in no group first.
@@ -50,8 +54,10 @@ def find_trainable(
                     f"{who}: {prefix!r} matches no trainable parameter."
                     f"{did_you_mean(prefix, parts)}"
                 )
-    kept = {name: p for name, p in named.items() if not lies_under(name, freeze)}
-    if not kept:
+    kept = {
+        name: p for name, p in named.items() if not lies_under(name, freeze) and name not in adapted
+    }
+    if not kept and not adapted:
         raise BenchmarkError(
             f"freeze = {list(freeze)} leaves no parameter to train: freeze less in this stage."
         )

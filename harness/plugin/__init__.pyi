@@ -77,6 +77,7 @@ from harness.plugin.seeds import derive_seed as derive_seed
 from harness.plugin.settings import Settings as Settings
 from harness.plugin.study import StudyRequest as StudyRequest
 from harness.plugin.study import Tuning as Tuning
+from harness.plugin.transfer import Adapter as Adapter
 from harness.plugin.transfer import ParameterGroup as ParameterGroup
 from harness.plugin.transfer import Stage as Stage
 from harness.plugin.transfer import Start as Start

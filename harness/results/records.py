@@ -406,6 +406,8 @@ class StageFacts(Record):
 
     Attributes:
         tensors_transferred: of records from before there was `transferred`.
+        trained_parameters: how many numbers of one member were trained; none of records from
+            before it was noted, and of stages that train nothing.
     """
 
     LEFT_OUT = (
@@ -415,6 +417,9 @@ class StageFacts(Record):
         "parent_members",
         "groups",
         "alongside",
+        "adapters",
+        "new_head",
+        "trained_parameters",
     )
 
     format: Literal[1] = 1
@@ -437,6 +442,9 @@ class StageFacts(Record):
     parent_members: list[int] = []
     groups: list[dict[str, Any]] | list[list[dict[str, Any]]] = []
     alongside: list[dict[str, Any]] = []
+    adapters: list[dict[str, Any]] = []
+    new_head: bool = False
+    trained_parameters: int | None = None
     transferred: dict[str, Any] | None = None
     best_epoch: list[int] | None
     skipped_updates: list[int] | None

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from harness.errors import PluginError
 from harness.plugin.transfer import ParameterGroup
+
+if TYPE_CHECKING:
+    from harness.training.low_rank_updates import LowRankUpdates
 
 _ALIGNMENT = 16
 """Parameters begin at multiples of 64 bytes, so that kernels treat every member's row alike."""
@@ -56,8 +60,12 @@ class FlatParameters:
             parameter.data = place
             self._slots.append(self.gradients[:, start : start + width].view(parameter.shape))
 
-    def differentiate(self, loss: Tensor) -> list[str]:
+    def differentiate(self, loss: Tensor, updates: LowRankUpdates | None = None) -> list[str]:
         """Writes the gradients of a scalar into `gradients`.
+
+        Args:
+            loss: the scalar.
+            updates: whose factors the last of the parameters are, if any are.
 
         Returns:
             The names of the parameters that it depends on; the others have no gradient, 0.
@@ -66,7 +74,13 @@ class FlatParameters:
             self.gradients.zero_()
             return []
         # Copying what autograd returns is cheaper than letting it accumulate into these views.
-        found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        found: Sequence[Tensor | None]
+        if updates is None:
+            found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        else:
+            own = self.parameters[: -len(updates.parameters)]
+            found = torch.autograd.grad(loss, [*own, *updates.weights], allow_unused=True)
+            found = [*found[: len(own)], *updates.gradients(found[len(own) :])]
         reached = []
         for name, slot, gradient in zip(self._columns, self._slots, found, strict=True):
             if gradient is None:

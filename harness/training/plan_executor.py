@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from harness.registry.registry import Registry
     from harness.results.store import Store
     from harness.training.run_context import RunContext
+    from harness.training.stack_fit import StackFit
 
 Predicted = tuple["Floats", "Floats | None"]
 """Values of one member's rows, and their std on the property's scale where the head gives it."""
@@ -202,17 +203,19 @@ class PlanExecutor:
         )
         model = self.stage_builder.modules(node)
         transferred = self.stage_builder.start_weights(node, model)
-        result = None if node.closed_form else self._fit(node, model)
+        fit = None if node.closed_form else self.stage_builder.stack_fit(node, model)
+        result = None if fit is None else self._fit(node, fit)
         seconds = time.perf_counter() - started
         if result is not None:
             seconds = result.seconds  # of earlier sessions too, where the fit was resumed
-        record = self._record(node, result, transferred, seconds)
+        trained = None if fit is None else fit.trained_parameters
+        record = self._record(node, result, transferred, trained, seconds)
         self.store.write_stage(node.key, tensors_of(model), record, stage_ledger(node))
         self.context.tell(
             "stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total)
         )
 
-    def _fit(self, node: StageNode, model: nn.ModuleDict) -> FitResult:
+    def _fit(self, node: StageNode, fit: StackFit) -> FitResult:
         epochs = node.epochs
 
         def tell(epoch: EpochReport) -> None:
@@ -228,7 +231,6 @@ class PlanExecutor:
             )
             self.context.tell("epoch_finished", event)
 
-        fit = self.stage_builder.stack_fit(node, model)
         path = self.store.checkpoint_path(node.key)
         file = CheckpointFile(path, fit.digest(node.key), CHECKPOINT_SECONDS)
         return fit.run(file, tell, self.context.stop)
@@ -238,11 +240,13 @@ class PlanExecutor:
         node: StageNode,
         result: FitResult | None,
         transferred: Mapping[str, Any],
+        trained_parameters: int | None,
         seconds: float,
     ) -> StageFacts:
         return StageFacts(
             **as_stored(node.facts()),
             transferred=dict(transferred),
+            trained_parameters=trained_parameters,
             best_epoch=list(result.best_epoch) if result else None,
             skipped_updates=list(result.skipped) if result else None,
             history=_jsonable(result.history) if result else None,

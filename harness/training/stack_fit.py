@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.planning.adapted_weights import find_adapted
 from harness.planning.member_training import MemberTraining, batch_size_of
-from harness.planning.trainable import find_trainable
+from harness.planning.trainable import EVERYTHING_ELSE, Trainable, find_trainable
 from harness.registry.plugin_calls import Breach, using
 from harness.scoring.scores import measure
 from harness.training.checkpoint import CheckpointFile
@@ -24,6 +25,7 @@ from harness.training.fit_data import Alongside, Feed, StackData, TaskData
 from harness.training.fit_progress import EpochReport, FitResult, Progress
 from harness.training.flat_parameters import FlatParameters, Segment, StackedAdam
 from harness.training.losses import Targets, member_losses
+from harness.training.low_rank_updates import LowRankUpdates
 from harness.training.prediction import predict, resolve_device
 from harness.training.stop_signal import StopSignal
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.plugin.arrays import Floats
-    from harness.plugin.transfer import ParameterGroup
+    from harness.plugin.transfer import Adapter, ParameterGroup
     from harness.registry.property_metrics import PropertyMetric
 
     Bools = NDArray[np.bool_]
@@ -62,6 +64,7 @@ def fit(
     device: torch.device,
     freeze: Sequence[str] = (),
     alongside: Sequence[Alongside] = (),
+    adapters: Sequence[Adapter] = (),
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 30.0,
     identity: str = "",
@@ -80,6 +83,7 @@ def fit(
         device=device,
         freeze=freeze,
         alongside=[task.data for task in alongside],
+        adapters=adapters,
     )
     file = CheckpointFile(checkpoint, stack.digest(identity), checkpoint_seconds)
     return stack.run(file, on_epoch, stop)
@@ -101,13 +105,15 @@ class StackFit:
         device: where to train.
         freeze: prefixes of parameter names (`backbone`, `head.layers.0`, …) that stay.
         alongside: datasets that are fitted at the same time.
+        adapters: low-rank updates of weights that stay; the model holds the sums.
 
     Attributes:
         progress: how far it has come.
+        trained_parameters: how many numbers of one member are trained.
 
     Raises:
-        BenchmarkError: `freeze` or a group matches no parameter, or groups overlap, or all is
-            frozen.
+        BenchmarkError: `freeze`, a group or an adapter matches no parameter, or two overlap, or
+            all is frozen.
         PluginError: a parameter does not begin with the members axis. Training raises it too,
             where no gradient reaches the backbone, or the head.
     """
@@ -122,6 +128,7 @@ class StackFit:
         device: torch.device,
         freeze: Sequence[str] = (),
         alongside: Sequence[TaskData] = (),
+        adapters: Sequence[Adapter] = (),
     ) -> None:
         self.progress = Progress.start(len(data.seeds))
         self._model = model.to(device)
@@ -133,10 +140,18 @@ class StackFit:
         self._selection, self._device, self._freeze = selection, device, freeze
         self._settings = [member_training.training for member_training in member_trainings]
         self._batch_size = batch_size_of(member_trainings)
-        self._trainable = find_trainable(model, freeze, member_trainings[0].groups)
+        self._adapters = adapters
+        adapted = find_adapted(model, adapters)
+        self._trainable = find_trainable(model, freeze, member_trainings[0].groups, adapted)
+        self._updates = LowRankUpdates(adapted, data.seeds) if adapted else None
+        if self._updates is not None:
+            self._trainable.append(Trainable(EVERYTHING_ELSE, self._updates.parameters))
         moving = {name: p for part in self._trainable for name, p in part.parameters.items()}
+        self.trained_parameters = sum(p[0].numel() for p in moving.values())
         self._frozen = [
-            p for n, p in model.named_parameters() if p.requires_grad and n not in moving
+            p
+            for n, p in model.named_parameters()
+            if p.requires_grad and n not in moving and n not in adapted
         ]
         for parameter in self._frozen:
             parameter.requires_grad_(False)
@@ -190,6 +205,7 @@ class StackFit:
             ]
             for own in self._member_trainings
         ]
+        adapters = [asdict(adapter) for adapter in self._adapters]
         tasks = (self._data, *self._alongside)
         scalers = [[astuple(scaler) for scaler in task.scalers] for task in tasks]
         settled = [
@@ -199,6 +215,7 @@ class StackFit:
             list(self._data.seeds),
             scalers,
             shapes,
+            adapters,
         ]
         named = sha256(json.dumps(settled).encode())
         for task in tasks:
@@ -227,6 +244,7 @@ class StackFit:
         if saved is not None:
             for name, tensor in self._state().items():
                 tensor.copy_(saved.tensors[name])
+            self._write_updates()
             self.progress = Progress(**saved.progress)
 
         def end_epoch(report: EpochReport) -> None:
@@ -240,6 +258,7 @@ class StackFit:
         try:
             self.train(on_epoch=end_epoch)
             self._flat.values.copy_(self._best)
+            self._write_updates()
         finally:
             self._flat.release()
             for parameter in self._frozen:
@@ -282,7 +301,9 @@ class StackFit:
             model: a model of so many members, as it is made; takes over their weights.
         """
         chosen = list(members)
-        old = dict(self._model.named_parameters())
+        old: dict[str, Tensor] = dict(self._model.named_parameters())
+        if self._updates is not None:
+            old |= self._updates.start
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(old[name][chosen])
@@ -294,12 +315,19 @@ class StackFit:
             device=self._device,
             freeze=self._freeze,
             alongside=[task.of_members(chosen) for task in self._alongside],
+            adapters=self._adapters,
         )
         smaller._adam.start.copy_(self._adam.start[chosen])
         for name, tensor in smaller._state().items():
             tensor.copy_(self._state()[name][chosen])
+        smaller._write_updates()
         smaller.progress = self.progress.of_members(chosen)
         return smaller
+
+    def _write_updates(self) -> None:
+        """Brings what low-rank updates have become into the weights of the model."""
+        if self._updates is not None:
+            self._updates.write()
 
     def _state(self) -> dict[str, Tensor]:
         return {
@@ -377,7 +405,7 @@ class StackFit:
         """
         own, total = self._losses(parts)
         # Members share no weight: gradients do not mix.
-        self._reached.update(self._flat.differentiate(total.sum()))
+        self._reached.update(self._flat.differentiate(total.sum(), self._updates))
         epoch = self.progress.epoch
         done = [epoch / own.epochs for own in self._settings]
         self._adam.rest(done)
@@ -390,6 +418,7 @@ class StackFit:
         loss, whole, norm = torch.stack([own, total, norms]).detach().cpu().double().numpy()
         moving = present & np.isfinite(whole) & np.isfinite(norm)
         self._adam.step(moving.tolist(), [own.lr_at(epoch) for own in self._settings], done)
+        self._write_updates()
         return loss, moving
 
     def _losses(self, parts: StepBatches) -> tuple[Tensor, Tensor]:

@@ -95,6 +95,7 @@ class StageBuilder:
                 TaskData(**self._task(other.dataset, node.model, other.members))
                 for other in node.alongside
             ],
+            adapters=node.adapters,
         )
 
     def _task(

@@ -10,7 +10,7 @@ from harness_transfers import strategies as s
 
 @hookimpl
 def register_transfers() -> Iterable[TransferSpec]:
-    """Offers the published steps I, II and III, five more strategies, and `fixed`."""
+    """Offers the published steps I, II and III, seven more strategies, and `fixed`."""
     yield TransferSpec(
         "fixed",
         "a backbone that is never trained, and the head; is chosen by itself",
@@ -53,6 +53,20 @@ def register_transfers() -> Iterable[TransferSpec]:
         s.L2Sp,
         s.l2_sp,
         {"strength": Range(1e-4, 1.0, log=True)},
+    )
+    yield TransferSpec(
+        "bitfit",
+        "the head and the backbone's biases",
+        s.BitFit,
+        s.bitfit,
+        {"lr_factor": Range(0.3, 10.0, log=True)},
+    )
+    yield TransferSpec(
+        "lora",
+        "the head and low-rank updates of the backbone's linear layers",
+        s.Lora,
+        s.lora,
+        {"rank": Range(1, 16, log=True), "alpha": Range(1.0, 64.0, log=True)},
     )
     yield TransferSpec(
         "joint",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt
+from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt, model_validator
 
-from harness.plugin import ParameterGroup, Settings, Stage, Target
+from harness.plugin import Adapter, ParameterGroup, Settings, Stage, Target
 
 NAMED = Field(validation_alias=AliasChoices("source", "sources"))
 """`source = "A"`, or `sources = ["A", "B"]`; they may be of other properties than the target."""
@@ -24,12 +24,15 @@ class Beginning(Settings):
         source_start: where the first stage's backbone starts.
         source_epochs: epochs of a source stage; the benchmark's where absent.
         source_lr: learning rate of a source stage; the benchmark's where absent.
+        new_head: whether the target has a new head, and a scaler of its own, where a source of the
+            same property could hand on both.
     """
 
     source: Annotated[OneOrMore | None, NAMED] = None
     source_start: Literal["pretrained", "random"] = "pretrained"
     source_epochs: int | None = Field(default=None, ge=1)
     source_lr: PositiveFloat | None = None
+    new_head: bool = False
 
 
 class TwoStage(Beginning):
@@ -76,6 +79,40 @@ class L2Sp(Beginning):
     """
 
     strength: PositiveFloat = 0.01
+
+
+class BitFit(Beginning):
+    """Settings of `bitfit`.
+
+    Attributes:
+        lr_factor: learning rate on the target, relative to the benchmark's.
+    """
+
+    lr_factor: PositiveFloat = 1.0
+
+
+class Lora(Beginning):
+    """Settings of `lora`.
+
+    Attributes:
+        rank: of the updates.
+        alpha: their strength; updates are multiplied by alpha / rank.
+        layers: how many of the backbone's layers are updated, from its output; all where absent.
+        prefixes: of names of parameters, in place of `layers`, such as `backbone.block3`.
+        lr_factor: learning rate on the target, relative to the benchmark's.
+    """
+
+    rank: PositiveInt = 4
+    alpha: PositiveFloat = 8.0
+    layers: PositiveInt | None = None
+    prefixes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    lr_factor: PositiveFloat = 1.0
+
+    @model_validator(mode="after")
+    def _says_once_where(self) -> Lora:
+        if self.layers is not None and self.prefixes is not None:
+            raise ValueError("`layers` and `prefixes` say the same in two ways: give one of them")
+        return self
 
 
 class Joint(Settings):
@@ -163,6 +200,37 @@ def l2_sp(settings: L2Sp, target: Target) -> Sequence[Stage]:
     return _fine_tuned(settings, target, groups=groups)
 
 
+def bitfit(settings: BitFit, target: Target) -> Sequence[Stage]:
+    """Trains the head, and of the backbone the biases alone.
+
+    Source: Ben Zaken et al., arXiv 2106.10199. A backbone without biases is trained as by `frozen`.
+    """
+    backbone = [name for name in target.parameters if name.startswith("backbone.")]
+    still = [name for name in backbone if not name.rpartition(".")[2].startswith("bias")]
+    freeze = tuple(still) if len(still) < len(backbone) else ("backbone",)
+    return _fine_tuned(settings, target, freeze=freeze, lr_factor=settings.lr_factor)
+
+
+def lora(settings: Lora, target: Target) -> Sequence[Stage]:
+    """Trains the head, and low-rank updates of the backbone's linear layers.
+
+    Source: Hu et al., arXiv 2106.09685.
+    """
+    *backbone, _ = target.layers
+    prefixes = settings.prefixes
+    if prefixes is None:
+        whole = settings.layers is None or settings.layers >= len(backbone)
+        last = backbone[-(settings.layers or 0) :]
+        prefixes = ("backbone",) if whole else tuple(name for layer in last for name in layer)
+    return _fine_tuned(
+        settings,
+        target,
+        freeze=("backbone",),
+        adapters=(Adapter(prefixes, settings.rank, settings.alpha),),
+        lr_factor=settings.lr_factor,
+    )
+
+
 def joint(settings: Joint, target: Target) -> Sequence[Stage]:
     """Fits sources and target at the same time: one backbone, a head for each."""
     sources = _named(settings.source)
@@ -175,12 +243,14 @@ def joint(settings: Joint, target: Target) -> Sequence[Stage]:
 def _fine_tuned(
     settings: Beginning,
     target: Target,
-    freeze: tuple[str, ...] = (),
-    groups: tuple[ParameterGroup, ...] = (),
+    **last: Any,
 ) -> Sequence[Stage]:
-    """Returns the stages that end with this one on the target; none on a source itself."""
+    """Returns the stages that end with one on the target, which is as `last` says.
+
+    There are none on a source itself.
+    """
     if settings.source is None:
-        return (Stage(target.dataset, "pretrained", freeze=freeze, groups=groups),)
+        return (Stage(target.dataset, "pretrained", **last),)
     first, *more = sources = _named(settings.source)
     if target.dataset in sources:
         return ()
@@ -189,7 +259,7 @@ def _fine_tuned(
     return (
         Stage(first, settings.source_start, training=training),
         *(Stage(source, "previous", training=training) for source in more),
-        Stage(target.dataset, "previous", freeze=freeze, groups=groups),
+        Stage(target.dataset, "previous", new_head=settings.new_head, **last),
     )
 
 

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from harness.plugin import ParameterGroup, Settings, Stage, Target
+from harness.plugin import Adapter, ParameterGroup, Settings, Stage, Target
 from harness_transfers import register_transfers
 from harness_transfers.strategies import (
+    BitFit,
     Frozen,
     GradualUnfreeze,
     Joint,
     L2Sp,
     LayerwiseLr,
+    Lora,
     TwoStage,
+    bitfit,
     fixed,
     frozen,
     gradual_unfreeze,
     joint,
     l2_sp,
     layerwise_lr,
+    lora,
     pretrained,
     scratch,
     two_stage,
@@ -36,6 +41,8 @@ FINE_TUNING: list[tuple[Any, Any]] = [
     (gradual_unfreeze, GradualUnfreeze),
     (layerwise_lr, LayerwiseLr),
     (l2_sp, L2Sp),
+    (bitfit, BitFit),
+    (lora, Lora),
 ]
 
 
@@ -50,6 +57,8 @@ def test_all_strategies_are_offered_with_their_settings() -> None:
         "gradual-unfreeze": (GradualUnfreeze, gradual_unfreeze),
         "layerwise-lr": (LayerwiseLr, layerwise_lr),
         "l2-sp": (L2Sp, l2_sp),
+        "bitfit": (BitFit, bitfit),
+        "lora": (Lora, lora),
         "joint": (Joint, joint),
     }
 
@@ -109,7 +118,7 @@ def test_fine_tuning_starts_from_published_weights_or_from_a_source(strategy, se
     assert (alone.dataset, alone.start) == ("Dataset1", "pretrained")
     assert source == two_stage(TwoStage(source="AFLOW"), TARGET)[0]
     assert (after.dataset, after.start) == ("Dataset1", "previous")
-    assert (after.freeze, after.groups) == (alone.freeze, alone.groups)
+    assert replace(after, start="pretrained") == alone
 
 
 def test_frozen_trains_the_head_alone() -> None:
@@ -124,6 +133,40 @@ def test_frozen_leaves_the_last_layers_free_if_asked_to() -> None:
     assert stage.freeze == tuple(backbone[0])
     (whole,) = frozen(Frozen(layers=len(backbone) + 5), TARGET)
     assert whole.freeze == ("backbone",)
+
+
+def test_bitfit_keeps_all_of_the_backbone_but_its_biases() -> None:
+    shapes = {"backbone.block1.weight": (3, 2), "backbone.block1.bias": (1, 2), "head.weight": (2,)}
+    (stage,) = bitfit(BitFit(lr_factor=3.0), Target("Dataset1", LAYERS, shapes))
+    assert stage.freeze == ("backbone.block1.weight",)
+    assert stage.lr_factor == 3.0
+    (without,) = bitfit(BitFit(), Target("Dataset1", LAYERS, {"backbone.block1.weight": (3, 2)}))
+    assert without.freeze == ("backbone",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "prefixes"),
+    [
+        ({}, ("backbone",)),
+        ({"layers": 1}, ("backbone.block1",)),
+        ({"layers": 9}, ("backbone",)),
+        ({"prefixes": ["backbone.encoder"]}, ("backbone.encoder",)),
+    ],
+)
+def test_lora_updates_layers_from_the_output_or_those_that_are_named(settings, prefixes) -> None:
+    (stage,) = lora(Lora(rank=2, alpha=6.0, **settings), TARGET)
+    assert stage.freeze == ("backbone",)
+    assert stage.adapters == (Adapter(prefixes, 2, 6.0),)
+
+
+def test_lora_is_told_once_where_to_go() -> None:
+    with pytest.raises(ValidationError, match="give one of them"):
+        Lora(layers=1, prefixes=("backbone",))
+
+
+def test_a_target_may_have_a_new_head_after_a_source() -> None:
+    source, target = two_stage(TwoStage(source="AFLOW", new_head=True), TARGET)
+    assert (source.new_head, target.new_head) == (False, True)
 
 
 def test_a_source_stage_has_a_learning_rate_of_its_own() -> None:

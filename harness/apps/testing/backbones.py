@@ -29,11 +29,12 @@ from harness.apps.testing.stacked import (
     eight,
     with_parameters,
 )
-from harness.errors import CannotEncode, WeightsError
+from harness.errors import BenchmarkError, CannotEncode, WeightsError
 from harness.nn.encodings import STORABLE, encode_together, load_encodings
 from harness.planning.trainable import lies_under
 from harness.plugin.backbone import Backbone, BackboneSpec, PretrainedWeights
 from harness.plugin.crystal import SYMBOLS, Crystal
+from harness.plugin.transfer import Adapter
 
 if TYPE_CHECKING:
     from torch import nn
@@ -354,6 +355,39 @@ class BackboneCases(StackCases):
                     "see that gradients flow around the frozen layer, with no `no_grad` or detach",
                 )
 
+    def test_linear_layers_take_adapters(self, spec: BackboneSpec) -> None:
+        """Low-rank updates of linear layers begin at nothing, and move nothing else."""
+        import torch
+        from torch import nn
+
+        from harness.planning.adapted_weights import find_adapted
+        from harness.training.low_rank_updates import LowRankUpdates
+
+        thing = self.specimen(spec)
+        module = with_parameters(thing.build(SEEDS))
+        rows, everything = thing.rows(len(SEEDS)), (Adapter(("backbone",), 1, 1.0),)
+        whole = nn.ModuleDict({"backbone": module})
+        try:
+            adapted = find_adapted(whole, everything)
+        except BenchmarkError:
+            skip("there are no linear layers that could be adapted")
+        before = thing.output(module, rows)
+        LowRankUpdates(adapted, SEEDS).write()
+        promise(
+            torch.equal(thing.output(module, rows), before),
+            "an update that has not been trained leaves the output as it is, bit by bit",
+            "another output",
+            "read weights in `forward`, and keep no copies of them elsewhere",
+        )
+        moved = _trained_names(thing, ("backbone",), everything)
+        stray = [n for n in moved if n.startswith("backbone.") and n not in adapted]
+        promise(
+            not stray and not adapted.keys().isdisjoint(moved),
+            "training low-rank updates moves weights of linear layers, and nothing else",
+            f"{', '.join(stray[:3]) or 'nothing of the backbone'} moved",
+            "see that gradients reach every weight, and change none in `forward`",
+        )
+
     def test_a_fixed_backbone_has_nothing_to_train(self, spec: BackboneSpec) -> None:
         """If declared fixed: the module has no parameters."""
         backbone = self._backbone(spec)
@@ -473,7 +507,9 @@ class BackboneCases(StackCases):
                 )
 
 
-def _trained_names(thing: BackboneSpecimen, freeze: Sequence[str]) -> list[str]:
+def _trained_names(
+    thing: BackboneSpecimen, freeze: Sequence[str], adapters: Sequence[Adapter] = ()
+) -> list[str]:
     """Trains a little, and returns the names of everything that is not what it was."""
     from torch import nn
 
@@ -494,6 +530,7 @@ def _trained_names(thing: BackboneSpecimen, freeze: Sequence[str]) -> list[str]:
         selection=RMSE_LOG,
         device=CPU,
         freeze=tuple(freeze),
+        adapters=adapters,
     )
     return changed(before, model)
 

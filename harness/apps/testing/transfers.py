@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,7 +15,7 @@ from harness.apps.testing.promises import broken, promise, skip
 from harness.planning.trainable import lies_under
 from harness.planning.training_settings import TrainingSettings
 from harness.plugin.backbone import Layers
-from harness.plugin.transfer import Stage, Target, TransferSpec
+from harness.plugin.transfer import Adapter, ParameterGroup, Stage, Target, TransferSpec
 
 SOURCE = "SourceData"
 """Stands for the dataset that a strategy starts from, where its settings have a `source`."""
@@ -84,27 +84,28 @@ class TransferCases(SettingsCases):
                     )
 
     def test_prefixes_name_layers(self, spec: TransferSpec) -> None:
-        """What is frozen or grouped exists in the model, whatever its layers."""
+        """What is frozen, grouped or adapted exists in the model, whatever its layers."""
         for _, target, stages in self._plans(spec):
-            known = [name for layer in target.layers for name in layer]
+            known = list(target.parameters)
             for stage in stages:
-                grouped = [prefix for group in stage.groups for prefix in group.prefixes]
-                for prefix in (*stage.freeze, *grouped):
+                parts: tuple[ParameterGroup | Adapter, ...] = (*stage.groups, *stage.adapters)
+                for prefix in (*stage.freeze, *(name for part in parts for name in part.prefixes)):
                     promise(
                         any(lies_under(name, [prefix]) for name in known),
-                        "`freeze` and `groups` name layers of the model, 'backbone' or 'head'",
+                        "`freeze`, `groups` and `adapters` name parameters of the model, its "
+                        "layers, 'backbone' or 'head'",
                         f"{prefix!r} for the layers {target.layers}",
-                        "take prefixes from `target.layers`",
+                        "take prefixes from `target.layers` and `target.parameters`",
                     )
 
     def test_something_is_left_to_train(self, spec: TransferSpec) -> None:
         """No stage freezes everything, and none freezes what it puts into a group."""
         for _, target, stages in self._plans(spec):
-            known = [name for layer in target.layers for name in layer]
+            known = list(target.parameters)
             for stage in stages:
                 free = [name for name in known if not lies_under(name, stage.freeze)]
                 promise(
-                    bool(free),
+                    bool(free or stage.adapters),
                     "every stage trains something",
                     f"freeze = {stage.freeze} leaves nothing of {target.layers}",
                     "freeze less",
@@ -118,10 +119,12 @@ class TransferCases(SettingsCases):
                     )
 
     def test_groups_do_not_overlap(self, spec: TransferSpec) -> None:
-        """No parameter is in two groups."""
+        """No parameter is in two groups, and none has two adapters."""
         for _, _, stages in self._plans(spec):
             for stage in stages:
-                for one, other in combinations(stage.groups, 2):
+                pairs: Iterator[tuple[ParameterGroup | Adapter, ParameterGroup | Adapter]]
+                pairs = chain(combinations(stage.groups, 2), combinations(stage.adapters, 2))
+                for one, other in pairs:
                     clash = [
                         (a, b)
                         for a in one.prefixes
@@ -130,9 +133,9 @@ class TransferCases(SettingsCases):
                     ]
                     promise(
                         not clash,
-                        "no parameter is in two groups of a stage",
+                        "no parameter is in two groups, or two adapters, of a stage",
                         f"{clash[:1]} are in two",
-                        "give every layer to one group",
+                        "give every layer to one group, and to one adapter",
                     )
 
     def test_datasets_alongside_are_others(self, spec: TransferSpec) -> None:
@@ -160,7 +163,7 @@ class TransferCases(SettingsCases):
             if settings.source is None:
                 continue
             for layers in LAYOUTS:
-                stages = tuple(spec.stages(settings, Target(settings.source, layers)))
+                stages = tuple(spec.stages(settings, _target(settings.source, layers)))
                 promise(
                     stages == (),
                     "no stages for a target that is the strategy's own source",
@@ -197,8 +200,16 @@ class TransferCases(SettingsCases):
                 if name == getattr(settings, "source", None):
                     continue
                 for layers in LAYOUTS:
-                    target = Target(name, layers)
+                    target = _target(name, layers)
                     yield settings, target, _stages(spec, settings, target)
+
+
+def _target(dataset: str, layers: Layers) -> Target:
+    """A target for a model with these layers, in which every prefix is a linear layer."""
+    shapes = {"weight": (8, 8), "bias": (1, 8)}
+    prefixes = [prefix for layer in layers for prefix in layer]
+    parameters = {f"{name}.{leaf}": shape for name in prefixes for leaf, shape in shapes.items()}
+    return Target(dataset, layers, parameters)
 
 
 def _stages(spec: TransferSpec, settings: Any, target: Target) -> tuple[Stage, ...]:
