@@ -201,8 +201,12 @@ JOINT = {"name": "joint", "source": "Source", "start": "random"}
 
 
 def test_every_way_to_train_a_stage_is_in_its_key(planned) -> None:
-    names = ("two-stage", "frozen", "gradual-unfreeze", "layerwise-lr", "l2-sp")
+    names = ("two-stage", "frozen", "gradual-unfreeze", "layerwise-lr", "l2-sp", "bitfit", "lora")
     transfers = [
+        {"name": "two-stage", "new_head": True, **FROM_SOURCE},
+        {"name": "lora", "rank": 2, **FROM_SOURCE},
+        {"name": "lora", "alpha": 2.0, **FROM_SOURCE},
+        {"name": "lora", "lr_factor": 2.0, **FROM_SOURCE},
         *({"name": name, **FROM_SOURCE} for name in names),
         {"name": "l2-sp", "strength": 0.5, **FROM_SOURCE},
         "scratch",
@@ -213,6 +217,48 @@ def test_every_way_to_train_a_stage_is_in_its_key(planned) -> None:
     keys = [scoring.stages[0].key for scoring in laid_out.scorings]
     assert len(set(keys)) == len(transfers)
     assert [stage.title for stage in laid_out.stages].count("Source (random)") == 1
+
+
+def test_a_new_head_has_a_scaler_of_its_own(planned) -> None:
+    kept, new = (
+        planned(
+            transfers=[{"name": "two-stage", "new_head": new_head, **FROM_SOURCE}],
+            protocols=["published"],
+        ).stages[-1]
+        for new_head in (False, True)
+    )
+    assert (kept.keeps_head, new.keeps_head) == (True, False)
+    assert not len(kept.members[0].scaler_rows)
+    assert len(new.members[0].scaler_rows)
+
+
+def test_a_factor_scales_the_learning_rate_of_its_dataset(planned) -> None:
+    source, target = planned(
+        transfers=[{"name": "bitfit", "lr_factor": 3.0, **FROM_SOURCE}],
+        training_on={"Toy": {"lr": 0.02}},
+    ).stages
+    assert target.dataset.name == "Toy"
+    assert target.member_trainings[0].training.lr == pytest.approx(0.06)
+    assert source.member_trainings[0].training.lr != pytest.approx(0.06)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"prefixes": ["backbone.no_such_layer"]}, "matches no trainable weight of a linear"),
+        ({"rank": 10_000}, "larger than every matrix"),
+    ],
+)
+def test_adapters_that_cannot_be_are_refused_before_anything_is_trained(
+    planned, settings, message
+) -> None:
+    with pytest.raises(BenchmarkError, match=message):
+        planned(transfers=[{"name": "lora", **settings, **FROM_SOURCE}])
+
+
+def test_adapters_make_no_sense_with_a_head_in_closed_form(planned) -> None:
+    with pytest.raises(BenchmarkError, match="closed form"):
+        planned(transfers=[{"name": "lora", **FROM_SOURCE}], heads=["mean-log"])
 
 
 def test_datasets_fitted_alongside_leave_out_the_groups_of_test_and_validation_rows(
