@@ -1,7 +1,7 @@
 """What a GPU does for training and scanning, and whether it does the same as a CPU: one script.
 
-    python tests/benchmarks/gpu.py                  # on a machine with a CUDA device
-    python tests/benchmarks/gpu.py --device cpu     # a rehearsal, with small stacks
+    python -m tests.benchmarks.gpu                  # on a machine with a CUDA device
+    python -m tests.benchmarks.gpu --device cpu     # a rehearsal, with small stacks
 
 It is no test: no machine that runs the tests has such a device. It needs the tree and what the
 harness needs (numpy, pydantic, pymatgen, torch and others); where these cannot be installed, carry
@@ -80,14 +80,16 @@ class Material:
         crystals = [_moved(dataset.crystals[place], chance) for place in places]
         return cls(Registry(), crystals, np.asarray(dataset.targets)[places])
 
-    def stack(self, members: int, epochs: int, device: torch.device) -> Stack:
+    def stack(
+        self, members: int, epochs: int, device: torch.device, train_rows: int = TRAIN_ROWS
+    ) -> Stack:
         spec, head = self.registry.backbones["megnet"], self.registry.heads["mlp"]
         backbone = spec.make(spec.settings())
         generators = [torch.Generator().manual_seed(member) for member in range(members)]
         orders = [np.random.default_rng(m).permutation(ROWS) for m in range(members)]
         data = StackData(
             pool=backbone.pool([backbone.encode(c) for c in self.crystals[:ROWS]], device),
-            train=[order[:TRAIN_ROWS] for order in orders],
+            train=[order[:train_rows] for order in orders],
             validation=[order[TRAIN_ROWS:] for order in orders],
             labels=np.tile(self.kappa[:ROWS], (members, 1)),
             scalers=[Scaler.fit(self.kappa[:ROWS], 0.0)] * members,
