@@ -138,17 +138,19 @@ def rows(folder: Path, material: Material) -> Iterator[Line]:
     for number in IMPORTED:
         path = folder / f"own{number}.jsonl"
         write_crystals(path, number, material)
-        imported.append(
-            command("datasets", "import", path, "--name", f"Own{number}", folder=folder)
-        )
+        what = ("--unit", "W/(m·K)", "--temperature", "300", "--method", "unknown")
+        line = ("datasets", "import", f"Own{number}", path, *what)
+        imported.append(command(*line, folder=folder))
     yield Line("datasets import", "rows or structures", IMPORTED, tuple(imported))
     command("run", "quickstart", "--out", folder / "quickstart", "-q", folder=folder)
     bundle = folder / "bundle"
-    command("export", folder / "quickstart", "transfer=scratch", "--to", bundle, folder=folder)
+    cell = "transfer=scratch,train_on=Experiment"
+    command("export", folder / "quickstart", cell, "--to", bundle, folder=folder)
     for number in SCANNED:
         path = folder / f"scan{number}.jsonl"
         write_crystals(path, number, material)
-        line = ("scan", path, "--bundle", bundle, "--jobs", "1", "--to", folder / f"out{number}")
+        out = folder / f"{number}.parquet"
+        line = ("scan", path, "--bundle", bundle, "--jobs", "1", "--to", out)
         scanned.append(command(*line, folder=folder))
     yield Line("scan", "rows or structures", SCANNED, tuple(scanned))
 
@@ -200,8 +202,8 @@ def main() -> None:
         lambda _: training(material),
     ]
     with tempfile.TemporaryDirectory() as folder:
-        os.environ |= {"HARNESS_DATA": f"{folder}/data", "HARNESS_CACHE": f"{folder}/cache"}
-        Path(folder, "data").mkdir()
+        # what is imported and encoded is not to be found again, nor to be left behind
+        os.environ |= {"XDG_DATA_HOME": f"{folder}/data", "HARNESS_CACHE": f"{folder}/cache"}
         for measure in measured:
             for line in measure(Path(folder)):
                 lines.append(line)
