@@ -73,8 +73,8 @@ def compare(
         print_json({**content, "only_a": found.only_a, "only_b": found.only_b})
         return
     title = f"{found.metric}: a is {found.names[0]}, b is {found.names[1]}; positive: b is better"
-    numeric = ["a", "b", "b better by", "p", "p, Holm"]
-    print_table(title, records(comparison_table(found, digits)), numeric)
+    numeric = ["a", "b", "b better by", "95 % interval", "p", "p, Holm", "runs a : b"]
+    print_table(title, records(comparison_table(found, digits)), numeric, ("against", "note"))
     for key, (ours, theirs) in found.settings.items():
         say(f"They differ in {key}: {ours} | {theirs}")
     say(_summary(found))

@@ -72,7 +72,7 @@ def list_datasets(plugin: PluginOption = None, json: JsonOption = False) -> None
     if json:
         print_json(rows)
     else:
-        print_table("Datasets", rows, numeric=("rows",))
+        print_table("Datasets", rows, numeric=("rows",), prose=("title",))
 
 
 @datasets.command()

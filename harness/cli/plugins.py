@@ -50,7 +50,7 @@ def list_plugins(plugin: PluginOption = None, json: JsonOption = False) -> None:
     if json:
         print_json({"offers": rows, "broken": broken, "contested": contested})
         return
-    print_table("Plugins", rows)
+    print_table("Plugins", rows, prose=("what",))
     if broken:
         print_table("Failed to load", broken, prose=("problem",))
     if contested:

@@ -131,7 +131,11 @@ def print_plan(planned: Plan, json: bool) -> None:
         ]
         print_json({"stages": stages, "cells": cells, "seconds": seconds})
         return
-    same = {part for part in ("backbone", "head") if len({stage[part] for stage in stages}) == 1}
+    same = {
+        part
+        for part in ("backbone", "head", "protocol", "after")
+        if len({stage[part] for stage in stages}) == 1
+    }
     rows = [
         {
             key: "closed form" if value is None else value
@@ -140,7 +144,8 @@ def print_plan(planned: Plan, json: bool) -> None:
         }
         for stage in stages
     ]
-    print_table(planned.benchmark.title or planned.benchmark.name, rows)
+    numbers = ("members", "train rows", "epochs", "about", "cells")
+    print_table(planned.benchmark.title or planned.benchmark.name, rows, numbers)
     print(
         f"{len(planned.stages)} stages, {len(planned.scorings)} cells, "
         f"about {seconds / 60:.0f} min on one CPU core"

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from harness.report.pivot import Layout, Pivot
     from harness.report.tables import Wording
 
+GAIN_NUMBERS = ("gain", "95 % interval", "p", "p, Holm")
+"""Columns of `gain_table` that are numbers."""
+
 
 def table(
     benchmark: BenchmarkArgument,
@@ -130,7 +133,7 @@ def _print_gains(
     differences = Differences(leaderboard, spec, layout.subset)
     gained = differences.gains(baseline, only=layout.only)
     title = f"{metric}: gain over {', '.join(against)}; positive is better, paired by run"
-    print_table(title, records(gain_table(gained, worse="worse")))
+    print_table(title, records(gain_table(gained, worse="worse")), GAIN_NUMBERS, ("verdict",))
     say(
         f"Holm's correction is over the {differences.family} of the leaderboard by {metric}, and "
         "any other difference as one more."
