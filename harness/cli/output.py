@@ -154,7 +154,7 @@ def say(text: str, *, to_errors: bool = False) -> None:
 
 
 def _broken(text: str, stream: TextIO) -> str:
-    """Text as a terminal shows it best; elsewhere, and in words wider than a line, nothing breaks."""
+    """Breaks text between words for a terminal; elsewhere lines stay as they are."""
     if not stream.isatty():
         return text
     return wrap(text, shutil.get_terminal_size().columns, folding=False)

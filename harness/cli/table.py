@@ -127,11 +127,13 @@ def _print_gains(
     from harness.cli.output import print_table, records, say
     from harness.report.differences import Differences
     from harness.report.markdown import gain_table
+    from harness.report.selectors import expand_only
 
     baseline = leaderboard.find_baseline(_named_baseline(against))
     spec = registry.metrics_of(leaderboard.property_name)[metric]
     differences = Differences(leaderboard, spec, layout.subset)
-    gained = differences.gains(baseline, only=layout.only)
+    only = expand_only(layout.only, leaderboard.cells)
+    gained = differences.gains(baseline, only=only)
     title = f"{metric}: gain over {', '.join(against)}; positive is better, paired by run"
     print_table(title, records(gain_table(gained, worse="worse")), GAIN_NUMBERS, ("verdict",))
     say(
@@ -163,7 +165,7 @@ def _named_baseline(against: Sequence[str]) -> dict[str, str]:
                 f"--against {column!r}: expected column=value, as transfer=scratch or "
                 "head=nearest together with backbone=composition and transfer=baseline."
             )
-    return {column.strip(): value.strip() for column, _, value in pairs}
+    return {column.strip().replace("-", "_"): value.strip() for column, _, value in pairs}
 
 
 def print_leaderboard(

@@ -44,7 +44,7 @@ class TextColumn:
     @property
     def width(self) -> int:
         """Columns of the screen that the widest line takes."""
-        return max((_width(line) for text in (*self.title, *self.entries) for line in _lines(text)))
+        return max(_width(line) for text in (*self.title, *self.entries) for line in _lines(text))
 
     @property
     def narrowest(self) -> int:

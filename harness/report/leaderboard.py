@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import BenchmarkError, did_you_mean
 from harness.plugin.cell import CELL
 from harness.plugin.seeds import derive_seed
+from harness.report.selectors import find_one_each
 from harness.scoring.scores import SUBSETS
 from harness.scoring.statistics import summarise
 
@@ -236,10 +237,7 @@ class Leaderboard:
         Raises:
             BenchmarkError: no cell has what is named, or several configurations do.
         """
-        for column, value in named.items():
-            have = {cell[column] for cell in self.cells if column in cell}
-            if have and value not in have:
-                raise BenchmarkError(f"No cell has {column} {value!r}.{did_you_mean(value, have)}")
+        named = find_one_each(named, self.cells)
         names = {tuple(cell.values()) for cell in self.cells}
         swaps = [{**cell, **named} for cell in self.cells if {**cell, **named} != cell]
         if any(tuple(swap.values()) in names for swap in swaps):

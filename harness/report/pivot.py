@@ -17,6 +17,7 @@ from harness.errors import BenchmarkError, did_you_mean
 from harness.plugin.cell import BASELINE
 from harness.report.differences import Differences
 from harness.report.leaderboard import Leaderboard, has_enough_rows, is_mostly_trained_on
+from harness.report.selectors import expand_only
 from harness.results.records import title_of
 from harness.scoring.scores import SUBSETS
 from harness.scoring.statistics import SIGNIFICANT, Gain
@@ -211,7 +212,11 @@ def pivot(
     """
     asked = layout or Layout()
     _check(leaderboard, asked)
-    asked = replace(asked, metrics=asked.metrics or leaderboard.metrics[:1])
+    asked = replace(
+        asked,
+        metrics=asked.metrics or leaderboard.metrics[:1],
+        only=expand_only(asked.only, leaderboard.cells),
+    )
     specs = {name: metrics[name] for name in asked.metrics}
     differences = {
         name: Differences(leaderboard, spec, asked.subset) for name, spec in specs.items()
@@ -264,15 +269,6 @@ def _check(leaderboard: Leaderboard, layout: Layout) -> None:
         raise BenchmarkError(f"No subset {layout.subset!r}.{did_you_mean(layout.subset, SUBSETS)}")
     for metric in layout.metrics:
         leaderboard.check_metric(metric)
-    for column, values in layout.only.items():
-        if column not in leaderboard.identity:
-            raise BenchmarkError(
-                f"Cells have no column {column!r}.{did_you_mean(column, leaderboard.identity)}"
-            )
-        have = {cell[column] for cell in leaderboard.cells}
-        for value in values:
-            if value not in have:
-                raise BenchmarkError(f"No cell has {column} {value!r}.{did_you_mean(value, have)}")
 
 
 def _fill(layout: Layout, found: Sequence[PivotEntry], identity: Key) -> Layout:

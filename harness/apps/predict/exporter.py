@@ -35,6 +35,7 @@ from harness.planning.plugin_modules import build_backbone, build_head, state_of
 from harness.plugin.cell import CELL
 from harness.plugin.crystal import Crystal
 from harness.registry.registry import DISTRIBUTION, ENTRY_POINT_GROUP
+from harness.report.selectors import name_of
 from harness.training.prediction import embed
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def find_ensemble(cells: Sequence[PlannedCell], conditions: Mapping[str, str]) -
 
 def _names(label: str, shortened: bool) -> tuple[str, ...]:
     """What a label may be called: itself, or also without its settings, view or trials."""
-    return (label, re.split(r"\(| \[|, ", label)[0]) if shortened else (label,)
+    return (label, name_of(label)) if shortened else (label,)
 
 
 def _told_apart(cells: Sequence[PlannedCell]) -> Iterable[str]:
