@@ -57,7 +57,7 @@ def print_pivot(table: Pivot, wording: Wording) -> None:
     from harness.report.tables import BEST, UNDECIDED, caption, heads, legend
 
     console = Console()
-    say(caption(table))
+    _print_prose(console, caption(table))
     names = table.layout.rows
     keys = [tuple(map(terminal_text, key)) for key in table.row_keys]
     row_head = [
@@ -68,8 +68,7 @@ def print_pivot(table: Pivot, wording: Wording) -> None:
     grouped = len({key[0] for key in keys}) < len(keys)
     _print_lines(console, TextTable((*row_head, *columns), len(names), grouped=grouped))
     for line in legend(table, BEST, UNDECIDED):
-        shown = wrap(line, console.width) if console.is_terminal else line
-        console.print(_text(shown, "dim"), soft_wrap=True)
+        _print_prose(console, line, "dim")
 
 
 def _column(table: Pivot, wording: Wording, place: int, head: Sequence[str]) -> TextColumn:
@@ -113,8 +112,7 @@ def print_table(
     from rich.console import Console
 
     console = Console()
-    shown = wrap(title, console.width) if console.is_terminal else title
-    console.print(_text(shown, "bold"), soft_wrap=True)
+    _print_prose(console, title, "bold")
     if not rows:
         return
     names = list(rows[0])
@@ -132,6 +130,12 @@ def _text_column(name: str, entries: Sequence[str], right: bool, prose: bool) ->
     texts = tuple("\n".join(map(terminal_text, text.splitlines())) for text in entries)
     column = TextColumn(("",), texts, right, prose)
     return replace(column, title=title_lines(terminal_text(name), column.width))
+
+
+def _print_prose(console: Console, text: str, style: str = "") -> None:
+    """Prints text, on a terminal broken between words."""
+    shown = wrap(text, console.width) if console.is_terminal else text
+    console.print(_text(shown, style), soft_wrap=True)
 
 
 def _print_lines(console: Console, table: TextTable) -> None:

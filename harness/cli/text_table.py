@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -181,15 +182,23 @@ def wrap(text: str, width: int, *, folding: bool = True) -> str:
     Args:
         text: the text.
         width: columns of the screen.
-        folding: whether a word that is wider is folded; else it sticks out.
+        folding: whether a word that is wider is folded, a path after a slash; else it sticks out.
     """
-    lines = (
-        textwrap.fill(line, max(width, 1), break_on_hyphens=False, break_long_words=folding)
-        if _width(line) > width
-        else line
-        for line in text.splitlines()
+    wrapper = _Wrapper(max(width, 1), break_on_hyphens=False, break_long_words=folding)
+    return "\n".join(
+        wrapper.fill(line) if _width(line) > width else line for line in text.splitlines()
     )
-    return "\n".join(lines)
+
+
+class _Wrapper(textwrap.TextWrapper):
+    """Parts what is wider than a line after slashes, so that names in paths stay whole."""
+
+    def _split(self, text: str) -> list[str]:
+        parts: list[str] = []
+        for word in super()._split(text):
+            wide = self.break_long_words and len(word) > self.width
+            parts += re.split(r"(?<=/)", word) if wide else [word]
+        return parts
 
 
 def title_lines(title: str, width: int) -> tuple[str, ...]:

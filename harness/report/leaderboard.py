@@ -144,11 +144,7 @@ class Leaderboard:
             )
         return metric
 
-    @cached_property
-    def _summaries(self) -> dict[str, pd.DataFrame]:
-        return {subset: self._summarise(subset) for subset in SUBSETS}
-
-    def summary(self, subset: str = "all") -> pd.DataFrame:
+    def summary(self, subset: str = "all", metrics: Sequence[str] | None = None) -> pd.DataFrame:
         """One row per cell of the plan, in table order.
 
         Columns: those of `CELL`, `runs`, `n` (test rows per run, mean), `n_min`, `failed` (rows,
@@ -158,20 +154,37 @@ class Leaderboard:
         that has not been run has zero runs and NaN scores; one with fewer than `MIN_ROWS` test
         rows per run, or none in some run, has NaN scores. Where `trust` is known, it is the column
         `trust`.
-        """
-        return self._summaries[subset]
 
-    def _summarise(self, subset: str) -> pd.DataFrame:
+        Args:
+            subset: which test rows count.
+            metrics: those that are wanted; all unless given.
+        """
         import pandas as pd
 
-        runs = self.runs[self.runs["subset"] == subset]
-        grouped = dict(list(runs.groupby(list(self.identity), sort=False)))
+        wanted = self.metrics if metrics is None else metrics
+        scores = [self._scores(subset, metric) for metric in wanted]
+        trust = {name: self.trust[name] for name in self._names if name in self.trust}
+        known = [pd.DataFrame({"trust": [trust.get(name) for name in self._names]})]
+        return pd.concat([self._counts[subset], *scores, *(known if trust else ())], axis=1)
+
+    @cached_property
+    def _names(self) -> list[tuple[str, ...]]:
+        return [tuple(cell[column] for column in self.identity) for cell in self.cells]
+
+    @cached_property
+    def _counts(self) -> dict[str, pd.DataFrame]:
+        """By subset, what summaries say of every cell besides its scores."""
+        return {subset: self._count(subset) for subset in SUBSETS}
+
+    def _count(self, subset: str) -> pd.DataFrame:
+        import pandas as pd
+
+        grouped = self._groups[subset]
         free = self.runs[self.runs["subset"] == "overlap-free"]
         untrained = free.groupby(list(self.identity), sort=False)["n"].sum().to_dict()
         rows = []
-        for cell in self.cells:
-            name = tuple(cell[column] for column in self.identity)
-            group = grouped.get(name, runs.iloc[:0])
+        for cell, name in zip(self.cells, self._names, strict=True):
+            group = grouped.get(name, self.runs.iloc[:0])
             tested = int(group["n"].sum())
             row: dict[str, Any] = {
                 **cell,
@@ -181,16 +194,46 @@ class Leaderboard:
                 "failed": int(group["failed"].sum()),
                 "trained_on": 1 - untrained[name] / tested if tested else 0.0,
             }
-            enough = has_enough_rows(row)
-            for metric in self.metrics:
-                seed = derive_seed(self.settings["seed"], "interval", metric, subset, *name)
-                made = summarise(group[metric].astype(float) if enough else [math.nan], seed)
-                row |= {metric: made.mean, f"{metric}_std": made.std}
-                row |= {f"{metric}_low": made.low, f"{metric}_high": made.high}
-            if name in self.trust:
-                row["trust"] = self.trust[name]
             rows.append(row)
         return pd.DataFrame(rows)
+
+    @cached_property
+    def _groups(self) -> dict[str, dict[Any, pd.DataFrame]]:
+        """By subset and cell, the rows of `runs` as they come."""
+        return {
+            subset: dict(
+                list(
+                    self.runs[self.runs["subset"] == subset].groupby(
+                        list(self.identity), sort=False
+                    )
+                )
+            )
+            for subset in SUBSETS
+        }
+
+    @cached_property
+    def _known_scores(self) -> dict[tuple[str, str], pd.DataFrame]:
+        return {}
+
+    def _scores(self, subset: str, metric: str) -> pd.DataFrame:
+        """Mean, std and interval of a metric for every cell; computed once, when first asked."""
+        if (subset, metric) not in self._known_scores:
+            self._known_scores[subset, metric] = self._summarise(subset, metric)
+        return self._known_scores[subset, metric]
+
+    def _summarise(self, subset: str, metric: str) -> pd.DataFrame:
+        import pandas as pd
+
+        counts: list[Any] = self._counts[subset].to_dict("records")
+        grouped = self._groups[subset]
+        rows = []
+        for row, name in zip(counts, self._names, strict=True):
+            scores = grouped[name][metric].astype(float) if has_enough_rows(row) else [math.nan]
+            seed = derive_seed(self.settings["seed"], "interval", metric, subset, *name)
+            made = summarise(scores, seed)
+            rows.append((made.mean, made.std, made.low, made.high))
+        columns = [metric, *(f"{metric}_{what}" for what in ("std", "low", "high"))]
+        return pd.DataFrame(rows, columns=columns)
 
     def runs_of(self, name: tuple[str, ...], subset: str = "all") -> pd.DataFrame:
         """The rows of `runs` of one cell, by its identity, in the order of runs."""
@@ -220,7 +263,7 @@ class Leaderboard:
         Either they could not be trained or scored, or predictions are not finite.
         """
         found = dict(self.failures)
-        rows: list[Any] = self.summary().to_dict("records")
+        rows: list[Any] = self.summary(metrics=self.metrics[:1]).to_dict("records")
         for row in rows:
             if row["failed"] and has_enough_rows(row) and math.isnan(row[self.metrics[0]]):
                 name = tuple(row[column] for column in self.identity)
