@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.help import Commands
 from harness.cli.options import DataOption, JsonOption, PluginOption
 from harness.cli.output import say
 from harness.plugin.property import THERMAL_CONDUCTIVITY
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from harness.apps.imports.importing import Ask, Imported, Question
     from harness.data.dataset import Dataset
 
-datasets = typer.Typer(help="List, show, fetch, import and remove datasets.", no_args_is_help=True)
+datasets = Commands(help="List, show, fetch, import and remove datasets.")
 
 NameArgument = Annotated[str, typer.Argument(help="Name of a dataset, as Dataset1.")]
 SourceArgument = Annotated[
@@ -44,7 +45,12 @@ TargetsOption = Annotated[
 
 @datasets.command("list")
 def list_datasets(plugin: PluginOption = None, json: JsonOption = False) -> None:
-    """List the datasets that plugins offer, from their cards; loads no rows."""
+    """List the datasets that plugins offer, from their cards; loads no rows.
+
+    Examples:
+        harness datasets list
+        harness datasets list --plugin my_dataset.py
+    """
     from harness.cli.output import print_json, print_table
     from harness.data.dataset import factor_of
     from harness.errors import HarnessError
@@ -82,7 +88,12 @@ def show(
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a dataset's card, digest, size, range of values, and the rows that cannot be used."""
+    """Show a dataset's card, digest, size, range of values, and the rows that cannot be used.
+
+    Examples:
+        harness datasets show Experiment
+        harness datasets show Dataset1 --data-dir data
+    """
     from harness.api import load_dataset
     from harness.cli.output import print_json, print_table
 
@@ -113,7 +124,12 @@ def _range(dataset: Dataset) -> dict[str, str]:
 
 @datasets.command()
 def fetch(name: NameArgument, data_dir: DataOption = None, plugin: PluginOption = None) -> None:
-    """Make sure that a dataset is on this machine, downloading it where that is needed."""
+    """Make sure that a dataset is on this machine, downloading it where that is needed.
+
+    Examples:
+        harness datasets fetch matbench_phonons
+        harness datasets fetch Dataset1 --data-dir data
+    """
     from harness.api import load_dataset
 
     dataset = load_dataset(name, data_dir=data_dir, plugins=plugin or ())
@@ -168,6 +184,10 @@ def import_files(
     ($MP_API_KEY, or pymatgen's settings), for structures by id, or for values too, as in
     `harness datasets import gaps mp:elements=Ga+N --property band-gap`; what was fetched is kept,
     so an import that broke off goes on where it stopped.
+
+    Examples:
+        harness datasets import mine crystals/ --target-column kappa
+        harness datasets import gaps mp:elements=Ga+N --property band-gap
     """
     from harness.apps.imports.importing import import_dataset
 
@@ -264,7 +284,12 @@ def _print_imported(imported: Imported, json: bool, shown: int = 20) -> None:
 def remove(
     name: Annotated[str, typer.Argument(help="Name of an imported dataset.", show_default=False)],
 ) -> None:
-    """Remove a dataset that was imported; results that were trained on it stay."""
+    """Remove a dataset that was imported; results that were trained on it stay.
+
+    Examples:
+        harness datasets remove mine
+        harness datasets remove gaps
+    """
     from harness.apps.imports.imported import remove_imported
 
     print(f"Removed {name}, {remove_imported(name)}")

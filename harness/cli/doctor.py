@@ -24,7 +24,12 @@ def doctor(
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show versions, devices, and which data and weights are found; downloads nothing."""
+    """Show versions, devices, and which data and weights are found; downloads nothing.
+
+    Examples:
+        harness doctor
+        harness doctor --data-dir data --weights-dir weights
+    """
     from dataclasses import replace
 
     from harness.cli.output import print_json, print_table

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from harness.cli.plugin_guard import answer_stream
-from harness.cli.text_table import TextColumn, TextTable, title_lines, wrap
+from harness.cli.text_table import TextColumn, TextTable, wrap
 from harness.escaping import json_text, terminal_text
 
 if TYPE_CHECKING:
@@ -123,13 +123,15 @@ def print_table(
     if not console.is_terminal:
         columns = [column.wrapped(PROSE_WIDTH) if column.prose else column for column in columns]
     heads = next((n for n, name in enumerate(names) if name in (*numeric, *prose)), len(names))
-    _print_lines(console, TextTable(tuple(columns), max(1, min(heads, len(names) - 1))))
+    table = TextTable(tuple(columns), max(1, min(heads, len(names) - 1)))
+    if console.is_terminal and not table.fits(console.width):
+        table = replace(table, columns=tuple(column.short_titled() for column in columns))
+    _print_lines(console, table)
 
 
 def _text_column(name: str, entries: Sequence[str], right: bool, prose: bool) -> TextColumn:
     texts = tuple("\n".join(map(terminal_text, text.splitlines())) for text in entries)
-    column = TextColumn(("",), texts, right, prose)
-    return replace(column, title=title_lines(terminal_text(name), column.width))
+    return TextColumn((terminal_text(name),), texts, right, prose)
 
 
 def _print_prose(console: Console, text: str, style: str = "") -> None:

@@ -40,7 +40,10 @@ def predict(
     ],
     bundle: BundlesOption,
     output: Annotated[
-        Path | None, typer.Option("--to", "-o", help="Write the table: .csv, .json or .parquet.")
+        Path | None,
+        typer.Option(
+            "--to", "-o", metavar="FILE", help="Write the table: .csv, .json or .parquet."
+        ),
     ] = None,
     property_name: PropertyOption = None,
     level: LevelOption = None,
@@ -53,6 +56,10 @@ def predict(
     Each bundle predicts the property it was trained on, as κ in W/(m·K). Several bundles make one
     table: the columns of one begin with what its property is called, as kappa_mean and kappa_low;
     where two predict one property, with NAME (that of the folder unless given) before that.
+
+    Examples:
+        harness predict my.cif -b kappa
+        harness predict crystals/ -b kappa -b gap=band-gaps -o table.csv
     """
     from harness.apps.predict.bundle_set import load_bundles
     from harness.apps.predict.conformal import DEFAULT_LEVEL, check_level

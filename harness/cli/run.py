@@ -52,6 +52,10 @@ def run(
 
     What is on disk already is not done again: after a stop, the same command goes on. Where a
     part fails, the others go on; the exit status then is 3.
+
+    Examples:
+        harness run quickstart
+        harness run mine --set training.epochs=50 --jobs 4
     """
     from harness import api
     from harness.cli.progress import observer, tell_of_stop
@@ -89,7 +93,7 @@ def run(
         registry = api.registry_of(benchmark, plugins=plugins)
         print_leaderboard(leaderboard, registry, json=json)
     if not (quiet or json or limit) and (files := api.freezable(benchmark, out)):
-        named = f"{benchmark} --out {out}" if out else benchmark
+        named = f"{benchmark} --results {out}" if out else benchmark
         print(f"Complete: `harness freeze {named}` packs {files} files into few.")
     if leaderboard.failed:
         _tell_failures(leaderboard)

@@ -38,7 +38,10 @@ def table(
     out: OutOption = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="Metric to show, the benchmark's first unless given; may be repeated."),
+        typer.Option(
+            metavar="NAME",
+            help="Metric to show, the benchmark's first unless given; may be repeated.",
+        ),
     ] = None,
     rows: RowsOption = "",
     columns: ColumnsOption = "test-on",
@@ -51,13 +54,18 @@ def table(
     ] = False,
     form: Annotated[
         str | None,
-        typer.Option("--format", help="markdown, csv, csv-long, latex or html, in place of text."),
+        typer.Option(
+            "--format",
+            metavar="FORM",
+            help="markdown, csv, csv-long, latex or html, in place of text.",
+        ),
     ] = None,
     to: Annotated[
         Path | None,
         typer.Option(
             "--to",
             "-o",
+            metavar="FILE",
             help="File to write instead; its suffix (.md .csv .tex .html) names a form.",
         ),
     ] = None,
@@ -66,17 +74,24 @@ def table(
     ] = True,
     against: Annotated[
         list[str] | None,
-        typer.Option(help="Show gains over this baseline, as transfer=baseline; may be repeated."),
+        typer.Option(
+            metavar="COLUMN=VALUE",
+            help="Show gains over this baseline, as transfer=baseline; may be repeated.",
+        ),
     ] = None,
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the table of a benchmark that was run, and write table.md and table.csv again.
+    """Show the table of a benchmark that was run; table.md and table.csv are kept up to date.
 
     Any column of the cells can stand in rows or columns: backbone, head, transfer, protocol,
     train-on, test-on, and metric. One that varies and is not named is added to the rows. In text,
     `*` is the best mean of its train-on → test-on, and `?` what the paired test does not tell from
     it: undecided, which is not as good.
+
+    Examples:
+        harness table strict
+        harness table strict --only transfer=two-stage --against transfer=scratch
     """
     from harness.api import read_leaderboard, registry_of
     from harness.report.pivot import Layout, pivot

@@ -59,6 +59,13 @@ class TextColumn:
         styles = tuple(self.styles[row] for row in rows) if self.styles else ()
         return replace(self, entries=tuple(self.entries[row] for row in rows), styles=styles)
 
+    def short_titled(self) -> TextColumn:
+        """The same column, its title broken between words where it is wider than the entries."""
+        words = " ".join(self.title).split()
+        lines = (line for text in self.entries for line in _lines(text))
+        widest = max(1, *map(_width, (*words, *lines)))
+        return replace(self, title=tuple(textwrap.wrap(" ".join(words), widest)) or ("",))
+
     def wrapped(self, width: int) -> TextColumn:
         """The same column, its text wrapped between words; a word that is wider is folded."""
         return replace(self, entries=tuple(wrap(text, width) for text in self.entries))
@@ -78,6 +85,10 @@ class TextTable:
     columns: tuple[TextColumn, ...]
     heads: int = 1
     grouped: bool = False
+
+    def fits(self, width: int) -> bool:
+        """Whether all of it finds room side by side."""
+        return self._needs(0, range(self.heads, len(self.columns))) <= width
 
     def lines(self, width: int | None) -> Iterator[Text]:
         """Yields the lines of a table, and a free one after it.
@@ -199,12 +210,6 @@ class _Wrapper(textwrap.TextWrapper):
             wide = self.break_long_words and len(word) > self.width
             parts += re.split(r"(?<=/)", word) if wide else [word]
         return parts
-
-
-def title_lines(title: str, width: int) -> tuple[str, ...]:
-    """Breaks a column's title between words, where it is wider than its entries."""
-    widest = max([width, *map(_width, title.split())])
-    return tuple(textwrap.wrap(title, widest, break_on_hyphens=False)) or (title,)
 
 
 def _squeezed(columns: Sequence[TextColumn], width: int | None) -> list[TextColumn]:

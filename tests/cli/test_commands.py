@@ -120,7 +120,7 @@ def test_missing_weights_say_where_to_put_them(harness, toy: str, tmp_path: Path
 
 def test_a_folder_that_cannot_be_written_is_named(harness, toy: str, tiny: Path) -> None:
     blocked = Path(toy) / "benchmark.toml" / "out"
-    status, _, err = harness("run", toy, "--plugin", str(tiny), "--out", str(blocked))
+    status, _, err = harness("run", toy, "--plugin", str(tiny), "--results", str(blocked))
     assert status == 2
     assert "Cannot write results to" in err
 
