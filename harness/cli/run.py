@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from harness.planning.plan import Plan, StageNode
     from harness.report.leaderboard import Leaderboard
 
+START_SECONDS, CELL_SECONDS = 5.0, 0.1
+"""What a run takes besides training: to load libraries, and to score a cell; rough, as the rest."""
+
+LONG = 100
+"""Seconds or minutes from which the next unit is easier to read."""
+
 
 def run(
     benchmark: BenchmarkArgument,
@@ -123,7 +129,8 @@ def print_plan(planned: Plan, json: bool) -> None:
 
     cells_of = Counter(stage.key for scoring in planned.scorings for stage in scoring.stages)
     stages = [_stage_facts(stage, cells_of[stage.key]) for stage in planned.stages]
-    seconds = sum(stage.seconds for stage in planned.stages)
+    seconds = START_SECONDS + CELL_SECONDS * len(planned.scorings)
+    seconds += sum(stage.seconds for stage in planned.stages)
     if json:
         cells = [
             {
@@ -150,19 +157,26 @@ def print_plan(planned: Plan, json: bool) -> None:
     ]
     numbers = ("members", "train rows", "epochs", "about", "cells")
     print_table(planned.benchmark.title or planned.benchmark.name, rows, numbers)
-    print(
-        f"{len(planned.stages)} stages, {len(planned.scorings)} cells, "
-        f"about {seconds / 60:.0f} min on one CPU core"
+    say(
+        f"{len(planned.stages)} stages, {len(planned.scorings)} cells, about {_in_words(seconds)} "
+        "on one CPU core, if nothing is on disk yet"
     )
     for transfer, target in planned.not_applicable:
         say(f"not applicable: {transfer} on {target}")
     tuning = planned.benchmark.tuning
     if tuning is not None and not planned.benchmark.chosen:
         each = ", in every run" if tuning.selection == "per-run" else ""
-        print(
+        say(
             f"Not counted: a search before that, of {tuning.trials} trials for every configuration "
             f"with anything to search for{each}, and the cells of what it chooses."
         )
+
+
+def _in_words(seconds: float) -> str:
+    """A time that is known roughly, in a unit that leaves two or three digits."""
+    if seconds < LONG:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 60 * LONG else f"{seconds / 3600:.1f} h"
 
 
 def _stage_facts(stage: StageNode, cells: int) -> dict[str, Any]:
@@ -176,6 +190,6 @@ def _stage_facts(stage: StageNode, cells: int) -> dict[str, Any]:
         "members": len(stage.members),
         "train rows": f"{stage.rows / len(stage.members):.0f}",
         "epochs": stage.epochs or None,
-        "about": f"{stage.seconds / 60:.1f} min",
+        "about": _in_words(stage.seconds),
         "cells": cells,
     }
