@@ -20,6 +20,8 @@ from harness.cli.docs import docs
 from harness.cli.doctor import doctor
 from harness.cli.freeze import freeze
 from harness.cli.help import DATA, PLUGINS, PREDICT, RESULTS, RUN, SHARE, Commands
+from harness.cli.init import init
+from harness.cli.list import list_leaderboards
 from harness.cli.output import say
 from harness.cli.plot import plot
 from harness.cli.plugin_guard import hard_exits_refused
@@ -71,9 +73,11 @@ def _options(
     context.ensure_object(_Wishes).traceback = show_traceback
 
 
+app.command(rich_help_panel=RUN)(init)
 app.command(rich_help_panel=RUN)(run)
 app.command(rich_help_panel=RUN)(tune)
 app.command(rich_help_panel=RUN)(audit)
+app.command("list", rich_help_panel=RESULTS)(list_leaderboards)
 app.command(rich_help_panel=RESULTS)(table)
 app.command(rich_help_panel=RESULTS)(compare)
 app.command(rich_help_panel=RESULTS)(plot)

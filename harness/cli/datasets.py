@@ -12,7 +12,7 @@ import typer
 
 from harness.cli.help import Commands
 from harness.cli.options import DataOption, JsonOption, PluginOption
-from harness.cli.output import say
+from harness.cli.output import print_next, say
 from harness.plugin.property import THERMAL_CONDUCTIVITY
 
 if TYPE_CHECKING:
@@ -277,7 +277,15 @@ def _print_imported(imported: Imported, json: bool, shown: int = 20) -> None:
         print_table("Rows left out", rejected[:shown], prose=("reason",))
     if len(rejected) > shown:
         print(f"… and {len(rejected) - shown} more, in {imported.folder / 'rejected.csv'}")
-    print(f'In a benchmark file: train_on = ["{dataset.name}"]')
+    print_next(
+        [
+            (
+                f"harness init {dataset.name}-first --dataset {dataset.name}",
+                f'a benchmark of it; in one of your own: train_on = ["{dataset.name}"]',
+            ),
+            (f"harness datasets show {dataset.name}", "all that is known of it"),
+        ]
+    )
 
 
 @datasets.command()

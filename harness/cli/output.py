@@ -159,6 +159,14 @@ def say(text: str, *, to_errors: bool = False) -> None:
     print(terminal_text(_broken(text, stream)), file=stream, flush=to_errors)
 
 
+def print_next(steps: Sequence[tuple[str, str]]) -> None:
+    """Prints commands to go on with, each with what it gives."""
+    print("Next:")
+    for command, what in steps:
+        print(f"  {terminal_text(command)}")  # in one piece, to be copied
+        say(f"      {what}")
+
+
 def _broken(text: str, stream: TextIO) -> str:
     """Breaks text between words for a terminal; elsewhere lines stay as they are."""
     if not stream.isatty():

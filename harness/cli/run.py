@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import warnings
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,11 +27,13 @@ from harness.cli.options import (
     WeightsOption,
     cores,
 )
-from harness.cli.output import say
+from harness.cli.output import print_next, say
 from harness.errors import FailedCellsWarning
+from harness.plugin.cell import BASELINE
 
 if TYPE_CHECKING:
     from harness.planning.plan import Plan, StageNode
+    from harness.registry.registry import Registry
     from harness.report.leaderboard import Leaderboard
 
 START_SECONDS, CELL_SECONDS = 5.0, 0.1
@@ -98,12 +103,49 @@ def run(
     if not quiet:
         registry = api.registry_of(benchmark, plugins=plugins)
         print_leaderboard(leaderboard, registry, json=json)
-    if not (quiet or json or limit) and (files := api.freezable(benchmark, out)):
-        named = f"{benchmark} --results {out}" if out else benchmark
-        print(f"Complete: `harness freeze {named}` packs {files} files into few.")
+        if not (json or limit or leaderboard.failed):
+            files = api.freezable(benchmark, out)
+            places = {"--data-dir": data_dir, "--weights-dir": weights_dir}
+            named = _written(benchmark, {"--results": out}, plugins)
+            trained = _written(benchmark, {"--results": out, **places}, plugins)
+            steps = _next_steps(leaderboard, registry, named, trained)
+            pages = (f"harness site {shlex.quote(str(out or benchmark))}", "pages to pass on")
+            pack = (f"harness freeze {named}", f"packs {files} files of results into few")
+            print_next([*steps, pages, *([pack] if files else ())])
     if leaderboard.failed:
         _tell_failures(leaderboard)
         raise typer.Exit(FAILED)
+
+
+def _written(benchmark: str, options: Mapping[str, Path | None], plugins: Sequence[Path]) -> str:
+    """How a benchmark is named to a further command, with the options it was run with."""
+    given = [(option, str(path)) for option, path in options.items() if path is not None]
+    given += [("--plugin", str(path)) for path in plugins]
+    return shlex.join([benchmark, *(word for pair in given for word in pair)])
+
+
+def _next_steps(
+    leaderboard: Leaderboard, registry: Registry, named: str, trained: str
+) -> Iterator[tuple[str, str]]:
+    """Commands that go on from a finished run, with what they give.
+
+    Args:
+        leaderboard: what the run has given.
+        registry: where metrics come from.
+        named: how it is named where results are read.
+        trained: how it is named where models are read, too.
+    """
+    from harness.report.overview import distinguishing, find_leader
+
+    if {cell["transfer"] for cell in leaderboard.cells} > {"scratch", BASELINE}:
+        yield f"harness table {named} --against transfer=scratch", "what transfer gains"
+    metric = registry.metrics_of(leaderboard.property_name)[leaderboard.metrics[0]]
+    if leader := find_leader(leaderboard, metric, trained=True):
+        known = distinguishing(leader.cell, leaderboard)
+        cell = shlex.quote(",".join(f"{column}={value}" for column, value in known.items()))
+        folder = f"{leaderboard.name}-bundle"
+        yield f"harness export {trained} {cell} -o {folder}", "the trained model that leads"
+        yield f"harness predict my.cif -b {folder}", "its prediction, with an interval"
 
 
 def _tell_failures(leaderboard: Leaderboard) -> None:

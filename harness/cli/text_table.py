@@ -235,7 +235,9 @@ def _title_lines(
             _padded(title[line], width, right=column.right)
             for title, width, column in zip(titles, widths, columns, strict=True)
         ]
-        yield from _plain((indent + (" " * GAP).join(parts)).rstrip(), "bold")
+        line_text = (indent + (" " * GAP).join(parts)).rstrip()
+        if line_text:  # a list of facts has no titles
+            yield from _plain(line_text, "bold")
 
 
 def _row_lines(columns: Sequence[TextColumn], widths: Sequence[int], indent: str) -> Iterator[Text]:
