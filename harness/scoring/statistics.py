@@ -128,17 +128,18 @@ def _bootstrap_interval(x: Floats, rng: np.random.Generator) -> tuple[float, flo
     takes longer than a table.
     """
     means = x[rng.integers(0, len(x), (RESAMPLES, len(x)))].mean(axis=-1)
-    means.sort()
-    low, high = (_quantile(means, q) for q in ((1 - CONFIDENCE) / 2, 1 - (1 - CONFIDENCE) / 2))
-    return low, high
+    tail = (1 - CONFIDENCE) / 2
+    return _quantile(means, tail), _quantile(means, 1 - tail)
 
 
-def _quantile(ordered: Floats, q: float) -> float:
-    """The quantile of ordered values, linear between neighbours (type 7 of Hyndman and Fan)."""
-    place = q * (len(ordered) - 1)
+def _quantile(values: Floats, q: float) -> float:
+    """A quantile, linear between neighbours (type 7 of Hyndman and Fan)."""
+    place = q * (len(values) - 1)
     below = int(place)
     share = place - below
-    return float((1 - share) * ordered[below] + share * ordered[min(below + 1, len(ordered) - 1)])
+    above = min(below + 1, len(values) - 1)
+    ordered = np.partition(values, (below, above))
+    return float((1 - share) * ordered[below] + share * ordered[above])
 
 
 def corrected_t_test(differences: ArrayLike, n_train: ArrayLike, n_test: ArrayLike) -> TTest:

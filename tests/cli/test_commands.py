@@ -38,7 +38,7 @@ def toy(tmp_path: Path) -> str:
 def test_run_prints_progress_and_a_table(harness, toy: str, tiny: Path) -> None:
     status, out, err = harness("run", toy, "--plugin", str(tiny))
     assert status == 0
-    assert "[1/1] Toy (random): 2 runs, 2 epochs" in err
+    assert "[1/1] tiny + mlp(hidden=8), Toy (random): 2 runs, 2 epochs" in err
     assert "MAE log₁₀ κ (decades, lower is better), mean (std) over 2 runs" in out
     assert "scratch" in out
 
