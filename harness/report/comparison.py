@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import BenchmarkError
+from harness.escaping import html_text
 from harness.planning.benchmark import flatten
 from harness.plugin.cell import CELL
 from harness.report.differences import Differences
@@ -116,6 +117,15 @@ class Comparison:
     only_a: int
     only_b: int
     settings: Mapping[str, tuple[Any, Any]]
+
+    def __repr__(self) -> str:
+        """One line, as a notebook's lists show it."""
+        return f"<Comparison of {self.names[0]!r} with {self.names[1]!r}: {len(self.cells)} cells>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the table that `harness compare` prints."""
+        told = f"{self.metric}: a is {self.names[0]}, b is {self.names[1]}; positive: b is better"
+        return f"<p><b>{html_text(told)}</b></p>{comparison_table(self).to_html(index=False)}"
 
 
 def compare(a: Side, b: Side, metric: MetricSpec, subset: str = "all") -> Comparison:

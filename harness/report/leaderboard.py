@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchmarkError, did_you_mean
+from harness.escaping import html_text
 from harness.plugin.cell import CELL
 from harness.plugin.seeds import derive_seed
 from harness.report.selectors import find_one_each
@@ -88,6 +89,29 @@ class Leaderboard:
     notes: tuple[str, ...] = ()
     trust: Mapping[tuple[str, ...], Trust] = field(default_factory=dict)
     failures: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """One line, as a notebook's lists show it."""
+        return f"<Leaderboard {self.name!r}: {len(self.cells)} cells, {', '.join(self.metrics)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: mean (std) by the first metric, models × test sets."""
+        shown = self.summary(metrics=self.metrics[:1])
+        metric = self.metrics[0]
+        heads = [c for c in self.identity if c != "test_on" and shown[c].nunique() > 1]
+        texts = [
+            "—"
+            if math.isnan(mean)
+            else f"{mean:.2f}" + ("" if math.isnan(std) else f" ({std:.2f})")
+            for mean, std in zip(shown[metric], shown[f"{metric}_std"], strict=True)
+        ]
+        rows = shown[["test_on"]].assign(**{c: shown[c] for c in heads or ["train_on"]}, text=texts)
+        table = rows.pivot_table(
+            "text", heads or ["train_on"], "test_on", aggfunc="first", sort=False
+        )
+        runs = self.settings["runs"]
+        told = f"{self.title or self.name}: {metric}, mean (std) over {runs} runs"
+        return f"<p><b>{html_text(told)}</b></p>{table.to_html(na_rep='')}"
 
     @classmethod
     def read(cls, store: Store) -> Leaderboard:

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import BenchmarkError, did_you_mean
+from harness.escaping import html_text
 from harness.plugin.cell import BASELINE
 from harness.report.differences import Differences
 from harness.report.leaderboard import Leaderboard, has_enough_rows, is_mostly_trained_on
@@ -150,6 +151,17 @@ class Pivot:
     overlap: Mapping[tuple[str, str], float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """One line, as a notebook's lists show it."""
+        size = f"{len(self.row_keys)} × {len(self.column_keys)}"
+        return f"<Pivot {self.title!r}: {size} places, {', '.join(self.metrics)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: mean (std), the best of their places marked by `*`."""
+        told = f"{self.title}: {', '.join(self.metrics)}, mean (std) over {self.runs} runs"
+        table = self.map(_short_text).to_html()
+        return f"<p><b>{html_text(told)}</b></p>{table}"
+
     def lines(self) -> Iterator[tuple[Key, list[PivotEntry | None]]]:
         """Yields every row: its key, and its entries by column."""
         for row in self.row_keys:
@@ -186,6 +198,13 @@ class Pivot:
             index=_index(self.row_keys, self.layout.rows),
             columns=_index(self.column_keys, self.layout.columns),
         )
+
+
+def _short_text(entry: PivotEntry | None) -> str:
+    if entry is None or entry.state != "scored":
+        return entry.state if entry else ""
+    std = "" if math.isnan(entry.std) else f" ({entry.std:.2f})"
+    return f"{entry.mean:.2f}{std}{' *' if entry.best else ''}"
 
 
 def _index(keys: Sequence[Key], names: Key) -> pd.Index[Any]:
