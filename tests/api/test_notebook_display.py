@@ -30,11 +30,11 @@ def shown(tmp_path: Path, tiny: Path, toy_bundle: Path):
     (tmp_path / "benchmark.toml").write_text(BENCHMARK)
     run(tmp_path, plugins=[tiny])
     leaderboard = read_leaderboard(tmp_path)
-    swaps = {"only_a": {"transfer": "scratch"}, "only_b": {"transfer": "scratch"}}
+    only = {"transfer": "scratch"}
     return [
         (leaderboard, "Twins"),
         (table(leaderboard), "Twins"),
-        (compare(tmp_path, tmp_path, **swaps), "same configuration"),
+        (compare(tmp_path, tmp_path, only_a=only, only_b=only), "same configuration"),
         (load_dataset("Experiment"), "AlSb"),
         (load_bundle(toy_bundle, plugins=[tiny]), "tested on"),
     ]

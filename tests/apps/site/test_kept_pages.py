@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.api import render_csv
 from harness.apps.site import build
 from harness.apps.site.build import write_site
 
@@ -27,7 +28,6 @@ def sources(leaderboards, tmp_path: Path) -> list[Path]:
 def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the leaderboards that are rendered, as it happens."""
     names: list[str] = []
-    render_csv = build.render_csv
 
     def noted(leaderboard):
         names.append(leaderboard.name)
