@@ -8,25 +8,20 @@ import pytest
 
 from harness import api
 from harness.api import read_leaderboard
+from harness.planning.benchmark import Benchmark
 
-BENCHMARK = """
-train_on = ["Toy"]
-test_on = ["Toy"]
-backbones = ["tiny"]
-heads = [{ name = "mlp", hidden = [8] }]
-baselines = []
-runs = 2
-metrics = ["mae-log"]
-
-[training]
-epochs = 1
-"""
+TOY: dict[str, object] = {
+    "name": "toy",
+    "train_on": ["Toy"],
+    "test_on": ["Toy"],
+    "backbones": ["tiny"],
+}
+TOY |= {"heads": ["ridge"], "baselines": [], "runs": 2}
 
 
 @pytest.fixture
 def finished(tmp_path: Path, tiny: Path) -> Path:
-    (tmp_path / "benchmark.toml").write_text(BENCHMARK)
-    api.run(tmp_path, plugins=[tiny])
+    api.run(Benchmark.model_validate(TOY), out=tmp_path, plugins=[tiny])
     read_leaderboard(tmp_path)
     return tmp_path
 
