@@ -39,7 +39,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def unwritable(folder: Path, problem: OSError) -> StoreError:
     """Returns the error that says where nothing can be written, and why."""
-    other = "choose another folder with --out or --to"
+    other = "choose another folder with --results or --to"
     if problem.errno == errno.EFBIG:
         remedy = f"Raise the limit on the size of files (`ulimit -f`), or {other}."
     elif problem.errno in NO_ROOM:

@@ -204,7 +204,7 @@ def test_hidden_folders_of_others_are_left_alone(tmp_path: Path) -> None:
 def test_results_that_cannot_be_written_say_where_and_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with (
-        pytest.raises(StoreError, match=r"Cannot write results to .*file.*--out or --to"),
+        pytest.raises(StoreError, match=r"Cannot write results to .*file.*--results or --to"),
         replacing(tmp_path / "file" / "table.csv"),
     ):
         pass

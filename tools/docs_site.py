@@ -63,7 +63,8 @@ def render_commands() -> str:
     """Returns the page of the command line, from its help."""
     command = typer.main.get_command(app)
     context = typer.Context(command, info_name="harness")
-    return typer.cli.get_docs_for_click(obj=command, ctx=context, name="harness", title="Commands")
+    text = typer.cli.get_docs_for_click(obj=command, ctx=context, name="harness", title="Commands")
+    return text.replace("Examples:\n", "Examples:\n\n")  # a block of code needs a free line above
 
 
 def render_python() -> str:

@@ -15,6 +15,7 @@ from harness.api.lookup import (
     results_alone,
     results_folder,
 )
+from harness.api.table_stamps import are_current, note_current
 from harness.drawing.style import SCREEN, Sheet, show_as_written
 from harness.errors import BenchmarkError, did_you_mean
 from harness.escaping import csv_frame
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
     from harness.report.comparison import Comparison
 
+TABLES = ("table.md", "table.csv", "table-overlap-free.csv")
+"""The files that `render_tables` renders."""
+
 FIGURES = ("heatmap", "parity", "loss", "heads", "learning", "gain")
 
 
@@ -52,7 +56,7 @@ def open_leaderboard(folder: Path) -> Leaderboard:
 def read_leaderboard(
     source: Source, registry: Registry | None = None, out: Path | None = None
 ) -> Leaderboard:
-    """Reads the leaderboard of a benchmark that was run, and writes its tables again.
+    """Reads the leaderboard of a benchmark that was run; writes its tables if they are out of date.
 
     Args:
         source: the benchmark, or a folder with results and no benchmark.toml.
@@ -64,9 +68,13 @@ def read_leaderboard(
     """
     store = Store(out or results_folder(source))
     leaderboard = open_leaderboard(store.folder)
-    return write_tables(
-        leaderboard, store, registry or registry_of(source), published_cells(source)
-    )
+    registry = registry or registry_of(source)
+    metrics = registry.metrics_of(leaderboard.property_name)
+    made_from = (store.folder, metrics, _published_file(source), TABLES)
+    if holds_submissions(store.folder) or not are_current(*made_from):
+        write_tables(leaderboard, store, registry, published_cells(source))
+        note_current(*made_from)
+    return leaderboard
 
 
 def published_cells(source: Source, benchmark: Benchmark | None = None) -> pd.DataFrame | None:
@@ -76,12 +84,15 @@ def published_cells(source: Source, benchmark: Benchmark | None = None) -> pd.Da
         source: the benchmark, or a folder with results alone.
         benchmark: as it was read from the source, where that has been done.
     """
+    file = _published_file(source, benchmark)
+    return None if file is None else read_published(file)
+
+
+def _published_file(source: Source, benchmark: Benchmark | None = None) -> Path | None:
     if results_alone(source):
         return None
     name = (benchmark or load_benchmark(source)).published
-    if name is None:
-        return None
-    return read_published(home_of(source) / name)
+    return None if name is None else home_of(source) / name
 
 
 def write_tables(

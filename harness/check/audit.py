@@ -80,7 +80,7 @@ class Audit:
         except OSError as problem:
             raise StoreError(
                 f"Cannot write the audit to {folder}: {problem.strerror}. "
-                "Choose another folder with --out, or change its permissions."
+                "Choose another folder with --to, or change its permissions."
             ) from problem
 
     def _write_picture(self, folder: Path) -> tuple[Path, Path]:

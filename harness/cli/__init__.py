@@ -19,6 +19,9 @@ from harness.cli.datasets import datasets
 from harness.cli.docs import docs
 from harness.cli.doctor import doctor
 from harness.cli.freeze import freeze
+from harness.cli.help import DATA, PLUGINS, PREDICT, RESULTS, RUN, SHARE, Commands
+from harness.cli.init import init
+from harness.cli.list import list_leaderboards
 from harness.cli.output import say
 from harness.cli.plot import plot
 from harness.cli.plugin_guard import hard_exits_refused
@@ -35,13 +38,10 @@ from harness.errors import HarnessError, PluginError
 from harness.files import lacks_room, place_of, unwritable
 from harness.redaction import redacted
 
-app = typer.Typer(
+app = Commands(
     name="harness",
     help="Benchmarks for transfer learning of crystal properties, made for lattice thermal "
     "conductivity: from one TOML file to a train-on × test-on table with mean (std).",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
@@ -73,24 +73,26 @@ def _options(
     context.ensure_object(_Wishes).traceback = show_traceback
 
 
-app.command()(run)
-app.command()(tune)
-app.command()(table)
-app.command()(plot)
-app.command()(compare)
-app.command()(verify)
-app.command()(audit)
-app.command()(freeze)
-app.command()(export)
-app.command()(predict)
-app.command()(scan)
-app.add_typer(bundle, name="bundle")
-app.command()(site)
-app.add_typer(submission, name="submission")
-app.add_typer(datasets, name="datasets")
-app.add_typer(plugins, name="plugins")
-app.command()(docs)
-app.command()(doctor)
+app.command(rich_help_panel=RUN)(init)
+app.command(rich_help_panel=RUN)(run)
+app.command(rich_help_panel=RUN)(tune)
+app.command(rich_help_panel=RUN)(audit)
+app.command("list", rich_help_panel=RESULTS)(list_leaderboards)
+app.command(rich_help_panel=RESULTS)(table)
+app.command(rich_help_panel=RESULTS)(compare)
+app.command(rich_help_panel=RESULTS)(plot)
+app.command(rich_help_panel=RESULTS)(verify)
+app.command(rich_help_panel=PREDICT)(predict)
+app.command(rich_help_panel=PREDICT)(scan)
+app.command(rich_help_panel=PREDICT)(export)
+app.add_typer(bundle, name="bundle", rich_help_panel=PREDICT)
+app.add_typer(datasets, name="datasets", rich_help_panel=DATA)
+app.command(rich_help_panel=SHARE)(site)
+app.command(rich_help_panel=SHARE)(freeze)
+app.add_typer(submission, name="submission", rich_help_panel=SHARE)
+app.add_typer(plugins, name="plugins", rich_help_panel=PLUGINS)
+app.command(rich_help_panel=PLUGINS)(docs)
+app.command(rich_help_panel=PLUGINS)(doctor)
 
 USER_ERROR = 2
 OUR_ERROR = 1

@@ -33,13 +33,16 @@ def audit(
     to: Annotated[
         Path | None,
         typer.Option(
-            "--to", "-o", help="Folder to write to; `audit` beside the results unless given."
+            "--to",
+            "-o",
+            metavar="FOLDER",
+            help="Folder to write to; `audit` beside the results unless given.",
         ),
     ] = None,
     overrides: SetOption = None,
     row: Annotated[
         str | None,
-        typer.Option(help="Of results: what the row of this id was used for."),
+        typer.Option(metavar="ID", help="Of results: what the row of this id was used for."),
     ] = None,
     plugin: PluginOption = None,
     json: JsonOption = False,
@@ -50,6 +53,10 @@ def audit(
     formula, structure and near structure, what pretrained weights have seen, and the test rows left
     to each cell. Writes CSV files and a heat map. Of a folder with results: the role ledger, cell
     by cell.
+
+    Examples:
+        harness audit mine
+        harness audit leaderboards/mine --row mp-149
     """
     from harness.results.store import PLAN_FILE
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.help import Commands
 from harness.cli.options import (
     DataOption,
     JsonOption,
@@ -19,7 +20,7 @@ from harness.cli.options import (
 if TYPE_CHECKING:
     from harness.apps.predict.bundle import BundleRecord
 
-bundle = typer.Typer(help="Show trained ensembles on disk.", no_args_is_help=True)
+bundle = Commands(help="Show trained ensembles on disk.")
 
 
 def export(
@@ -39,14 +40,19 @@ def export(
             show_default=False,
         ),
     ],
-    folder: Annotated[Path, typer.Option("--to", "-o", help="Folder to write.")],
+    folder: Annotated[Path, typer.Option("--to", "-o", metavar="FOLDER", help="Folder to write.")],
     out: OutOption = None,
     data_dir: DataOption = None,
     weights_dir: WeightsOption = None,
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write the trained ensemble behind a cell as a bundle, ready to predict."""
+    """Write the trained ensemble behind a cell as a bundle, ready to predict.
+
+    Examples:
+        harness export mine transfer=pretrained,train_on=MIX -o kappa
+        harness export mine head=gp -o kappa-gp --data-dir data
+    """
     from harness.apps.predict import predicting
 
     record = predicting.export(
@@ -66,7 +72,12 @@ def show(
     folder: Annotated[Path, typer.Argument(help="A bundle.", show_default=False)],
     json: JsonOption = False,
 ) -> None:
-    """Show what a bundle was trained on, how it scored, and what its interval covers."""
+    """Show what a bundle was trained on, how it scored, and what its interval covers.
+
+    Examples:
+        harness bundle show kappa
+        harness bundle show kappa --json
+    """
     from harness.apps.predict.bundle import read_record
 
     print_record(read_record(folder), str(folder), json=json)

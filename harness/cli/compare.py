@@ -28,15 +28,23 @@ def compare(
         str, typer.Argument(metavar="B", help="Another, or the same.", show_default=False)
     ],
     metric: Annotated[
-        str | None, typer.Option(help="Metric to compare; A's first unless given.")
+        str | None, typer.Option(metavar="NAME", help="Metric to compare; A's first unless given.")
     ] = None,
     only_a: Annotated[
         list[str] | None,
-        typer.Option("--a", help="Of A only cells with column=value; may be repeated."),
+        typer.Option(
+            "--a",
+            metavar="COLUMN=VALUE",
+            help="Of A only cells with column=value; may be repeated.",
+        ),
     ] = None,
     only_b: Annotated[
         list[str] | None,
-        typer.Option("--b", help="Of B only cells with column=value; may be repeated."),
+        typer.Option(
+            "--b",
+            metavar="COLUMN=VALUE",
+            help="Of B only cells with column=value; may be repeated.",
+        ),
     ] = None,
     subset: SubsetOption = "all",
     digits: Annotated[int, typer.Option(min=0, max=9, help="After the decimal point.")] = 3,
@@ -48,6 +56,10 @@ def compare(
     Per cell: the difference, its 95 % interval, p by the corrected resampled t-test, with and
     without Holm's correction, and the runs that disagree with the mean. With --a and --b two
     configurations are compared: columns named there are not matched.
+
+    Examples:
+        harness compare strict tuned
+        harness compare strict strict --a transfer=scratch --b transfer=pretrained
     """
     from harness import api
     from harness.cli.output import print_json, print_table, records
@@ -73,8 +85,8 @@ def compare(
         print_json({**content, "only_a": found.only_a, "only_b": found.only_b})
         return
     title = f"{found.metric}: a is {found.names[0]}, b is {found.names[1]}; positive: b is better"
-    numeric = ["a", "b", "b better by", "p", "p, Holm"]
-    print_table(title, records(comparison_table(found, digits)), numeric)
+    numeric = ["a", "b", "b better by", "95 % interval", "p", "p, Holm", "runs a : b"]
+    print_table(title, records(comparison_table(found, digits)), numeric, ("against", "note"))
     for key, (ours, theirs) in found.settings.items():
         say(f"They differ in {key}: {ours} | {theirs}")
     say(_summary(found))

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.help import Commands
 from harness.cli.options import DataOption, JsonOption, PluginOption
-from harness.cli.output import say
+from harness.cli.output import print_next, say
 from harness.plugin.property import THERMAL_CONDUCTIVITY
 
 if TYPE_CHECKING:
     from harness.apps.imports.importing import Ask, Imported, Question
     from harness.data.dataset import Dataset
 
-datasets = typer.Typer(help="List, show, fetch, import and remove datasets.", no_args_is_help=True)
+datasets = Commands(help="List, show, fetch, import and remove datasets.")
 
 NameArgument = Annotated[str, typer.Argument(help="Name of a dataset, as Dataset1.")]
 SourceArgument = Annotated[
@@ -44,7 +45,12 @@ TargetsOption = Annotated[
 
 @datasets.command("list")
 def list_datasets(plugin: PluginOption = None, json: JsonOption = False) -> None:
-    """List the datasets that plugins offer, from their cards; loads no rows."""
+    """List the datasets that plugins offer, from their cards; loads no rows.
+
+    Examples:
+        harness datasets list
+        harness datasets list --plugin my_dataset.py
+    """
     from harness.cli.output import print_json, print_table
     from harness.data.dataset import factor_of
     from harness.errors import HarnessError
@@ -72,7 +78,7 @@ def list_datasets(plugin: PluginOption = None, json: JsonOption = False) -> None
     if json:
         print_json(rows)
     else:
-        print_table("Datasets", rows, numeric=("rows",))
+        print_table("Datasets", rows, numeric=("rows",), prose=("title",))
 
 
 @datasets.command()
@@ -82,7 +88,12 @@ def show(
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a dataset's card, digest, size, range of values, and the rows that cannot be used."""
+    """Show a dataset's card, digest, size, range of values, and the rows that cannot be used.
+
+    Examples:
+        harness datasets show Experiment
+        harness datasets show Dataset1 --data-dir data
+    """
     from harness.api import load_dataset
     from harness.cli.output import print_json, print_table
 
@@ -113,7 +124,12 @@ def _range(dataset: Dataset) -> dict[str, str]:
 
 @datasets.command()
 def fetch(name: NameArgument, data_dir: DataOption = None, plugin: PluginOption = None) -> None:
-    """Make sure that a dataset is on this machine, downloading it where that is needed."""
+    """Make sure that a dataset is on this machine, downloading it where that is needed.
+
+    Examples:
+        harness datasets fetch matbench_phonons
+        harness datasets fetch Dataset1 --data-dir data
+    """
     from harness.api import load_dataset
 
     dataset = load_dataset(name, data_dir=data_dir, plugins=plugin or ())
@@ -168,6 +184,10 @@ def import_files(
     ($MP_API_KEY, or pymatgen's settings), for structures by id, or for values too, as in
     `harness datasets import gaps mp:elements=Ga+N --property band-gap`; what was fetched is kept,
     so an import that broke off goes on where it stopped.
+
+    Examples:
+        harness datasets import mine crystals/ --target-column kappa
+        harness datasets import gaps mp:elements=Ga+N --property band-gap
     """
     from harness.apps.imports.importing import import_dataset
 
@@ -257,14 +277,27 @@ def _print_imported(imported: Imported, json: bool, shown: int = 20) -> None:
         print_table("Rows left out", rejected[:shown], prose=("reason",))
     if len(rejected) > shown:
         print(f"… and {len(rejected) - shown} more, in {imported.folder / 'rejected.csv'}")
-    print(f'In a benchmark file: train_on = ["{dataset.name}"]')
+    print_next(
+        [
+            (
+                f"harness init {dataset.name}-first --dataset {dataset.name}",
+                f'a benchmark of it; in one of your own: train_on = ["{dataset.name}"]',
+            ),
+            (f"harness datasets show {dataset.name}", "all that is known of it"),
+        ]
+    )
 
 
 @datasets.command()
 def remove(
     name: Annotated[str, typer.Argument(help="Name of an imported dataset.", show_default=False)],
 ) -> None:
-    """Remove a dataset that was imported; results that were trained on it stay."""
+    """Remove a dataset that was imported; results that were trained on it stay.
+
+    Examples:
+        harness datasets remove mine
+        harness datasets remove gaps
+    """
     from harness.apps.imports.imported import remove_imported
 
     print(f"Removed {name}, {remove_imported(name)}")

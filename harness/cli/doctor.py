@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.options import DataOption, JsonOption, PluginOption, WeightsOption
+from harness.cli.options import DataOption, JsonOption, PluginOption, WeightsOption, cores
 
 if TYPE_CHECKING:
     from harness.plugin.locations import Locations
@@ -24,7 +24,12 @@ def doctor(
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show versions, devices, and which data and weights are found; downloads nothing."""
+    """Show versions, devices, and which data and weights are found; downloads nothing.
+
+    Examples:
+        harness doctor
+        harness doctor --data-dir data --weights-dir weights
+    """
     from dataclasses import replace
 
     from harness.cli.output import print_json, print_table
@@ -70,9 +75,14 @@ def _versions() -> list[dict[str, Any]]:
 
 
 def _devices() -> list[dict[str, Any]]:
+    """The devices to train on; torch is loaded, which takes a second, only where it knows GPUs."""
+    from importlib.metadata import version
+
+    rows = [_row("device", "cpu", f"{cores()} cores")]
+    if version("torch").endswith("+cpu"):
+        return rows
     import torch
 
-    rows = [_row("device", "cpu", f"{torch.get_num_threads()} threads")]
     for index in range(torch.cuda.device_count()):
         rows.append(_row("device", f"cuda:{index}", torch.cuda.get_device_name(index)))
     return rows

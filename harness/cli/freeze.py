@@ -24,12 +24,16 @@ def freeze(
 
     Every command reads them as before, and a run that goes on adds to them. Weights stay where
     they are.
+
+    Examples:
+        harness freeze mine
+        harness freeze leaderboards/*
     """
     from harness import api
     from harness.errors import BenchmarkError
 
     if out is not None and len(benchmarks) > 1:
-        raise BenchmarkError("--out names one folder: freeze one benchmark at a time.")
+        raise BenchmarkError("--results names one folder: freeze one benchmark at a time.")
     for benchmark in benchmarks:
         done = api.freeze(benchmark, out=out)
         print(

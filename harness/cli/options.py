@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,22 +19,33 @@ INTERRUPTED = 130
 FAILED = 3
 """Exit status of a run that has left failed cells."""
 
+
+def complete_benchmark(incomplete: str) -> list[str]:
+    """Returns the leaderboards here whose names begin so, for a shell that completes them."""
+    files = Path("leaderboards").glob(f"{glob.escape(incomplete)}*/benchmark.toml")
+    return sorted(path.parent.name for path in files)
+
+
 BenchmarkArgument = Annotated[
     str,
     typer.Argument(
         metavar="BENCHMARK",
+        autocompletion=complete_benchmark,
         help="A benchmark.toml, its folder, or a name (quickstart).",
         show_default=False,
     ),
 ]
 PluginOption = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", help="A Python file to load as a plugin; may be repeated."),
+    typer.Option(
+        "--plugin", metavar="FILE", help="A Python file to load as a plugin; may be repeated."
+    ),
 ]
 DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data-dir",
+        metavar="FOLDER",
         exists=True,
         file_okay=False,
         help="Folder with datasets, <name>.jsonl.gz; others in $HARNESS_DATA.",
@@ -43,6 +55,7 @@ WeightsOption = Annotated[
     Path | None,
     typer.Option(
         "--weights-dir",
+        metavar="FOLDER",
         exists=True,
         file_okay=False,
         help="Folder with published weights; others in $HARNESS_WEIGHTS.",
@@ -50,7 +63,12 @@ WeightsOption = Annotated[
 ]
 OutOption = Annotated[
     Path | None,
-    typer.Option("--out", help="Results folder; beside the benchmark file unless given."),
+    typer.Option(
+        "--results",
+        "--out",
+        metavar="FOLDER",
+        help="Where results lie; beside the benchmark file unless given.",
+    ),
 ]
 StrictDataOption = Annotated[
     bool, typer.Option("--strict-data", help="Refuse datasets with unusable rows.")
@@ -63,7 +81,9 @@ JobsOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change a key, as training.epochs=10; may be repeated."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key, as training.epochs=10; may be repeated."
+    ),
 ]
 
 
@@ -90,6 +110,7 @@ PropertyOption = Annotated[
     list[str] | None,
     typer.Option(
         "--property",
+        metavar="NAME",
         help="Refuse bundles of other properties than this one, as band-gap; may be repeated.",
     ),
 ]
@@ -97,16 +118,28 @@ LevelOption = Annotated[
     float | None,
     typer.Option(help="Probability that the interval holds the value; 0.9 unless given."),
 ]
-DeviceOption = Annotated[str, typer.Option(help="To predict on: cpu, cuda or auto.")]
+DeviceOption = Annotated[
+    str, typer.Option(metavar="DEVICE", help="To predict on: cpu, cuda or auto.")
+]
 RowsOption = Annotated[
-    str, typer.Option(help="Columns of the cells that make the row head, as transfer,train-on.")
+    str,
+    typer.Option(
+        metavar="COLUMNS", help="Columns of the cells that make the row head, as transfer,train-on."
+    ),
 ]
 ColumnsOption = Annotated[
-    str, typer.Option(help="Columns of the cells that make the column heads, as test-on.")
+    str,
+    typer.Option(
+        metavar="COLUMNS", help="Columns of the cells that make the column heads, as test-on."
+    ),
 ]
 OnlyOption = Annotated[
     list[str] | None,
-    typer.Option(help="Show only cells with column=value, as transfer=scratch; may be repeated."),
+    typer.Option(
+        metavar="COLUMN=VALUE",
+        help="Show only cells with column=value, as transfer=scratch; a name alone, as two-stage, "
+        "means all of its settings; may be repeated.",
+    ),
 ]
 SubsetOption = Annotated[
     str, typer.Option(help="Which test rows count: all, or overlap-free.", metavar="ROWS")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TextIO
 
 from harness.cli.plugin_guard import answer_stream
+from harness.cli.text_table import TextColumn, TextTable, wrap
 from harness.escaping import json_text, terminal_text
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from harness.report.pivot import Pivot, PivotEntry
@@ -47,97 +48,47 @@ def print_markdown(text: str) -> None:
 
 
 def print_pivot(table: Pivot, wording: Wording) -> None:
-    """Prints a pivot, its caption and legend; columns that do not fit go below one another.
+    """Prints a pivot, its caption and legend; what does not fit goes below one another.
 
-    Bold and underlined letters repeat what the marks `*` and `≈` say, so nothing is lost in a log.
+    Bold and dim letters repeat what the marks `*` and `?` say, so nothing is lost in a log.
     """
     from rich.console import Console
 
-    from harness.report.tables import BEST, UNDECIDED, caption, legend
+    from harness.report.tables import BEST, UNDECIDED, caption, heads, legend
 
     console = Console()
-    width = console.width if console.is_terminal else None
-    console.print(_text(caption(table)), soft_wrap=not console.is_terminal)
-    places = list(range(len(table.column_keys)))
-    while places:
-        shown = _that_fit(table, wording, places, width, console)
-        print_whole(console, _rich_table(table, wording, places[:shown]))
-        places = places[shown:]
+    _print_prose(console, caption(table))
+    names = table.layout.rows
+    keys = [tuple(map(terminal_text, key)) for key in table.row_keys]
+    row_head = [
+        TextColumn((name,), tuple(key[place] for key in keys)) for place, name in enumerate(names)
+    ]
+    titles = heads(table.column_keys)
+    columns = [_column(table, wording, place, head) for place, head in enumerate(titles)]
+    grouped = len({key[0] for key in keys}) < len(keys)
+    _print_lines(console, TextTable((*row_head, *columns), len(names), grouped=grouped))
     for line in legend(table, BEST, UNDECIDED):
-        console.print(_text(line, "dim"), soft_wrap=not console.is_terminal)
+        _print_prose(console, line, "dim")
 
 
-def _that_fit(
-    table: Pivot, wording: Wording, places: Sequence[int], width: int | None, console: Console
-) -> int:
-    """How many of the columns fit beside the row head; at least one."""
-    shown = len(places)
-    unlimited = console.options.update(width=10_000)
-    while width is not None and shown > 1:
-        made = _rich_table(table, wording, places[:shown])
-        if console.measure(made, options=unlimited).maximum <= width:
-            break
-        shown -= 1
-    return shown
-
-
-def _rich_table(table: Pivot, wording: Wording, places: Sequence[int]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    from harness.report.tables import heads
-
-    made = Table(box=box.SIMPLE_HEAD)
-    for name in table.layout.rows:
-        made.add_column(Text("\n" * (len(table.layout.columns) - 1) + name))
-    lines = []
-    for place, head in zip(places, heads(tuple(table.column_keys[p] for p in places)), strict=True):
-        title, texts = _column(table, wording, place, head)
-        made.add_column(title)
-        lines.append(texts)
-    grouped = len({key[0] for key in table.row_keys}) < len(table.row_keys)
-    for number, head in enumerate(heads(table.row_keys)):
-        if grouped and number and head[0] == table.row_keys[number][0]:
-            made.add_section()
-        made.add_row(*map(_text, head), *(texts[number] for texts in lines))
-    return made
-
-
-def _column(
-    table: Pivot, wording: Wording, place: int, head: Sequence[str]
-) -> tuple[Text, list[Text]]:
-    """Title and entries of a column, numbers below one another and room for marks after them.
-
-    They are padded here, since rich drops the spaces at the end of what it aligns on the right.
-    """
-    from rich.text import Text
-
+def _column(table: Pivot, wording: Wording, place: int, head: Sequence[str]) -> TextColumn:
+    """A column of a pivot, its numbers below one another and room for marks after them."""
     from harness.report.tables import number_text, plain_marks
 
     head = [terminal_text(part) for part in head]
     entries = [line[place] for _, line in table.lines()]
     numbers = [number_text(entry, wording, table.runs) for entry in entries]
     width = max(map(len, (*numbers, *head)))
-    texts = []
+    texts, styles = [], []
     for entry, number in zip(entries, numbers, strict=True):
         missing = entry is None or entry.state != "scored"
-        style = "dim" if missing else _style(entry)
-        padding = " " * (width - len(number))
-        texts.append(Text.assemble(padding, (number, style), f" {plain_marks(entry)}".rstrip()))
-    return Text("\n".join(part.rjust(width) for part in head)), texts
+        styles.append("dim" if missing else _style(entry))
+        texts.append(f"{number.rjust(width)} {plain_marks(entry)}".rstrip())
+    return TextColumn(tuple(part.rjust(width) for part in head), tuple(texts), styles=tuple(styles))
 
 
 def _style(entry: PivotEntry | None) -> str:
     return "" if entry is None else "bold" if entry.best else "dim" if entry.undecided else ""
-
-
-def print_whole(console: Console, table: Table) -> None:
-    """Prints a table; into a log or a pipe at full width, so that no column is cut to a guess."""
-    if not console.is_terminal:
-        unlimited = console.options.update(width=10_000)
-        console.width = max(console.width, console.measure(table, options=unlimited).maximum)
-    console.print(table)
 
 
 PROSE_WIDTH = 80
@@ -155,25 +106,44 @@ def print_table(
     Args:
         title: printed above.
         rows: all with the same keys.
-        numeric: columns to align on the right.
-        prose: columns of free text, which is wrapped; in a log or a pipe no other column is.
+        numeric: columns to align on the right; those before the first of them head the rows.
+        prose: columns of free text, which is wrapped; no other column is.
     """
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
     console = Console()
-    table = Table(title=_text(title), title_justify="left", box=box.SIMPLE_HEAD)
-    for column in rows[0] if rows else ():
-        justify: Literal["left", "right"] = "right" if column in numeric else "left"
-        table.add_column(_text(str(column)), justify=justify, overflow="fold")  # no id is cut
-    for row in rows:
-        entries = (
-            _wrap(str(value)) if key in prose and not console.is_terminal else str(value)
-            for key, value in row.items()
-        )
-        table.add_row(*map(_text, entries))  # "[true]" is no markup
-    print_whole(console, table)
+    _print_prose(console, title, "bold")
+    if not rows:
+        return
+    names = list(rows[0])
+    columns = [
+        _text_column(name, [str(row[name]) for row in rows], name in numeric, name in prose)
+        for name in names
+    ]
+    if not console.is_terminal:
+        columns = [column.wrapped(PROSE_WIDTH) if column.prose else column for column in columns]
+    heads = next((n for n, name in enumerate(names) if name in (*numeric, *prose)), len(names))
+    table = TextTable(tuple(columns), max(1, min(heads, len(names) - 1)))
+    if console.is_terminal and not table.fits(console.width):
+        table = replace(table, columns=tuple(column.short_titled() for column in columns))
+    _print_lines(console, table)
+
+
+def _text_column(name: str, entries: Sequence[str], right: bool, prose: bool) -> TextColumn:
+    texts = tuple("\n".join(map(terminal_text, text.splitlines())) for text in entries)
+    return TextColumn((terminal_text(name),), texts, right, prose)
+
+
+def _print_prose(console: Console, text: str, style: str = "") -> None:
+    """Prints text, on a terminal broken between words."""
+    shown = wrap(text, console.width) if console.is_terminal else text
+    console.print(_text(shown, style), soft_wrap=True)
+
+
+def _print_lines(console: Console, table: TextTable) -> None:
+    """Prints a table; into a log or a pipe at full width, so that no column is cut to a guess."""
+    for line in table.lines(console.width if console.is_terminal else None):
+        console.print(line, soft_wrap=True)
 
 
 def _text(text: str, style: str = "") -> Text:
@@ -184,14 +154,21 @@ def _text(text: str, style: str = "") -> Text:
 
 
 def say(text: str, *, to_errors: bool = False) -> None:
-    """Prints a line with text of others in it."""
-    print(terminal_text(text), file=sys.stderr if to_errors else sys.stdout, flush=to_errors)
+    """Prints a line with text of others in it; on a terminal it breaks between words."""
+    stream = sys.stderr if to_errors else sys.stdout
+    print(terminal_text(_broken(text, stream)), file=stream, flush=to_errors)
 
 
-def _wrap(text: str) -> str:
-    """Wraps between words only: paths and digests stay whole."""
-    lines = (
-        textwrap.fill(line, PROSE_WIDTH, break_long_words=False, break_on_hyphens=False)
-        for line in text.splitlines()
-    )
-    return "\n".join(lines)
+def print_next(steps: Sequence[tuple[str, str]]) -> None:
+    """Prints commands to go on with, each with what it gives."""
+    print("Next:")
+    for command, what in steps:
+        print(f"  {terminal_text(command)}")  # in one piece, to be copied
+        say(f"      {what}")
+
+
+def _broken(text: str, stream: TextIO) -> str:
+    """Breaks text between words for a terminal; elsewhere lines stay as they are."""
+    if not stream.isatty():
+        return text
+    return wrap(text, shutil.get_terminal_size().columns, folding=False)

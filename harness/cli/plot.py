@@ -40,7 +40,8 @@ def plot(
     ],
     out: OutOption = None,
     metric: Annotated[
-        str | None, typer.Option(help="Metric to show; the benchmark's first unless given.")
+        str | None,
+        typer.Option(metavar="NAME", help="Metric to show; the benchmark's first unless given."),
     ] = None,
     rows: RowsOption = "",
     columns: ColumnsOption = "test-on",
@@ -51,6 +52,7 @@ def plot(
         typer.Option(
             "--to",
             "-o",
+            metavar="FILE",
             help="File to write, .png, .svg or .pdf; may be repeated. figures/FIGURE.png beside "
             "the results unless given.",
         ),
@@ -76,6 +78,10 @@ def plot(
     test set unless cells are chosen. loss: losses of every run and their mean, for all stages.
     heads: a metric per architecture of the head. learning: a metric against the number of training
     rows. gain: gains over scratch with intervals, a forest plot.
+
+    Examples:
+        harness plot parity strict
+        harness plot gain strict -o gain.pdf
     """
     from harness import api
     from harness.drawing.style import Sheet, write_figure

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.apps.scaffold import Kind
+from harness.cli.help import Commands
 from harness.cli.options import DataOption, JsonOption, PluginOption, WeightsOption
 
 if TYPE_CHECKING:
     from harness.apps.testing.runner import CaseResult
 
-plugins = typer.Typer(help="List plugins and what they offer.", no_args_is_help=True)
+plugins = Commands(help="List plugins and what they offer.")
 
 
 @plugins.callback()
@@ -26,7 +27,12 @@ def _group() -> None:
 
 @plugins.command("list")
 def list_plugins(plugin: PluginOption = None, json: JsonOption = False) -> None:
-    """List everything that plugins offer, and what of it cannot be used."""
+    """List everything that plugins offer, and what of it cannot be used.
+
+    Examples:
+        harness plugins list
+        harness plugins list --plugin my_head.py
+    """
     from harness.cli.output import print_json, print_table
     from harness.registry.registry import Registry
 
@@ -50,7 +56,7 @@ def list_plugins(plugin: PluginOption = None, json: JsonOption = False) -> None:
     if json:
         print_json({"offers": rows, "broken": broken, "contested": contested})
         return
-    print_table("Plugins", rows)
+    print_table("Plugins", rows, prose=("what",))
     if broken:
         print_table("Failed to load", broken, prose=("problem",))
     if contested:
@@ -65,10 +71,21 @@ def write_new_plugin(
     ],
     folder: Annotated[
         Path,
-        typer.Option("--dir", exists=True, file_okay=False, help="Where to make the folder NAME."),
+        typer.Option(
+            "--dir",
+            metavar="FOLDER",
+            exists=True,
+            file_okay=False,
+            help="Where to make the folder NAME.",
+        ),
     ] = Path(),
 ) -> None:
-    """Write a small package that works as it is: a plugin, its tests, a README, an example."""
+    """Write a small package that works as it is: a plugin, its tests, a README, an example.
+
+    Examples:
+        harness plugins new head my-head
+        harness plugins new dataset my-data --dir plugins
+    """
     from harness.apps.scaffold.package import write_plugin
 
     written = write_plugin(kind, name, folder)
@@ -95,11 +112,20 @@ def check(
     weights_dir: WeightsOption = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting to check with, as width=8; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting to check with, as width=8; may be repeated.",
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check that plugins keep what they promise: run the conformance cases of their kinds."""
+    """Check that plugins keep what they promise: run the conformance cases of their kinds.
+
+    Examples:
+        harness plugins check mlp --set hidden=[16]
+        harness plugins check my-head --plugin my_head.py
+    """
     from rich.console import Console
 
     from harness.apps.testing.runner import run_cases

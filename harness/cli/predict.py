@@ -18,12 +18,19 @@ from harness.cli.options import (
     PluginOption,
     PropertyOption,
 )
+from harness.cli.output import say
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.apps.predict.bundle import BundleRecord
     from harness.apps.predict.prediction_table import BundleColumns
+
+CENTRE = "centre"
+CENTRE_TOLD = (
+    "On a logarithmic scale an interval is put around the geometric mean of the runs, the centre; "
+    "the value beside it is their mean."
+)
 
 SHOWN_ROWS = 100
 """Rows that are printed; a file has them all."""
@@ -40,7 +47,10 @@ def predict(
     ],
     bundle: BundlesOption,
     output: Annotated[
-        Path | None, typer.Option("--to", "-o", help="Write the table: .csv, .json or .parquet.")
+        Path | None,
+        typer.Option(
+            "--to", "-o", metavar="FILE", help="Write the table: .csv, .json or .parquet."
+        ),
     ] = None,
     property_name: PropertyOption = None,
     level: LevelOption = None,
@@ -53,6 +63,10 @@ def predict(
     Each bundle predicts the property it was trained on, as κ in W/(m·K). Several bundles make one
     table: the columns of one begin with what its property is called, as kappa_mean and kappa_low;
     where two predict one property, with NAME (that of the folder unless given) before that.
+
+    Examples:
+        harness predict my.cif -b kappa
+        harness predict crystals/ -b kappa -b gap=band-gaps -o table.csv
     """
     from harness.apps.predict.bundle_set import load_bundles
     from harness.apps.predict.conformal import DEFAULT_LEVEL, check_level
@@ -77,9 +91,11 @@ def predict(
     print_predictions(frame, f"{predicted}, by {', '.join(bundle)}", loaded.layout)
     for one, of_bundle in zip(loaded.layout, loaded.bundles, strict=True):
         label = "" if one.alone else f"{one.label}: "
-        print(label + coverage_line(of_bundle.record, level))
+        say(label + coverage_line(of_bundle.record, level))
+    if any(one.spec.is_log for one in loaded.layout):
+        say(CENTRE_TOLD)
     if output is not None:
-        print(f"Written to {output}: {len(frame)} rows.")
+        say(f"Written to {output}: {len(frame)} rows.")
 
 
 def print_predictions(frame: pd.DataFrame, title: str, layout: Sequence[BundleColumns]) -> None:
@@ -90,13 +106,13 @@ def print_predictions(frame: pd.DataFrame, title: str, layout: Sequence[BundleCo
     numeric = [name for name in (rows[0] if rows else ()) if name not in TEXTS]
     print_table(title, rows, numeric=numeric, prose=("remarks",))
     if len(frame) > SHOWN_ROWS:
-        print(f"{len(frame) - SHOWN_ROWS} further rows are not shown: write them with -o.")
+        say(f"{len(frame) - SHOWN_ROWS} further rows are not shown: write them with -o.")
     for one in layout:
         failed = int((frame[one.column("reason")] != "").sum())
         warned = int((frame[one.column("warnings")] != "").sum())
         if failed or warned:
             label = "" if one.alone else f"{one.label}: "
-            print(
+            say(
                 f"{label}Rows: {len(frame)}; {warned} with a warning, "
                 f"{failed} could not be predicted."
             )
@@ -129,10 +145,23 @@ def prediction_row(row: Mapping[str, Any], layout: Sequence[BundleColumns]) -> d
         if one.alone:
             numbers["std"] = _digits(row, one, f"{one.spec.column}_std", ".2g")
         numbers["interval" if one.alone else f"{one.label} interval"] = interval
+        if one.alone and f"{one.spec.column}_geometric" in row:  # candidates of a scan have it not
+            numbers[CENTRE] = _digits(row, one, f"{one.spec.column}_geometric")
         if one.alone and "distance" in row:
             numbers["distance"] = _digits(row, one, "distance", ".2f")
     formula = row["formula"] if isinstance(row["formula"], str) else ""  # pandas has NaN for None
-    return {"id": row["id"], "formula": formula, **numbers, "remarks": _remarks(row, layout)}
+    shown = _conventional(formula)
+    return {"id": row["id"], "formula": shown, **numbers, "remarks": _remarks(row, layout)}
+
+
+def _conventional(formula: str) -> str:
+    """A reduced formula as chemists write it, as K2PdBr4; elements of tables are sorted by name."""
+    from pymatgen.core import Composition
+
+    try:
+        return str(Composition(formula).reduced_formula) if formula else ""
+    except ValueError:  # a symbol that pymatgen does not know
+        return formula
 
 
 def _digits(row: Mapping[str, Any], one: BundleColumns, name: str, form: str = ".3g") -> str:

@@ -85,6 +85,10 @@ def _score_text(event: EpochFinished) -> str:
     return f"epoch {event.epoch}/{event.epochs}, validation {event.metric} {mean}{skipped}"
 
 
+def _model_text(event: StageStarted) -> str:
+    return f"{event.model}, " if event.model else ""
+
+
 def _trials_text(event: SearchProgressed) -> str:
     best = f"{event.best:.3f}" if math.isfinite(event.best) else "none yet"
     return f"{event.done} of {event.total} trials, best validation {event.metric} {best}"
@@ -126,7 +130,7 @@ class LiveProgress:
         self._key = event.key
         self._begin("all stages", "all stages", total=1.0)
         self._end("stage")
-        title = f"stage {event.done + 1}/{event.total}  {event.title}"
+        title = f"stage {event.done + 1}/{event.total}  {_model_text(event)}{event.title}"
         self._begin("stage", title, total=event.epochs or None)
 
     @hookimpl
@@ -184,7 +188,8 @@ class PlainProgress:
         """Prints the stage's title."""
         self._key = event.key
         how = f"{event.epochs} epochs" if event.epochs else "in closed form"
-        _line(f"[{event.done + 1}/{event.total}] {event.title}: {event.members} runs, {how}")
+        title = f"{_model_text(event)}{event.title}"
+        _line(f"[{event.done + 1}/{event.total}] {title}: {event.members} runs, {how}")
 
     @hookimpl
     def epoch_finished(self, event: EpochFinished) -> None:

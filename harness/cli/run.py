@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import warnings
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,12 +27,20 @@ from harness.cli.options import (
     WeightsOption,
     cores,
 )
-from harness.cli.output import say
+from harness.cli.output import print_next, say
 from harness.errors import FailedCellsWarning
+from harness.plugin.cell import BASELINE
 
 if TYPE_CHECKING:
     from harness.planning.plan import Plan, StageNode
+    from harness.registry.registry import Registry
     from harness.report.leaderboard import Leaderboard
+
+START_SECONDS, CELL_SECONDS = 5.0, 0.1
+"""What a run takes besides training: to load libraries, and to score a cell; rough, as the rest."""
+
+LONG = 100
+"""Seconds or minutes from which the next unit is easier to read."""
 
 
 def run(
@@ -52,6 +63,10 @@ def run(
 
     What is on disk already is not done again: after a stop, the same command goes on. Where a
     part fails, the others go on; the exit status then is 3.
+
+    Examples:
+        harness run quickstart
+        harness run mine --set training.epochs=50 --jobs 4
     """
     from harness import api
     from harness.cli.progress import observer, tell_of_stop
@@ -88,12 +103,49 @@ def run(
     if not quiet:
         registry = api.registry_of(benchmark, plugins=plugins)
         print_leaderboard(leaderboard, registry, json=json)
-    if not (quiet or json or limit) and (files := api.freezable(benchmark, out)):
-        named = f"{benchmark} --out {out}" if out else benchmark
-        print(f"Complete: `harness freeze {named}` packs {files} files into few.")
+        if not (json or limit or leaderboard.failed):
+            files = api.freezable(benchmark, out)
+            places = {"--data-dir": data_dir, "--weights-dir": weights_dir}
+            named = _written(benchmark, {"--results": out}, plugins)
+            trained = _written(benchmark, {"--results": out, **places}, plugins)
+            steps = _next_steps(leaderboard, registry, named, trained)
+            pages = (f"harness site {shlex.quote(str(out or benchmark))}", "pages to pass on")
+            pack = (f"harness freeze {named}", f"packs {files} files of results into few")
+            print_next([*steps, pages, *([pack] if files else ())])
     if leaderboard.failed:
         _tell_failures(leaderboard)
         raise typer.Exit(FAILED)
+
+
+def _written(benchmark: str, options: Mapping[str, Path | None], plugins: Sequence[Path]) -> str:
+    """How a benchmark is named to a further command, with the options it was run with."""
+    given = [(option, str(path)) for option, path in options.items() if path is not None]
+    given += [("--plugin", str(path)) for path in plugins]
+    return shlex.join([benchmark, *(word for pair in given for word in pair)])
+
+
+def _next_steps(
+    leaderboard: Leaderboard, registry: Registry, named: str, trained: str
+) -> Iterator[tuple[str, str]]:
+    """Commands that go on from a finished run, with what they give.
+
+    Args:
+        leaderboard: what the run has given.
+        registry: where metrics come from.
+        named: how it is named where results are read.
+        trained: how it is named where models are read, too.
+    """
+    from harness.report.overview import distinguishing, find_leader
+
+    if {cell["transfer"] for cell in leaderboard.cells} > {"scratch", BASELINE}:
+        yield f"harness table {named} --against transfer=scratch", "what transfer gains"
+    metric = registry.metrics_of(leaderboard.property_name)[leaderboard.metrics[0]]
+    if leader := find_leader(leaderboard, metric, trained=True):
+        known = distinguishing(leader.cell, leaderboard)
+        cell = shlex.quote(",".join(f"{column}={value}" for column, value in known.items()))
+        folder = f"{leaderboard.name}-bundle"
+        yield f"harness export {trained} {cell} -o {folder}", "the trained model that leads"
+        yield f"harness predict my.cif -b {folder}", "its prediction, with an interval"
 
 
 def _tell_failures(leaderboard: Leaderboard) -> None:
@@ -119,7 +171,8 @@ def print_plan(planned: Plan, json: bool) -> None:
 
     cells_of = Counter(stage.key for scoring in planned.scorings for stage in scoring.stages)
     stages = [_stage_facts(stage, cells_of[stage.key]) for stage in planned.stages]
-    seconds = sum(stage.seconds for stage in planned.stages)
+    seconds = START_SECONDS + CELL_SECONDS * len(planned.scorings)
+    seconds += sum(stage.seconds for stage in planned.stages)
     if json:
         cells = [
             {
@@ -131,7 +184,11 @@ def print_plan(planned: Plan, json: bool) -> None:
         ]
         print_json({"stages": stages, "cells": cells, "seconds": seconds})
         return
-    same = {part for part in ("backbone", "head") if len({stage[part] for stage in stages}) == 1}
+    same = {
+        part
+        for part in ("backbone", "head", "protocol", "after")
+        if len({stage[part] for stage in stages}) == 1
+    }
     rows = [
         {
             key: "closed form" if value is None else value
@@ -140,20 +197,28 @@ def print_plan(planned: Plan, json: bool) -> None:
         }
         for stage in stages
     ]
-    print_table(planned.benchmark.title or planned.benchmark.name, rows)
-    print(
-        f"{len(planned.stages)} stages, {len(planned.scorings)} cells, "
-        f"about {seconds / 60:.0f} min on one CPU core"
+    numbers = ("members", "train rows", "epochs", "about", "cells")
+    print_table(planned.benchmark.title or planned.benchmark.name, rows, numbers)
+    say(
+        f"{len(planned.stages)} stages, {len(planned.scorings)} cells, about {_in_words(seconds)} "
+        "on one CPU core, if nothing is on disk yet"
     )
     for transfer, target in planned.not_applicable:
         say(f"not applicable: {transfer} on {target}")
     tuning = planned.benchmark.tuning
     if tuning is not None and not planned.benchmark.chosen:
         each = ", in every run" if tuning.selection == "per-run" else ""
-        print(
+        say(
             f"Not counted: a search before that, of {tuning.trials} trials for every configuration "
             f"with anything to search for{each}, and the cells of what it chooses."
         )
+
+
+def _in_words(seconds: float) -> str:
+    """A time that is known roughly, in a unit that leaves two or three digits."""
+    if seconds < LONG:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 60 * LONG else f"{seconds / 3600:.1f} h"
 
 
 def _stage_facts(stage: StageNode, cells: int) -> dict[str, Any]:
@@ -167,6 +232,6 @@ def _stage_facts(stage: StageNode, cells: int) -> dict[str, Any]:
         "members": len(stage.members),
         "train rows": f"{stage.rows / len(stage.members):.0f}",
         "epochs": stage.epochs or None,
-        "about": f"{stage.seconds / 60:.1f} min",
+        "about": _in_words(stage.seconds),
         "cells": cells,
     }

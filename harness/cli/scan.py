@@ -44,7 +44,10 @@ def scan(
     ],
     bundle: BundlesOption,
     output: Annotated[
-        Path, typer.Option("--to", "-o", help="Parquet file to write; a plot goes beside it.")
+        Path,
+        typer.Option(
+            "--to", "-o", metavar="FILE", help="Parquet file to write; a plot goes beside it."
+        ),
     ],
     most: Annotated[
         list[str] | None,
@@ -77,6 +80,10 @@ def scan(
 
     Several bundles make one table, in one pass; see `harness predict`. What is on disk already is
     not done again: after a stop, the same command goes on.
+
+    Examples:
+        harness scan mp:stable -b kappa -o stable.parquet --max 1
+        harness scan crystals/ -b kappa -o all.parquet --sort --top 50
     """
     from harness.apps.predict import predicting
 

@@ -22,7 +22,9 @@ def site(
             show_default=False,
         ),
     ] = None,
-    to: Annotated[Path, typer.Option("--to", "-o", help="Folder to write to.")] = Path("site"),
+    to: Annotated[
+        Path, typer.Option("--to", "-o", metavar="FOLDER", help="Folder to write to.")
+    ] = Path("site"),
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -30,6 +32,10 @@ def site(
 
     A site that lies there already is replaced as a whole. Open index.html in a browser, or put the
     folder on any web server.
+
+    Examples:
+        harness site
+        harness site strict mine -o pages
     """
     from harness.apps.site.build import write_site
     from harness.apps.site.html_tables import counted

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.help import Commands
 from harness.cli.options import (
     BenchmarkArgument,
     DataOption,
@@ -18,9 +19,8 @@ from harness.cli.options import (
 from harness.cli.output import say
 from harness.cli.verify import report
 
-submission = typer.Typer(
-    help="Pack results to pass on, check those of others, merge many into one leaderboard.",
-    no_args_is_help=True,
+submission = Commands(
+    help="Pack results to pass on, check those of others, merge many into one leaderboard."
 )
 
 FolderArgument = Annotated[
@@ -34,13 +34,17 @@ FolderArgument = Annotated[
 @submission.command()
 def pack(
     benchmark: BenchmarkArgument,
-    card: Annotated[Path, typer.Option(help="The method's card, a TOML file.")],
-    to: Annotated[Path, typer.Option("--to", "-o", help="Folder to make.")],
+    card: Annotated[Path, typer.Option(metavar="FILE", help="The method's card, a TOML file.")],
+    to: Annotated[Path, typer.Option("--to", "-o", metavar="FOLDER", help="Folder to make.")],
     out: OutOption = None,
 ) -> None:
     """Pack finished results into one folder: results, per-row predictions, manifest, card.
 
     Weights stay here. Every file is listed with its sha256.
+
+    Examples:
+        harness submission pack mine --card card.toml -o my-method
+        harness submission pack strict --card card.toml -o again
     """
     from harness.apps.submissions import exchange
 
@@ -63,6 +67,10 @@ def check(
     Baselines in closed form are fitted again, too. Nothing in it is executed. Exits with status 1
     and a list where anything differs. What needs data that are not on this machine is named as
     unchecked.
+
+    Examples:
+        harness submission check my-method
+        harness submission check my-method --data-dir data --json
     """
     from harness.apps.submissions import exchange
 
@@ -85,7 +93,8 @@ def merge(
         ),
     ],
     into: Annotated[
-        Path, typer.Option(help="Folder of the leaderboard; made where there is none.")
+        Path,
+        typer.Option(metavar="FOLDER", help="Folder of the leaderboard; made where there is none."),
     ],
     data_dir: DataOption = None,
     weights_dir: WeightsOption = None,
@@ -95,6 +104,10 @@ def merge(
 
     Equal configurations of several people are shown as such. Numbers bear a word where they were
     reproduced here, or could not be checked; the latter are never the best.
+
+    Examples:
+        harness submission merge my-method --into leaderboards/everybody
+        harness submission merge theirs/* --into leaderboards/everybody
     """
     from harness.apps.submissions import exchange
     from harness.cli.table import print_leaderboard

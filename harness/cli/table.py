@@ -29,13 +29,19 @@ if TYPE_CHECKING:
     from harness.report.pivot import Layout, Pivot
     from harness.report.tables import Wording
 
+GAIN_NUMBERS = ("gain", "95 % interval", "p", "p, Holm")
+"""Columns of `gain_table` that are numbers."""
+
 
 def table(
     benchmark: BenchmarkArgument,
     out: OutOption = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="Metric to show, the benchmark's first unless given; may be repeated."),
+        typer.Option(
+            metavar="NAME",
+            help="Metric to show, the benchmark's first unless given; may be repeated.",
+        ),
     ] = None,
     rows: RowsOption = "",
     columns: ColumnsOption = "test-on",
@@ -48,13 +54,18 @@ def table(
     ] = False,
     form: Annotated[
         str | None,
-        typer.Option("--format", help="markdown, csv, csv-long, latex or html, in place of text."),
+        typer.Option(
+            "--format",
+            metavar="FORM",
+            help="markdown, csv, csv-long, latex or html, in place of text.",
+        ),
     ] = None,
     to: Annotated[
         Path | None,
         typer.Option(
             "--to",
             "-o",
+            metavar="FILE",
             help="File to write instead; its suffix (.md .csv .tex .html) names a form.",
         ),
     ] = None,
@@ -63,17 +74,24 @@ def table(
     ] = True,
     against: Annotated[
         list[str] | None,
-        typer.Option(help="Show gains over this baseline, as transfer=baseline; may be repeated."),
+        typer.Option(
+            metavar="COLUMN=VALUE",
+            help="Show gains over this baseline, as transfer=baseline; may be repeated.",
+        ),
     ] = None,
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the table of a benchmark that was run, and write table.md and table.csv again.
+    """Show the table of a benchmark that was run; table.md and table.csv are kept up to date.
 
     Any column of the cells can stand in rows or columns: backbone, head, transfer, protocol,
     train-on, test-on, and metric. One that varies and is not named is added to the rows. In text,
     `*` is the best mean of its train-on → test-on, and `?` what the paired test does not tell from
     it: undecided, which is not as good.
+
+    Examples:
+        harness table strict
+        harness table strict --only transfer=two-stage --against transfer=scratch
     """
     from harness.api import read_leaderboard, registry_of
     from harness.report.pivot import Layout, pivot
@@ -124,13 +142,15 @@ def _print_gains(
     from harness.cli.output import print_table, records, say
     from harness.report.differences import Differences
     from harness.report.markdown import gain_table
+    from harness.report.selectors import expand_only
 
     baseline = leaderboard.find_baseline(_named_baseline(against))
     spec = registry.metrics_of(leaderboard.property_name)[metric]
     differences = Differences(leaderboard, spec, layout.subset)
-    gained = differences.gains(baseline, only=layout.only)
+    only = expand_only(layout.only, leaderboard.cells)
+    gained = differences.gains(baseline, only=only)
     title = f"{metric}: gain over {', '.join(against)}; positive is better, paired by run"
-    print_table(title, records(gain_table(gained, worse="worse")))
+    print_table(title, records(gain_table(gained, worse="worse")), GAIN_NUMBERS, ("verdict",))
     say(
         f"Holm's correction is over the {differences.family} of the leaderboard by {metric}, and "
         "any other difference as one more."
@@ -160,7 +180,7 @@ def _named_baseline(against: Sequence[str]) -> dict[str, str]:
                 f"--against {column!r}: expected column=value, as transfer=scratch or "
                 "head=nearest together with backbone=composition and transfer=baseline."
             )
-    return {column.strip(): value.strip() for column, _, value in pairs}
+    return {column.strip().replace("-", "_"): value.strip() for column, _, value in pairs}
 
 
 def print_leaderboard(

@@ -51,10 +51,14 @@ def tune(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Search for better settings, as the table `tuning` of a benchmark says.
+    """Search for better settings, as the table `[tuning]` of a benchmark says.
 
     Leaves best.toml and trials.csv. Trials that are done are not done again: after a stop, the same
     command goes on. Train and score what was chosen with `harness run`.
+
+    Examples:
+        harness tune mine
+        harness tune mine --trials 40 --timeout 28800
     """
     from harness import api
     from harness.cli.progress import observer, tell_of_stop

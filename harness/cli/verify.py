@@ -51,6 +51,10 @@ def verify(
 
     Scores prove no more than that they follow from the predictions. --deep asks whether these
     follow from the weights, --retrain whether the weights follow from the data.
+
+    Examples:
+        harness verify strict
+        harness verify mine --deep --retrain 2
     """
     from harness import api
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.data.row_checks import plain_structure, usable_crystal, usable_target
 from harness.errors import DataError
+from harness.escaping import html_text
 from harness.plugin.crystal import Crystal
 from harness.plugin.dataset import Card
 from harness.plugin.property import THERMAL_CONDUCTIVITY, PropertySpec
@@ -19,6 +20,10 @@ from harness.plugin.property import THERMAL_CONDUCTIVITY, PropertySpec
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+
+SHOWN_ROWS = 10
+"""Rows that a notebook shows of a dataset."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,18 @@ class Dataset:
     targets: NDArray[np.float64]
     crystals: tuple[Crystal, ...]
     problems: tuple[RowProblem, ...] = ()
+
+    def __repr__(self) -> str:
+        """One line, as a notebook's lists show it."""
+        unit = f" in {self.property.unit}" if self.property.unit else ""
+        return f"<Dataset {self.name!r}: {len(self)} rows, {self.property.symbol}{unit}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first rows."""
+        told = f"{self!r}".strip("<>")
+        return (
+            f"<p><b>{html_text(told)}</b></p>{self.frame().head(SHOWN_ROWS).to_html(index=False)}"
+        )
 
     def __len__(self) -> int:
         return len(self.ids)

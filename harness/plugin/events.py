@@ -33,6 +33,7 @@ class StageStarted:
         epochs: it will make; 0 where the head is fitted in closed form.
         done: stages that are finished, of this run of the command.
         total: stages that this run of the command has to do.
+        model: backbone and head, as tables show them.
     """
 
     key: str
@@ -41,6 +42,7 @@ class StageStarted:
     epochs: int
     done: int
     total: int
+    model: str = ""
 
 
 @dataclass(frozen=True)

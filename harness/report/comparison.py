@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import BenchmarkError, did_you_mean
+from harness.errors import BenchmarkError
+from harness.escaping import html_text
 from harness.planning.benchmark import flatten
 from harness.plugin.cell import CELL
 from harness.report.differences import Differences
 from harness.report.leaderboard import Leaderboard
+from harness.report.selectors import find_one_each
 from harness.results.store import Store
 from harness.scoring.scores import same_score
 from harness.scoring.statistics import Gain, holm, paired_gain
@@ -57,21 +59,12 @@ class Side:
 
         Raises:
             StoreError: there are none.
-            BenchmarkError: `where` names a column or value that cells do not have.
+            BenchmarkError: `where` names a column or value that cells do not have, or several.
         """
         leaderboard = Leaderboard.read(store)
-        for column, value in (where or {}).items():
-            if column not in CELL:
-                raise BenchmarkError(
-                    f"Cells have no column {column!r}.{did_you_mean(column, CELL)}"
-                )
-            have = {cell[column] for cell in leaderboard.cells}
-            if value not in have:
-                raise BenchmarkError(
-                    f"No cell of {leaderboard.name!r} has {column} {value!r}."
-                    f"{did_you_mean(value, have)}"
-                )
-        return cls(store, leaderboard, where or {})
+        whose = f" of {leaderboard.name!r}"
+        where = find_one_each(where, leaderboard.cells, whose) if where else {}
+        return cls(store, leaderboard, where)
 
     @property
     def title(self) -> str:
@@ -125,6 +118,15 @@ class Comparison:
     only_b: int
     settings: Mapping[str, tuple[Any, Any]]
 
+    def __repr__(self) -> str:
+        """One line, as a notebook's lists show it."""
+        return f"<Comparison of {self.names[0]!r} with {self.names[1]!r}: {len(self.cells)} cells>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the table that `harness compare` prints."""
+        told = f"{self.metric}: a is {self.names[0]}, b is {self.names[1]}; positive: b is better"
+        return f"<p><b>{html_text(told)}</b></p>{comparison_table(self).to_html(index=False)}"
+
 
 def compare(a: Side, b: Side, metric: MetricSpec, subset: str = "all") -> Comparison:
     """Compares the cells that two sides have in common, paired by run.
@@ -146,9 +148,9 @@ def compare(a: Side, b: Side, metric: MetricSpec, subset: str = "all") -> Compar
     common = [name for name in ours if name in theirs]
     if not common:
         raise BenchmarkError(
-            f"{a.leaderboard.name!r} and {b.leaderboard.name!r} have no cell in common: they are "
-            f"matched by {', '.join(matched)}. Say which are to be compared, as "
-            "--a transfer=scratch --b transfer=pretrained."
+            f"{a.title!r} and {b.title!r} have no cell in common: they are matched by "
+            f"{', '.join(matched)}. {_why_apart(matched, ours, theirs)}Say which are to be "
+            "compared, as --a transfer=scratch --b transfer=pretrained."
         )
     rows = [
         dict(zip(matched, name, strict=True))
@@ -167,6 +169,16 @@ def compare(a: Side, b: Side, metric: MetricSpec, subset: str = "all") -> Compar
         only_b=len(theirs) - len(common),
         settings=_settings(a.leaderboard, b.leaderboard),
     )
+
+
+def _why_apart(matched: Sequence[str], ours: Iterable[CellName], theirs: Iterable[CellName]) -> str:
+    """Names the columns in which two sides have no value in common, and the values."""
+    apart = []
+    for place, column in enumerate(matched):
+        one, other = ({name[place]: None for name in side} for side in (ours, theirs))
+        if not one.keys() & other.keys():
+            apart.append(f"{column} is {', '.join(one)} in a and {', '.join(other)} in b")
+    return f"{'; '.join(apart)}. " if apart else ""
 
 
 def _family(differences: Differences | None) -> str:
@@ -309,8 +321,10 @@ def comparison_table(found: Comparison, digits: int = 3) -> pd.DataFrame:
     shown["runs a : b"] = [
         f"{len(row['for_a'])} : {len(row['for_b'])}" for _, row in cells.iterrows()
     ]
-    shown["against"] = [_against(row) for _, row in cells.iterrows()]
-    shown["note"] = [_note(row) for _, row in cells.iterrows()]
+    for column, tell in (("against", _against), ("note", _note)):
+        texts = [tell(row) for _, row in cells.iterrows()]
+        if any(texts):
+            shown[column] = texts
     return pd.DataFrame(shown)
 
 

@@ -10,8 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchmarkError, did_you_mean
+from harness.escaping import html_text
 from harness.plugin.cell import CELL
 from harness.plugin.seeds import derive_seed
+from harness.report.selectors import find_one_each
 from harness.scoring.scores import SUBSETS
 from harness.scoring.statistics import summarise
 
@@ -88,6 +90,29 @@ class Leaderboard:
     trust: Mapping[tuple[str, ...], Trust] = field(default_factory=dict)
     failures: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """One line, as a notebook's lists show it."""
+        return f"<Leaderboard {self.name!r}: {len(self.cells)} cells, {', '.join(self.metrics)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: mean (std) by the first metric, models × test sets."""
+        shown = self.summary(metrics=self.metrics[:1])
+        metric = self.metrics[0]
+        heads = [c for c in self.identity if c != "test_on" and shown[c].nunique() > 1]
+        texts = [
+            "—"
+            if math.isnan(mean)
+            else f"{mean:.2f}" + ("" if math.isnan(std) else f" ({std:.2f})")
+            for mean, std in zip(shown[metric], shown[f"{metric}_std"], strict=True)
+        ]
+        rows = shown[["test_on"]].assign(**{c: shown[c] for c in heads or ["train_on"]}, text=texts)
+        table = rows.pivot_table(
+            "text", heads or ["train_on"], "test_on", aggfunc="first", sort=False
+        )
+        runs = self.settings["runs"]
+        told = f"{self.title or self.name}: {metric}, mean (std) over {runs} runs"
+        return f"<p><b>{html_text(told)}</b></p>{table.to_html(na_rep='')}"
+
     @classmethod
     def read(cls, store: Store) -> Leaderboard:
         """Reads the results of the plan that was last run in this folder.
@@ -143,11 +168,7 @@ class Leaderboard:
             )
         return metric
 
-    @cached_property
-    def _summaries(self) -> dict[str, pd.DataFrame]:
-        return {subset: self._summarise(subset) for subset in SUBSETS}
-
-    def summary(self, subset: str = "all") -> pd.DataFrame:
+    def summary(self, subset: str = "all", metrics: Sequence[str] | None = None) -> pd.DataFrame:
         """One row per cell of the plan, in table order.
 
         Columns: those of `CELL`, `runs`, `n` (test rows per run, mean), `n_min`, `failed` (rows,
@@ -157,20 +178,37 @@ class Leaderboard:
         that has not been run has zero runs and NaN scores; one with fewer than `MIN_ROWS` test
         rows per run, or none in some run, has NaN scores. Where `trust` is known, it is the column
         `trust`.
-        """
-        return self._summaries[subset]
 
-    def _summarise(self, subset: str) -> pd.DataFrame:
+        Args:
+            subset: which test rows count.
+            metrics: those that are wanted; all unless given.
+        """
         import pandas as pd
 
-        runs = self.runs[self.runs["subset"] == subset]
-        grouped = dict(list(runs.groupby(list(self.identity), sort=False)))
+        wanted = self.metrics if metrics is None else metrics
+        scores = [self._scores(subset, metric) for metric in wanted]
+        trust = {name: self.trust[name] for name in self._names if name in self.trust}
+        known = [pd.DataFrame({"trust": [trust.get(name) for name in self._names]})]
+        return pd.concat([self._counts[subset], *scores, *(known if trust else ())], axis=1)
+
+    @cached_property
+    def _names(self) -> list[tuple[str, ...]]:
+        return [tuple(cell[column] for column in self.identity) for cell in self.cells]
+
+    @cached_property
+    def _counts(self) -> dict[str, pd.DataFrame]:
+        """By subset, what summaries say of every cell besides its scores."""
+        return {subset: self._count(subset) for subset in SUBSETS}
+
+    def _count(self, subset: str) -> pd.DataFrame:
+        import pandas as pd
+
+        grouped = self._groups[subset]
         free = self.runs[self.runs["subset"] == "overlap-free"]
         untrained = free.groupby(list(self.identity), sort=False)["n"].sum().to_dict()
         rows = []
-        for cell in self.cells:
-            name = tuple(cell[column] for column in self.identity)
-            group = grouped.get(name, runs.iloc[:0])
+        for cell, name in zip(self.cells, self._names, strict=True):
+            group = grouped.get(name, self.runs.iloc[:0])
             tested = int(group["n"].sum())
             row: dict[str, Any] = {
                 **cell,
@@ -180,16 +218,46 @@ class Leaderboard:
                 "failed": int(group["failed"].sum()),
                 "trained_on": 1 - untrained[name] / tested if tested else 0.0,
             }
-            enough = has_enough_rows(row)
-            for metric in self.metrics:
-                seed = derive_seed(self.settings["seed"], "interval", metric, subset, *name)
-                made = summarise(group[metric].astype(float) if enough else [math.nan], seed)
-                row |= {metric: made.mean, f"{metric}_std": made.std}
-                row |= {f"{metric}_low": made.low, f"{metric}_high": made.high}
-            if name in self.trust:
-                row["trust"] = self.trust[name]
             rows.append(row)
         return pd.DataFrame(rows)
+
+    @cached_property
+    def _groups(self) -> dict[str, dict[Any, pd.DataFrame]]:
+        """By subset and cell, the rows of `runs` as they come."""
+        return {
+            subset: dict(
+                list(
+                    self.runs[self.runs["subset"] == subset].groupby(
+                        list(self.identity), sort=False
+                    )
+                )
+            )
+            for subset in SUBSETS
+        }
+
+    @cached_property
+    def _known_scores(self) -> dict[tuple[str, str], pd.DataFrame]:
+        return {}
+
+    def _scores(self, subset: str, metric: str) -> pd.DataFrame:
+        """Mean, std and interval of a metric for every cell; computed once, when first asked."""
+        if (subset, metric) not in self._known_scores:
+            self._known_scores[subset, metric] = self._summarise(subset, metric)
+        return self._known_scores[subset, metric]
+
+    def _summarise(self, subset: str, metric: str) -> pd.DataFrame:
+        import pandas as pd
+
+        counts: list[Any] = self._counts[subset].to_dict("records")
+        grouped = self._groups[subset]
+        rows = []
+        for row, name in zip(counts, self._names, strict=True):
+            scores = grouped[name][metric].astype(float) if has_enough_rows(row) else [math.nan]
+            seed = derive_seed(self.settings["seed"], "interval", metric, subset, *name)
+            made = summarise(scores, seed)
+            rows.append((made.mean, made.std, made.low, made.high))
+        columns = [metric, *(f"{metric}_{what}" for what in ("std", "low", "high"))]
+        return pd.DataFrame(rows, columns=columns)
 
     def runs_of(self, name: tuple[str, ...], subset: str = "all") -> pd.DataFrame:
         """The rows of `runs` of one cell, by its identity, in the order of runs."""
@@ -219,7 +287,7 @@ class Leaderboard:
         Either they could not be trained or scored, or predictions are not finite.
         """
         found = dict(self.failures)
-        rows: list[Any] = self.summary().to_dict("records")
+        rows: list[Any] = self.summary(metrics=self.metrics[:1]).to_dict("records")
         for row in rows:
             if row["failed"] and has_enough_rows(row) and math.isnan(row[self.metrics[0]]):
                 name = tuple(row[column] for column in self.identity)
@@ -236,10 +304,7 @@ class Leaderboard:
         Raises:
             BenchmarkError: no cell has what is named, or several configurations do.
         """
-        for column, value in named.items():
-            have = {cell[column] for cell in self.cells if column in cell}
-            if have and value not in have:
-                raise BenchmarkError(f"No cell has {column} {value!r}.{did_you_mean(value, have)}")
+        named = find_one_each(named, self.cells)
         names = {tuple(cell.values()) for cell in self.cells}
         swaps = [{**cell, **named} for cell in self.cells if {**cell, **named} != cell]
         if any(tuple(swap.values()) in names for swap in swaps):

@@ -14,9 +14,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import BenchmarkError, did_you_mean
+from harness.escaping import html_text
 from harness.plugin.cell import BASELINE
 from harness.report.differences import Differences
 from harness.report.leaderboard import Leaderboard, has_enough_rows, is_mostly_trained_on
+from harness.report.selectors import expand_only
 from harness.results.records import title_of
 from harness.scoring.scores import SUBSETS
 from harness.scoring.statistics import SIGNIFICANT, Gain
@@ -149,6 +151,17 @@ class Pivot:
     overlap: Mapping[tuple[str, str], float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """One line, as a notebook's lists show it."""
+        size = f"{len(self.row_keys)} × {len(self.column_keys)}"
+        return f"<Pivot {self.title!r}: {size} places, {', '.join(self.metrics)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: mean (std), the best of their places marked by `*`."""
+        told = f"{self.title}: {', '.join(self.metrics)}, mean (std) over {self.runs} runs"
+        table = self.map(_short_text).to_html()
+        return f"<p><b>{html_text(told)}</b></p>{table}"
+
     def lines(self) -> Iterator[tuple[Key, list[PivotEntry | None]]]:
         """Yields every row: its key, and its entries by column."""
         for row in self.row_keys:
@@ -187,6 +200,13 @@ class Pivot:
         )
 
 
+def _short_text(entry: PivotEntry | None) -> str:
+    if entry is None or entry.state != "scored":
+        return entry.state if entry else ""
+    std = "" if math.isnan(entry.std) else f" ({entry.std:.2f})"
+    return f"{entry.mean:.2f}{std}{' *' if entry.best else ''}"
+
+
 def _index(keys: Sequence[Key], names: Key) -> pd.Index[Any]:
     import pandas as pd
 
@@ -211,7 +231,11 @@ def pivot(
     """
     asked = layout or Layout()
     _check(leaderboard, asked)
-    asked = replace(asked, metrics=asked.metrics or leaderboard.metrics[:1])
+    asked = replace(
+        asked,
+        metrics=asked.metrics or leaderboard.metrics[:1],
+        only=expand_only(asked.only, leaderboard.cells),
+    )
     specs = {name: metrics[name] for name in asked.metrics}
     differences = {
         name: Differences(leaderboard, spec, asked.subset) for name, spec in specs.items()
@@ -264,15 +288,6 @@ def _check(leaderboard: Leaderboard, layout: Layout) -> None:
         raise BenchmarkError(f"No subset {layout.subset!r}.{did_you_mean(layout.subset, SUBSETS)}")
     for metric in layout.metrics:
         leaderboard.check_metric(metric)
-    for column, values in layout.only.items():
-        if column not in leaderboard.identity:
-            raise BenchmarkError(
-                f"Cells have no column {column!r}.{did_you_mean(column, leaderboard.identity)}"
-            )
-        have = {cell[column] for cell in leaderboard.cells}
-        for value in values:
-            if value not in have:
-                raise BenchmarkError(f"No cell has {column} {value!r}.{did_you_mean(value, have)}")
 
 
 def _fill(layout: Layout, found: Sequence[PivotEntry], identity: Key) -> Layout:
@@ -324,7 +339,7 @@ def _entries(
         for row in differences.gains(lenient=True).to_dict("records")
     }
     made: dict[Key, PivotEntry] = {}
-    for row in leaderboard.summary(layout.subset).to_dict("records"):
+    for row in leaderboard.summary(layout.subset, [metric]).to_dict("records"):
         if any(row[column] not in values for column, values in layout.only.items()):
             continue
         name = tuple(row[column] for column in leaderboard.identity)

@@ -47,7 +47,7 @@ def claim(store: Store, plan: PlanFile) -> Iterator[bool]:
             raise StoreError(
                 f"Another process is at work in {store.folder}, on another plan: "
                 f"{_told(list(differences(theirs, ours)))}. Wait until it has ended, or choose "
-                "another folder with --out."
+                "another folder with --results."
             )
         yield alone
 

@@ -488,7 +488,7 @@ class Store:
         )
         if sent:
             return f" Did you mean one of its submissions, {sent}?"
-        return f" Did you mean --out {dry}?" if dry else ""
+        return f" Did you mean --results {dry}?" if dry else ""
 
 
 def lines_text(lines: Iterable[ResultLine]) -> str:

@@ -199,7 +199,15 @@ class PlanExecutor:
         started = time.perf_counter()
         self.context.tell(
             "stage_started",
-            StageStarted(node.key, node.title, len(node.members), node.epochs, done, total),
+            StageStarted(
+                node.key,
+                node.title,
+                len(node.members),
+                node.epochs,
+                done,
+                total,
+                f"{node.model.backbone_ref.label} + {node.model.head_ref.label}",
+            ),
         )
         model = self.stage_builder.modules(node)
         transferred = self.stage_builder.start_weights(node, model)

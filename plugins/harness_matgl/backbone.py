@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.plugin import Arrays, Layers, PluginError, Settings, Stacked, find_published
 from harness_matgl.graphs import ELEMENTS, collate, encode
-from harness_matgl.settings import M3gnetSettings, TensornetSettings
+from harness_matgl.settings import M3gnetSettings, TensornetSettings, check_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,8 +114,6 @@ class M3gnetBackbone(_MatglBackbone):
             WeightsError: the settings are not those of the weights, or they are in none of the
                 folders and cannot be downloaded.
         """
-        from harness_matgl.weights import check_settings
-
         check_settings(self.settings)
         return find_published(self.settings.weights, locations)
 
@@ -131,7 +129,7 @@ class M3gnetBackbone(_MatglBackbone):
         """
         import torch
 
-        from harness_matgl.weights import check_settings, read, verify
+        from harness_matgl.weights import read, verify
 
         check_settings(self.settings)
         network = read(weights.path, self.settings)

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
-from harness.plugin import Settings
+from harness.plugin import Settings, WeightsError
 
 
 class M3gnetSettings(Settings):
@@ -77,3 +77,26 @@ class TensornetSettings(Settings):
     """Each centre c gives exp(−factor · (length − c)²)."""
     readout: Literal["weighted_atom", "reduce_atom"] = "weighted_atom"
     """How atoms become a crystal: a mean with learnt weights, or the plain mean."""
+
+
+PUBLISHED = M3gnetSettings()
+"""The settings of the published weights (`model.json` beside them) are the defaults."""
+
+
+def check_settings(settings: M3gnetSettings) -> None:
+    """Refuses settings that the published weights were not trained with.
+
+    Raises:
+        WeightsError: says which settings are needed.
+    """
+    if settings.weights != PUBLISHED.weights:
+        raise WeightsError(
+            f"Weights {settings.weights!r} cannot be verified: reference energies are known for "
+            f"{PUBLISHED.weights!r} only. Set weights to that name."
+        )
+    needed = [f"{k} = {v!r}" for k, v in PUBLISHED if getattr(settings, k) != v]
+    if needed:
+        raise WeightsError(
+            f"The weights {PUBLISHED.weights!r} do not fit these settings of m3gnet; they need "
+            f"{', '.join(needed)}. Set that, or use a transfer strategy that starts from 'random'."
+        )

@@ -23,12 +23,9 @@ from torch import Tensor
 from harness.plugin import Arrays, Crystal, PretrainedWeights, WeightsError, read_tensors
 from harness_matgl.graphs import collate
 from harness_matgl.networks import M3gnetNetwork, make_m3gnet
-from harness_matgl.settings import M3gnetSettings
+from harness_matgl.settings import PUBLISHED, M3gnetSettings
 
 PREFIX = "model."
-
-PUBLISHED = M3gnetSettings()
-"""The settings of the published weights (`model.json` beside them) are the defaults."""
 
 ENERGY_MEAN, ENERGY_STD = -1.65459073, 1.07266128
 """Formation energy = output · std + mean, in eV/atom (`model.json` beside the weights)."""
@@ -37,25 +34,6 @@ TOLERANCE = 1e-5
 """Largest deviation from a reference energy, in eV/atom, that counts as equal."""
 
 REFERENCE = Path(__file__).with_name("data") / "reference.json"
-
-
-def check_settings(settings: M3gnetSettings) -> None:
-    """Refuses settings that the published weights were not trained with.
-
-    Raises:
-        WeightsError: says which settings are needed.
-    """
-    if settings.weights != PUBLISHED.weights:
-        raise WeightsError(
-            f"Weights {settings.weights!r} cannot be verified: reference energies are known for "
-            f"{PUBLISHED.weights!r} only. Set weights to that name."
-        )
-    needed = [f"{k} = {v!r}" for k, v in PUBLISHED if getattr(settings, k) != v]
-    if needed:
-        raise WeightsError(
-            f"The weights {PUBLISHED.weights!r} do not fit these settings of m3gnet; they need "
-            f"{', '.join(needed)}. Set that, or use a transfer strategy that starts from 'random'."
-        )
 
 
 def read(path: Path, settings: M3gnetSettings) -> M3gnetNetwork:

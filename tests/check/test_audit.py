@@ -276,7 +276,7 @@ def test_pyplot_is_left_alone(audited, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(audited, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"Cannot write the audit to .*file.*--out"):
+    with pytest.raises(StoreError, match=r"Cannot write the audit to .*file.*--to"):
         audited().write(tmp_path / "file" / "audit")
 
 

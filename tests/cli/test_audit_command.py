@@ -70,7 +70,7 @@ def test_sources_of_other_properties_have_units_of_their_own(audit: Call, toy: P
     assert re.search(r"twins +κ min +κ median +κ max +elements", out)
     source = 'transfers=[{name="two-stage", source="Energies", source_start="random"}]'
     _, out, _ = audit(str(toy), "--set", source)
-    assert "A toy: datasets  " in out
+    assert "A toy: datasets\n" in out
     assert re.search(r"dataset +of +rows .*min +median +max +unit +elements", out)
     assert re.search(r"Toy +κ +48 .*W/\(m·K\)", out)
     assert re.search(r"Energies +E_f +192 .*-\d.*eV/atom", out)

@@ -38,7 +38,7 @@ def toy(tmp_path: Path) -> str:
 def test_run_prints_progress_and_a_table(harness, toy: str, tiny: Path) -> None:
     status, out, err = harness("run", toy, "--plugin", str(tiny))
     assert status == 0
-    assert "[1/1] Toy (random): 2 runs, 2 epochs" in err
+    assert "[1/1] tiny + mlp(hidden=8), Toy (random): 2 runs, 2 epochs" in err
     assert "MAE log₁₀ κ (decades, lower is better), mean (std) over 2 runs" in out
     assert "scratch" in out
 
@@ -120,7 +120,7 @@ def test_missing_weights_say_where_to_put_them(harness, toy: str, tmp_path: Path
 
 def test_a_folder_that_cannot_be_written_is_named(harness, toy: str, tiny: Path) -> None:
     blocked = Path(toy) / "benchmark.toml" / "out"
-    status, _, err = harness("run", toy, "--plugin", str(tiny), "--out", str(blocked))
+    status, _, err = harness("run", toy, "--plugin", str(tiny), "--results", str(blocked))
     assert status == 2
     assert "Cannot write results to" in err
 

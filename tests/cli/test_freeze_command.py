@@ -127,6 +127,6 @@ def test_a_run_says_once_that_its_many_files_can_be_few(
 
 
 def test_one_folder_for_several_is_refused(harness, toy: Path) -> None:
-    status, _, told = harness("freeze", str(toy), str(toy), "--out", str(toy))
+    status, _, told = harness("freeze", str(toy), str(toy), "--results", str(toy))
     assert status == 2
     assert "freeze one benchmark at a time" in told

@@ -45,7 +45,8 @@ OPTIONS = (
 def test_options_say_it_all(folder: Path, harness) -> None:
     status, out, err = harness("datasets", "import", "mine", str(folder), *OPTIONS)
     assert status == 0, err
-    assert 'In a benchmark file: train_on = ["mine"]' in out
+    assert "harness init mine-first --dataset mine" in out
+    assert 'train_on = ["mine"]' in out
     assert "kappa.csv, line 5" in out
     assert "no structure of that name" in out
     assert load_dataset("mine").targets == pytest.approx(load_dataset("Rocksalt").targets[:3])

@@ -90,3 +90,21 @@ def test_a_narrow_terminal_cuts_no_id(capsys, monkeypatch) -> None:
     out = capsys.readouterr().out
     assert "…" not in out
     assert out.count("-") == name.count("-")
+
+
+@pytest.mark.parametrize(
+    ("sorted_by_name", "conventional"),
+    [("Br4K2Pd", "K2PdBr4"), ("ClNa", "NaCl"), ("AsGa", "GaAs"), ("", "")],
+)
+def test_a_prediction_bears_the_formula_that_chemists_write(
+    sorted_by_name: str, conventional: str
+) -> None:
+    from harness.apps.predict.prediction_table import columns_of, lay_out
+    from harness.cli.predict import prediction_row
+    from harness_properties import KAPPA
+
+    row = dict.fromkeys(columns_of(KAPPA), 1.0)
+    texts = {"id": "x", "formula": sorted_by_name, "reason": "", "in_training": False}
+    printed = prediction_row({**row, **texts, "warnings": ""}, lay_out([("own", KAPPA)]))
+    assert printed["formula"] == conventional
+    assert printed["centre"] == "1"

@@ -25,7 +25,7 @@ def trials(done: int, fraction: float | None = None) -> SearchProgressed:
     return SearchProgressed("tiny, mlp, Toy", done, 4, "mae-log", 0.25, share)
 
 
-STAGE = StageStarted("stage", "Toy (random)", 3, 4, 0, 1)
+STAGE = StageStarted("stage", "Toy (random)", 3, 4, 0, 1, "tiny + mlp")
 
 
 def test_a_run_that_tunes_nothing_shows_no_bar_of_trials() -> None:
@@ -33,7 +33,10 @@ def test_a_run_that_tunes_nothing_shows_no_bar_of_trials() -> None:
     live = progress.LiveProgress(bars)
     live.stage_started(STAGE)
     live.epoch_finished(epoch("stage", 0.25))
-    assert [task.description for task in bars.tasks] == ["all stages", "stage 1/1  Toy (random)"]
+    assert [task.description for task in bars.tasks] == [
+        "all stages",
+        "stage 1/1  tiny + mlp, Toy (random)",
+    ]
 
 
 def test_a_search_has_one_bar_and_the_stages_it_needs_have_theirs_while_they_train() -> None:

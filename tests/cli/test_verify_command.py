@@ -95,8 +95,8 @@ def test_a_dry_run_is_verified_by_its_folder(verify: Call, toy: Path, tiny: Path
     api.run(toy, limit=20, plugins=[tiny])
     status, _, err = verify(str(toy))
     assert status == 2
-    assert f"Did you mean --out {toy / 'limit-20'}?" in err
-    status, out, _ = verify(str(toy), "--out", str(toy / "limit-20"), "--plugin", str(tiny))
+    assert f"Did you mean --results {toy / 'limit-20'}?" in err
+    status, out, _ = verify(str(toy), "--results", str(toy / "limit-20"), "--plugin", str(tiny))
     assert (status, out.splitlines()[-1]) == (0, "Everything agrees.")
 
 

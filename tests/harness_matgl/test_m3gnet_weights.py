@@ -19,7 +19,8 @@ from harness_matgl.settings import M3gnetSettings
 pytest.importorskip("matgl", reason="matgl is absent: pip install 'paraisite-harness[matgl]'")
 
 from harness_matgl import weights as weights_module
-from harness_matgl.weights import PUBLISHED, check_settings, formation_energy, read, verify
+from harness_matgl.settings import PUBLISHED, check_settings
+from harness_matgl.weights import formation_energy, read, verify
 
 NAME = "M3GNet-MP-2018.6.1-Eform"
 State = dict[str, Tensor]

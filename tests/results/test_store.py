@@ -75,7 +75,7 @@ def test_predictions_come_back(store: Store) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StoreError, match=r"Cannot write results to .*file.*--out"):
+    with pytest.raises(StoreError, match=r"Cannot write results to .*file.*--results"):
         Store.create(tmp_path / "file" / "results")
 
 
@@ -92,7 +92,7 @@ def test_a_folder_without_results_is_named(store: Store) -> None:
 def test_dry_runs_below_a_folder_without_results_are_named(store: Store) -> None:
     dry = Store.create(store.folder / "limit-20")
     dry.write_text("plan.json", "{}")
-    with pytest.raises(StoreError, match=r"Did you mean --out .*results/limit-20\?"):
+    with pytest.raises(StoreError, match=r"Did you mean --results .*results/limit-20\?"):
         store.read_plan()
 
 

@@ -24,6 +24,7 @@ from harness.apps.predict.prediction_table import Predictions
 from harness.apps.predict.row_encodings import RowEncodings, sort_out
 from harness.data.structure_files import StructureRow, is_structure, row_of
 from harness.errors import BundleError, DataError, PluginError
+from harness.escaping import html_text
 from harness.files import new_folder, sweep
 from harness.plugin.crystal import Crystal
 from harness.plugin.head import FitRows
@@ -223,6 +224,30 @@ class Bundle:
     ensemble: Ensemble
     neighbourhood: Neighbourhood
     residuals: Floats
+
+    def __repr__(self) -> str:
+        """One line, as a notebook's lists show it."""
+        one, unit = self.record.cells[0].cell, f" in {self.record.unit}" if self.record.unit else ""
+        model = f"{one['backbone']} + {one['head']}, {one['transfer']} on {one['train_on']}"
+        return f"<Bundle {model}: {self.property.symbol}{unit}, {len(self.record.runs)} runs>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: its scores."""
+        import pandas as pd
+
+        rows = [
+            {
+                "tested on": one.cell["test_on"],
+                "rows": one.rows,
+                **{
+                    name: "failed" if mean is None else f"{mean:.2f}"
+                    for name, (mean, _) in one.metrics.items()
+                },
+            }
+            for one in self.record.cells
+        ]
+        told = f"{self!r}".strip("<>")
+        return f"<p><b>{html_text(told)}</b></p>{pd.DataFrame(rows).to_html(index=False)}"
 
     @property
     def property(self) -> PropertySpec:

@@ -35,6 +35,7 @@ from harness.planning.plugin_modules import build_backbone, build_head, state_of
 from harness.plugin.cell import CELL
 from harness.plugin.crystal import Crystal
 from harness.registry.registry import DISTRIBUTION, ENTRY_POINT_GROUP
+from harness.report.selectors import name_of
 from harness.training.prediction import embed
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def find_ensemble(cells: Sequence[PlannedCell], conditions: Mapping[str, str]) -
 
 def _names(label: str, shortened: bool) -> tuple[str, ...]:
     """What a label may be called: itself, or also without its settings, view or trials."""
-    return (label, re.split(r"\(| \[|, ", label)[0]) if shortened else (label,)
+    return (label, name_of(label)) if shortened else (label,)
 
 
 def _told_apart(cells: Sequence[PlannedCell]) -> Iterable[str]:
@@ -297,7 +298,7 @@ def _score(
         raise BundleError(
             f"What is in {weights} does not predict what is stored in {store.folder} for the cell "
             f"{scoring.key}: weights and results are of different runs. "
-            "Train into a folder of its own (`harness run … --out`) and export from there."
+            "Train into a folder of its own (`harness run … --results`) and export from there."
         )
     own = zip(values, scoring.rows, strict=True)
     tested = np.concatenate([_residuals(data, run, rows) for run, rows in own])
@@ -456,7 +457,7 @@ def command_again(cells: Sequence[PlannedCell], source: str, chosen: Path) -> st
     out = f"weights/{Path(source).name}"
     if not cells[0].tuned:
         train_on = json.dumps([cells[0].train_on], ensure_ascii=False)
-        command = f"harness run {source} --out {out} --set 'train_on={train_on}'"
+        command = f"harness run {source} --results {out} --set 'train_on={train_on}'"
     else:  # what was chosen must all be in the benchmark
-        command = f"harness run {chosen if chosen.is_file() else source} --out {out}"
-    return f"{command}\nand exported with --out {out} added to the command."
+        command = f"harness run {chosen if chosen.is_file() else source} --results {out}"
+    return f"{command}\nand exported with --results {out} added to the command."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from harness.apps.site.cell_pages import CellPages
 from harness.apps.site.comparisons import VERDICTS, Comparisons, Pair
 from harness.apps.site.guides import FOLDER, START, make_guides
 from harness.apps.site.html_tables import SHADES, metric_title
+from harness.apps.site.kept_pages import MARKER, KeptPages, marker_text
 from harness.apps.site.materials import make_materials
 from harness.apps.site.results import Results, check_names, find_sources, read_results
 from harness.errors import StoreError
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 ASSETS = "_assets"
 """Folder of style and scripts: no leaderboard can be called so."""
-
-MARKER = ".harness-site"
-"""File by which a folder is known as a site, to be replaced as a whole."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,8 @@ def write_site(
 ) -> Site:
     """Writes leaderboards as a folder of pages that works from a file system, without a server.
 
-    The same results give the same bytes.
+    The same results give the same bytes. Pages of leaderboards that have not changed since are
+    taken over from the site that lies there.
 
     Args:
         sources: benchmarks that were run, or folders with results; all in `leaderboards/` unless
@@ -81,17 +81,26 @@ def write_site(
     with blaming(registry):
         results = [read_results(source, registry) for source in wanted]
         check_names(results)
+        kept = KeptPages(folder)
+        if kept.are_all(results):
+            return _describe(folder, results)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with replacing_folder(folder) as draft:
-                for path, text in _render(results):
+                taken = {r.leaderboard.name for r in results if kept.take(r, draft)}
+                for path, text in _render(results, taken):
                     (draft / path).parent.mkdir(parents=True, exist_ok=True)
                     (draft / path).write_text(redacted(text), encoding="utf-8", newline="\n")
+                (draft / MARKER).write_text(marker_text(results, draft), encoding="utf-8")
         except OSError as problem:
             raise StoreError(
                 f"Cannot write the site to {folder}: {problem.strerror}. "
                 "Choose another folder with --to, or change its permissions."
             ) from problem
+    return _describe(folder, results)
+
+
+def _describe(folder: Path, results: Sequence[Results]) -> Site:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return Site(
         folder,
@@ -115,10 +124,14 @@ def _check_free(folder: Path) -> None:
 # --- pages ------------------------------------------------------------------------------------
 
 
-def _render(results: Sequence[Results]) -> Iterator[tuple[str, str]]:
-    """Yields path and text of every file."""
+def _render(results: Sequence[Results], taken: AbstractSet[str]) -> Iterator[tuple[str, str]]:
+    """Yields path and text of every file.
+
+    Args:
+        results: of all leaderboards.
+        taken: names of those whose pages are there already.
+    """
     environment = _environment()
-    yield MARKER, "Written by `harness site`, which replaces this folder as a whole.\n"
     for asset in sorted((HERE / "assets").iterdir()):
         yield f"{ASSETS}/{asset.name}", asset.read_text(encoding="utf-8")
     template = environment.get_template("guide.html.j2")
@@ -128,7 +141,8 @@ def _render(results: Sequence[Results]) -> Iterator[tuple[str, str]]:
     for result in results:
         page = leaderboard_pages.make_leaderboard_page(result)
         leaderboards.append((page, result))
-        yield from _render_leaderboard(environment, result, page)
+        if result.leaderboard.name not in taken:
+            yield from _render_leaderboard(environment, result, page)
     template = environment.get_template("site.html.j2")
     yield "index.html", template.render(root="", leaderboards=leaderboards)
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from harness.api.docs_pages import page_names
-from harness.apps.site.build import MARKER, write_site
+from harness.apps.site.build import write_site
+from harness.apps.site.kept_pages import MARKER
 from harness.apps.site.results import read_results
 from harness.apps.submissions import exchange
 from harness.errors import HarnessError, StoreError
