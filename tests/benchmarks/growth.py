@@ -150,8 +150,8 @@ def rows(folder: Path, material: Material) -> Iterator[Line]:
         path = folder / f"scan{number}.jsonl"
         write_crystals(path, number, material)
         out = folder / f"{number}.parquet"
-        line = ("scan", path, "--bundle", bundle, "--jobs", "1", "--to", out)
-        scanned.append(command(*line, folder=folder))
+        to_scan = ("scan", path, "--bundle", bundle, "--jobs", "1", "--to", out)
+        scanned.append(command(*to_scan, folder=folder))
     yield Line("scan", "rows or structures", SCANNED, tuple(scanned))
 
 
