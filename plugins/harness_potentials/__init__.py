@@ -30,6 +30,12 @@ def register_backbones() -> Iterable[BackboneSpec]:
         rows_per_second=100_000.0,
     )
     yield BackboneSpec(
+        name="chgnet-trained",
+        summary="the potential CHGNet, trained further or from scratch; needs the extra `chgnet`",
+        make="harness_potentials.trained_chgnet:TrainedChgnet",
+        rows_per_second=30.0,
+    )
+    yield BackboneSpec(
         name="sevennet",
         summary="embedding of the potential SevenNet-0 as it was trained; needs the extra `sevenn`",
         make="harness_potentials.backbones:make_sevennet",
