@@ -34,14 +34,13 @@ from harness_potentials.packages import ELEMENTS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.plugin import Floats
 
 CUTOFF_ANGSTROM = 6.0
 ANGLE_CUTOFF_ANGSTROM = 3.0
 BLOCKS = 4
 
 TOLERANCE = 1e-4
-"""Largest deviation from a reference energy, in eV/atom, that counts as equal (single precision)."""
+"""Largest deviation from a reference energy, in eV/atom, that counts as equal: single precision."""
 
 _FCC = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
 
@@ -212,7 +211,7 @@ def _verify(potential: Any, weights: PretrainedWeights) -> float:
 @cache
 def _converter() -> Any:
     """CHGNet's maker of graphs; one in each process."""
-    from chgnet.graph import CrystalGraphConverter
+    from chgnet.graph.converter import CrystalGraphConverter
 
     return CrystalGraphConverter(
         atom_graph_cutoff=CUTOFF_ANGSTROM,
@@ -241,11 +240,8 @@ def collate(encodings: Sequence[Arrays]) -> list[Any]:
     """Makes graphs of CHGNet again, which its networks put side by side themselves."""
     from chgnet.graph.crystalgraph import CrystalGraph
 
-    return [
-        CrystalGraph(
-            **{name: torch.tensor(encoding[name]) for name in FIELDS},
-            atom_graph_cutoff=CUTOFF_ANGSTROM,
-            bond_graph_cutoff=ANGLE_CUTOFF_ANGSTROM,
-        )
-        for encoding in encodings
+    cutoffs = {"atom_graph_cutoff": CUTOFF_ANGSTROM, "bond_graph_cutoff": ANGLE_CUTOFF_ANGSTROM}
+    graphs: list[dict[str, Any]] = [
+        cutoffs | {name: torch.tensor(encoding[name]) for name in FIELDS} for encoding in encodings
     ]
+    return [CrystalGraph(**graph) for graph in graphs]
