@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CHGNET_ROWS_PER_SECOND = 150.0
 """Training rows per second, all members together, forward and backward with the head `mlp`:
-measured on Dataset1 and Dataset2 (2 to 3 atoms per crystal) with 2 members and batch 8, one thread."""
+measured on Dataset1 and Dataset2 (2 to 3 atoms each) with 2 members and batch 8, one thread."""
 
 
 @hookimpl
