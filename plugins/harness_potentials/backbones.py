@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from importlib import import_module
 from math import log10
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from harness.plugin import Crystal, FitRows, FixedFeatures, PluginError, Predictor, Settings
 from harness_potentials import chgnet_potential, equation_of_state, sevennet_potential
 from harness_potentials.packages import ELEMENTS
+from harness_potentials.settings import EosSettings, FileSettings
+from harness_potentials.weight_files import find_file, package_version
 
 if TYPE_CHECKING:
-    from harness.plugin import Floats
+    from harness.plugin import Floats, Invariance, PretrainedWeights
+
+
+class Potential(Protocol):
+    """What is asked of a potential that is read from a file."""
+
+    variant: str
+    width: int
+    elements: Sequence[str]
+    cutoff_angstrom: float
+    invariances: Sequence[Invariance]
+
+    def embed(self, crystal: Crystal) -> Floats:
+        """Returns `width` numbers that do not grow with the cell."""
+
+    def energies(self, crystals: Sequence[Crystal]) -> Floats:
+        """Returns the energy of an atom of each crystal, in eV, but for one of its composition."""
+
+
+FROM_FILES = {
+    "mace": ("harness_potentials.mace_potential", "Mace"),
+    "mattersim": ("harness_potentials.mattersim_potential", "Mattersim"),
+    "orb": ("harness_potentials.orb_potential", "Orb"),
+}
+"""Module and class of the potentials whose packages bring no weights."""
+
 
 EOS_FEATURES = (
     "log10 of Slack's κ",
@@ -50,14 +79,74 @@ def make_sevennet(settings: Settings) -> FixedFeatures:
     return _fixed(own, own.embed, own.WIDTH, "sevennet-1", refuses=False, cutoff_angstrom=5.0)
 
 
-def make_eos(settings: Settings) -> FixedFeatures:
+def make_eos(settings: EosSettings) -> FixedFeatures:
     """Makes the backbone `eos`.
 
     Raises:
-        PluginError: CHGNet is not installed.
+        PluginError: the potential is not installed.
+        WeightsError: see `find_file` and the potential's class.
     """
     name, width = f"eos-{equation_of_state.VERSION}", len(EOS_FEATURES)
+    if settings.potential != "chgnet":
+        return _from_file(settings.potential, settings, f"{name} of ", _state_by_file, width)
     return _fixed(chgnet_potential, describe_state, width, name, cutoff_angstrom=6.0)
+
+
+def make_from_file(potential: str, settings: FileSettings) -> FixedFeatures:
+    """Makes the backbone of the embeddings of a potential of `FROM_FILES`.
+
+    Raises:
+        PluginError: its package is not installed.
+        WeightsError: see `find_file` and the potential's class.
+    """
+    return _from_file(potential, settings, "", _embed_by_file)
+
+
+def _from_file(
+    name: str,
+    settings: FileSettings,
+    prefix: str,
+    encode: Callable[[str, PretrainedWeights, FileSettings, Crystal], Floats],
+    width: int | None = None,
+) -> FixedFeatures:
+    """Makes a backbone of the numbers that `encode` gets from a file; by default, embeddings."""
+    module = import_module(FROM_FILES[name][0])
+    found = package_version(module.PACKAGE, module.EXTRA)
+    weights = find_file(settings, name)
+    potential = load_potential(name, weights, settings)
+    return FixedFeatures(
+        partial(encode, name, weights, settings),
+        width or potential.width,
+        elements=potential.elements,
+        encoding=" ".join(filter(None, (f"{prefix}{name}-1", found, potential.variant))),
+        weights=weights,
+        invariances=potential.invariances,
+        cutoff_angstrom=potential.cutoff_angstrom,
+    )
+
+
+@cache
+def load_potential(name: str, weights: PretrainedWeights, settings: FileSettings) -> Potential:
+    """Loads a potential from its file; once in each process.
+
+    Raises:
+        WeightsError: see the potential's class.
+    """
+    module, kind = FROM_FILES[name]
+    potential: Potential = getattr(import_module(module), kind)(weights, settings)
+    return potential
+
+
+def _embed_by_file(
+    name: str, weights: PretrainedWeights, settings: FileSettings, crystal: Crystal
+) -> Floats:
+    return load_potential(name, weights, settings).embed(crystal)
+
+
+def _state_by_file(
+    name: str, weights: PretrainedWeights, settings: FileSettings, crystal: Crystal
+) -> Floats:
+    return state_of(crystal, load_potential(name, weights, settings).energies)
 
 
 def _fixed(
@@ -72,12 +161,21 @@ def _fixed(
 
 
 def describe_state(crystal: Crystal) -> Floats:
-    """Returns `EOS_FEATURES` of a crystal.
+    """Returns `EOS_FEATURES` of a crystal, by CHGNet.
 
     Raises:
         CannotEncode: see `equation_of_state.describe`.
     """
-    solid = equation_of_state.describe(crystal)
+    return state_of(crystal, chgnet_potential.energies)
+
+
+def state_of(crystal: Crystal, energies: equation_of_state.Energies) -> Floats:
+    """Returns `EOS_FEATURES` of a crystal, by the energies of a potential.
+
+    Raises:
+        CannotEncode: see `equation_of_state.describe`.
+    """
+    solid = equation_of_state.describe(crystal, energies)
     given = crystal.volume / len(crystal.species)
     return np.array(
         [

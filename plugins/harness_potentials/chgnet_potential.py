@@ -72,7 +72,9 @@ def energies(crystals: Sequence[Crystal]) -> Floats:
 
     Raises:
         CannotEncode: an atom has no neighbour.
+        PluginError: CHGNet is not installed.
     """
+    find_weights()
     return np.array([float(found["e"]) for found in _run(crystals)], dtype=np.float64)
 
 

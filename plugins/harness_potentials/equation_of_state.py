@@ -1,4 +1,4 @@
-"""The equation of state of a crystal by CHGNet: energies at some volumes, all else as given.
+"""The equation of state of a crystal: energies at some volumes, all else as given.
 
 Cell and atoms keep their shape and fractional places, so the bulk modulus is that of clamped ions,
 and for cells of low symmetry an upper bound.
@@ -6,6 +6,7 @@ and for cells of low symmetry an upper bound.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,9 @@ from harness_potentials.physics import Solid, describe_solid, fit_equation
 
 if TYPE_CHECKING:
     from harness.plugin import Floats
+
+Energies = Callable[[Sequence[Crystal]], "Floats"]
+"""Takes crystals of one composition to the energy of an atom of each, in eV, but for a constant."""
 
 VERSION = "1"
 """Of the settings below, and of what is done with them."""
@@ -33,8 +37,8 @@ CENTRED = 0.03
 """… until that of the lowest energy is within 3 % of the middle."""
 
 
-def describe(crystal: Crystal) -> Solid:
-    """Follows the chain of `physics` from CHGNet's energies.
+def describe(crystal: Crystal, energies: Energies = chgnet_potential.energies) -> Solid:
+    """Follows the chain of `physics` from a potential's energies.
 
     Raises:
         CannotEncode: an atom has no neighbour, or the curve makes no sense; says why.
@@ -42,31 +46,30 @@ def describe(crystal: Crystal) -> Solid:
     """
     cell = crystal.primitive()
     atoms = len(cell.species)
-    return describe_solid(*energy_curve(cell), mean_mass(cell), atoms)
+    return describe_solid(*energy_curve(cell, energies), mean_mass(cell), atoms)
 
 
-def energy_curve(cell: Crystal) -> tuple[Floats, Floats]:
+def energy_curve(cell: Crystal, energies: Energies) -> tuple[Floats, Floats]:
     """Returns volumes of an atom, in Å³, around that of the lowest energy, and energies, in eV.
 
     Raises:
         CannotEncode: there is no minimum near the volume that is given.
     """
-    chgnet_potential.find_weights()
     given = cell.volume / len(cell.species)
     middle = given
     for _ in range(WINDOWS):
         volumes = middle * np.linspace(1 - HALF_WIDTH, 1 + HALF_WIDTH, VOLUMES)
-        energies = chgnet_potential.energies([_scaled(cell, v / given) for v in volumes])
+        values = energies([_scaled(cell, v / given) for v in volumes])
         try:
-            lowest = fit_equation(volumes, energies).volume
+            lowest = fit_equation(volumes, values).volume
         except CannotEncode:
-            lowest = float(volumes[energies.argmin()])
+            lowest = float(volumes[values.argmin()])
         if abs(lowest / middle - 1) <= CENTRED:
             break
         middle = lowest
     else:
         raise CannotEncode("its energy has no minimum near its volume")
-    return volumes, energies
+    return volumes, values
 
 
 def mean_mass(crystal: Crystal) -> float:

@@ -18,7 +18,6 @@ from harness.plugin import (
     Crystal,
     DataError,
     DatasetSpec,
-    Settings,
     kept_encodings,
     try_encodings,
 )
@@ -73,8 +72,9 @@ def load_stiffness(name: str, locations: Locations) -> Iterator[Mapping[str, Any
         PluginError: CHGNet is not installed.
     """
     from harness_potentials.backbones import make_eos
+    from harness_potentials.settings import EosSettings
 
-    backbone, folder = make_eos(Settings()), locations.cache / "encodings"
+    backbone, folder = make_eos(EosSettings()), locations.cache / "encodings"
     rows = list(load_kappa(locations))
     crystals = [Crystal(row["lattice"], row["species"], row["frac_coords"]) for row in rows]
     missing = kept_encodings(backbone, crystals, folder).count(None)

@@ -17,7 +17,7 @@ from harness.testing import BackboneCases, HeadCases
 from harness_potentials import packages, register_backbones, register_heads
 from harness_properties import BULK_MODULUS, KAPPA
 
-BACKBONES = {spec.name: spec for spec in register_backbones()}
+BACKBONES: dict[str, Any] = {spec.name: spec for spec in register_backbones()}
 (SLACK,) = register_heads()
 
 slow = pytest.mark.slow
@@ -88,7 +88,7 @@ def test_without_its_package_the_extra_is_named(name: str, monkeypatch: pytest.M
     packages.weights_of.cache_clear()
     monkeypatch.setattr(packages, "find_spec", lambda package: None)
     with pytest.raises(PluginError, match=r"pip install 'paraisite-harness\[(chgnet|sevenn)\]'"):
-        BACKBONES[name].make(Settings())
+        BACKBONES[name].make(BACKBONES[name].settings())
     packages.weights_of.cache_clear()
 
 
@@ -108,7 +108,7 @@ def rows(embeddings: Any) -> FitRows:
 
 
 def backbone(name: str) -> Any:
-    return BACKBONES[name].make(Settings())
+    return BACKBONES[name].make(BACKBONES[name].settings())
 
 
 class TestSlack(HeadCases):
@@ -140,13 +140,13 @@ class TestPromises(BackboneCases):
         return BACKBONES[request.param]
 
     def test_it_is_fixed_and_says_what_it_has_seen(self, spec: Any) -> None:
-        made = spec.make(Settings())
+        made = spec.make(spec.settings())
         assert made.fixed
         weights = made.find_pretrained(Locations())
         assert weights.seen == "MPtrj"
         assert weights.digest in made.encoding
 
     def test_embeddings_tell_crystals_apart(self, spec: Any) -> None:
-        made = spec.make(Settings())
+        made = spec.make(spec.settings())
         features = np.array([made.encode(c)["features"] for c in sample_crystals()])
         assert len(np.unique(features.round(3), axis=0)) == len(features)
