@@ -96,11 +96,11 @@ class LeftOutRules(ProtocolRules):
                 f"runs = {runs}: every run leaves out another {by}, and there are {most} to leave "
                 f"out. Set runs to 1 … {most}."
             )
-        return self._chosen(rows)[:runs]
+        return self.chosen(rows)[:runs]
 
     def group(self, rows: BenchmarkRows, run: int) -> Sequence[str | None]:
         """The rows to leave out are one group, twins of theirs none, others go by formula."""
-        name = self._chosen(rows)[run - 1]
+        name = self.chosen(rows)[run - 1]
         held = [name in own for own in _groups_of(rows, self._cut)]
         twins = {formula for formula, out in zip(rows.formulas, held, strict=True) if out}
         return [
@@ -125,7 +125,8 @@ class LeftOutRules(ProtocolRules):
     def _cut(self) -> tuple[Kind, int]:
         return self.settings.by, self.settings.quantiles
 
-    def _chosen(self, rows: BenchmarkRows) -> tuple[str, ...]:
+    def chosen(self, rows: BenchmarkRows) -> tuple[str, ...]:
+        """Names of the groups to leave out, in the order of runs, for as many as there could be."""
         return self.settings.groups or _ranked(rows, self._cut)
 
 
