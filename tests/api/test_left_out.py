@@ -100,7 +100,7 @@ def test_the_command_line_shows_it(finished: Path, tiny: Path, harness, tmp_path
     assert harness("compare", str(finished), str(finished), *plugin, *sides)[0] == 0
     assert harness("audit", str(finished), *plugin)[0] == 0
     site = str(tmp_path / "site")
-    assert harness("site", str(finished), *plugin, "--out", site)[0] == 0
+    assert harness("site", str(finished), "-o", site)[0] == 0
 
 
 def test_a_dataset_that_no_run_tests_is_refused(finished: Path, tiny: Path) -> None:
