@@ -16,8 +16,16 @@ from harness.plugin.locations import Locations
 from harness.redaction import redacted
 from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
-from harness.results.records import PlanFile, PlannedCell, PlannedDataset, Problem, Sources
+from harness.results.records import (
+    PlanFile,
+    PlannedCell,
+    PlannedDataset,
+    Problem,
+    ProtocolFacts,
+    Sources,
+)
 from harness.results.store import PLAN_FILE, Store
+from harness.scoring.statistics import RANDOM_SPLITS
 
 
 def prepare(
@@ -87,9 +95,18 @@ def describe(planned: Plan, registry: Registry) -> PlanFile:
                 chain=tuple(stage.key for stage in scoring.chain),
                 sources=_sources_of(scoring),
                 crystals_seen=scoring.crystals_seen,
+                runs=() if len(scoring.runs) == planned.benchmark.runs else scoring.runs,
             )
             for scoring in planned.scorings
         ),
+        protocols={
+            protocol.label: ProtocolFacts(
+                resampling=protocol.rules.resampling,
+                runs=planned.run_names.get(protocol.label, ()),
+            )
+            for protocol in planned.protocols
+            if protocol.rules.resampling != RANDOM_SPLITS or protocol.label in planned.run_names
+        },
     )
 
 

@@ -124,7 +124,9 @@ class _RowCheck:
         if protocol not in self.protocols:
             raise _Unknown(f"the protocol {protocol!r} is not known here")
         rules = self.protocols[protocol].rules
-        return Splits(self.loader, rules, self.benchmark.seed)
+        return Splits(
+            self.loader, rules, self.benchmark.seed, self.plan.datasets, self.benchmark.test_on
+        )
 
     # --- comparing ----------------------------------------------------------------------------
 
@@ -164,14 +166,20 @@ class _RowCheck:
     def _test_rows(self, cell: PlannedCell, splits: Splits) -> pd.DataFrame:
         """The rows that a cell predicts; columns as `ledger.test_rows`."""
         data = self.data(cell.test_on)
-        runs = range(1, self.plan.runs + 1)
+        runs = self.plan.runs_of(cell)
         rows, labels, overlap = [], [], []
         for run in runs:
             test = splits.of(cell.test_on, run).test
             rows.append(test)
             labels.append(splits.labels(cell.test_on, run, self._decoder(cell, splits, run))[test])
             groups = self._trained_groups(cell, run)
-            overlap.append(np.array([data.formulas[row] in groups for row in test], dtype=bool))
+            own, pretrained = splits.grouping.of(cell.test_on, run), self._seen_by_weights(cell)
+            overlap.append(
+                np.array(
+                    [own[row] in groups or data.formulas[row] in pretrained for row in test],
+                    dtype=bool,
+                )
+            )
         return rows_frame(data, runs, rows, labels, overlap)
 
     def _decoder(self, cell: PlannedCell, splits: Splits, run: int) -> Scaler:
@@ -185,13 +193,17 @@ class _RowCheck:
         return splits.scaler(record.dataset, splits.of(record.dataset, run))
 
     def _trained_groups(self, cell: PlannedCell, run: int) -> set[str]:
-        """Formulas that a run has seen in training, its pretrained weights included."""
+        """Groups that a run has seen in training."""
         groups: set[str] = set()
         for stage in cell.chain:
             groups |= self._gradient_groups(stage).get(run, set())
-        if cell.weights and (seen := cell.weights[1]) in self.registry.datasets:
-            groups |= set(self.loader.whole[seen].formulas)
         return groups
+
+    def _seen_by_weights(self, cell: PlannedCell) -> set[str]:
+        """Formulas of the data that its pretrained weights have seen, where these are known."""
+        if cell.weights and (seen := cell.weights[1]) in self.registry.datasets:
+            return set(self.loader.whole[seen].formulas)
+        return set()
 
     def _gradient_groups(self, stage: str) -> dict[int, set[str]]:
         ledger = self.ledger(stage)
@@ -199,17 +211,17 @@ class _RowCheck:
         return {run: set(rows) for run, rows in _groups_by_run(trained)}
 
     def _twins(self, cell: PlannedCell, splits: Splits) -> Iterator[str]:
-        """Looks for formulas of test rows among what the sources of a leak-free cell used."""
-        formulas = self.data(cell.test_on).formulas
+        """Looks for groups of test rows among what the sources of a leak-free cell used."""
         for stage in cell.chain:
             if self.record(stage).dataset == cell.train_on:
                 continue
             for run, used in _groups_by_run(self.ledger(stage)):
-                tested = {formulas[row] for row in splits.of(cell.test_on, run).test}
+                groups = splits.grouping.of(cell.test_on, run)
+                tested = {groups[row] or "" for row in splits.of(cell.test_on, run).test}
                 if both := sorted(tested & set(used)):
                     yield (
                         f"{cell.title}, run {run}: the source stage {stage} uses {both[0]}, "
-                        "the formula of a test row"
+                        "the group of a test row"
                     )
 
     # --- ledgers ------------------------------------------------------------------------------
@@ -255,13 +267,13 @@ class _RowCheck:
         """Yields the lines of a ledger that a dataset may have in the runs of a stage."""
         data = self.data(name)
         for run in dict.fromkeys(record.runs):
-            split = splits.of(name, run)
+            split, groups = splits.of(name, run), splits.grouping.of(name, run)
             roles = {"gradient": split.train, "scaler": splits.scaler_rows(split)}
             if choosing:
                 roles["selection"] = split.validation
             for role, rows in roles.items():
                 for row in rows:
-                    yield run, data.parts[row], data.ids[row], data.formulas[row], role
+                    yield run, data.parts[row], data.ids[row], groups[row], role
 
 
 def _groups_by_run(ledger: pd.DataFrame) -> Iterator[tuple[int, list[str]]]:

@@ -264,8 +264,8 @@ class _Check:
         self._datasets(expected.datasets)
         self._cells({cell.key: cell for cell in expected.cells})
         self._plugin_files(expected.plugins)
-        left_out = {"not_applicable": expected.not_applicable}
-        self._compare("plan.json", self.stored, left_out, "the settings give")
+        facts = {name: getattr(expected, name) for name in ("not_applicable", "protocols")}
+        self._compare("plan.json", self.stored, facts, "the settings give")
         rows = {name: data.rows for name, data in expected.datasets.items()}
         if (here := self.stored.benchmark.get("rows", ABSENT)) != rows:
             self.differences.append(f"plan.json: rows is {here!r}, the data give {rows!r}")
@@ -315,10 +315,9 @@ class _Check:
     def results(self, planned: Plan | None) -> None:
         """Compares what every result line says besides its scores; finds missing and extra runs."""
         scorings = {scoring.key: scoring for scoring in planned.scorings} if planned else {}
-        runs = list(range(1, self.stored.runs + 1))
         for key, cell in self.cells.items():
             lines = [line for line in self.lines if line.key == key]
-            have = sorted(line.run for line in lines)
+            have, runs = sorted(line.run for line in lines), list(self.stored.runs_of(cell))
             if have != runs:
                 what = f"runs {have} where {runs} are expected"
                 self.differences.append(f"{cell.title}: {what}")

@@ -32,6 +32,8 @@ from harness.errors import FailedCellsWarning
 from harness.plugin.cell import BASELINE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.planning.plan import Plan, StageNode
     from harness.registry.registry import Registry
     from harness.report.leaderboard import Leaderboard
@@ -182,7 +184,8 @@ def print_plan(planned: Plan, json: bool) -> None:
             }
             for scoring in planned.scorings
         ]
-        print_json({"stages": stages, "cells": cells, "seconds": seconds})
+        named = {"runs": dict(planned.run_names)} if planned.run_names else {}
+        print_json({"stages": stages, "cells": cells, "seconds": seconds, **named})
         return
     same = {
         part
@@ -203,6 +206,11 @@ def print_plan(planned: Plan, json: bool) -> None:
         f"{len(planned.stages)} stages, {len(planned.scorings)} cells, about {_in_words(seconds)} "
         "on one CPU core, if nothing is on disk yet"
     )
+    for protocol, names in planned.run_names.items():
+        runs = ", ".join(f"{run} {name}" for run, name in enumerate(names, start=1))
+        say(f"{protocol}, what each run tests: {runs}")
+    for line in _runs_without_rows(planned):
+        say(line)
     for transfer, target in planned.not_applicable:
         say(f"not applicable: {transfer} on {target}")
     tuning = planned.benchmark.tuning
@@ -219,6 +227,18 @@ def _in_words(seconds: float) -> str:
     if seconds < LONG:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 60 * LONG else f"{seconds / 3600:.1f} h"
+
+
+def _runs_without_rows(planned: Plan) -> Iterator[str]:
+    """Says which runs have no test rows in which dataset, once per protocol and dataset."""
+    absent: dict[str, None] = {}
+    for scoring in planned.scorings:
+        runs = [run for run in range(1, planned.benchmark.runs + 1) if run not in scoring.runs]
+        if runs:
+            named = ", ".join(map(str, runs))
+            line = f"n/a: {scoring.protocol.label} has no test rows in {scoring.cell.test_on} in "
+            absent[f"{line}run{'s' if len(runs) > 1 else ''} {named}"] = None
+    return iter(absent)
 
 
 def _stage_facts(stage: StageNode, cells: int) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 Roles: `scaler` (mean and std were fitted on it), `gradient` (trained on), `selection` (chose the
 epoch), `tuning` (chose settings), `test` (scored). A protocol that promises to be leak-free is held
 to it before anything is trained: no test row has another role in the chain that predicts it, no
-group (reduced formula) of a target's test rows has one either, and no source stage sees a group of
-any test set of the benchmark.
+group of a target's test rows has one either, and no source stage sees a group of any test set of
+the benchmark. Groups are reduced formulas unless the protocol has others; these hold for every test
+set of a chain, whichever dataset it is of.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.data.dataset import Dataset
+    from harness.planning.groups import Groups
     from harness.planning.plan import Plan, Scoring, StageNode
     from harness.planning.resolved import ResolvedProtocol
 
@@ -35,16 +37,16 @@ Row = tuple[str, str]
 """(part, id): what a row is called, whichever dataset it is reached through."""
 
 
-def roles_of(member: MemberOf) -> Iterator[tuple[Dataset, str, Sequence[int]]]:
-    """Yields (dataset, role, row positions) of what one member of a stage does with its data.
+def roles_of(member: MemberOf) -> Iterator[tuple[Dataset, Groups, str, Sequence[int]]]:
+    """Yields (dataset, groups, role, row positions) of what a member of a stage does with its data.
 
     A head that is fitted in closed form has no epochs to select; `gradient` is then its fit.
     """
     for dataset, rows in member.fitted():
-        yield dataset, "gradient", rows.train.tolist()
+        yield dataset, rows.groups, "gradient", rows.train.tolist()
         if not member.stage.closed_form:
-            yield dataset, "selection", rows.validation.tolist()
-        yield dataset, "scaler", rows.scaler_rows.tolist()
+            yield dataset, rows.groups, "selection", rows.validation.tolist()
+        yield dataset, rows.groups, "scaler", rows.scaler_rows.tolist()
 
 
 def stage_ledger(stage: StageNode) -> pd.DataFrame:
@@ -52,9 +54,9 @@ def stage_ledger(stage: StageNode) -> pd.DataFrame:
     import pandas as pd
 
     lines = [
-        (rows_of.run, data.parts[row], data.ids[row], data.formulas[row], role)
+        (rows_of.run, data.parts[row], data.ids[row], groups[row], role)
         for number, rows_of in enumerate(stage.members)
-        for data, role, rows in roles_of(MemberOf(stage, number))
+        for data, groups, role, rows in roles_of(MemberOf(stage, number))
         for row in rows
     ]
     return pd.DataFrame(list(dict.fromkeys(lines)), columns=list(COLUMNS))
@@ -66,8 +68,8 @@ def tuning_ledger(scoring: Scoring) -> pd.DataFrame:
 
     data = scoring.target
     lines = [
-        (run, data.parts[row], data.ids[row], data.formulas[row], "tuning")
-        for run, rows in zip(scoring.runs, scoring.tuning, strict=True)
+        (members[0].rows.run, data.parts[row], data.ids[row], members[0].rows.groups[row], "tuning")
+        for members, rows in zip(scoring.sources, scoring.tuning, strict=True)
         for row in rows
     ]
     return pd.DataFrame(lines, columns=list(COLUMNS))
@@ -130,50 +132,55 @@ def _check_scorings(scorings: Sequence[Scoring]) -> None:
     for scoring in scorings:
         for number in runs:
             _check_rows(scoring, number, rows[number])
-            if scoring.dataset is scoring.target:
+            if scoring.dataset is scoring.target or _has_own_groups(scoring):
                 _check_groups(scoring, number, groups[number])
 
 
-def _test_groups(plan: Plan) -> dict[str, dict[int, dict[str, str]]]:
+def _test_groups(plan: Plan) -> dict[str, dict[int, dict[str | None, str]]]:
     """Per protocol and run: the groups of all test rows, each with a row to name in an error."""
-    groups: dict[str, dict[int, dict[str, str]]] = {}
+    groups: dict[str, dict[int, dict[str | None, str]]] = {}
     for scoring in plan.scorings:
         of_protocol = groups.setdefault(scoring.protocol.label, {})
-        for run, rows in zip(scoring.runs, scoring.rows, strict=True):
+        for run, own, rows in zip(scoring.runs, scoring.groups, scoring.rows, strict=True):
             of_run = of_protocol.setdefault(run, {})
             for row in rows:
-                name = _name(scoring.dataset, row)
-                of_run.setdefault(scoring.dataset.formulas[row], name)
+                of_run.setdefault(own[row], _name(scoring.dataset, row))
     return groups
 
 
-def _uses(scoring: Scoring, number: int) -> Iterator[tuple[Dataset, str, int, str]]:
-    """Yields (dataset, role, row, where) of all that a run did before its test rows are scored."""
+def _has_own_groups(scoring: Scoring) -> bool:
+    """Whether groups are others than reduced formulas."""
+    return any(own is not scoring.dataset.formulas for own in scoring.groups)
+
+
+def _uses(scoring: Scoring, number: int) -> Iterator[tuple[Dataset, Groups, str, int, str]]:
+    """Yields (dataset, groups, role, row, where) of all that a run did before it is scored."""
     for source in scoring.sources[number]:
         for member in source.line:
-            for data, role, rows in roles_of(member):
+            for data, groups, role, rows in roles_of(member):
                 if _may_keep(scoring.protocol, data, scoring.target):
                     continue
                 for row in rows:
-                    yield data, role, row, f"in the stage {member.stage.title}"
+                    yield data, groups, role, row, f"in the stage {member.stage.title}"
     if scoring.tuning:
+        groups = scoring.sources[number][0].rows.groups
         for row in scoring.tuning[number]:
-            yield scoring.target, "tuning", row, "in the choice of settings"
+            yield scoring.target, groups, "tuning", row, "in the choice of settings"
 
 
 def _used_rows(scoring: Scoring, number: int) -> dict[Row, tuple[str, str]]:
     """The (role, where) of the first use of every row that a run uses."""
     used: dict[Row, tuple[str, str]] = {}
-    for data, role, row, where in _uses(scoring, number):
+    for data, _, role, row, where in _uses(scoring, number):
         used.setdefault(_row(data, row), (role, where))
     return used
 
 
-def _used_groups(scoring: Scoring, number: int) -> dict[str, tuple[Dataset, int, str, str]]:
+def _used_groups(scoring: Scoring, number: int) -> dict[str | None, tuple[Dataset, int, str, str]]:
     """The (dataset, row, role, where) of the first use of every group that a run uses."""
-    used: dict[str, tuple[Dataset, int, str, str]] = {}
-    for data, role, row, where in _uses(scoring, number):
-        used.setdefault(data.formulas[row], (data, row, role, where))
+    used: dict[str | None, tuple[Dataset, int, str, str]] = {}
+    for data, groups, role, row, where in _uses(scoring, number):
+        used.setdefault(groups[row], (data, row, role, where))
     return used
 
 
@@ -189,16 +196,17 @@ def _check_rows(scoring: Scoring, number: int, used: Mapping[Row, tuple[str, str
 
 
 def _check_groups(
-    scoring: Scoring, number: int, used: Mapping[str, tuple[Dataset, int, str, str]]
+    scoring: Scoring, number: int, used: Mapping[str | None, tuple[Dataset, int, str, str]]
 ) -> None:
     for row in scoring.rows[number]:
-        group = scoring.dataset.formulas[row]
+        group = scoring.groups[number][row]
         if (known := used.get(group)) is not None:
             data, other, role, where = known
             raise LeakError(
                 f"Leak in run {scoring.runs[number]}: the row {_name(scoring.dataset, row)} has "
                 f"the role 'test' in {_title(scoring)}, and {_name(data, other)}, of the "
-                f"same formula {group}, the role {role!r} {where}: twins across the split. "
+                f"{_same(group, data.formulas[other])}, the role {role!r} {where}: twins across "
+                "the split. "
                 f"{_culprit(scoring.protocol, role)}"
             )
 
@@ -207,21 +215,27 @@ def _check_sources(
     stage: StageNode,
     target: Dataset,
     protocol: ResolvedProtocol,
-    reserved: dict[int, dict[str, str]],
+    reserved: dict[int, dict[str | None, str]],
 ) -> None:
     """Looks for groups of test rows among what a stage does with other datasets than the target."""
     for number, member in enumerate(stage.members):
-        for data, role, rows in roles_of(MemberOf(stage, number)):
+        for data, groups, role, rows in roles_of(MemberOf(stage, number)):
             if data is target or _may_keep(protocol, data, target):
                 continue
             for row in rows:
-                group = data.formulas[row]
+                group = groups[row]
                 if (tested := reserved.get(member.run, {}).get(group)) is not None:
                     raise LeakError(
                         f"Leak in run {member.run}: the source stage {stage.title} uses "
                         f"{_name(data, row)} in the role {role!r}, and {tested}, of the "
-                        f"same formula {group}, has the role 'test'. {_culprit(protocol, role)}"
+                        f"{_same(group, data.formulas[row])}, has the role 'test'. "
+                        f"{_culprit(protocol, role)}"
                     )
+
+
+def _same(group: str | None, formula: str) -> str:
+    """What two rows have in common."""
+    return f"same formula {formula}" if group == formula else f"same group {group!r}"
 
 
 def _may_keep(protocol: ResolvedProtocol, source: Dataset, target: Dataset) -> bool:

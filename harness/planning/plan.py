@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from harness.plugin.protocol import Scaler
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from harness.planning.groups import Groups
     from harness.plugin.arrays import Floats, Indices
     from harness.plugin.locations import Locations
     from harness.plugin.property import PropertySpec
@@ -43,6 +44,7 @@ class MemberRows:
         scaler_rows: rows on which the scaler was fitted; none where an earlier stage gave it.
         labels: targets of every row of the dataset in the property's unit, as the protocol lets
             this run see them.
+        groups: of every row of the dataset, as the protocol has them in this run.
     """
 
     run: int
@@ -51,6 +53,7 @@ class MemberRows:
     scaler_rows: Indices
     labels: Floats
     scaler: Scaler
+    groups: Groups
     init_seed: int
     shuffle_seed: int
 
@@ -100,12 +103,12 @@ class MemberOf:
         for other in self.stage.alongside:
             yield other.dataset, other.members[self.index]
 
-    def trained_groups(self) -> Mapping[str, set[str]]:
-        """Reduced formulas that it has seen in training, over its whole line, by property."""
-        groups: dict[str, set[str]] = {}
+    def trained_groups(self) -> Mapping[str, set[str | None]]:
+        """Groups that it has seen in training, over its whole line, by property."""
+        groups: dict[str, set[str | None]] = {}
         for member in self.line:
             for dataset, rows in member.fitted():
-                seen = (dataset.formulas[row] for row in rows.train)
+                seen = (rows.groups[row] for row in rows.train)
                 groups.setdefault(dataset.property.name, set()).update(seen)
         return groups
 
@@ -242,12 +245,13 @@ class Scoring:
         protocol: whose promise the scoring is under; equal stages are shared between protocols.
         sources: per run, the members whose predictions it is made of: one, or several of which
             the mean on the property's scale is taken.
+        groups: per run, the group of every row of the dataset tested on.
         tuning: per run, positions of rows of the dataset trained on that settings were chosen by.
         rows: per run, positions of its test rows in the dataset.
         labels: per run, targets of those rows as the protocol lets them be seen.
         overlap: per run, whether the row's group is in a training set of the chain of the same
-            property, or in the dataset that its pretrained weights have seen, where that is a
-            registered one.
+            property, or its formula in the dataset that its pretrained weights have seen, where
+            that is a registered one.
         crystals_seen: other properties with which the chain has seen groups of test rows.
     """
 
@@ -257,6 +261,7 @@ class Scoring:
     sources: tuple[tuple[MemberOf, ...], ...]
     tuning: tuple[Indices, ...]
     dataset: Dataset
+    groups: tuple[Groups, ...]
     rows: tuple[Indices, ...]
     labels: tuple[Floats, ...]
     overlap: tuple[NDArray[np.bool_], ...]
@@ -264,7 +269,7 @@ class Scoring:
 
     @property
     def runs(self) -> tuple[int, ...]:
-        """The runs it scores, in order."""
+        """The runs it scores, in order: those with test rows in its dataset."""
         return tuple(members[0].rows.run for members in self.sources)
 
     @property
@@ -298,6 +303,7 @@ class Plan:
         scorings: in table order.
         not_applicable: (transfer, train_on) pairs that are left out: the strategy makes no sense
             for that target, or (then with its name) for a model.
+        run_names: what each run tests, by label of the protocols whose runs have names.
         limit: rows kept of each dataset, in a dry run.
     """
 
@@ -311,7 +317,15 @@ class Plan:
     stages: tuple[StageNode, ...]
     scorings: tuple[Scoring, ...]
     not_applicable: tuple[tuple[str, str], ...]
+    run_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     limit: int | None = None
+
+    @cached_property
+    def datasets(self) -> tuple[str, ...]:
+        """All that its configurations fit and that are tested on."""
+        stages = (stage for one in self.configurations for stage in one.stages)
+        fitted = (name for stage in stages for name in (stage.dataset, *stage.alongside))
+        return tuple(dict.fromkeys((*fitted, *self.benchmark.test_on)))
 
 
 def facts_of_run(sources: Sequence[MemberOf], tested: Dataset) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from harness.planning.resolved import Configuration, ResolvedModel, ResolvedProt
 from harness.planning.stage_planner import Assigned, StagePlanner
 from harness.plugin.cell import DEFAULT, Cell
 from harness.plugin.property import NEEDED
+from harness.registry.plugin_calls import Breach, call
 
 if TYPE_CHECKING:
     from harness.plugin.arrays import Indices
@@ -217,6 +218,7 @@ class _Planner:
 
     def plan(self) -> Plan:
         scorings: list[Scoring] = []
+        run_names: dict[str, tuple[str, ...]] = {}
         chosen = _by_configuration(self.benchmark.chosen)
         for protocol in self.resolved.protocols:
             planner = StagePlanner(
@@ -226,7 +228,10 @@ class _Planner:
                 self.resolved.locations,
                 protocol,
                 self.stages,
+                self.resolved.datasets,
             )
+            if names := self._name_runs(planner):
+                run_names[protocol.label] = names
             for one in self.resolved.configurations:
                 members = planner.members([Assigned(run, one) for run in self.runs])
                 scorings += self._scorings([(m,) for m in members], one, DEFAULT, (), planner)
@@ -235,10 +240,33 @@ class _Planner:
         _refuse_unknown(chosen)
         _check_cells(scorings)
         laid_out = replace(
-            self.resolved, stages=tuple(self.stages.values()), scorings=tuple(scorings)
+            self.resolved,
+            stages=tuple(self.stages.values()),
+            scorings=tuple(scorings),
+            run_names=run_names,
         )
         check_plan(laid_out)
         return laid_out
+
+    def _name_runs(self, planner: StagePlanner) -> tuple[str, ...]:
+        """Asks a protocol whether it can make so many runs, and what each of them tests."""
+        rules = planner.protocol.rules
+        names: tuple[str, ...] = tuple(
+            call(
+                rules.name_runs,
+                len(self.runs),
+                planner.splits.grouping.rows,
+                action=f"naming {len(self.runs)} runs",
+                returns=Sequence,
+            )
+        )
+        if names and len(names) != len(self.runs):
+            raise Breach(
+                rules.name_runs,
+                f"{type(rules).__qualname__}.name_runs gave {len(names)} names for "
+                f"{len(self.runs)} runs: expected one each, or none.",
+            )
+        return names
 
     @property
     def runs(self) -> range:
@@ -302,33 +330,44 @@ class _Planner:
         identity = name if tuning == DEFAULT else (*name, tuning)
         known = [[member.trained_groups() for member in members] for members in sources]
         spec = self.resolved.property.name
-        seen: list[set[str]] = [
-            set().union(
-                *(groups.get(spec, set()) for groups in of_members),
-                *(self._seen_by_weights(member) for member in members),
-            )
-            for of_members, members in zip(known, sources, strict=True)
+        seen: list[set[str | None]] = [
+            set().union(*(groups.get(spec, set()) for groups in of_members)) for of_members in known
+        ]
+        pretrained: list[set[str]] = [
+            set().union(*(self._seen_by_weights(member) for member in members))
+            for members in sources
         ]
         scorings = []
         for test_on in self.benchmark.test_on:
             dataset = self.loader[test_on]
-            rows, labels, overlap = [], [], []
+            rows, labels, overlap, groups_of = [], [], [], []
             crystals_seen: set[str] = set()
-            for groups, of_members, (first, *_) in zip(seen, known, sources, strict=True):
-                test = splits.of(test_on, first.rows.run).test
-                splits.check(test_on, first.rows.run, test=test)
+            tests = splits.tests(test_on, [members[0].rows.run for members in sources])
+            for number, test in tests.items():
+                first = sources[number][0].rows
+                groups = splits.grouping.of(test_on, first.run)
                 rows.append(test)
-                labels.append(splits.labels(test_on, first.rows.run, first.rows.scaler)[test])
-                overlap.append(np.array([dataset.formulas[row] in groups for row in test]))
-                tested = {dataset.formulas[row] for row in test}
+                groups_of.append(groups)
+                labels.append(splits.labels(test_on, first.run, first.scaler)[test])
+                overlap.append(
+                    np.array(
+                        [
+                            groups[row] in seen[number]
+                            or dataset.formulas[row] in pretrained[number]
+                            for row in test
+                        ]
+                    )
+                )
+                tested = {groups[row] for row in test}
                 crystals_seen |= {
                     other
-                    for of_member in of_members
+                    for of_member in known[number]
                     for other, trained in of_member.items()
                     if other != spec and not tested.isdisjoint(trained)
                 }
+            scored = tuple(sources[number] for number in tests)
             content = [
-                _names_of(sources),
+                _names_of(scored),
                 dataset.digest,
                 [array_digest(a) for a in (*rows, *labels, *overlap)],
             ]
@@ -337,9 +376,10 @@ class _Planner:
                     digest_of([*identity, test_on, content]),
                     Cell(*name[:3], tuning, *name[3:], test_on),
                     protocol,
-                    tuple(sources),
-                    tuple(chose),
+                    scored,
+                    tuple(chose[number] for number in tests) if chose else (),
                     dataset,
+                    tuple(groups_of),
                     tuple(rows),
                     tuple(labels),
                     tuple(overlap),

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import DataError
+from harness.planning.groups import Grouping, Groups
 from harness.plugin.protocol import ProtocolRules, Scaler, Split
 from harness.plugin.seeds import derive_seed
 from harness.registry.plugin_calls import Breach, call
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from harness.data.dataset_loader import DatasetLoader
     from harness.plugin.arrays import Floats, Indices
 
@@ -19,14 +22,33 @@ if TYPE_CHECKING:
 class Splits:
     """Answers, for one protocol, what each run may do with each row; computed once, then kept.
 
-    A single dataset's split depends on the root seed, its own rows and the run, on nothing else:
-    adding a dataset or a run changes no other. A composite dataset follows its parts.
+    A single dataset's split depends on the root seed, its own rows with their groups and the run,
+    on nothing else: unless a protocol groups rows by what others there are, adding a dataset or a
+    run changes no other. A composite dataset follows its parts.
+
+    Args:
+        loader: of the datasets.
+        rules: of the protocol.
+        seed: the root seed.
+        datasets: all that the benchmark trains on, tests on or starts from.
+        tested: those that it tests on.
+
+    Attributes:
+        grouping: of the protocol.
     """
 
-    def __init__(self, loader: DatasetLoader, rules: ProtocolRules, seed: int) -> None:
+    def __init__(
+        self,
+        loader: DatasetLoader,
+        rules: ProtocolRules,
+        seed: int,
+        datasets: Iterable[str],
+        tested: Sequence[str],
+    ) -> None:
         self._loader = loader
         self._rules = rules
         self._seed = seed
+        self.grouping = Grouping(loader, rules, datasets, tested)
         self._splits: dict[tuple[str, int], Split] = {}
 
     def of(self, dataset: str, run: int) -> Split:
@@ -40,19 +62,22 @@ class Splits:
         return self._splits[key]
 
     def _single(self, dataset: str, run: int) -> Split:
-        formulas = self._loader[dataset].formulas
-        seed = derive_seed(self._seed, "split", dataset, run)
+        of_rows = self.grouping.of(dataset, run)
+        rows = np.array([row for row, name in enumerate(of_rows) if name is not None], np.int64)
+        groups = tuple(name for name in of_rows if name is not None)
+        by_run = (run,) if self._rules.seed_by_run else ()
+        seed = derive_seed(self._seed, "split", dataset, *by_run)
         action = f"splitting the dataset {dataset!r} for run {run}"
 
         def ask() -> Split:
             try:
                 split: Split = call(
-                    self._rules.split, formulas, run, seed, action=action, returns=Split
+                    self._rules.split, groups, run, seed, action=action, returns=Split
                 )
             except DataError as problem:
                 raise DataError(f"The dataset {dataset!r} cannot be split: {problem}") from None
-            _check_split(split, len(formulas), self._rules)
-            return _without_types_of_nothing(split)
+            _check_split(split, len(groups), self._rules)
+            return Split(**{side: rows[own.astype(np.int64)] for side, own in vars(split).items()})
 
         split, again = ask(), ask()
         if any(
@@ -75,18 +100,20 @@ class Splits:
             for side, rows in sides.items():
                 rows.append(positions[getattr(split, side)])
         joined = Split(**{side: np.concatenate(rows) for side, rows in sides.items()})
-        return self._without_twins(joined, whole.formulas) if self._rules.leak_free else joined
+        if not self._rules.leak_free:
+            return joined
+        return self._without_twins(joined, self.grouping.of(dataset, run))
 
     @staticmethod
-    def _without_twins(split: Split, formulas: tuple[str, ...]) -> Split:
+    def _without_twins(split: Split, groups: Groups) -> Split:
         """Keeps every group on one side of a joint split.
 
         Test goes before validation, and that before training; rows in the way are left out.
         """
-        test = {formulas[row] for row in split.test}
-        validation = [row for row in split.validation if formulas[row] not in test]
-        held_out = test | {formulas[row] for row in validation}
-        train = [row for row in split.train if formulas[row] not in held_out]
+        test = {groups[row] for row in split.test}
+        validation = [row for row in split.validation if groups[row] not in test]
+        held_out = test | {groups[row] for row in validation}
+        train = [row for row in split.train if groups[row] not in held_out]
         return Split(
             np.array(train, dtype=np.int64), np.array(validation, dtype=np.int64), split.test
         )
@@ -106,6 +133,27 @@ class Splits:
                     "out, or the protocol gives none. Use a larger dataset, or take it out of the "
                     "benchmark."
                 )
+
+    def tests(self, dataset: str, runs: Sequence[int]) -> dict[int, Indices]:
+        """Returns the test rows of those runs that have any, by their position in `runs`.
+
+        Raises:
+            DataError: a run has none and the protocol does not allow that, or no run has any.
+        """
+        found = {}
+        for number, run in enumerate(runs):
+            test = self.of(dataset, run).test
+            if len(test):
+                found[number] = test
+            elif not self._rules.may_test_nothing:
+                self.check(dataset, run, test=test)
+        if not found:
+            raise DataError(
+                f"No run has test rows in {dataset!r}: none of its {len(self._loader[dataset])} "
+                "rows is in a group that is left out. Leave out other groups, or take it out of "
+                "test_on."
+            )
+        return found
 
     def scaler(self, dataset: str, split: Split) -> Scaler:
         """Fits the scaler of a dataset for a run with this split."""
@@ -139,13 +187,6 @@ class Splits:
                 returns=np.ndarray,
             )
         return labels
-
-
-def _without_types_of_nothing(split: Split) -> Split:
-    """Lets an empty side be one of row positions: `np.array([])` is one of decimals."""
-    return Split(
-        **{side: rows if len(rows) else rows.astype(np.int64) for side, rows in vars(split).items()}
-    )
 
 
 def _check_split(split: Split, size: int, rules: ProtocolRules) -> None:

@@ -36,7 +36,6 @@ from harness.registry.plugin_calls import call
 
 if TYPE_CHECKING:
     from harness.data.dataset import Dataset
-    from harness.plugin.arrays import Indices
     from harness.plugin.locations import Locations
     from harness.plugin.protocol import Scaler
     from harness.registry.property_metrics import PropertyMetric
@@ -64,6 +63,7 @@ class StagePlanner:
         locations: where pretrained weights are looked for.
         protocol: whose rules hold.
         stages: by key, each after those it goes on from; new ones are added.
+        datasets: all that the benchmark trains on, tests on or starts from.
 
     Attributes:
         splits: of the protocol.
@@ -77,9 +77,10 @@ class StagePlanner:
         locations: Locations,
         protocol: ResolvedProtocol,
         stages: dict[str, StageNode],
+        datasets: Sequence[str],
     ) -> None:
         self.protocol = protocol
-        self.splits = Splits(loader, protocol.rules, benchmark.seed)
+        self.splits = Splits(loader, protocol.rules, benchmark.seed, datasets, benchmark.test_on)
         self._benchmark, self._loader = benchmark, loader
         self._registry, self._locations = registry, locations
         self._stages = stages
@@ -284,8 +285,11 @@ class StagePlanner:
             # composite dataset whose parts are the targets.
             for targets in (self._benchmark.train_on, (target,)):
                 reserved = self._reserved_groups(dataset, run, targets)
-                train = self._without(split.train, dataset, reserved)
-                validation = self._without(split.validation, dataset, reserved)
+                groups = splits.grouping.of(dataset, run)
+                train, validation = (
+                    np.array([row for row in rows if groups[row] not in reserved], dtype=np.int64)
+                    for rows in (split.train, split.validation)
+                )
                 if len(train) and (len(validation) or not choosing):
                     break
         splits.check(dataset, run, train=train)
@@ -307,6 +311,7 @@ class StagePlanner:
             scaler_rows,
             splits.labels(dataset, run, scaler),
             scaler,
+            splits.grouping.of(dataset, run),
             derive_seed(seed, *names, "initial weights", run),
             derive_seed(seed, "batches", dataset, run),
         )
@@ -317,28 +322,25 @@ class StagePlanner:
             self._loader[source], self._loader[target]
         )
 
-    def _reserved_groups(self, source: str, run: int, targets: Sequence[str]) -> set[str]:
+    def _reserved_groups(self, source: str, run: int, targets: Sequence[str]) -> set[str | None]:
         """Groups that a source stage must leave out.
 
         Those of all test sets of the benchmark, and of the validation rows of the targets that it
         serves (other than the source itself).
         """
-        reserved: set[str] = set()
+        reserved: set[str | None] = set()
         for name in self._benchmark.test_on:
-            reserved |= self._groups(name, self.splits.of(name, run).test)
+            reserved |= self._groups(name, run, self.splits.of(name, run).test)
         for name in targets:
             if name != source:
                 split = self.splits.of(name, run)
-                reserved |= self._groups(name, np.concatenate([split.validation, split.test]))
+                held_out = np.concatenate([split.validation, split.test])
+                reserved |= self._groups(name, run, held_out)
         return reserved
 
-    def _groups(self, dataset: str, rows: Iterable[int]) -> set[str]:
-        formulas = self._loader[dataset].formulas
-        return {formulas[row] for row in rows}
-
-    def _without(self, rows: Indices, dataset: str, groups: set[str]) -> Indices:
-        formulas = self._loader[dataset].formulas
-        return np.array([row for row in rows if formulas[row] not in groups], dtype=np.int64)
+    def _groups(self, dataset: str, run: int, rows: Iterable[int]) -> set[str | None]:
+        groups = self.splits.grouping.of(dataset, run)
+        return {groups[row] for row in rows}
 
 
 def find_weights(model: ResolvedModel, locations: Locations) -> PretrainedWeights:
@@ -387,6 +389,7 @@ def _identity(node: StageNode) -> Mapping[str, Any]:
             selection_revision=revision if revision > 1 else None,
             property=[spec.scale, spec.lowest] if spec.name != THERMAL_CONDUCTIVITY else None,
             parent_members=goes_on(node),
+            row_groups=_own_groups(node),
             groups=alike(
                 [[asdict(group) for group in one.groups] for one in node.member_trainings]
             ),
@@ -401,6 +404,17 @@ def _identity(node: StageNode) -> Mapping[str, Any]:
             new_head=node.new_head,
         ),
     }
+
+
+def _own_groups(node: StageNode) -> str | None:
+    """A digest of the groups of its rows, where they are others than reduced formulas.
+
+    They decide which test rows overlap, so protocols with other groups share no stage.
+    """
+    fitted = [pair for index in range(len(node.members)) for pair in MemberOf(node, index).fitted()]
+    if all(rows.groups is data.formulas for data, rows in fitted):
+        return None
+    return digest_of([list(rows.groups) for _, rows in fitted])
 
 
 def _member_identity(member: MemberRows) -> list[Any]:

@@ -65,6 +65,7 @@ from harness.plugin.metric import MAPE_FLOOR as MAPE_FLOOR
 from harness.plugin.metric import MetricSpec as MetricSpec
 from harness.plugin.property import Needs as Needs
 from harness.plugin.property import PropertySpec as PropertySpec
+from harness.plugin.protocol import BenchmarkRows as BenchmarkRows
 from harness.plugin.protocol import ProtocolRules as ProtocolRules
 from harness.plugin.protocol import ProtocolSpec as ProtocolSpec
 from harness.plugin.protocol import Scaler as Scaler

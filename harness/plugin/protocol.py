@@ -5,13 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.plugin.function import Function
 from harness.plugin.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from harness.plugin.arrays import Floats, Indices
+    from harness.plugin.crystal import Crystal
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +75,41 @@ class Scaler:
             return np.asarray(10.0**y - self.offset)
 
 
+Resampling = Literal["random splits", "folds", "groups"]
+"""How runs share rows: every one splits anew; folds test every row once, in turn; or every run
+leaves out another group."""
+
+
+@dataclass(frozen=True, eq=False)
+class BenchmarkRows:
+    """The rows of all single datasets of a benchmark, one dataset after another.
+
+    Attributes:
+        datasets: the dataset that each row is of.
+        crystals: one per row.
+        targets: in the unit of the property that the benchmark is about; NaN in datasets of another
+            property, which transfers start from.
+        tested: whether a row's dataset is tested on.
+    """
+
+    datasets: tuple[str, ...]
+    crystals: tuple[Crystal, ...]
+    targets: Floats
+    tested: NDArray[np.bool_]
+
+    @cached_property
+    def formulas(self) -> tuple[str, ...]:
+        """Reduced formula of each row."""
+        return tuple(crystal.formula for crystal in self.crystals)
+
+
 class ProtocolRules(ABC):
     """How rows are split, scaled, selected on and scored."""
 
     leak_free: bool
-    """Promises that no test row has another role. The core then keeps every group (reduced
-    formula) on one side, lets source stages leave out groups of test sets, and stops a run that
-    would break the promise."""
+    """Promises that no test row has another role. The core then keeps every group (see `group`) on
+    one side, lets source stages leave out groups of test sets, and stops a run that would break the
+    promise."""
 
     selection: str | None
     """Name of the metric on validation rows that chooses the epoch; the property's own where none.
@@ -96,14 +129,62 @@ class ProtocolRules(ABC):
     view: str = ""
     """Short name of a variant (as `as-published`), shown beside the protocol's name."""
 
+    resampling: Resampling = "random splits"
+    """How runs share rows, which the texts of tests between configurations name."""
+
+    seed_by_run: bool = True
+    """Whether `split` is given another seed in every run. Folds, which cut one shuffle of the rows
+    in another place in every run, need the same seed in all."""
+
+    may_test_nothing: bool = False
+    """Whether a run may have no test rows in a dataset. It is not scored there (n/a); without this,
+    an empty side is an error."""
+
+    def name_runs(self, runs: int, rows: BenchmarkRows) -> Sequence[str]:
+        """Checks the number of runs, and names what each of them tests; no names unless overridden.
+
+        Args:
+            runs: as the benchmark has it; run r is 1 … runs.
+            rows: of all datasets of the benchmark.
+
+        Returns:
+            One name per run, or nothing.
+
+        Raises:
+            BenchmarkError: the number of runs does not fit; says which numbers do.
+        """
+        return ()
+
+    def group(self, rows: BenchmarkRows, run: int) -> Sequence[str | None]:
+        """Groups the rows of all datasets together; by reduced formula unless overridden.
+
+        Under a leak-free protocol no group is on two sides: of a split, between the datasets of a
+        composite one, and along a chain of stages, whose sources leave out the groups of test rows.
+        Groups may differ from run to run: where a run is to leave out all rows with an element,
+        these are one group in that run. If leak-free, rows of one reduced formula have one group,
+        or none.
+
+        Args:
+            rows: of all datasets of the benchmark.
+            run: 1, 2, …
+
+        Returns:
+            One name per row; None for a row that has no role in this run.
+        """
+        return rows.formulas
+
     @abstractmethod
-    def split(self, formulas: Sequence[str], run: int, seed: int) -> Split:
+    def split(self, groups: Sequence[str], run: int, seed: int) -> Split:
         """Splits the rows of one dataset (never a composite one; those follow their parts).
 
         Args:
-            formulas: reduced formula of each row, in file order.
+            groups: of each row that has one, in file order; see `group`.
             run: 1, 2, …
-            seed: derived from the benchmark's root seed, the dataset's name and the run.
+            seed: derived from the benchmark's root seed, the dataset's name and the run (without
+                the run where `seed_by_run` is False).
+
+        Returns:
+            Positions in `groups`.
         """
 
     @abstractmethod

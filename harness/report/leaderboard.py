@@ -15,11 +15,12 @@ from harness.plugin.cell import CELL
 from harness.plugin.seeds import derive_seed
 from harness.report.selectors import find_one_each
 from harness.scoring.scores import SUBSETS
-from harness.scoring.statistics import summarise
+from harness.scoring.statistics import RANDOM_SPLITS, summarise
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.plugin.protocol import Resampling
     from harness.report.trust import Trust
     from harness.results.records import PlanFile, PlannedCell, ResultLine
     from harness.results.store import Store
@@ -73,6 +74,9 @@ class Leaderboard:
         notes: what must be said below every table.
         trust: of results that others sent, what a check has shown of each cell, by its identity.
         failures: why a cell could not be trained or scored when it was last tried, by its identity.
+        not_applicable: how many runs have no test rows in its dataset, by a cell's identity; only
+            where there are any.
+        resampling: the ways in which the runs of its protocols share rows.
     """
 
     name: str
@@ -89,6 +93,8 @@ class Leaderboard:
     notes: tuple[str, ...] = ()
     trust: Mapping[tuple[str, ...], Trust] = field(default_factory=dict)
     failures: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    not_applicable: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    resampling: tuple[Resampling, ...] = (RANDOM_SPLITS,)
 
     def __repr__(self) -> str:
         """One line, as a notebook's lists show it."""
@@ -151,8 +157,12 @@ class Leaderboard:
             _pretraining(plan.cells),
             tuple(cell.columns for cell in plan.cells),
             pd.DataFrame(rows, columns=columns),
-            notes=tuple(_crystals_seen(plan.cells)),
+            notes=(*_left_out(plan), *_crystals_seen(plan.cells)),
             failures=_failures(plan, store, rows),
+            not_applicable={
+                cell.named(): plan.runs - len(cell.runs) for cell in plan.cells if cell.runs
+            },
+            resampling=_resampling(plan),
         )
 
     def check_metric(self, metric: str) -> str:
@@ -345,7 +355,7 @@ def _failures(
     return {
         cell.named(): failed[lost[0]].reason
         for cell in plan.cells
-        if have[cell.named()] < plan.runs
+        if have[cell.named()] < len(plan.runs_of(cell))
         and (lost := [key for key in (*cell.chain, cell.key) if key in failed])
     }
 
@@ -354,6 +364,25 @@ def _total(skipped: int | Sequence[int | None] | None) -> int:
     """Updates left out by all members that predict; none where the head is in closed form."""
     counts = skipped if isinstance(skipped, Sequence) else [skipped]
     return sum(count or 0 for count in counts)
+
+
+def _left_out(plan: PlanFile) -> Iterator[str]:
+    """Says what every run leaves out, where it is a group."""
+    for label, facts in plan.protocols.items():
+        if facts.resampling == "groups" and facts.runs:
+            runs = ", ".join(f"{run} {name}" for run, name in enumerate(facts.runs, start=1))
+            yield f"{label}: what is left out for test, run by run: {runs}"
+
+
+def _resampling(plan: PlanFile) -> tuple[Resampling, ...]:
+    """The ways in which runs share rows, in the order of the protocols."""
+    kinds = {
+        cell.protocol: facts.resampling
+        if (facts := plan.protocols.get(cell.protocol))
+        else RANDOM_SPLITS
+        for cell in plan.cells
+    }
+    return tuple(dict.fromkeys(kinds.values()))
 
 
 def _crystals_seen(cells: Sequence[PlannedCell]) -> Iterator[str]:

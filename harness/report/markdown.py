@@ -13,6 +13,7 @@ from harness.report.leaderboard import Leaderboard
 from harness.report.pivot import Layout, pivot
 from harness.report.published import agreement_text, beside_published, side_by_side
 from harness.report.tables import Wording, as_markdown, direction, markdown, markdown_legend
+from harness.scoring.statistics import NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,13 +112,15 @@ def _gain_section(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
         return ["### Gain over scratch", "", f"Cannot be told: {markdown_text(str(problem))}", ""]
     if gained.empty:
         return []
+    named = (NAMES[kind] for kind in leaderboard.resampling)
+    test = " or the ".join(f"{name} ({source})" for name, source in named)
     return [
         "### Gain over scratch",
         "",
         (
-            "Paired by run; positive is better. Interval and p by the corrected resampled t-test "
-            f"(Nadeau & Bengio 2003), p also Holm-corrected over {differences.tests} tests: the "
-            f"leaderboard's {differences.family} by this metric."
+            f"Paired by run; positive is better. Interval and p by the {test}, p also "
+            f"Holm-corrected over {differences.tests} tests: the leaderboard's "
+            f"{differences.family} by this metric."
         ),
         "",
         as_markdown(gain_table(gained)),

@@ -107,6 +107,12 @@ def merge(
         shown_as=shown,
         notes=notes,
         trust=trust,
+        not_applicable={
+            (*cell, part.name): runs
+            for part in parts
+            for cell, runs in part.leaderboard.not_applicable.items()
+        },
+        resampling=tuple(dict.fromkeys(k for part in parts for k in part.leaderboard.resampling)),
     )
 
 

@@ -21,7 +21,7 @@ from harness.report.leaderboard import Leaderboard, has_enough_rows, is_mostly_t
 from harness.report.selectors import expand_only
 from harness.results.records import title_of
 from harness.scoring.scores import SUBSETS
-from harness.scoring.statistics import SIGNIFICANT, Gain
+from harness.scoring.statistics import NAMES, RANDOM_SPLITS, SIGNIFICANT, Gain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,6 +83,7 @@ class PivotEntry:
         undecided: not told apart from that best by the paired test, in the leaderboard's family.
         gain: over scratch, paired; None where there is nothing to compare with.
         stands: the gain's difference from 0 stands in the leaderboard's family.
+        not_applicable: runs without test rows in its dataset.
         trust: of results that others sent, what a check has shown of them; one that is `unchecked`
             is never the best.
     """
@@ -103,6 +104,7 @@ class PivotEntry:
     undecided: bool = False
     gain: Gain | None = None
     stands: bool = False
+    not_applicable: int = 0
     trust: Trust | None = None
 
     @property
@@ -132,6 +134,7 @@ class Pivot:
         entries: by row key and column key; places without a cell are absent.
         family: which tests the leaderboard makes by a metric, and by each how many.
         incomparable: train-on → test-on whose cells rest on different rows: none is called best.
+        test: name of the test between configurations.
         overlap: share of the test rows whose formula is in a training set of the chain, by training
             and test set; of the cells shown, the largest. None where these rows are left out.
         notes: what the leaderboard has to say below every table; why cells of this one failed.
@@ -148,6 +151,7 @@ class Pivot:
     entries: Mapping[tuple[Key, Key], PivotEntry]
     family: tuple[str, Mapping[str, int]] = ("", {})
     incomparable: tuple[str, ...] = ()
+    test: str = NAMES[RANDOM_SPLITS][0]
     overlap: Mapping[tuple[str, str], float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -266,6 +270,7 @@ def pivot(
             {name: differing.tests for name, differing in differences.items()},
         ),
         incomparable=_incomparable(differences, found),
+        test=" or ".join(NAMES[kind][0] for kind in leaderboard.resampling),
         overlap=_overlap(found),
         notes=(*leaderboard.notes, *_told_failures(leaderboard, found)),
     )
@@ -353,7 +358,10 @@ def _entries(
         if entry.state == "not run" and name in leaderboard.failures:
             entry = replace(entry, state="failed")
         marked = replace(
-            entry, best=name in differences.best, undecided=differences.is_undecided(name)
+            entry,
+            not_applicable=leaderboard.not_applicable.get(name, 0),
+            best=name in differences.best,
+            undecided=differences.is_undecided(name),
         )
         made[tuple(shown.values())] = _with_gain(marked, gained.get(name))
     return list(made.values())

@@ -324,9 +324,12 @@ def check_schema(submission: Submission) -> Iterator[str]:
 def _check_sources(plan: PlanFile) -> Iterator[str]:
     """Looks for cells whose predictions come from no member of a stage of their own."""
     for cell in plan.cells:
-        if cell.sources and len(cell.sources) != plan.runs:
-            yield f"{PLAN_FILE}, {cell.title}: sources of {len(cell.sources)} runs, not {plan.runs}"
-        for run, sources in enumerate(cell.sources, start=1):
+        runs = plan.runs_of(cell)
+        if list(runs) != sorted(set(runs)) or runs[-1] > plan.runs:
+            yield f"{PLAN_FILE}, {cell.title}: runs are to be some of 1 to {plan.runs}, in order"
+        if cell.sources and len(cell.sources) != len(runs):
+            yield f"{PLAN_FILE}, {cell.title}: sources of {len(cell.sources)} runs, not {len(runs)}"
+        for run, sources in zip(runs, cell.sources, strict=False):
             if not sources or any(s not in cell.chain or not 0 <= i < 10_000 for s, i in sources):
                 yield (
                     f"{PLAN_FILE}, {cell.title}, run {run}: sources are to be members of its stages"

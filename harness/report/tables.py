@@ -73,7 +73,9 @@ def number_text(entry: PivotEntry | None, wording: Wording, runs: int) -> str:
         text += f", n {entry.n:.1f}"
     if entry.trust in MARKED:
         text += f", {entry.trust}"
-    return text if entry.runs == runs else f"{text}, {entry.runs} of {runs} runs"
+    if entry.runs != (planned := runs - entry.not_applicable):
+        text += f", {entry.runs} of {planned} runs"
+    return f"{text}, {entry.not_applicable} n/a" if entry.not_applicable else text
 
 
 def warning_marks(entry: PivotEntry | None) -> str:
@@ -164,8 +166,8 @@ def legend(table: Pivot, best: str, undecided: str, tables: Sequence[Pivot] = ()
     if open_ones := [entry for entry in entries if entry.undecided]:
         yield (
             f"{undecided}: {undecided_text(open_ones)}, which is not as good: so few runs do not "
-            "tell it from the best of the same train-on → test-on (5 %, paired by run, corrected "
-            "resampled t-test, after Holm's correction)"
+            "tell it from the best of the same train-on → test-on (5 %, paired by run, "
+            f"{table.test}, after Holm's correction)"
         )
     if any(TRAINED_ON in warning_marks(entry) for entry in entries):
         yield (

@@ -24,6 +24,7 @@ from pydantic import (
 from harness.planning.benchmark import explain
 from harness.plugin.cell import CELL, DEFAULT
 from harness.plugin.property import THERMAL_CONDUCTIVITY
+from harness.plugin.protocol import Resampling
 
 FORMAT: Final = 1
 """Of all records. It is not written, and files that name none have it."""
@@ -240,15 +241,17 @@ class PlannedCell(_OfCell):
         sources: per run, (stage, member) of each model that predicts; none where it is member
             r - 1 of the last stage in run r.
         crystals_seen: see `Scoring`.
+        runs: those that have test rows; none where all of them have.
     """
 
-    LEFT_OUT = ("sources", "crystals_seen")
+    LEFT_OUT = ("sources", "crystals_seen", "runs")
 
     leak_free: bool
     weights: tuple[Line, Line] | None = None
     chain: Annotated[tuple[Key, ...], Field(min_length=1)]
     sources: tuple[Sources, ...] = ()
     crystals_seen: tuple[Line, ...] = ()
+    runs: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
     @property
     def tuned(self) -> bool:
@@ -257,8 +260,9 @@ class PlannedCell(_OfCell):
 
     def sources_of(self, run: int) -> Sources:
         """Returns (stage, member) of each model that predicts a run."""
-        if run <= len(self.sources):
-            return self.sources[run - 1]
+        place = self.runs.index(run) if run in self.runs else run - 1
+        if place < len(self.sources):
+            return self.sources[place]
         return ((self.chain[-1], run - 1),)
 
 
@@ -292,6 +296,20 @@ _KINDS = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
 BenchmarkSettings = Annotated[dict[str, Any], AfterValidator(_check_settings)]
 
 
+class ProtocolFacts(Record):
+    """What `plan.json` says of a protocol whose runs are no random splits.
+
+    Attributes:
+        resampling: how runs share rows.
+        runs: what each of them tests.
+    """
+
+    LEFT_OUT = ()
+
+    resampling: Resampling
+    runs: tuple[Line, ...] = ()
+
+
 class PlanFile(Record):
     """`plan.json`: what was run.
 
@@ -302,9 +320,10 @@ class PlanFile(Record):
         cells: in table order.
         plugins: digests of the plugin files that were loaded, by file name. Nothing is ever loaded
             because it stands here.
+        protocols: by label, those whose runs are no random splits, or have names.
     """
 
-    LEFT_OUT = ("format", "plugins")
+    LEFT_OUT = ("format", "plugins", "protocols")
 
     format: Literal[1] = 1
     benchmark: BenchmarkSettings
@@ -312,6 +331,7 @@ class PlanFile(Record):
     not_applicable: tuple[tuple[str, str], ...] = ()
     cells: Annotated[tuple[PlannedCell, ...], Field(min_length=1)]
     plugins: dict[Line, Line] = {}
+    protocols: dict[Line, ProtocolFacts] = {}
 
     @property
     def name(self) -> str:
@@ -326,8 +346,12 @@ class PlanFile(Record):
 
     @property
     def runs(self) -> int:
-        """Number of runs of every cell."""
+        """Number of runs of the benchmark."""
         return int(self.benchmark["runs"])
+
+    def runs_of(self, cell: PlannedCell) -> tuple[int, ...]:
+        """Returns the runs of a cell: all, unless some have no test rows in its dataset."""
+        return cell.runs or tuple(range(1, self.runs + 1))
 
     @property
     def metrics(self) -> tuple[str, ...]:

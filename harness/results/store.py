@@ -379,9 +379,8 @@ class Store:
         Raises:
             StoreError: some are not there; says how many, and the first.
         """
-        runs = range(1, plan.runs + 1)
         have = {line.place: line for line in self.read_results()}
-        wanted = [(cell.key, run) for cell in plan.cells for run in runs]
+        wanted = [(cell.key, run) for cell in plan.cells for run in plan.runs_of(cell)]
         missing = [place for place in wanted if place not in have]
         if missing:
             raise StoreError(

@@ -21,13 +21,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike
 
     from harness.plugin.arrays import Floats
+    from harness.plugin.protocol import Resampling
 
 CONFIDENCE = 0.95
 SIGNIFICANT = 0.05
 """A difference stands where its p-value, after Holm's correction, is below this."""
+
+RANDOM_SPLITS: Resampling = "random splits"
+NAMES: Mapping[Resampling, tuple[str, str]] = {
+    RANDOM_SPLITS: ("corrected resampled t-test", "Nadeau & Bengio 2003"),
+    "folds": ("corrected repeated k-fold t-test", "Bouckaert & Frank 2004"),
+    "groups": ("corrected resampled t-test over the groups left out", "Nadeau & Bengio 2003"),
+}
+"""What `corrected_t_test` is called, and its source, by how runs share rows."""
 
 RESAMPLES = 9999
 SAME = 1e-12
@@ -153,6 +164,13 @@ def corrected_t_test(differences: ArrayLike, n_train: ArrayLike, n_test: ArrayLi
 
     (Nadeau & Bengio, Inference for the Generalization Error, Machine Learning 52, 239–281, 2003).
     With `n_test` 0 it is the ordinary paired t-test.
+
+    For the k·r runs of a k-fold cross-validation that is repeated r times the same variance holds,
+    with the rows of a fold (Bouckaert & Frank, Evaluating the Replicability of Significance Tests
+    for Comparing Learning Algorithms, PAKDD 2004). For runs that each leave out another group, the
+    mean rows of a group stand for those of a run: s² then holds how groups differ too, and the
+    interval is one of the mean over groups such as these. None of them is exact: the variance of
+    cross-validation has no unbiased estimate (Bengio & Grandvalet, JMLR 5, 1089–1105, 2004).
 
     Args:
         differences: one per run; NaN where a run has none.

@@ -102,7 +102,13 @@ class Tuner:
         tunable = [one for one in plan.configurations if one.transfer is not None]
         for protocol in plan.protocols:
             planner = StagePlanner(
-                benchmark, plan.loader, self._registry, plan.locations, protocol, self._stages
+                benchmark,
+                plan.loader,
+                self._registry,
+                plan.locations,
+                protocol,
+                self._stages,
+                plan.datasets,
             )
             for one in tunable:
                 if tuning.selection == "shared" and protocol.rules.leak_free:

@@ -115,7 +115,7 @@ def test_the_scaler_sees_training_rows_only() -> None:
 
 
 def test_labels_are_the_true_ones_and_the_rules_promise_no_leak() -> None:
-    (spec,) = register_protocols()
+    spec, *_ = register_protocols()
     rules = spec.make(spec.settings())
     promised = (rules.leak_free, rules.selection, rules.offset, rules.scaler_stage, rules.view)
     assert (spec.name, *promised) == ("strict", True, None, 0.0, "last", "")

@@ -347,14 +347,11 @@ def _describe(
     """The record of a bundle, but for what only its predictions tell."""
     models = [member for stack in stacks for member in stack]
     places = {(own.stage.key, own.index): place for place, own in enumerate(models)}
-    formulas = sorted(
-        set().union(*(seen for one in models for seen in one.trained_groups().values()))
-    )
+    fitted = [pair for last in models for member in last.line for pair in member.fitted()]
+    formulas = sorted({data.formulas[row] for data, rows in fitted for row in rows.train})
     elements = {
         symbol
-        for last in models
-        for member in last.line
-        for data, rows in member.fitted()
+        for data, rows in fitted
         for row in rows.train
         for symbol in data.crystals[row].species
     }

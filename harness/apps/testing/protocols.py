@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness.apps.testing.cases import SettingsCases
+from harness.apps.testing.crystals import binary_crystal
 from harness.apps.testing.promises import broken, promise, skip
 from harness.apps.testing.randomness import global_seed
-from harness.errors import DataError, did_you_mean
-from harness.plugin.protocol import ProtocolRules, ProtocolSpec, Scaler, Split
+from harness.errors import BenchmarkError, DataError, did_you_mean
+from harness.plugin.protocol import BenchmarkRows, ProtocolRules, ProtocolSpec, Scaler, Split
 
 if TYPE_CHECKING:
     from harness.plugin.arrays import Floats, Indices
@@ -18,7 +22,11 @@ if TYPE_CHECKING:
 SIDES = ("train", "validation", "test")
 RUNS = (1, 2, 3)
 LISTS = ((40, 40), (60, 20), (101, 25), (300, 60))
-"""(rows, formulas) of the lists of formulas to split; where rows are more, there are twins."""
+"""(rows, formulas) of the lists of rows to split; where rows are more, there are twins."""
+
+MOST_RUNS = 12
+METALS = ("Li", "Na", "K", "Mg", "Ca", "Zn", "Ga", "Al")
+OTHERS = ("O", "S", "Se", "F", "Cl", "Br", "N", "P")
 
 
 class ProtocolCases(SettingsCases):
@@ -55,6 +63,49 @@ class ProtocolCases(SettingsCases):
                 f"{selection!r}.{did_you_mean(str(selection), metrics)}",
                 "name one of these, or install the plugin that offers it",
             )
+
+    def test_groups_keep_twins_together(self, spec: ProtocolSpec) -> None:
+        """Every row has the name of a group, or none; if leak-free, twins share theirs."""
+        rules = self._rules(spec)
+        for rows in _lists():
+            for run in RUNS:
+                groups = list(rules.group(rows, run))
+                named = all(name is None or isinstance(name, str) for name in groups)
+                promise(
+                    len(groups) == len(rows.formulas) and named,
+                    "`group` gives one name per row, None for a row without a role",
+                    f"{len(groups)} for {len(rows.formulas)} rows in run {run}: {groups[:5]}",
+                    "return a list as long as rows.formulas",
+                )
+                pairs = {(f, g) for f, g in zip(rows.formulas, groups, strict=True) if g}
+                promise(
+                    not rules.leak_free or len(pairs) == len({formula for formula, _ in pairs}),
+                    "a leak-free protocol has rows of one reduced formula in one group",
+                    f"some are in several in run {run}",
+                    "give the rows that are in the way None, or set leak_free = False",
+                )
+
+    def test_runs_are_named(self, spec: ProtocolSpec) -> None:
+        """Some number of runs fits; every run has a name, or none has."""
+        rules, fitting = self._rules(spec), 0
+        for runs in range(1, MOST_RUNS + 1):
+            try:
+                names = rules.name_runs(runs, _lists()[0])
+            except BenchmarkError:
+                continue
+            fitting += 1
+            promise(
+                len(names) in (0, runs) and all(isinstance(name, str) for name in names),
+                "`name_runs` gives one name per run, or nothing",
+                f"{names!r} for {runs} runs",
+                "return a list of texts, or leave `name_runs` as ProtocolRules has it",
+            )
+        promise(
+            fitting > 0,
+            f"some number of runs up to {MOST_RUNS} can be made",
+            "every one is refused",
+            "refuse only what does not fit, or give milder `settings`",
+        )
 
     def test_sides_hold_row_positions(self, spec: ProtocolSpec) -> None:
         """Every side has rows; they are positions in the list, none of them twice."""
@@ -93,7 +144,7 @@ class ProtocolCases(SettingsCases):
                 )
 
     def test_groups_stay_whole(self, spec: ProtocolSpec) -> None:
-        """If leak-free, no formula is on two sides."""
+        """If leak-free, no group is on two sides."""
         if not self._rules(spec).leak_free:
             skip("the protocol does not promise to be leak-free")
         for formulas, run, split in self._splits(spec):
@@ -102,13 +153,13 @@ class ProtocolCases(SettingsCases):
                 twins = sorted(side_of[one] & side_of[other])
                 promise(
                     not twins,
-                    "a leak-free protocol keeps every formula on one side",
+                    "a leak-free protocol keeps every group on one side",
                     f"{', '.join(twins[:3])} on {one} and {other} in run {run}",
-                    "split formulas, not rows; or set leak_free = False",
+                    "split groups, not rows; or set leak_free = False",
                 )
 
     def test_split_depends_on_its_arguments_alone(self, spec: ProtocolSpec) -> None:
-        """The same formulas, run and seed give the same split, whatever was drawn before."""
+        """The same groups, run and seed give the same split, whatever was drawn before."""
         with global_seed(1):
             first = list(self._splits(spec))
         with global_seed(2):
@@ -116,7 +167,7 @@ class ProtocolCases(SettingsCases):
         for (_, run, one), (_, _, other) in zip(first, second, strict=True):
             promise(
                 _equal(one, other),
-                "a split depends on formulas, run and seed alone",
+                "a split depends on groups, run and seed alone",
                 f"two different splits for run {run} of the same rows",
                 "draw from np.random.default_rng(seed) or derive_seed, not from global generators; "
                 "sort before iterating over a set",
@@ -124,15 +175,15 @@ class ProtocolCases(SettingsCases):
 
     def test_runs_differ(self, spec: ProtocolSpec) -> None:
         """Runs have different splits: their spread is what the table shows."""
-        for rows, groups in LISTS:
-            formulas = _formulas(rows, groups)
+        for rows in _lists():
             rules = self._rules(spec)
-            splits = [self._split(rules, formulas, run, seed=run) for run in RUNS]
+            splits = [self._split(rules, _groups(rules, rows, run), run) for run in RUNS]
             promise(
                 not all(_equal(splits[0], split) for split in splits[1:]),
                 "splits differ from run to run",
-                f"runs {', '.join(map(str, RUNS))} of {rows} rows are split alike",
-                "let the split depend on `run` or on `seed`, which differs from run to run",
+                f"runs {', '.join(map(str, RUNS))} of {len(rows.formulas)} rows are split alike",
+                "let the split depend on `run` or on `seed`, which differs from run to run unless "
+                "`seed_by_run` is False",
             )
 
     def test_scaler_sees_what_it_may(self, spec: ProtocolSpec) -> None:
@@ -177,27 +228,23 @@ class ProtocolCases(SettingsCases):
 
     def _splits(self, spec: ProtocolSpec) -> list[tuple[list[str], int, Split]]:
         rules = self._rules(spec)
-        lists = [_formulas(rows, groups) for rows, groups in LISTS]
-        return [
-            (formulas, run, self._split(rules, formulas, run, seed=1000 + run))
-            for formulas in lists
-            for run in RUNS
-        ]
+        lists = [(_groups(rules, rows, run), run) for rows in _lists() for run in RUNS]
+        return [(groups, run, self._split(rules, groups, run)) for groups, run in lists]
 
-    def _split(self, rules: ProtocolRules, formulas: list[str], run: int, seed: int) -> Split:
-        before = list(formulas)
+    def _split(self, rules: ProtocolRules, groups: list[str], run: int) -> Split:
+        before = list(groups)
         try:
-            split = rules.split(formulas, run, seed)
+            split = rules.split(groups, run, 1000 + run if rules.seed_by_run else 1000)
         except DataError as problem:
             broken(
-                f"{len(formulas)} rows of {len(set(formulas))} formulas can be split",
+                f"{len(groups)} rows of {len(set(groups))} groups can be split",
                 f"refused: {problem}",
                 "refuse only datasets too small for the split, or give milder `settings`",
             )
         promise(
-            isinstance(split, Split) and formulas == before,
-            "`split` returns a Split and leaves the formulas alone",
-            f"a {type(split).__name__}" if formulas == before else "the formulas were changed",
+            isinstance(split, Split) and groups == before,
+            "`split` returns a Split and leaves the groups alone",
+            f"a {type(split).__name__}" if groups == before else "the groups were changed",
             "return Split(train, validation, test)",
         )
         return split
@@ -207,8 +254,32 @@ _RULES = ("leak_free", "scaler_stage", "view")
 _OTHER_PAIRS = (("train", "validation"), ("validation", "test"))
 
 
-def _formulas(rows: int, groups: int) -> list[str]:
-    """Formulas of so many rows in random order, every one of them at least once.
+def _groups(rules: ProtocolRules, rows: BenchmarkRows, run: int) -> list[str]:
+    """The groups that `split` is given."""
+    return [name for name in rules.group(rows, run) if name is not None]
+
+
+@cache
+def _lists() -> tuple[BenchmarkRows, ...]:
+    """The rows of a benchmark's only dataset, once for each of `LISTS`."""
+    return tuple(_rows(_numbers(rows, formulas)) for rows, formulas in LISTS)
+
+
+def _rows(numbers: Sequence[int]) -> BenchmarkRows:
+    """Makes binary crystals with random targets: one formula per number, its twins unlike it."""
+    seen: Counter[int] = Counter()
+    crystals = []
+    for number in numbers:
+        species = (METALS[number % len(METALS)], OTHERS[number // len(METALS)])
+        crystals.append(binary_crystal(species, number + min(seen[number], 1)))
+        seen[number] += 1
+    targets = 10 ** np.random.default_rng(len(numbers)).normal(1.0, 0.6, len(numbers))
+    tested = np.ones(len(numbers), dtype=bool)
+    return BenchmarkRows(("Toy",) * len(numbers), tuple(crystals), targets, tested)
+
+
+def _numbers(rows: int, groups: int) -> list[int]:
+    """Formulas, as numbers, of so many rows in random order, every one of them at least once.
 
     The shares of the formulas fall like 1/n: a few have many polymorphs, most have one row or two.
     """
@@ -216,7 +287,7 @@ def _formulas(rows: int, groups: int) -> list[str]:
     shares = 1 / np.arange(1, groups + 1)
     more = generator.choice(groups, rows - groups, p=shares / shares.sum())
     chosen = np.concatenate([np.arange(groups), more])
-    return [f"A{number}B" for number in generator.permutation(chosen)]
+    return [int(number) for number in generator.permutation(chosen)]
 
 
 def _kappa() -> Floats:

@@ -469,7 +469,7 @@ PROTOCOLS = {
         "sides_are_disjoint groups_stay_whole",
         "no row is a validation and a test row",
     ),
-    "twins on two sides": Defect(protocol(ByRow), "groups_stay_whole", "split formulas, not rows"),
+    "twins on two sides": Defect(protocol(ByRow), "groups_stay_whole", "split groups, not rows"),
     "rows beyond the list": Defect(
         protocol(split=beyond),
         "sides_hold_row_positions groups_stay_whole",
