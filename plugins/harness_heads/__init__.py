@@ -139,10 +139,11 @@ def register_heads() -> list[HeadSpec]:
             summary="Gaussian process, with uncertainties; needs the extra `heads`",
             settings=GpSettings,
             fit=_fit_gp,
-            # the form of the kernel: its parameters are chosen within the fit, as `ridge`'s penalty
+            # its parameters are chosen within the fit, as `ridge`'s penalty; a length for `each`
+            # feature takes minutes with hundreds of them: a benchmark may add it
             space={
                 "kernel": Choice("matern", "rbf"),
-                "length_scales": Choice("shared", "blocks", "each"),
+                "length_scales": Choice("shared", "blocks"),
             },
         ),
         HeadSpec(
