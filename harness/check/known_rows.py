@@ -18,8 +18,9 @@ from harness.errors import HarnessError
 from harness.planning.configurations import resolve_protocol
 from harness.planning.ledger import COLUMNS, rows_frame
 from harness.planning.planner import known_rows
-from harness.planning.splits import Splits
-from harness.plugin.protocol import Scaler
+from harness.planning.splits import Splits, with_validation
+from harness.plugin.backbone import datasets_seen
+from harness.plugin.protocol import Scaler, Split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,7 +191,7 @@ class _RowCheck:
             # Which rows of a source are left out is for the whole benchmark to say.
             return Scaler(**record.scalers[record.runs.index(run)])  # type: ignore[arg-type]
         self.data(record.dataset)
-        return splits.scaler(record.dataset, splits.of(record.dataset, run))
+        return splits.scaler(record.dataset, _split_of(record, record.dataset, splits, run))
 
     def _trained_groups(self, cell: PlannedCell, run: int) -> set[str]:
         """Groups that a run has seen in training."""
@@ -201,9 +202,9 @@ class _RowCheck:
 
     def _seen_by_weights(self, cell: PlannedCell) -> set[str]:
         """Formulas of the data that its pretrained weights have seen, where these are known."""
-        if cell.weights and (seen := cell.weights[1]) in self.registry.datasets:
-            return set(self.loader.whole[seen].formulas)
-        return set()
+        seen = datasets_seen(cell.weights[1]) if cell.weights else []
+        known = set(seen) & set(self.registry.datasets)
+        return {formula for name in known for formula in self.loader.whole[name].formulas}
 
     def _gradient_groups(self, stage: str) -> dict[int, set[str]]:
         ledger = self.ledger(stage)
@@ -267,13 +268,20 @@ class _RowCheck:
         """Yields the lines of a ledger that a dataset may have in the runs of a stage."""
         data = self.data(name)
         for run in dict.fromkeys(record.runs):
-            split, groups = splits.of(name, run), splits.grouping.of(name, run)
+            split = _split_of(record, name, splits, run)
+            groups = splits.grouping.of(name, run)
             roles = {"gradient": split.train, "scaler": splits.scaler_rows(split)}
             if choosing:
                 roles["selection"] = split.validation
             for role, rows in roles.items():
                 for row in rows:
                     yield run, data.parts[row], data.ids[row], groups[row], role
+
+
+def _split_of(record: StageRecord, dataset: str, splits: Splits, run: int) -> Split:
+    """The rows of a dataset that a run of a stage has, by what they are to it."""
+    split = splits.of(dataset, run)
+    return with_validation(split) if record.model.get("fit_on") else split
 
 
 def _groups_by_run(ledger: pd.DataFrame) -> Iterator[tuple[int, list[str]]]:

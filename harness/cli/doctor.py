@@ -106,7 +106,11 @@ def _weights(registry: Registry, locations: Locations) -> list[dict[str, Any]]:
         found = spec.make(spec.settings()).find_pretrained(locations)
         return f"{found.name} in {found.path}"
 
-    return [_row("weights", name, _state(look, name)) for name in registry.backbones]
+    return [
+        _row("weights", name, _state(look, name))
+        for name in registry.backbones
+        if not registry.backbones[name].made_of
+    ]
 
 
 def _state(look: Callable[[str], str], name: str) -> str:

@@ -35,7 +35,9 @@ class ComponentRef(BaseModel):
 
 
 def _plain(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, Mapping) and "name" in value:  # a thing in a list of several
+        return ComponentRef.model_validate(value).label
+    return "-".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _as_component(value: Any) -> Any:
@@ -58,3 +60,9 @@ OneComponent = Annotated[ComponentRef, BeforeValidator(_as_component)]
 Components = Annotated[
     tuple[ComponentRef, ...], BeforeValidator(_as_components), Field(min_length=1)
 ]
+
+
+class NamedComponents(BaseModel):
+    """One or more things that come from plugins, named in the settings of another."""
+
+    names: Components

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchmarkError, HarnessError, PluginError, WeightsError
 from harness.planning.benchmark import Benchmark, check_settings
 from harness.planning.chosen_settings import Setting
-from harness.planning.component_ref import ComponentRef
-from harness.planning.plan import optional
+from harness.planning.component_ref import ComponentRef, NamedComponents
+from harness.planning.plan import digest_of, optional
 from harness.planning.resolved import (
     Configuration,
+    ResolvedBackbone,
     ResolvedModel,
     ResolvedProtocol,
     ResolvedTransfer,
@@ -21,6 +22,7 @@ from harness.planning.resolved import (
 from harness.planning.trainable import find_trainable
 from harness.plugin.backbone import Backbone, Layers
 from harness.plugin.cell import FIXED
+from harness.plugin.head import FIT_ON, HeadSpec
 from harness.plugin.protocol import ProtocolRules
 from harness.plugin.transfer import Stage, Target
 from harness.registry.plugin_calls import Breach, call
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 
     from harness.plugin.locations import Locations
     from harness.registry.registry import Registry
+
+
+ROWS_TO_FIT = ("train", "train+validation")
+"""What heads in closed form may be fitted on; the first unless said otherwise."""
 
 
 def reconfigure(one: Configuration, setting: Setting, registry: Registry) -> Configuration:
@@ -67,32 +73,87 @@ def resolve_protocol(ref: ComponentRef, registry: Registry) -> ResolvedProtocol:
     return ResolvedProtocol(ref, rules)
 
 
+def resolve_backbone(ref: ComponentRef, registry: Registry) -> ResolvedBackbone:
+    """Looks up a backbone, checks its settings, and makes it, those that it is made of first."""
+    spec = registry.backbones[ref.name]
+    settings = check_settings(spec.settings, ref.settings, f"backbone {ref.name!r}")
+    written = settings.model_dump(mode="json")
+    parts = tuple(resolve_backbone(part, registry) for part in _parts_of(ref, registry))
+    given: list[Any] = []
+    if spec.made_of:
+        given = [{part.backbone_ref.label: part.backbone for part in parts}]
+        written[spec.made_of] = [
+            {"name": part.backbone_ref.name, **part.backbone_settings} for part in parts
+        ]
+    action = f"making the backbone {ref.name!r}"
+    return ResolvedBackbone(
+        ref,
+        call(spec.make, settings, *given, action=action, returns=Backbone),
+        spec.rows_per_second,
+        code_of_backbone(ref, registry),
+        written,
+        parts,
+    )
+
+
+def _parts_of(ref: ComponentRef, registry: Registry) -> list[ComponentRef]:
+    """Returns the backbones that one is made of, as they are named in its settings."""
+    key = registry.backbones[ref.name].made_of
+    if not key:
+        return []
+    who = f"backbone {ref.name!r}"
+    found: NamedComponents = check_settings(
+        NamedComponents, {"names": ref.settings.get(key, ())}, f"{who}: {key}"
+    )
+    labels = [part.label for part in found.names]
+    if twice := [label for label in labels if labels.count(label) > 1]:
+        raise BenchmarkError(f"{who}: {key}: {twice[0]} stands there twice. Take one out.")
+    return list(found.names)
+
+
+def code_of_backbone(ref: ComponentRef, registry: Registry) -> str:
+    """Names what computes a backbone, and those that it is made of; see `Registry.code_of`."""
+    own = registry.code_of(registry.backbones, ref.name)
+    parts = [code_of_backbone(part, registry) for part in _parts_of(ref, registry)]
+    return digest_of([own, *parts]) if any(parts) else own
+
+
 def resolve_model(backbone: ComponentRef, head: ComponentRef, registry: Registry) -> ResolvedModel:
     """Looks up backbone and head, checks their settings, and makes the backbone."""
-    spec = registry.backbones[backbone.name]
-    settings = check_settings(spec.settings, backbone.settings, f"backbone {backbone.name!r}")
-    head_spec = registry.heads[head.name]
-    head_settings = check_settings(head_spec.settings, head.settings, f"head {head.name!r}")
-    code = [
-        registry.code_of(catalog, name)
-        for catalog, name in ((registry.backbones, backbone.name), (registry.heads, head.name))
-    ]
+    own = resolve_backbone(backbone, registry)
+    spec, given = registry.heads[head.name], head.settings
+    fits_validation = _fits_validation(head, spec, given.pop(FIT_ON, ROWS_TO_FIT[0]))
+    settings = check_settings(spec.settings, given, f"head {head.name!r}")
+    code = [own.backbone_code, registry.code_of(registry.heads, head.name)]
     return ResolvedModel(
-        backbone,
-        call(
-            spec.make, settings, action=f"making the backbone {backbone.name!r}", returns=Backbone
-        ),
-        spec.rows_per_second,
-        head,
-        head_spec,
-        head_settings,
-        {
-            "backbone": [backbone.name, settings.model_dump(mode="json")],
-            "head": [head.name, head_settings.model_dump(mode="json")],
-            **optional(code=code if any(code) else None),
+        **vars(own),
+        head_ref=head,
+        head=spec,
+        head_settings=settings,
+        fits_validation=fits_validation,
+        settings={
+            "backbone": [backbone.name, own.backbone_settings],
+            "head": [head.name, settings.model_dump(mode="json")],
+            **optional(
+                code=code if any(code) else None,
+                fit_on=ROWS_TO_FIT[1] if fits_validation else None,
+            ),
         },
-        code[0],
     )
+
+
+def _fits_validation(head: ComponentRef, spec: HeadSpec, fit_on: Any) -> bool:
+    """Whether a head is fitted on validation rows too, as the benchmark file says of it."""
+    if fit_on not in ROWS_TO_FIT:
+        known = " or ".join(map(repr, ROWS_TO_FIT))
+        raise BenchmarkError(f"head {head.name!r}: {FIT_ON}: expected {known} (got {fit_on!r}).")
+    both = bool(fit_on == ROWS_TO_FIT[1])
+    if both and spec.fit is None:
+        raise BenchmarkError(
+            f"head {head.name!r}: {FIT_ON} = {fit_on!r} is for heads in closed form. This one is "
+            "trained by gradient, and its validation rows choose the epoch."
+        )
+    return both
 
 
 def known_models(benchmark: Benchmark, registry: Registry) -> list[ResolvedModel]:

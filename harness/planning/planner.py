@@ -28,6 +28,7 @@ from harness.planning.ledger import check_plan
 from harness.planning.plan import MemberOf, Plan, Scoring, StageNode, array_digest, digest_of
 from harness.planning.resolved import Configuration, ResolvedModel, ResolvedProtocol
 from harness.planning.stage_planner import Assigned, StagePlanner
+from harness.plugin.backbone import datasets_seen
 from harness.plugin.cell import DEFAULT, Cell
 from harness.plugin.property import NEEDED
 from harness.registry.plugin_calls import Breach, call
@@ -76,6 +77,7 @@ def plan(
         registry, locations, limit, dict.fromkeys(known), encoder.screen(models), strict_data
     )
     configurations, left_out = configure(parts, targets, locations)
+    _check_choosing(benchmark, configurations)
     found = (*configure_baselines(parts.baselines, targets), *configurations)
     if not found:
         named = ", ".join(f"{transfer} on {target}" for transfer, target in left_out)
@@ -162,6 +164,7 @@ def plan_chosen(planned: Plan, benchmark: Benchmark, registry: Registry) -> Plan
         BenchmarkError: the choice is not complete, or of something that the plan does not hold.
     """
     chosen = benchmark.of_property(planned.property)
+    _check_choosing(chosen, [one for one in planned.configurations if one.transfer is not None])
     return _Planner(replace(planned, benchmark=chosen), registry).plan()
 
 
@@ -189,6 +192,16 @@ def _check_heads(models: Sequence[ResolvedModel], spec: PropertySpec) -> None:
             raise BenchmarkError(
                 f"The head {model.head_ref.name!r} needs {NEEDED[needs]}, and makes no sense for "
                 f"{spec.title}. Use another head."
+            )
+
+
+def _check_choosing(benchmark: Benchmark, configurations: Sequence[Configuration]) -> None:
+    """Refuses to choose settings by rows that a head is fitted on."""
+    for one in configurations:
+        if one.model.fits_validation and (benchmark.tuning or benchmark.chosen):
+            raise BenchmarkError(
+                f"The head {one.model.head_ref.label!r} is fitted on validation rows, by which the "
+                "settings of this benchmark are chosen. Take its fit_on out, or do not tune."
             )
 
 
@@ -305,7 +318,8 @@ class _Planner:
     def _seen_by_weights(self, member: MemberOf) -> set[str]:
         """Groups of the pre-training data, where the weights name a dataset that is registered."""
         weights = (before.stage.weights for before in member.line)
-        names = {started.seen for started in weights if started} & set(self.registry.datasets)
+        seen = {name for started in weights if started for name in datasets_seen(started.seen)}
+        names = seen & set(self.registry.datasets)
         return {formula for name in names for formula in self.loader.whole[name].formulas}
 
     def _scorings(

@@ -15,23 +15,38 @@ from harness.plugin.transfer import Stage, TransferSpec
 
 
 @dataclass(frozen=True, eq=False)
-class ResolvedModel:
-    """A backbone with a head, resolved.
+class ResolvedBackbone:
+    """A backbone, resolved.
 
     Attributes:
-        settings: all that determines what it is, the code of plugins that are not built in and
-            revisions above 1 included; part of the key of its stages.
-        backbone_code: names the code of the backbone; see `Registry.code_of`.
+        backbone_code: names the code of the backbone; see `code_of_backbone`.
+        backbone_settings: all of them, as JSON.
+        parts: the backbones that it is made of.
     """
 
     backbone_ref: ComponentRef
     backbone: Backbone
     rows_per_second: float
+    backbone_code: str
+    backbone_settings: Mapping[str, Any]
+    parts: tuple[ResolvedBackbone, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedModel(ResolvedBackbone):
+    """A backbone with a head, resolved.
+
+    Attributes:
+        fits_validation: whether the head is fitted on training and validation rows together.
+        settings: all that determines what it is, the code of plugins that are not built in and
+            revisions above 1 included; part of the key of its stages.
+    """
+
     head_ref: ComponentRef
     head: HeadSpec
     head_settings: Any
+    fits_validation: bool
     settings: Mapping[str, Any]
-    backbone_code: str
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.errors import DataError
+from harness.errors import BenchmarkError, DataError
 from harness.planning.groups import Grouping, Groups
 from harness.plugin.protocol import ProtocolRules, Scaler, Split
 from harness.plugin.seeds import derive_seed
@@ -187,6 +187,21 @@ class Splits:
                 returns=np.ndarray,
             )
         return labels
+
+
+def with_validation(split: Split) -> Split:
+    """Returns a split whose validation rows are training rows, in the order of the dataset.
+
+    Raises:
+        BenchmarkError: validation rows are test rows, as in the published protocol.
+    """
+    if np.intersect1d(split.validation, split.test).size:
+        raise BenchmarkError(
+            "fit_on = 'train+validation': the validation rows of the protocol are test rows. "
+            "Leave it out, or use a protocol that keeps the two apart."
+        )
+    both = np.union1d(split.train, split.validation)
+    return Split(both, split.validation[:0], split.test)
 
 
 def _check_split(split: Split, size: int, rules: ProtocolRules) -> None:

@@ -24,7 +24,7 @@ from harness.planning.plan import (
     optional,
 )
 from harness.planning.resolved import Configuration, ResolvedModel, ResolvedProtocol
-from harness.planning.splits import Splits
+from harness.planning.splits import Splits, with_validation
 from harness.planning.training_settings import LOSS_NEEDS, Loss, TrainingSettings, loss_of
 from harness.plugin.backbone import PretrainedWeights
 from harness.plugin.cell import FIXED
@@ -293,7 +293,10 @@ class StagePlanner:
                 if len(train) and (len(validation) or not choosing):
                     break
         splits.check(dataset, run, train=train)
-        if choosing:
+        if model.fits_validation:
+            split = with_validation(Split(train, validation, split.test))
+            train, validation = split.train, split.validation
+        elif choosing:
             splits.check(dataset, run, validation=validation)
         else:
             validation = validation[:0]

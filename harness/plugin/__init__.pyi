@@ -38,10 +38,14 @@ from harness.plugin.arrays import Floats as Floats
 from harness.plugin.arrays import Indices as Indices
 from harness.plugin.backbone import Backbone as Backbone
 from harness.plugin.backbone import BackboneSpec as BackboneSpec
+from harness.plugin.backbone import Blocks as Blocks
 from harness.plugin.backbone import Invariance as Invariance
 from harness.plugin.backbone import Layers as Layers
 from harness.plugin.backbone import Pool as Pool
 from harness.plugin.backbone import PretrainedWeights as PretrainedWeights
+from harness.plugin.backbone import join_encodings as join_encodings
+from harness.plugin.backbone import join_weights as join_weights
+from harness.plugin.backbone import take_encoding as take_encoding
 from harness.plugin.crystal import SYMBOLS as SYMBOLS
 from harness.plugin.crystal import SYMPREC_ANGSTROM as SYMPREC_ANGSTROM
 from harness.plugin.crystal import Crystal as Crystal

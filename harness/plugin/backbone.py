@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
@@ -46,7 +47,8 @@ class PretrainedWeights:
         name: the published name of the weights.
         path: the folder or file they lie in.
         digest: sha256 of what determines them.
-        seen: name of the data they were trained on, for the overlap report.
+        seen: name of the data they were trained on, for the overlap report; names, with " + "
+            between them, of weights that belong together.
     """
 
     name: str
@@ -55,8 +57,57 @@ class PretrainedWeights:
     seen: str
 
 
+AND = " + "
+"""Between what several weights have seen. No dataset has a blank in its name."""
+
+
+def datasets_seen(seen: str) -> list[str]:
+    """Returns the names in `PretrainedWeights.seen`."""
+    return seen.split(AND)
+
+
+def join_weights(several: Sequence[PretrainedWeights]) -> PretrainedWeights:
+    """Returns one or more weights as one; those of one digest are the same.
+
+    The path is that of the first.
+    """
+    unique = list({weights.digest: weights for weights in several}.values())
+    if len(unique) == 1:
+        return unique[0]
+    seen = [name for weights in unique if weights.seen for name in datasets_seen(weights.seen)]
+    return PretrainedWeights(
+        AND.join(dict.fromkeys(weights.name for weights in unique)),
+        unique[0].path,
+        sha256("\n".join(weights.digest for weights in unique).encode()).hexdigest(),
+        AND.join(dict.fromkeys(seen)),
+    )
+
+
+def join_encodings(of_parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+    """Returns a crystal's encodings by several backbones as one; see `BackboneSpec.made_of`."""
+    return {
+        f"{number}/{name}": array
+        for number, encoding in enumerate(of_parts)
+        for name, array in encoding.items()
+    }
+
+
+def take_encoding(joined: Arrays, number: int) -> dict[str, NDArray[Any]]:
+    """Returns the encoding by one of the backbones whose encodings were joined."""
+    prefix = f"{number}/"
+    return {
+        name.removeprefix(prefix): array
+        for name, array in joined.items()
+        if name.startswith(prefix)
+    }
+
+
 Layers = tuple[tuple[str, ...], ...]
 """Prefixes of parameter names by layer, from the input to the output of a model."""
+
+
+Blocks = tuple[tuple[str, int], ...]
+"""Name and width of consecutive parts of an embedding."""
 
 
 Invariance = Literal["permutation", "supercell", "motion"]
@@ -75,6 +126,10 @@ class Backbone(ABC):
 
     encoding: str
     """Names everything that determines the outcome of `encode`: part of the cache key."""
+
+    blocks: Blocks = ()
+    """What the embedding consists of, in order, for heads that treat kinds of numbers apart; the
+    widths sum to `width`. Empty: all of it is one block."""
 
     layers: Layers = ()
     """Prefixes of the names of the module's parameters, layer by layer from crystal to embedding,
@@ -190,12 +245,17 @@ class BackboneSpec:
         space: what a search may vary.
         revision: of what it computes: to be raised when the same settings give other results, so
             that these are not taken for those of before. Part of keys when above 1.
+        made_of: the setting that lists other backbones, as a benchmark file names them, of which
+            this one is made. `make` is then given these, made, by label, besides the settings.
+            Crystals are encoded by them, each with its own cache; what `encode` returns must be
+            their encodings, joined by `join_encodings` in that order.
     """
 
     name: str
     summary: str
     settings: type[Settings] = Settings
-    make: Function[Callable[[Any], Backbone]] = Function()
+    make: Function[Callable[..., Backbone]] = Function()
     rows_per_second: float = 1000.0
     space: Space | None = None
     revision: int = 1
+    made_of: str = ""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harness.plugin.arrays import Floats
+    from harness.plugin.backbone import Blocks
     from harness.plugin.property import Needs, PropertySpec
     from harness.plugin.protocol import Scaler
     from harness.plugin.ranges import Space
@@ -32,6 +33,8 @@ class FitRows:
         property: what the targets are: its scale is what most heads fit; see
             `PropertySpec.to_scale`.
         seed: for heads that draw random numbers.
+        blocks: name and width of what the embeddings consist of, column after column; the whole
+            of them is one block unless given. See `Backbone.blocks`.
     """
 
     embeddings: Floats
@@ -39,6 +42,14 @@ class FitRows:
     scaler: Scaler
     property: PropertySpec
     seed: int
+    blocks: Blocks = ()
+
+    def __post_init__(self) -> None:
+        width = self.embeddings.shape[1]
+        if not self.blocks:
+            object.__setattr__(self, "blocks", (("", width),))
+        if sum(own for _, own in self.blocks) != width:
+            raise PluginError(f"The blocks {self.blocks} are not of embeddings {width} wide.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +69,10 @@ class Uncertain:
 Predictor = Callable[["Floats"], "Floats | Uncertain"]
 """Embeddings, rows × width → values in the property's unit, one per row, with or without their
 uncertainty."""
+
+
+FIT_ON = "fit_on"
+"""Says in a benchmark file, beside the settings of a head, what it is fitted on."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,11 @@ class HeadSpec:
     needs: Needs = ""
 
     def __post_init__(self) -> None:
+        if FIT_ON in getattr(self.settings, "model_fields", ()):  # what is no model is told later
+            raise PluginError(
+                f"The head {self.name!r} has a setting {FIT_ON!r}: that is a key of the benchmark "
+                "file, for every head in closed form. Give the setting another name."
+            )
         if (self.make is None) == (self.fit is None):
             given = "neither" if self.make is None else "both"
             raise PluginError(

@@ -136,8 +136,12 @@ class Registry:
 
         Returns:
             The digest of the code, followed by `r` and the revision where that is above 1.
+
+        Raises:
+            PluginError: the name is unknown.
         """
-        digest, revision = self.code_digest(catalog.owner(name)), catalog[name].revision
+        revision = catalog[name].revision
+        digest = self.code_digest(catalog.owner(name))
         return digest if revision == 1 else f"{digest}r{revision}"
 
     def add_observer(self, observer: object) -> None:

@@ -363,7 +363,14 @@ class PlanExecutor:
     ) -> Predicted:
         member = node.members[index]
         labels = member.labels[member.train]
-        rows = FitRows(trained, labels, member.scaler, node.dataset.property, member.init_seed)
+        rows = FitRows(
+            trained,
+            labels,
+            member.scaler,
+            node.dataset.property,
+            member.init_seed,
+            node.model.backbone.blocks,
+        )
         return ask(node.model, fit_head(node.model, rows), asked)
 
     def _result_lines(self, scoring: Scoring, predictions: Sequence[Floats]) -> list[ResultLine]:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from functools import reduce
+from operator import mul
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, Matern, WhiteKernel
+from sklearn.gaussian_process.kernels import (
+    RBF,
+    ConstantKernel,
+    Hyperparameter,
+    Kernel,
+    Matern,
+    WhiteKernel,
+)
 from sklearn.preprocessing import StandardScaler
 
 from harness.plugin import FitRows, Predictor, Uncertain
@@ -16,7 +25,7 @@ from harness_heads.scaling import decode_finite, standardise
 from harness_heads.threads import one_thread
 
 if TYPE_CHECKING:
-    from harness.plugin import Floats, Indices
+    from harness.plugin import Blocks, Floats, Indices
 
 ROWS_AT_ONCE = 1024
 """Predicted in one go, to bound the memory that the covariances take."""
@@ -25,6 +34,7 @@ ROWS_AT_ONCE = 1024
 def fit_gaussian_process(
     rows: FitRows,
     kernel: str,
+    length_scales: str,
     noise: tuple[float, float],
     restarts: int,
     kernel_rows: int,
@@ -38,6 +48,7 @@ def fit_gaussian_process(
     Args:
         rows: training rows.
         kernel: `matern` (ν = 5/2) or `rbf`.
+        length_scales: `shared`, one for each of the `blocks`, or one for `each` feature.
         noise: bounds of the variance of the noise, in units of the variance of the scaled target.
         restarts: of the search for the kernel's parameters, from random ones.
         kernel_rows: rows that the kernel's parameters are chosen on, at most.
@@ -51,7 +62,7 @@ def fit_gaussian_process(
     features = StandardScaler().fit(rows.embeddings[used])
     scaler, targets = standardise(rows.targets[used], rows.property)
     known = features.transform(rows.embeddings[used])
-    prior, part = _prior(kernel, known.shape[1], noise), slice(kernel_rows)
+    prior, part = _prior(shape_of(kernel, length_scales, rows.blocks), noise), slice(kernel_rows)
     with one_thread():
         chosen = _choose(prior, known[part], targets[part], restarts, rows.seed % 2**32)
         process = GaussianProcessRegressor(chosen, optimizer=None).fit(known, targets)
@@ -73,14 +84,102 @@ def _shuffled(rows: FitRows) -> Indices:
     return np.random.default_rng(rows.seed).permutation(order)
 
 
-def _prior(name: str, width: int, noise: tuple[float, float]) -> Any:
-    """Returns the kernel with the parameters that the search starts from, and their bounds.
+class OnColumns(Kernel):  # type: ignore[misc]
+    """A kernel that sees some of the features.
+
+    Args:
+        kernel: of these; its parameters are this one's.
+        first, end: columns from `first` to before `end`.
+    """
+
+    def __init__(self, kernel: Kernel, first: int, end: int) -> None:
+        self.kernel, self.first, self.end = kernel, first, end
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Its arguments, and those of the kernel as `kernel__name`."""
+        own = {"kernel": self.kernel, "first": self.first, "end": self.end}
+        inner = self.kernel.get_params() if deep else {}
+        return own | {f"kernel__{name}": value for name, value in inner.items()}
+
+    @property
+    def hyperparameters(self) -> list[Hyperparameter]:
+        """What is chosen by the likelihood."""
+        return [
+            Hyperparameter(f"kernel__{one.name}", one.value_type, one.bounds, one.n_elements)
+            for one in self.kernel.hyperparameters
+        ]
+
+    @property
+    def theta(self) -> Floats:
+        """Logarithms of the parameters."""
+        theta: Floats = self.kernel.theta
+        return theta
+
+    @theta.setter
+    def theta(self, theta: Floats) -> None:
+        self.kernel.theta = theta
+
+    @property
+    def bounds(self) -> Floats:
+        """Of `theta`."""
+        bounds: Floats = self.kernel.bounds
+        return bounds
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OnColumns) and self.get_params() == other.get_params()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, X: Floats, Y: Floats | None = None, eval_gradient: bool = False) -> Any:  # noqa: N803
+        """Covariances of rows, with their gradient by `theta` if asked for."""
+        return self.kernel(self._of(X), None if Y is None else self._of(Y), eval_gradient)
+
+    def diag(self, X: Floats) -> Floats:  # noqa: N803
+        """Variances of rows."""
+        variances: Floats = self.kernel.diag(self._of(X))
+        return variances
+
+    def is_stationary(self) -> bool:
+        """Whether covariances depend on differences alone."""
+        return bool(self.kernel.is_stationary())
+
+    def __repr__(self) -> str:
+        return f"{self.kernel} of {self.first}:{self.end}"
+
+    def _of(self, rows: Floats) -> Floats:
+        return rows[:, self.first : self.end]
+
+
+def shape_of(name: str, length_scales: str, blocks: Blocks) -> Any:
+    """Returns what says how alike rows are, with the lengths that the search starts from.
 
     Two rows of standardised features are about √(2·width) apart; lengths are in units of √width.
+    With a length for each block it is the product of one kernel for each: for `rbf` the same as
+    dividing every block by its length.
     """
+    width = sum(own for _, own in blocks)
+    if length_scales == "each":
+        return _kernel(name, width, np.full(width, np.sqrt(width)))
+    if length_scales == "shared" or len(blocks) == 1:
+        return _kernel(name, width, float(np.sqrt(width)))
+    ends = np.cumsum([own for _, own in blocks]).tolist()
+    return reduce(
+        mul,
+        (
+            OnColumns(_kernel(name, own, float(np.sqrt(own))), end - own, end)
+            for (_, own), end in zip(blocks, ends, strict=True)
+        ),
+    )
+
+
+def _kernel(name: str, width: int, start: Any) -> Kernel:
     length = float(np.sqrt(width))
-    scale = {"length_scale": length, "length_scale_bounds": (0.01 * length, 100 * length)}
-    shape: Kernel = RBF(**scale) if name == "rbf" else Matern(**scale, nu=2.5)
+    scale = {"length_scale": start, "length_scale_bounds": (0.01 * length, 100 * length)}
+    return RBF(**scale) if name == "rbf" else Matern(**scale, nu=2.5)
+
+
+def _prior(shape: Any, noise: tuple[float, float]) -> Any:
+    """Returns the kernel with the parameters that the search starts from, and their bounds."""
     start = float(np.clip(0.1, *noise))
     return ConstantKernel(1.0, (1e-3, 1e3)) * shape + WhiteKernel(start, noise)
 

@@ -52,7 +52,8 @@ class LeftOutSettings(Settings):
     def _agree(self) -> Self:
         if self.by == "target-quantile" and self.groups:
             raise ValueError("groups: quantiles have no names; every run leaves out the next")
-        if self.by != "target-quantile" and "quantiles" in self.model_fields_set:
+        usual = type(self).model_fields["quantiles"].default
+        if self.by != "target-quantile" and self.quantiles != usual:
             raise ValueError('quantiles needs by = "target-quantile"')
         return self
 

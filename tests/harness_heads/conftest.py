@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.plugin import Crystal, FitRows, Predictor, Scaler, read_neutral
+from harness.plugin import Blocks, Crystal, FitRows, Predictor, Scaler, read_neutral
 from harness_composition import CompositionSettings, register_backbones
 from harness_heads import register_heads
 from harness_properties import KAPPA
@@ -19,13 +19,20 @@ Fit = Callable[..., Predictor]
 
 @pytest.fixture
 def fit() -> Fit:
-    """`fit(head, embeddings, kappa, seed=0, **settings)` → predictor."""
+    """`fit(head, embeddings, kappa, seed=0, blocks=(), **settings)` → predictor."""
     heads = {spec.name: spec for spec in register_heads()}
 
-    def fit(head: str, embeddings: Any, kappa: Any, seed: int = 0, **settings: object) -> Predictor:
+    def fit(
+        head: str,
+        embeddings: Any,
+        kappa: Any,
+        seed: int = 0,
+        blocks: Blocks = (),
+        **settings: object,
+    ) -> Predictor:
         kappa = np.asarray(kappa, dtype=np.float64)
         rows = FitRows(
-            np.asarray(embeddings, dtype=np.float64), kappa, Scaler(0, 0, 1), KAPPA, seed
+            np.asarray(embeddings, dtype=np.float64), kappa, Scaler(0, 0, 1), KAPPA, seed, blocks
         )
         spec = heads[head]
         assert spec.make is None and spec.fit is not None

@@ -15,6 +15,9 @@ from harness_heads import GpSettings
 pytest.importorskip("sklearn")
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF
+
+from harness_heads.gaussian_process import shape_of
 
 KERNELS = ("matern", "rbf")
 
@@ -112,6 +115,65 @@ def test_neither_the_order_of_rows_nor_chance_changes_one_bit(fit, bounds) -> No
     first = fit("gp", x, kappa, 2**40 + 1, **bounds)(x)
     assert same(first, fit("gp", x, kappa, 2**40 + 1, **bounds)(x))
     assert same(first, fit("gp", x[order], kappa[order], 2**40 + 1, **bounds)(x))
+
+
+# --- length scales ----------------------------------------------------------------------------
+
+
+def with_distractors(rows: int, seed: int = 0):
+    """The smooth law of three features, and six more that say nothing."""
+    x, kappa = smooth_law(rows, noise=0.02, seed=seed)
+    return np.hstack([x, np.random.default_rng(seed + 9).normal(size=(rows, 6))]), kappa
+
+
+BLOCKS = (("law", 3), ("noise", 6))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_length_for_each_block_or_feature_tells_what_matters(fit, kernel) -> None:
+    (x, kappa), (asked, true) = with_distractors(60), with_distractors(200, seed=1)
+    settings = {"blocks": BLOCKS, "kernel": kernel}
+    errors = {}
+    for scales in ("shared", "blocks", "each"):
+        said = fit("gp", x, kappa, length_scales=scales, **settings)(asked)
+        errors[scales] = np.abs(np.log10(said.median / true)).mean()
+    assert errors["blocks"] < 0.7 * errors["shared"]
+    assert errors["each"] < 0.7 * errors["shared"]
+
+
+def test_one_block_has_the_length_that_all_features_share(fit) -> None:
+    x, kappa = smooth_law(40, noise=0.1)
+    shared = fit("gp", x, kappa)(x)
+    assert same(shared, fit("gp", x, kappa, length_scales="blocks")(x))
+    assert same(shared, fit("gp", x, kappa, blocks=(("a", 1), ("b", 2)))(x))
+
+
+@pytest.mark.parametrize("scales", ["blocks", "each"])
+def test_more_lengths_depend_on_neither_order_nor_chance(fit, scales) -> None:
+    x, kappa = with_distractors(40)
+    order = np.random.default_rng(1).permutation(40)
+    settings = {"seed": 3, "blocks": BLOCKS, "length_scales": scales}
+    first = fit("gp", x, kappa, **settings)(x)
+    assert same(first, fit("gp", x, kappa, **settings)(x))
+    assert same(first, fit("gp", x[order], kappa[order], **settings)(x))
+
+
+def test_a_block_of_smooth_kernels_divides_its_features_by_its_length() -> None:
+    blocks = shape_of("rbf", "blocks", (("a", 1), ("b", 2)))
+    blocks.theta = np.log([0.5, 2.0])
+    x = np.random.default_rng(0).normal(size=(10, 3))
+    assert blocks(x) == pytest.approx(RBF([0.5, 2.0, 2.0])(x))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_gradient_of_blocks_is_that_of_their_covariances(kernel) -> None:
+    shape = shape_of(kernel, "blocks", BLOCKS)
+    x, step = np.random.default_rng(0).normal(size=(8, 9)), 1e-5
+    _, gradient = shape(x, eval_gradient=True)
+    for number in range(2):
+        moved = [shape.theta + sign * step * np.eye(2)[number] for sign in (1, -1)]
+        above, below = (shape.clone_with_theta(theta)(x) for theta in moved)
+        assert gradient[..., number] == pytest.approx((above - below) / (2 * step), abs=1e-6)
 
 
 def test_more_rows_than_allowed_are_thinned_by_the_seed(fit) -> None:

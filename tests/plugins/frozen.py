@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.plugin import (
     SYMBOLS,
     BackboneSpec,
+    CannotEncode,
     Crystal,
     FixedFeatures,
     PretrainedWeights,
@@ -35,9 +36,30 @@ def make_trained(settings: Settings) -> FixedFeatures:
     )
 
 
+def describe_shyly(crystal: Crystal) -> list[float]:
+    if crystal.formula == "ClNa":
+        raise CannotEncode("too salty")
+    return describe(crystal)[:1]
+
+
+class ShySettings(Settings):
+    """Raises the release of the weights."""
+
+    release: int = 1
+
+
+def make_shy(settings: ShySettings) -> FixedFeatures:
+    weights = PretrainedWeights("table-3", Path(__file__), f"11ff{settings.release}", seen="Twins")
+    elements = [symbol for symbol in SYMBOLS if symbol != "He"]
+    return FixedFeatures(
+        describe_shyly, 1, elements=elements, encoding="shy-1", weights=weights, vouched=True
+    )
+
+
 @hookimpl
 def register_backbones() -> list[BackboneSpec]:
     return [
         BackboneSpec("plain", "volume and elements", make=make_plain),
         BackboneSpec("trained", "the same, with weights", make=make_trained),
+        BackboneSpec("shy", "the volume alone, no salt", ShySettings, make=make_shy),
     ]

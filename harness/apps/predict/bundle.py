@@ -568,13 +568,13 @@ def _assemble_stack(
 ) -> Stack:
     from harness.apps.predict.ensemble import Stack
     from harness.planning.component_ref import ComponentRef
-    from harness.planning.configurations import resolve_model
+    from harness.planning.configurations import code_of_backbone, resolve_model
 
-    _check_plugin(record.backbone, "backbone", registry)
-    _check_plugin(record.head, "head", registry)
     backbone, head = (
         _as_chosen(part, ComponentRef.model_validate) for part in (record.backbone, record.head)
     )
+    _check_plugin(record.backbone, "backbone", lambda: code_of_backbone(backbone, registry))
+    _check_plugin(record.head, "head", lambda: registry.code_of(registry.heads, head.name))
     model = resolve_model(backbone, head, registry)
     check_model_tensors(tensors, model.backbone.width, labels=model.head.fit is not None)
     scalers = [Scaler(*numbers) for numbers in record.scalers]
@@ -582,7 +582,12 @@ def _assemble_stack(
     if model.head.fit is not None:
         fits = [
             FitRows(
-                rows.astype(np.float64), tensors[f"labels.{member}"].numpy(), scaler, spec, seed
+                rows.astype(np.float64),
+                tensors[f"labels.{member}"].numpy(),
+                scaler,
+                spec,
+                seed,
+                model.backbone.blocks,
             )
             for member, (rows, scaler, seed) in enumerate(
                 zip(training, scalers, record.seeds, strict=True)
@@ -606,16 +611,15 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / TENSOR_FILE)
 
 
-def _check_plugin(part: PartRecord, kind: str, registry: Registry) -> None:
-    catalog = registry.backbones if kind == "backbone" else registry.heads
+def _check_plugin(part: PartRecord, kind: str, code_of: Callable[[], str]) -> None:
     needed = f"the {kind} {part.name!r} of the plugin {part.plugin!r}, version {part.version}"
     try:
-        catalog[part.name]
+        code = code_of()
     except PluginError as problem:
         raise PluginError(
             f"The bundle needs {needed}. Install it, or name its file with --plugin. {problem}"
         ) from None
-    if registry.code_of(catalog, part.name) != part.code:
+    if code != part.code:
         raise PluginError(
             f"The bundle needs {needed}, and its code here is another one than that which the "
             "bundle was trained by. Install that version, or train and export again."

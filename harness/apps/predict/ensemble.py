@@ -20,6 +20,7 @@ from harness.errors import BundleError, CannotEncode
 from harness.nn.encodings import encode_together, identity, try_encodings
 from harness.planning.encoder import encodings_folder
 from harness.planning.plugin_modules import build_backbone, build_head, state_of_members
+from harness.plugin.backbone import join_encodings
 from harness.plugin.locations import Locations
 from harness.registry.plugin_calls import using
 from harness.scoring.averages import average
@@ -28,7 +29,7 @@ from harness.training.closed_form import ask, fit_head
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.planning.resolved import ResolvedModel
+    from harness.planning.resolved import ResolvedBackbone, ResolvedModel
     from harness.plugin.arrays import Arrays, Floats
     from harness.plugin.backbone import Backbone
     from harness.plugin.crystal import Crystal
@@ -91,15 +92,32 @@ class Encoder:
         return self.model.backbone
 
     def encode(self, crystals: Sequence[Crystal]) -> Sequence[Arrays | CannotEncode]:
-        """Returns the encodings of crystals, or why there is none.
+        """Returns the encodings of crystals, or why there is none."""
+        return _encode(self.model, crystals)
 
-        Those of a fixed backbone that was trained, a potential say, are kept in the cache: they are
-        small and take long. Those of others would fill the disk in a large scan.
-        """
-        if not (self.backbone.fixed and self.backbone.offers_weights):
-            return encode_together(self.backbone, crystals)
-        folder = encodings_folder(Locations.of().cache, self.model)
-        return try_encodings(self.backbone, crystals, folder, workers=1)
+
+def _encode(
+    model: ResolvedBackbone, crystals: Sequence[Crystal]
+) -> Sequence[Arrays | CannotEncode]:
+    """Encodes crystals, by what a backbone is made of where it is made of others.
+
+    What a fixed backbone that was trained makes, a potential say, is kept in the cache: it is small
+    and takes long. That of others would fill the disk in a large scan.
+    """
+    if model.parts:
+        by_part = zip(*(_encode(part, crystals) for part in model.parts), strict=True)
+        return [_join(of_crystal) for of_crystal in by_part]
+    if not (model.backbone.fixed and model.backbone.offers_weights):
+        return encode_together(model.backbone, crystals)
+    folder = encodings_folder(Locations.of().cache, model)
+    return try_encodings(model.backbone, crystals, folder, workers=1)
+
+
+def _join(of_parts: Sequence[Arrays | CannotEncode]) -> Arrays | CannotEncode:
+    for encoded in of_parts:
+        if isinstance(encoded, CannotEncode):
+            return encoded
+    return join_encodings([own for own in of_parts if not isinstance(own, CannotEncode)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from harness.planning.plan import MemberOf, Plan, Scoring
     from harness.plugin.arrays import Arrays, Floats, Indices
     from harness.plugin.backbone import Backbone
+    from harness.registry.catalog import Catalog
     from harness.registry.registry import Registry
     from harness.results.records import PlannedCell
     from harness.results.store import Store
@@ -388,8 +389,15 @@ def _describe_stack(stack: Sequence[MemberOf], registry: Registry) -> StackRecor
     return StackRecord(
         stage=stage.key,
         chain=tuple(node.title for node in stage.chain),
-        backbone=_part(registry, "backbone", settings["backbone"]),
-        head=_part(registry, "head", settings["head"]),
+        backbone=_part(
+            registry, registry.backbones, settings["backbone"], stage.model.backbone_code
+        ),
+        head=_part(
+            registry,
+            registry.heads,
+            settings["head"],
+            registry.code_of(registry.heads, stage.model.head_ref.name),
+        ),
         cutoff_angstrom=stage.model.backbone.cutoff_angstrom,
         runs=tuple(member.rows.run for member in stack),
         training=tuple(
@@ -401,16 +409,17 @@ def _describe_stack(stack: Sequence[MemberOf], registry: Registry) -> StackRecor
     )
 
 
-def _part(registry: Registry, kind: str, chosen: tuple[str, Mapping[str, Any]]) -> PartRecord:
+def _part(
+    registry: Registry, catalog: Catalog[Any], chosen: tuple[str, Mapping[str, Any]], code: str
+) -> PartRecord:
     name, settings = chosen
-    catalog = registry.backbones if kind == "backbone" else registry.heads
     plugin = catalog.owner(name)
     return PartRecord(
         name=name,
         settings=settings,
         plugin=plugin,
         version=_version(registry, plugin),
-        code=registry.code_of(catalog, name),
+        code=code,
     )
 
 

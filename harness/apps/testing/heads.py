@@ -117,6 +117,12 @@ class HeadCases(StackCases):
                 known = _known(rows, self.width, what)
                 self._predict(self._fit(spec, known), _asked(self.width), what)
 
+    def test_blocks_of_the_embeddings_are_no_error(self, spec: HeadSpec) -> None:
+        """Embeddings of several blocks, whose widths sum to theirs, can be fitted."""
+        known = _known(SAMPLES, self.width)
+        for blocks in ((("first", 1), ("rest", self.width - 1)), (("whole", self.width),)):
+            self._predict(self._fit(spec, replace(known, blocks=blocks)), _asked(self.width))
+
     def test_constant_embeddings_are_no_error(self, spec: HeadSpec) -> None:
         """Embeddings that tell nothing, all of them equal, can be fitted and predicted from."""
         rows = _known(FEW, self.width)
