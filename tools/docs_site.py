@@ -26,7 +26,10 @@ from harness.cli import app
 BUILD = ROOT / "build" / "docs"
 
 NAV: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Guides", ("own-data", "predicting", "features", "properties", "tuning", "tables")),
+    (
+        "Guides",
+        ("own-data", "predicting", "features", "properties", "protocols", "tuning", "tables"),
+    ),
     (
         "Plugins",
         (
