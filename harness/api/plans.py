@@ -11,7 +11,8 @@ from harness.api.lookup import Source, load_benchmark, registry_of
 from harness.planning.benchmark import Benchmark, check_settings
 from harness.planning.plan import Plan, Scoring
 from harness.planning.planner import plan
-from harness.plugin.cell import DEFAULT
+from harness.plugin.backbone import join_weights
+from harness.plugin.cell import COMMITTEE, DEFAULT
 from harness.plugin.locations import Locations
 from harness.redaction import redacted
 from harness.registry.attribution import blaming
@@ -112,7 +113,7 @@ def describe(planned: Plan, registry: Registry) -> PlanFile:
 
 def _sources_of(scoring: Scoring) -> tuple[Sources, ...]:
     """What predicts, run by run; none where it is the last stage, member by member."""
-    if scoring.cell.tuning == DEFAULT:
+    if scoring.cell.tuning == DEFAULT and scoring.cell.transfer != COMMITTEE:
         return ()
     return tuple(
         tuple((own.stage.key, own.index) for own in members) for members in scoring.sources
@@ -120,9 +121,12 @@ def _sources_of(scoring: Scoring) -> tuple[Sources, ...]:
 
 
 def _weights_of(scoring: Scoring) -> tuple[str, str] | None:
-    """Name of the pretrained weights that a chain starts from, and of what they have seen."""
-    first = scoring.sources[0][0].line[0].stage.weights
-    return (first.name, first.seen) if first else None
+    """Names of the pretrained weights that its chains start from, and of what they have seen."""
+    begun = [member.line[0].stage.weights for member in scoring.sources[0]]
+    if not (weights := [own for own in begun if own]):
+        return None
+    joined = join_weights(weights)
+    return joined.name, joined.seen
 
 
 def stored_benchmark(store: Store) -> Benchmark:

@@ -140,9 +140,9 @@ def _print_gains(
     against: Sequence[str],
 ) -> None:
     from harness.cli.output import print_table, records, say
+    from harness.planning.selectors import expand_only
     from harness.report.differences import Differences
     from harness.report.markdown import gain_table
-    from harness.report.selectors import expand_only
 
     baseline = leaderboard.find_baseline(_named_baseline(against))
     spec = registry.metrics_of(leaderboard.property_name)[metric]

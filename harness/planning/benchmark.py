@@ -41,7 +41,7 @@ PluginFiles = tuple[Annotated[str, AfterValidator(_check_plugin_file)], ...]
 
 
 class Baseline(Settings):
-    """A closed-form head on a backbone that is not trained: what every model must beat.
+    """A backbone with a head; of a baseline, which every model must beat, a closed-form one.
 
     Attributes:
         backbone: what the head sees of a crystal.
@@ -50,6 +50,19 @@ class Baseline(Settings):
 
     backbone: OneComponent = ComponentRef(name="composition")
     head: OneComponent
+
+
+class Committee(Settings):
+    """The mean of several configurations: of what they predict, run by run and row by row.
+
+    Attributes:
+        label: what it is called in tables.
+        of: its members, by their labels or by what tells them apart, as
+            `"backbone=descriptors, head=gp"`.
+    """
+
+    label: str = Field(min_length=1)
+    of: tuple[str, ...] = Field(min_length=2)
 
 
 def default_baselines(spec: PropertySpec) -> tuple[Baseline, ...]:
@@ -73,6 +86,10 @@ DEFAULT_METRICS: Mapping[Scale, tuple[str, ...]] = {
 """By the scale of the property, whose own metric goes before them."""
 
 
+LATER_FIELDS = ("plugins", "models", "committees", "labels")
+"""Of a benchmark, that the plans of older ones do not have."""
+
+
 class Benchmark(Settings):
     """One benchmark file.
 
@@ -81,6 +98,10 @@ class Benchmark(Settings):
         title, summary: shown above its tables.
         train_on, test_on: datasets, the rows and columns of the matrix.
         backbones, heads, transfers, protocols: every combination is a configuration.
+        models: pairs of a backbone and a head beside those combinations; carried over like these.
+        committees: means of several configurations.
+        labels: short names of configurations, each with what it names, as
+            `"GP on descriptors" = "backbone=descriptors, head=gp"`; of the others, one is made.
         baselines: closed-form models trained on every dataset of `train_on`; the trivial ones of
             the property unless given, none if empty.
         runs: run numbers 1 … runs; each is one seed and one split.
@@ -106,6 +127,9 @@ class Benchmark(Settings):
     heads: Components = (ComponentRef(name="mlp"),)
     transfers: Components = (ComponentRef(name="scratch"),)
     protocols: Components = (ComponentRef(name="strict"),)
+    models: tuple[Baseline, ...] = ()
+    committees: tuple[Committee, ...] = ()
+    labels: Mapping[str, str] = {}
     baselines: tuple[Baseline, ...] | None = None
     runs: int = Field(default=9, ge=1, le=MOST_RUNS)
     seed: int = Field(default=0, ge=-(2**63), lt=2**63)
@@ -120,8 +144,8 @@ class Benchmark(Settings):
 
     @property
     def unset(self) -> set[str]:
-        """Fields that are not written: results of benchmarks without plugin files stay as ever."""
-        return set() if self.plugins else {"plugins"}
+        """Fields that are not written: results of benchmarks without them stay as ever."""
+        return {name for name in LATER_FIELDS if not getattr(self, name)}
 
     def of_property(self, spec: PropertySpec) -> Benchmark:
         """Returns the benchmark with what the file leaves to the property filled in."""

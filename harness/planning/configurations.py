@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchmarkError, HarnessError, PluginError, WeightsError
@@ -161,9 +162,10 @@ def known_models(benchmark: Benchmark, registry: Registry) -> list[ResolvedModel
 
     Rows that one of them cannot encode are left out of every dataset.
     """
-    heads = (*benchmark.heads, *(own.head for own in benchmark.baselines or ()))
+    pairs = (*benchmark.models, *(benchmark.baselines or ()))
+    heads = (*benchmark.heads, *(own.head for own in pairs))
     found: list[ResolvedModel] = []
-    for backbone in (*benchmark.backbones, *(own.backbone for own in benchmark.baselines or ())):
+    for backbone in (*benchmark.backbones, *(own.backbone for own in pairs)):
         for head in heads:
             try:
                 found.append(resolve_model(backbone, head, registry))
@@ -194,16 +196,18 @@ def resolve(benchmark: Benchmark, registry: Registry) -> Parts:
         transfers=tuple(resolve_transfer(ref, registry) for ref in benchmark.transfers),
         fixed=resolve_transfer(ComponentRef(name=FIXED), registry),
         protocols=tuple(resolve_protocol(ref, registry) for ref in benchmark.protocols),
-        models=tuple(
-            resolve_model(backbone, head, registry)
-            for backbone in benchmark.backbones
-            for head in benchmark.heads
-        ),
+        models=tuple(resolve_model(*pair, registry) for pair in _pairs(benchmark)),
         baselines=tuple(
             resolve_model(baseline.backbone, baseline.head, registry)
             for baseline in benchmark.baselines or ()
         ),
     )
+
+
+def _pairs(benchmark: Benchmark) -> Iterator[tuple[ComponentRef, ComponentRef]]:
+    """Yields backbone and head of every model but the baselines."""
+    yield from product(benchmark.backbones, benchmark.heads)
+    yield from ((own.backbone, own.head) for own in benchmark.models)
 
 
 def configure_baselines(

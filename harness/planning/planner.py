@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,17 +25,18 @@ from harness.planning.configurations import (
     resolve_protocol,
 )
 from harness.planning.encoder import Encoder
+from harness.planning.labels import find_labelled, make_labels
 from harness.planning.ledger import check_plan
 from harness.planning.plan import MemberOf, Plan, Scoring, StageNode, array_digest, digest_of
 from harness.planning.resolved import Configuration, ResolvedModel, ResolvedProtocol
 from harness.planning.stage_planner import Assigned, StagePlanner
 from harness.plugin.backbone import datasets_seen
-from harness.plugin.cell import DEFAULT, Cell
+from harness.plugin.cell import CELL, COMMITTEE, DEFAULT, Cell
 from harness.plugin.property import NEEDED
 from harness.registry.plugin_calls import Breach, call
 
 if TYPE_CHECKING:
-    from harness.plugin.arrays import Indices
+    from harness.plugin.arrays import Floats, Indices
     from harness.plugin.locations import Locations
     from harness.plugin.property import PropertySpec
     from harness.registry.registry import Registry
@@ -215,6 +217,10 @@ def _check_names(benchmark: Benchmark, registry: Registry, spec: PropertySpec) -
         raise BenchmarkError(f"metrics: a name stands twice in {', '.join(names)}.")
 
 
+Name = tuple[str, str, str, str, str]
+"""Backbone, head, transfer, protocol and training set of cells; see `Cell`."""
+
+
 class _Planner:
     """Lays out stages and scorings.
 
@@ -245,11 +251,17 @@ class _Planner:
             )
             if names := self._name_runs(planner):
                 run_names[protocol.label] = names
+            rows: dict[Name, list[tuple[MemberOf, ...]]] = {}
             for one in self.resolved.configurations:
                 members = planner.members([Assigned(run, one) for run in self.runs])
-                scorings += self._scorings([(m,) for m in members], one, DEFAULT, (), planner)
+                rows[_name(one, protocol)] = [(member,) for member in members]
+                scorings += self._scorings(
+                    rows[_name(one, protocol)], _name(one, protocol), DEFAULT, (), planner
+                )
                 if settings := chosen.pop(_key(one, protocol), None):
                     scorings += self._tuned(settings, one, planner)
+            for name, sources in self._committees(rows, protocol):
+                scorings += self._scorings(sources, name, DEFAULT, (), planner)
         _refuse_unknown(chosen)
         _check_cells(scorings)
         laid_out = replace(
@@ -260,6 +272,35 @@ class _Planner:
         )
         check_plan(laid_out)
         return laid_out
+
+    def _committees(
+        self, rows: Mapping[Name, Sequence[tuple[MemberOf, ...]]], protocol: ResolvedProtocol
+    ) -> Iterator[tuple[Name, list[tuple[MemberOf, ...]]]]:
+        """Yields the rows of committees: on each dataset that all of their members are trained on.
+
+        Args:
+            rows: of configurations under a protocol, per run the members that predict.
+            protocol: which.
+
+        Raises:
+            BenchmarkError: a member is not called so, or two are one and the same.
+        """
+        named = [dict(zip(CELL, (*name[:3], DEFAULT, *name[3:]), strict=False)) for name in rows]
+        labels = make_labels(named, self.benchmark.labels)
+        for committee in self.benchmark.committees:
+            found = [find_labelled(text, labels) for text in committee.of]
+            places = [(backbone, head, transfer) for backbone, head, transfer, *_ in found]
+            if len(set(found)) < len(found):
+                raise BenchmarkError(
+                    f"committees: {committee.label!r} names one configuration twice."
+                )
+            for target in self.benchmark.train_on:
+                names = [(*place, protocol.label, target) for place in places]
+                if all(name in rows for name in names):
+                    runs = zip(*(rows[name] for name in names), strict=True)
+                    sources = [tuple(chain.from_iterable(of_run)) for of_run in runs]
+                    name = (COMMITTEE, committee.label, COMMITTEE, protocol.label, target)
+                    yield name, sources
 
     def _name_runs(self, planner: StagePlanner) -> tuple[str, ...]:
         """Asks a protocol whether it can make so many runs, and what each of them tests."""
@@ -312,7 +353,9 @@ class _Planner:
         return [
             scoring
             for label, sources in rows.items()
-            for scoring in self._scorings(sources, one, label, chose, planner)
+            for scoring in self._scorings(
+                sources, _name(one, planner.protocol), label, chose, planner
+            )
         ]
 
     def _seen_by_weights(self, member: MemberOf) -> set[str]:
@@ -325,7 +368,7 @@ class _Planner:
     def _scorings(
         self,
         sources: Sequence[tuple[MemberOf, ...]],
-        one: Configuration,
+        name: Name,
         tuning: str,
         chose: Sequence[Indices],
         planner: StagePlanner,
@@ -334,13 +377,12 @@ class _Planner:
 
         Args:
             sources: per run, the members that predict.
-            one: the configuration that the row is named after.
+            name: what its cells are called, before what they are tested on.
             tuning: how its settings were found.
             chose: per run, the rows of the target that settings were chosen by.
             planner: of the protocol.
         """
         splits, protocol = planner.splits, planner.protocol
-        name = _name(one, protocol)
         identity = name if tuning == DEFAULT else (*name, tuning)
         known = [[member.trained_groups() for member in members] for members in sources]
         spec = self.resolved.property.name
@@ -362,7 +404,12 @@ class _Planner:
                 groups = splits.grouping.of(test_on, first.run)
                 rows.append(test)
                 groups_of.append(groups)
-                labels.append(splits.labels(test_on, first.run, first.scaler)[test])
+                seen_labels = [
+                    splits.labels(test_on, first.run, member.rows.scaler)[test]
+                    for member in sources[number]
+                ]
+                _check_labels(seen_labels, name)
+                labels.append(seen_labels[0])
                 overlap.append(
                     np.array(
                         [
@@ -403,7 +450,16 @@ class _Planner:
         return scorings
 
 
-def _name(one: Configuration, protocol: ResolvedProtocol) -> tuple[str, str, str, str, str]:
+def _check_labels(seen: Sequence[Floats], name: Name) -> None:
+    """Refuses a mean of models that a protocol lets see different labels of one row."""
+    if not all(np.array_equal(labels, seen[0]) for labels in seen):
+        raise BenchmarkError(
+            f"The committee {name[1]!r}: under {name[3]}, what a row's label is depends on the "
+            "model, and the mean of several has none to be scored against."
+        )
+
+
+def _name(one: Configuration, protocol: ResolvedProtocol) -> Name:
     """What the cells of a configuration are called, before what they are tested on."""
     return (
         one.model.backbone_ref.label,

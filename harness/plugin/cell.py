@@ -40,5 +40,8 @@ BASELINE = "baseline"
 FIXED = "fixed"
 """The transfer that stands in place of all others for a backbone of which nothing is trained."""
 
+COMMITTEE = "committee"
+"""Stands in place of backbone and transfer for the mean of several configurations."""
+
 DEFAULT = "default"
 """Stands where settings are those of the benchmark, and were not searched for."""

@@ -12,10 +12,10 @@ import numpy as np
 from harness.errors import BenchmarkError
 from harness.escaping import html_text
 from harness.planning.benchmark import flatten
+from harness.planning.selectors import find_one_each
 from harness.plugin.cell import CELL
 from harness.report.differences import Differences
 from harness.report.leaderboard import Leaderboard
-from harness.report.selectors import find_one_each
 from harness.results.store import Store
 from harness.scoring.scores import same_score
 from harness.scoring.statistics import Gain, holm, paired_gain

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from harness.errors import BenchmarkError, StoreError, did_you_mean
-from harness.plugin.cell import BASELINE, CELL, DEFAULT
+from harness.plugin.cell import BASELINE, CELL, COMMITTEE, DEFAULT, FIXED
 from harness.report.leaderboard import has_enough_rows, is_mostly_trained_on
 from harness.scoring.statistics import SIGNIFICANT, Gain, holm, paired_gain
 
@@ -39,6 +39,9 @@ CellName = tuple[str, ...]
 
 Verdict = Literal["unknown", "none", "better", "better?", "worse", "worse?"]
 """What the interval of a difference shows; with a question mark what the correction leaves open."""
+
+WITHOUT_SCRATCH = (FIXED, COMMITTEE)
+"""Transfers of configurations that cannot be trained from scratch."""
 
 SCRATCH = {"transfer": "scratch"}
 """What the default baseline of a cell has in place of the cell's own; the rest is the same."""
@@ -297,6 +300,8 @@ class Differences:
         for name in self._shown():
             own = dict(zip(identity, name, strict=True))
             against = tuple({**own, **baseline}.values())
+            if baseline == SCRATCH and own["transfer"] in WITHOUT_SCRATCH:
+                continue
             if against != name and own["transfer"] != BASELINE:
                 yield name, against
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.escaping import html_text
-from harness.plugin.cell import CELL
+from harness.planning.labels import Configuration, configuration_of, make_labels
+from harness.planning.selectors import find_one_each
+from harness.plugin.cell import CELL, SUBMISSION
 from harness.plugin.seeds import derive_seed
-from harness.report.selectors import find_one_each
 from harness.scoring.scores import SUBSETS
 from harness.scoring.statistics import RANDOM_SPLITS, summarise
 
@@ -164,6 +165,19 @@ class Leaderboard:
             },
             resampling=_resampling(plan),
         )
+
+    @cached_property
+    def _labels(self) -> dict[Configuration, str]:
+        return make_labels(self.cells, self.settings.get("labels", {}))
+
+    def label_of(self, cell: Mapping[str, str]) -> str:
+        """Returns the short name of a cell's configuration: given by the benchmark, or made.
+
+        Args:
+            cell: its columns; `train_on` and `test_on` are not needed.
+        """
+        label = self._labels.get(configuration_of(cell)) or " ".join(configuration_of(cell))
+        return f"{label} ({cell[SUBMISSION]})" if cell.get(SUBMISSION) else label
 
     def check_metric(self, metric: str) -> str:
         """Returns the metric's name.

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.escaping import html_text
+from harness.planning.selectors import expand_only
 from harness.plugin.cell import BASELINE
 from harness.report.differences import Differences
 from harness.report.leaderboard import Leaderboard, has_enough_rows, is_mostly_trained_on
-from harness.report.selectors import expand_only
 from harness.results.records import title_of
 from harness.scoring.scores import SUBSETS
 from harness.scoring.statistics import NAMES, RANDOM_SPLITS, SIGNIFICANT, Gain

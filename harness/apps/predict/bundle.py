@@ -322,8 +322,8 @@ class Bundle:
         """Encodes the crystals once for each encoder, by the number of their row."""
         crystals = {n: row.crystal for n, row in enumerate(rows) if row.crystal is not None}
         encodings: dict[int, list[Arrays]] = {number: [] for number in crystals}
-        name = self.record.stacks[0].backbone.name
         for encoder in self.ensemble.encoders:
+            name = encoder.model.backbone_ref.name
             for number, crystal in crystals.items():
                 if unknown := set(crystal.species) - encoder.backbone.elements:
                     reasons[number] = f"{name} does not know {', '.join(sorted(unknown))}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from hashlib import sha256
 from importlib.metadata import entry_points, version
 from pathlib import Path
@@ -32,10 +32,10 @@ from harness.apps.predict.conformal import LEVELS, coverage, half_width, residua
 from harness.errors import BundleError, did_you_mean
 from harness.nn.encodings import identity
 from harness.planning.plugin_modules import build_backbone, build_head, state_of_members
+from harness.planning.selectors import cut_conditions, name_of
 from harness.plugin.cell import CELL
 from harness.plugin.crystal import Crystal
 from harness.registry.registry import DISTRIBUTION, ENTRY_POINT_GROUP
-from harness.report.selectors import name_of
 from harness.training.prediction import embed
 
 if TYPE_CHECKING:
@@ -55,8 +55,6 @@ if TYPE_CHECKING:
 IDENTITY = tuple(column for column in CELL if column != "test_on")
 """What tells the ensembles of a leaderboard apart: cells that differ in the test set share one."""
 
-NEXT_COLUMN = re.compile(r"\s*[\w-]+\s*=")
-
 PROBES = 8
 PROBE_LATTICE = ((0.0, 2.75, 2.75), (2.75, 0.0, 2.75), (2.75, 2.75, 0.0))
 """Rock salt with a = 5.5 Å."""
@@ -69,7 +67,7 @@ def parse_cell(text: str) -> dict[str, str]:
         BundleError: one is not column=value, or names a column that cells do not have.
     """
     conditions: dict[str, str] = {}
-    for part in _conditions(text):
+    for part in cut_conditions(text):
         column, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not value:
             raise BundleError(
@@ -79,18 +77,6 @@ def parse_cell(text: str) -> dict[str, str]:
             raise BundleError(f"CELL: there is no column {column!r}.{did_you_mean(column, CELL)}")
         conditions[column] = value
     return conditions
-
-
-def _conditions(text: str) -> list[str]:
-    """Cuts at commas that a column follows, outside brackets: labels have commas of their own."""
-    parts, depth = [""], 0
-    for place, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0 and NEXT_COLUMN.match(text, place + 1):
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return parts
 
 
 def find_ensemble(cells: Sequence[PlannedCell], conditions: Mapping[str, str]) -> list[PlannedCell]:
@@ -323,10 +309,17 @@ def _score(
 
 
 def _looked_at(scoring: Scoring) -> list[Indices]:
-    """Per run, the rows of the target that chose epochs or settings, and that calibrate."""
+    """Per run, the rows of the target that chose epochs or settings, and that calibrate.
+
+    Of several members, those rows that all of them looked at and none was fitted to.
+    """
     tuning = scoring.tuning or [np.array([], dtype=np.int64)] * len(scoring.sources)
-    pairs = zip(scoring.sources, tuning, strict=True)
-    return [np.union1d(members[0].rows.validation, own) for members, own in pairs]
+    found = []
+    for members, own in zip(scoring.sources, tuning, strict=True):
+        shared = reduce(np.intersect1d, [member.rows.validation for member in members])
+        fitted = np.concatenate([member.rows.train for member in members])
+        found.append(np.union1d(np.setdiff1d(shared, fitted), own))
+    return found
 
 
 def _mean_and_std(values: Sequence[float | None]) -> tuple[float | None, float | None]:

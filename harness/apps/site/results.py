@@ -134,9 +134,8 @@ class Results:
         return self.pivots[self.leaderboard.metrics[0], "all"].family[0]
 
     def label(self, configuration: Configuration) -> str:
-        """Names a configuration by what tells it apart."""
-        named = dict(zip(self.model, configuration, strict=True))
-        return " · ".join(named[column] for column in self.varied if named[column])
+        """Names a configuration: as its benchmark does, or by what tells it apart."""
+        return self.leaderboard.label_of(dict(zip(self.model, configuration, strict=True)))
 
     @cached_property
     def scales(self) -> Mapping[str, Scale]:

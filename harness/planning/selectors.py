@@ -9,6 +9,38 @@ from harness.errors import BenchmarkError, did_you_mean
 
 Cells = Sequence[Mapping[str, str]]
 
+_NEXT_COLUMN = re.compile(r"\s*[\w-]+\s*=")
+
+
+def cut_conditions(text: str) -> list[str]:
+    """Cuts `head=gp(noise=1, kernel=rbf), transfer=fixed` into its conditions.
+
+    At commas that a column follows, outside brackets: labels have commas of their own.
+    """
+    parts, depth = [""], 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0 and _NEXT_COLUMN.match(text, place + 1):
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def read_conditions(text: str) -> dict[str, str]:
+    """Returns the conditions of a text, by column; none where it names no column, as a label.
+
+    Raises:
+        BenchmarkError: one has no value.
+    """
+    pairs = [part.partition("=") for part in cut_conditions(text)]
+    if len(pairs) == 1 and not _NEXT_COLUMN.match(text):
+        return {}
+    for column, _, value in pairs:
+        if not value.strip():
+            raise BenchmarkError(f"{text!r}: expected {column.strip()}=value.")
+    return {column.strip().replace("-", "_"): value.strip() for column, _, value in pairs}
+
 
 def name_of(label: str) -> str:
     """Returns what a label begins with: a name without settings, view or trials."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import BenchmarkError
-from harness.report.selectors import expand_only, find_one_each, find_values
+from harness.planning.selectors import expand_only, find_one_each, find_values
 
 CELLS = [
     {"backbone": backbone, "transfer": transfer}
