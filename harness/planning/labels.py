@@ -16,7 +16,7 @@ Configuration = tuple[str, ...]
 MODEL = tuple(column for column in CELL if column not in ("train_on", "test_on"))
 """The columns of a cell that make its configuration."""
 
-LABEL = "label"
+LABEL = "model"
 """Stands among the columns of cells where configurations are named by their labels."""
 
 UNSAID = (BASELINE, FIXED, COMMITTEE, DEFAULT)

@@ -22,7 +22,8 @@ from harness.drawing.style import (
     series_style,
 )
 from harness.errors import BenchmarkError
-from harness.plugin.cell import DEFAULT
+from harness.planning.labels import configuration_of, make_labels
+from harness.planning.selectors import name_of
 from harness.report.pivot import Key, Layout, Pivot, PivotEntry, is_baseline, pivot
 from harness.report.tables import (
     TRAINED_ON,
@@ -77,17 +78,15 @@ def _one_metric(table: Pivot) -> MetricSpec:
 
 
 def names_apart(entries: Sequence[PivotEntry], without: Sequence[str]) -> list[str]:
-    """Returns for each entry what tells its configuration apart from the others, strategy first.
+    """Returns what tells the configuration of each entry from the others.
 
     Args:
         entries: the entries.
         without: columns of cells that the figure shows in another way.
     """
-    columns = sorted(entries[0].cell if entries else (), key=lambda c: c != "transfer")
-    columns = [column for column in columns if column not in without]
-    varying = [c for c in columns if len({entry.cell[c] for entry in entries}) > 1]
-    words = ([e.cell[c] for c in varying if e.cell[c] != DEFAULT] for e in entries)
-    return [", ".join(said) or (DEFAULT if varying else "") for said in words]
+    cells = [{**entry.cell, **dict.fromkeys(without, "")} for entry in entries]
+    labels = make_labels(cells, {})
+    return [labels[configuration_of(cell)] for cell in cells]
 
 
 def wrapped(name: str, letters: int) -> str:
@@ -239,12 +238,10 @@ def draw_gains(
     table = pivot(leaderboard, metrics, layout)
     spec = _one_metric(table)
     entries = [entry for entry in _scored(table) if entry.gain is not None]
-    apart = names_apart(entries, ("train_on", "test_on"))
-    names = dict(zip((entry.name for entry in entries), apart, strict=True))
     groups = _by_datasets(entries)
     letters = round(0.45 * (sheet.width or FOREST_INCHES[0]) / INCHES_PER_LETTER)
     lines = [
-        (place, entry, wrapped(names[entry.name], letters) if entry else " → ".join(place))
+        (place, entry, wrapped(entry.label, letters) if entry else " → ".join(place))
         for place, group in groups.items()
         for entry in (None, *group)
     ]
@@ -312,7 +309,7 @@ def draw_heads(
     entries = [entry for entry in _scored(table) if not is_baseline(entry)]
     groups = _by_datasets(entries)
     categories = list(dict.fromkeys(entry.cell["head"] for entry in entries))
-    apart = names_apart(entries, ("head", "train_on", "test_on"))
+    apart = names_apart(entries, ("head",))
     names = dict(zip((entry.name for entry in entries), apart, strict=True))
     series = list(dict.fromkeys(apart))
     width = 1.0 + len(categories) * max(0.9, 0.13 * len(series))
@@ -453,9 +450,8 @@ def _lines(found: Points, across: bool) -> dict[tuple[str, str], Points]:
         found: all points.
         across: whether a line joins training sets; each has panels of its own otherwise.
     """
-    hidden = ["test_on", "train_on"]
-    if len({entry.cell["protocol"].partition("(")[0] for _, entry in found}) == 1:
-        hidden.append("protocol")  # its settings say how much is kept
+    protocols = {name_of(entry.cell["protocol"]) for _, entry in found}
+    hidden = ["protocol"] if len(protocols) == 1 else []  # its settings say how much is kept
     names = names_apart([entry for _, entry in found], hidden)
     lines: dict[tuple[str, str], Points] = {}
     for (size, entry), name in zip(found, names, strict=True):

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.escaping import html_text
+from harness.planning.labels import LABEL, MODEL
 from harness.planning.selectors import expand_only
-from harness.plugin.cell import BASELINE
+from harness.plugin.cell import BASELINE, SUBMISSION
 from harness.report.differences import Differences
 from harness.report.leaderboard import Leaderboard, has_enough_rows, is_mostly_trained_on
 from harness.results.records import title_of
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 METRIC = "metric"
 """Stands among the columns of cells where a table shows several metrics."""
 
-ALWAYS_SHOWN = ("transfer", "train_on")
-"""First and last of the row head unless rows are named, whether or not they vary."""
+ALWAYS_SHOWN = (LABEL, "train_on")
+"""The row head unless rows are named, whether or not they vary."""
 
 RECORDED = (
     *("metric", "state", "runs", "n", "failed", "trained_on", "mean", "std", "low", "high"),
@@ -50,8 +51,8 @@ class Layout:
     """What a table shows, and where.
 
     Attributes:
-        rows: columns of cells (`Leaderboard.identity`, or `METRIC`) that make the row head; none:
-            the strategy, whatever else varies, the training set.
+        rows: columns of cells (`Leaderboard.identity`, `METRIC` or `LABEL`) that make the row head;
+            none: the label of the configuration, and the training set.
         columns: those that make the column heads.
         metrics: by name; none: the leaderboard's first.
         only: the values to keep, by column of cells.
@@ -73,6 +74,7 @@ class PivotEntry:
         name: what tells the cell apart in the leaderboard, as `Leaderboard.identity`.
         cell: what tables show of it, by the same columns.
         metric: name.
+        label: short name of its configuration.
         state: `scored`, or why there is no number.
         runs: how many there are.
         n: test rows per run, mean.
@@ -106,6 +108,7 @@ class PivotEntry:
     stands: bool = False
     not_applicable: int = 0
     trust: Trust | None = None
+    label: str = ""
 
     @property
     def negative(self) -> bool:
@@ -280,7 +283,7 @@ def pivot(
 
 
 def _check(leaderboard: Leaderboard, layout: Layout) -> None:
-    known = (*leaderboard.identity, METRIC)
+    known = (*leaderboard.identity, METRIC, LABEL)
     for column in (*layout.rows, *layout.columns):
         if column not in known:
             raise BenchmarkError(f"Cells have no column {column!r}.{did_you_mean(column, known)}")
@@ -301,11 +304,14 @@ def _fill(layout: Layout, found: Sequence[PivotEntry], identity: Key) -> Layout:
     if len(layout.metrics) > 1 and METRIC not in (*layout.rows, *columns):
         columns = (METRIC, *columns)
     constant = _same(found, identity)
-    varying = [c for c in identity if c not in constant and c not in (*layout.rows, *columns)]
+    named = (*layout.rows, *columns)
+    says_all = not layout.rows and not set(columns) & set(MODEL)  # a label, what no column says
+    told = (*MODEL, SUBMISSION) if says_all or LABEL in named else ()
+    varying = [c for c in identity if c not in constant and c not in (*named, *told)]
     if layout.rows:
         return replace(layout, rows=(*layout.rows, *varying), columns=columns)
     first, last = ALWAYS_SHOWN
-    rows = (first, *(c for c in varying if c not in ALWAYS_SHOWN), last)
+    rows = (*((first,) if says_all else ()), *(c for c in varying if c != last), last)
     rows = tuple(c for c in rows if c not in columns)
     spare = next((c for c in (*identity, METRIC) if c not in columns), METRIC)
     return replace(layout, rows=rows or (spare,), columns=columns)
@@ -317,7 +323,8 @@ def _same(found: Sequence[PivotEntry], identity: Key) -> dict[str, str]:
 
 
 def _key(entry: PivotEntry, names: Key) -> Key:
-    return tuple(entry.metric if name == METRIC else entry.cell[name] for name in names)
+    other = {METRIC: entry.metric, LABEL: entry.label}
+    return tuple(other[name] if name in other else entry.cell[name] for name in names)
 
 
 def _keys(found: Sequence[PivotEntry], names: Key) -> tuple[Key, ...]:
@@ -359,6 +366,7 @@ def _entries(
             entry = replace(entry, state="failed")
         marked = replace(
             entry,
+            label=leaderboard.label_of(shown),
             not_applicable=leaderboard.not_applicable.get(name, 0),
             best=name in differences.best,
             undecided=differences.is_undecided(name),

@@ -16,7 +16,7 @@ from harness.drawing.style import (
     panels,
     plain_log_axis,
 )
-from harness.report.figures import names_apart, wrapped
+from harness.report.figures import wrapped
 from harness.report.pivot import Layout, pivot
 from harness.report.plot_data import FACTOR, ParityRows, member_curves
 from harness.report.tables import Wording, number_text
@@ -98,8 +98,7 @@ def _stages(store: Store, table: Pivot) -> list[tuple[str, StageRecord]]:
         for key in chains[entry.name]:
             if key not in found and (record := store.stage_record(key)).history:
                 found[key] = entry, record
-    names = names_apart([entry for entry, _ in found.values()], ("train_on", "test_on"))
-    return [(name, record) for name, (_, record) in zip(names, found.values(), strict=True)]
+    return [(entry.label, record) for entry, record in found.values()]
 
 
 def _draw_history(axes: Axes, record: StageRecord) -> None:
@@ -172,10 +171,9 @@ def draw_parity(
     flat = [axes for row in grid for axes in row]
     shown = [ParityRows.of(store.read_predictions(keys[entry.name]), spec) for entry in entries]
     limits = _limits([parity.target for parity in shown], spec)
-    names = names_apart(entries, ("train_on", "test_on"))
-    for axes, entry, parity, name in zip(flat, entries, shown, names, strict=False):
+    for axes, entry, parity in zip(flat, entries, shown, strict=False):
         _draw_rows(axes, parity, limits, spec)
-        head = wrapped(name, TITLE_LETTERS)
+        head = wrapped(entry.label, TITLE_LETTERS)
         axes.set_title(f"{head}\n{entry.cell['train_on']} → {entry.cell['test_on']}", fontsize=7)
         score = f"{entry.metric} {number_text(entry, Wording(), table.runs)}"
         axes.text(0.04, 0.96, score, transform=axes.transAxes, fontsize=7, va="top")

@@ -60,7 +60,7 @@ def test_a_table_is_turned_at_will(harness: Call, toy: str) -> None:
 def test_a_table_comes_in_other_forms(harness: Call, toy: str, tmp_path: Path) -> None:
     _, out, _ = harness("table", toy, "--format", "latex")
     assert out.startswith("% needs \\usepackage{booktabs,graphicx}")
-    for name, begins in (("t.html", "<!doctype"), ("t.tex", "% needs"), ("t.csv", "transfer")):
+    for name, begins in (("t.html", "<!doctype"), ("t.tex", "% needs"), ("t.csv", "model")):
         status, out, _ = harness("table", toy, "--to", str(tmp_path / name))
         assert (status, out) == (0, f"Written: {tmp_path / name}\n")
         assert (tmp_path / name).read_text().startswith(begins)

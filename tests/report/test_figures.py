@@ -171,5 +171,5 @@ def test_what_is_left_at_its_default_has_a_name_beside_what_is_not(
         replace(entry, cell={**entry.cell, "tuning": tuning})
         for tuning in (DEFAULT, "tuned, 24 trials")
     ]
-    assert figures.names_apart(entries, ()) == ["default", "tuned, 24 trials"]
-    assert figures.names_apart(entries[:1], ()) == [""]
+    assert figures.names_apart(entries, ()) == ["scratch", "tuned, 24 trials"]
+    assert figures.names_apart(entries[:1], ()) == ["scratch"]

@@ -71,7 +71,7 @@ def test_html_has_classes_and_escapes_names(table: Pivot) -> None:
     assert by_class["missing"] in ("—", "not run", "failed (1 rows)")
     assert "pre<trained>" in [head.text for head in tree.iter("th")]
     (row,) = tree.findall("thead/tr")
-    assert [head.text for head in row] == ["transfer", "train_on", "A", "B_1"]
+    assert [head.text for head in row] == ["model", "train_on", "A", "B_1"]
 
 
 def test_an_html_page_stands_alone(table: Pivot) -> None:
@@ -84,7 +84,7 @@ def test_an_html_page_stands_alone(table: Pivot) -> None:
 def test_csv_has_a_line_per_row(table: Pivot) -> None:
     rows = list(csv.DictReader(io.StringIO(render(table, "csv"))))
     assert rows[0] == {
-        "transfer": "scratch",
+        "model": "scratch",
         "train_on": "A",
         "A": "0.40 (0.10)",
         "B_1": "0.20 (0.10)",
@@ -114,7 +114,7 @@ def test_latex_is_booktabs_with_names_escaped(table: Pivot) -> None:
     text = render(table, "latex")
     for rule in ("\\toprule", "\\midrule", "\\bottomrule"):
         assert text.count(rule) == 1
-    assert "transfer & train\\_on & A & B\\_1 \\\\" in text
+    assert "model & train\\_on & A & B\\_1 \\\\" in text
     assert "\\textbf{0.40 (0.10)}" in text
     assert "waiting \\& co" in text
     assert "pre\\textless{}trained\\textgreater{}" in text
