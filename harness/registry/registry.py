@@ -41,6 +41,7 @@ NOT_RUN = (
 """Why a file is not loaded."""
 
 OBSERVER_HOOKS = (
+    "executor_started",
     "encoding_progressed",
     "stage_started",
     "epoch_finished",
