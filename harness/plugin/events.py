@@ -1,4 +1,4 @@
-"""What observers hear of: plain data about executors, encodings, stages, epochs, cells and searches."""
+"""What observers hear of, as plain data: executors, encodings, stages, cells and searches."""
 
 from __future__ import annotations
 

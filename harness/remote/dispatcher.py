@@ -79,9 +79,14 @@ class Dispatcher:
         return len(self._under_way)
 
     @property
+    def slots(self) -> int:
+        """How many tasks may run at once; at least one, so that somebody waits for workers."""
+        return max(self.executor.slots(), 1)
+
+    @property
     def free(self) -> int:
-        """How many further tasks could run at once; at least one is always given out."""
-        return max(self.executor.slots(), 1) - len(self._under_way)
+        """How many further tasks could run at once."""
+        return self.slots - len(self._under_way)
 
     def start(
         self,

@@ -6,7 +6,6 @@ import io
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,9 @@ class Packer:
 
         def stand_in(part: object) -> tuple[str, ...] | None:
             if isinstance(part, PretrainedWeights):
-                digest = self._once(part, lambda: pickle.dumps(_files_of(part.path)))
-                identity: tuple[str, ...] = ("weights", digest, part.name, part.digest, part.seen)
+                digest = self._once(part, lambda: pack_folder(part.path))
+                facts = (part.name, part.path.name, part.digest, part.seen)
+                identity: tuple[str, ...] = ("weights", digest, *facts)
             elif isinstance(part, self._by_content) and part is not thing:
                 digest = self._once(part, lambda: self._shared_pickle(part))
                 identity = ("object", digest)
@@ -90,15 +90,12 @@ def unpack(content: bytes, shared: Mapping[str, bytes], folder: Path) -> Any:
             kind, digest, *facts = identity
             if kind == "object":
                 return _at_hand(digest, lambda: pickle.loads(shared[digest]))  # noqa: S301
-            place = _put_files(folder / "weights" / digest, shared[digest])
-            return replace(PretrainedWeights("", Path(), "", ""), **_weights(place, facts))
+            name, file, own_digest, seen = facts
+            place = folder / "weights" / digest / file
+            unpack_folder(shared[digest], place)
+            return PretrainedWeights(name, place, own_digest, seen)
 
     return Unpickler(io.BytesIO(content)).load()
-
-
-def _weights(place: Path, facts: Sequence[str]) -> dict[str, Any]:
-    name, digest, seen = facts
-    return {"name": name, "path": place, "digest": digest, "seen": seen}
 
 
 _kept: OrderedDict[str, Any] = OrderedDict()
@@ -114,22 +111,23 @@ def _at_hand(digest: str, load: Callable[[], Any]) -> Any:
     return _kept[digest]
 
 
-def _files_of(path: Path) -> tuple[str, dict[str, bytes]]:
-    """A file, or all files of a folder: its name, and contents by relative path."""
+def pack_folder(path: Path) -> bytes:
+    """Returns a file, or all files of a folder, as bytes."""
     if path.is_file():
-        return path.name, {"": path.read_bytes()}
+        return pickle.dumps({"": path.read_bytes()})
     inside = [own for own in sorted(path.rglob("*")) if own.is_file()]
-    return path.name, {own.relative_to(path).as_posix(): own.read_bytes() for own in inside}
+    return pickle.dumps({own.relative_to(path).as_posix(): own.read_bytes() for own in inside})
 
 
-def _put_files(folder: Path, content: bytes) -> Path:
-    """Writes what `_files_of` has read, unless it is there; returns its place."""
-    name, files = pickle.loads(content)  # noqa: S301
-    place: Path = folder / name
-    for relative, data in files.items():
-        path = place / relative if relative else place
-        if not path.is_file() or path.read_bytes() != data:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as staging:
-                staging.write_bytes(data)
-    return place
+def unpack_folder(content: bytes, place: Path) -> None:
+    """Writes what `pack_folder` has read, unless it is there."""
+    for relative, data in pickle.loads(content).items():  # noqa: S301
+        put_file(place / relative if relative else place, data)
+
+
+def put_file(path: Path, content: bytes) -> None:
+    """Writes a file whole, unless it is there with that content."""
+    if not path.is_file() or path.read_bytes() != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as staging:
+            staging.write_bytes(content)

@@ -16,12 +16,11 @@ from threading import Lock
 from typing import Any
 
 from harness.errors import ExecutorError, HarnessError, StoreError
-from harness.files import whole_file
 from harness.plugin.executor import TaskLink
 from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
 from harness.remote.code_digests import check_code, code_digests
-from harness.remote.parcels import unpack
+from harness.remote.parcels import put_file, unpack
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,7 @@ def _registry(plugins: Sequence[tuple[str, bytes]], folder: Path) -> Registry:
         files = []
         for digest, (name, source) in zip(digests, plugins, strict=True):
             path = folder / "plugins" / digest / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as staging:
-                staging.write_bytes(source)
+            put_file(path, source)
             files.append(path)
         _registries[digests] = Registry(files)
     return _registries[digests]

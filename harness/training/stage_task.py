@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from harness.data.dataset import Dataset
 from harness.data.dataset_loader import DatasetLoader
-from harness.files import whole_file
 from harness.nn.encodings import put_shard
 from harness.planning.benchmark import Benchmark
 from harness.planning.encoder import Encoder, encodings_folder
@@ -17,6 +16,7 @@ from harness.planning.plan import Plan, Scoring, StageNode
 from harness.planning.resolved import ResolvedModel
 from harness.plugin.locations import Locations
 from harness.plugin.property import PropertySpec
+from harness.remote.parcels import put_file
 from harness.results.records import Failure, ResultLine
 from harness.results.store import Store
 from harness.training.plan_executor import PlanExecutor
@@ -121,7 +121,7 @@ def train_stage(worker: Worker, order: StageOrder) -> StageParcel:
     store = Store.create(folder)
     store.forget_failures()
     for name, content in order.files.items():
-        _put(folder / name, content)
+        put_file(folder / name, content)
     context = WorkerContext(
         _plan(worker, order), store, worker.registry, LinkedStop(worker.link), worker
     )
@@ -129,13 +129,6 @@ def train_stage(worker: Worker, order: StageOrder) -> StageParcel:
     parcel = _parcel(store, order)
     shutil.rmtree(folder, ignore_errors=True)
     return parcel
-
-
-def _put(path: Path, content: bytes) -> None:
-    if not path.is_file() or path.read_bytes() != content:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as staging:
-            staging.write_bytes(content)
 
 
 def _plan(worker: Worker, order: StageOrder) -> Plan:

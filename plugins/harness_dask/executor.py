@@ -70,7 +70,8 @@ class DaskExecutor(Executor):
         ours = _Linked(theirs)
 
         def settle(done: Any) -> None:
-            self._hearers.pop(key, None)
+            if done.status != "cancelled":  # one that is cancelled may still have a last word
+                self._hearers.pop(key, None)
             ours.settle()
 
         theirs.add_done_callback(settle)

@@ -26,7 +26,7 @@ distributed = pytest.importorskip("distributed", reason="the extra `dask` is not
 
 TINY = Path(__file__).resolve().parents[1] / "plugins" / "tiny.py"
 COMMAND = [sys.executable, "-c", "from harness.cli import main; main()"]
-CALL = [*COMMAND, "run", "toy.toml", "--plugin", str(TINY), "-q", "--set", "training.epochs=300"]
+CALL = [*COMMAND, "run", "toy.toml", "--plugin", str(TINY), "-q", "--set", "training.epochs=200"]
 STAGES = """transfers = [
     "scratch", { name = "two-stage", source = "Source", source_start = "random" }
 ]"""
@@ -95,7 +95,7 @@ def test_killed_workers_and_coordinators_leave_the_same_table(tmp_path):
     chance = random.Random(16)
     with scheduler_of(tmp_path) as (address, _):
         there = [*CALL, "--executor", "dask", "--scheduler", address]
-        for _ in range(3):  # the coordinator dies, and a worker in between
+        for _ in range(2):  # the coordinator dies, and a worker in between
             with worker_of(address) as first, worker_of(address):
                 coordinator = subprocess.Popen(there, cwd=shaken)
                 time.sleep(chance.uniform(6, 12))
@@ -135,7 +135,7 @@ def test_a_lost_scheduler_is_told_and_the_same_command_goes_on(tmp_path):
 def test_no_scheduler_at_an_address_is_told():
     request = ExecutorRequest("dask", scheduler="tcp://127.0.0.1:9")
     with (
-        pytest.raises(ExecutorError, match="No Dask scheduler answers at tcp://127.0.0.1:9"),
+        pytest.raises(ExecutorError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"),
         executor_of(request, Registry()),
     ):
         pass

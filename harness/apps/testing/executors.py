@@ -1,11 +1,11 @@
 """Cases of executors: tasks are carried out, heard of, cancelled, and lost with a word.
 
-    class TestMyExecutor(ExecutorCases):
-        @pytest.fixture
-        def executor(self):
-            executor = make_executor(ExecutorRequest("mine", workers=2))
-            yield executor
-            executor.shutdown()
+class TestMyExecutor(ExecutorCases):
+@pytest.fixture
+def executor(self):
+executor = make_executor(ExecutorRequest("mine", workers=2))
+yield executor
+executor.shutdown()
 """
 
 from __future__ import annotations
