@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.errors import ExecutorError
 from harness.registry.plugin_calls import root_of
-
-if TYPE_CHECKING:
-    from harness.registry.registry import Registry
+from harness.registry.registry import Registry, source_digest
 
 LIBRARIES = ("torch", "numpy")
 """Whose versions change the last digits of results, or how arrays are sent."""
@@ -27,11 +23,11 @@ def code_digests(registry: Registry) -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "absent"
-    found["the harness"] = _digest(Path(__file__).resolve().parents[1])
+    found["the harness"] = source_digest(Path(__file__).resolve().parents[1])
     for name, plugin in registry.plugins.items():
         if (root := root_of(plugin)) is not None:
             shown = root.name if name in registry.files else name
-            found[f"the plugin {shown!r}"] = _digest(root)
+            found[f"the plugin {shown!r}"] = source_digest(root)
     return found
 
 
@@ -51,12 +47,3 @@ def check_code(meant: Mapping[str, str], here: Mapping[str, str], worker: str) -
             f"The worker {worker} runs other code than this process: {'; '.join(different)}. "
             "Install the same versions of the harness and its plugins there, and start it again."
         )
-
-
-def _digest(root: Path) -> str:
-    digest = sha256()
-    for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
-        if path != root:
-            digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -80,7 +80,12 @@ class Dispatcher:
 
     @property
     def slots(self) -> int:
-        """How many tasks may run at once; at least one, so that somebody waits for workers."""
+        """How many tasks may run at once; at least one, so that somebody waits for workers.
+
+        Raises:
+            ExecutorError: see `Executor.check`.
+        """
+        self.executor.check()
         return max(self.executor.slots(), 1)
 
     @property

@@ -85,7 +85,7 @@ class DaskExecutor(Executor):
 
     def slots(self) -> int:
         """Threads of the workers that are there, or that were asked for."""
-        there = self._client.scheduler_info(n_workers=-1)["workers"]
+        there = self._client.scheduler_info(n_workers=-1).get("workers", {})
         return max(self._wanted, sum(int(worker["nthreads"]) for worker in there.values()))
 
     def check(self) -> None:

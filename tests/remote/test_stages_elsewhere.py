@@ -49,8 +49,11 @@ def results(folder: Path) -> dict[str, Any]:
     }
 
 
-def test_an_executor_leaves_the_results_of_local_processes(tmp_path):
-    text = TOY.replace("runs = 3", f"{TWO_STAGES}\nruns = 3")
+@pytest.mark.parametrize(
+    "stages", ["", pytest.param(TWO_STAGES, marks=pytest.mark.slow)], ids=["one", "two"]
+)
+def test_an_executor_leaves_the_results_of_local_processes(tmp_path, stages):
+    text = TOY.replace("runs = 3", f"{stages}\nruns = 3")
     run(tmp_path / "local", text)
     run(tmp_path / "there", text, executor=POOL)
     assert results(tmp_path / "there") == results(tmp_path / "local")
