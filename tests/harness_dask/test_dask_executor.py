@@ -132,6 +132,7 @@ def test_a_lost_scheduler_is_told_and_the_same_command_goes_on(tmp_path):
     subprocess.run(CALL, cwd=folder, check=True)
 
 
+@pytest.mark.slow
 def test_no_scheduler_at_an_address_is_told():
     request = ExecutorRequest("dask", scheduler="tcp://127.0.0.1:9")
     with (
