@@ -47,6 +47,10 @@ class StoreError(HarnessError):
     """Results or artefacts cannot be read or written."""
 
 
+class ExecutorError(HarnessError):
+    """Tasks cannot be carried out elsewhere: no such executor, other code there, no connection."""
+
+
 class BundleError(HarnessError):
     """A bundle cannot be made, is damaged, or does not predict what it should."""
 

@@ -28,7 +28,16 @@ BUILD = ROOT / "build" / "docs"
 NAV: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "Guides",
-        ("own-data", "predicting", "features", "properties", "protocols", "tuning", "tables"),
+        (
+            "own-data",
+            "predicting",
+            "features",
+            "properties",
+            "protocols",
+            "tuning",
+            "tables",
+            "clusters",
+        ),
     ),
     (
         "Plugins",

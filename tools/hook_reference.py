@@ -103,6 +103,7 @@ CHAPTERS = (
     Chapter(
         "Observers",
         (
+            "executor_started",
             "encoding_progressed",
             "stage_started",
             "epoch_finished",
@@ -111,6 +112,7 @@ CHAPTERS = (
             "search_progressed",
         ),
         (
+            "plugin.events.ExecutorStarted",
             "plugin.events.EncodingProgressed",
             "plugin.events.StageStarted",
             "plugin.events.EpochFinished",
@@ -130,6 +132,15 @@ CHAPTERS = (
             "plugin.ranges.Choice",
         ),
     ),
+    Chapter(
+        "Executors",
+        ("make_executor",),
+        (
+            "plugin.executor.ExecutorRequest",
+            "plugin.executor.Executor",
+            "plugin.executor.TaskLink",
+        ),
+    ),
     Chapter("In specs of several kinds", (), ("plugin.settings.Settings",)),
 )
 
@@ -141,6 +152,7 @@ ALIASES = (
     "backbone.Layers",
     "backbone.Invariance",
     "head.Predictor",
+    "executor.Task",
     "transfer.Start",
     "metric.MAPE_FLOOR",
     "property.Scale",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,13 +17,17 @@ from harness.api.request import Request
 from harness.api.searching import choose_settings
 from harness.errors import FailedCellsWarning
 from harness.planning.planner import plan_chosen
+from harness.plugin.events import ExecutorStarted
+from harness.plugin.executor import LOCAL, ExecutorRequest
 from harness.registry.attribution import blaming
+from harness.remote.dispatcher import executor_of
 from harness.report.leaderboard import Leaderboard
 from harness.results.plan_claim import claim
 from harness.training.stop_signal import StopSignal
 from harness.training.workers import workers
 
 if TYPE_CHECKING:
+    from harness.planning.plan import StageNode
     from harness.training.run_context import RunContext
 
 
@@ -39,6 +44,7 @@ def run(
     observers: Sequence[object] = (),
     jobs: int = 1,
     stop: StopSignal | None = None,
+    executor: ExecutorRequest | None = None,
 ) -> Leaderboard:
     """Trains and scores whatever of a benchmark is not on disk yet, and writes its tables.
 
@@ -62,6 +68,8 @@ def run(
             `if __name__ == "__main__"` in a script.
         stop: ends the run where it is set, from an observer or another thread. Ctrl-C, SIGTERM
             and SIGHUP set it while stages are trained; a second one ends the run at once.
+        executor: what trains stages, on other machines say; a plugin makes it. The processes of
+            this machine unless given.
 
     Returns:
         The leaderboard; `.runs` and `.summary()` are pandas frames, `.failed` says which cells
@@ -94,7 +102,7 @@ def run(
     with claim(store, plan) as alone:
         if alone:
             store.forget_failures()
-        _carry_out(asked, context, jobs)
+        _carry_out(asked, context, jobs, executor)
         leaderboard = Leaderboard.of(plan, store)
         write_tables(leaderboard, store, context.registry, published)
     if failed := leaderboard.failed:
@@ -107,26 +115,45 @@ def run(
     return leaderboard
 
 
-def _carry_out(asked: Request, context: RunContext, jobs: int) -> None:
-    """Trains and scores what is pending, in this process and in up to `jobs` - 1 further ones."""
+def _carry_out(
+    asked: Request, context: RunContext, jobs: int, executor: ExecutorRequest | None
+) -> None:
+    """Trains and scores what is pending: on an executor, or by up to `jobs` processes."""
     from harness.training.mending import mend
-    from harness.training.plan_executor import (
-        complete_metrics,
-        encode_first,
-        execute,
-        pending_stages,
-    )
+    from harness.training.plan_executor import complete_metrics, execute, pending_stages
 
     planned, store = context.plan, context.store
     with blaming(context.registry):
         mend(planned, store)
         complete_metrics(planned, store, context.registry)
         pending = pending_stages(planned, store)
-        further = min(jobs, len(pending)) - 1
-        if further > 0:
-            encode_first(planned, pending)
-        with context.stop.listening(), workers(further, partial(_join, asked), context.stop):
+        if executor is not None and executor.name != LOCAL and pending:
+            _train_elsewhere(context, executor)
+            pending = []  # what is made of several stages is scored below, in this process
+        with context.stop.listening(), _helpers(asked, context, pending, jobs):
             execute(context)
+
+
+def _train_elsewhere(context: RunContext, request: ExecutorRequest) -> None:
+    """Trains what is pending on an executor, and scores what single stages predict."""
+    from harness.training.remote_stages import RemoteStages
+
+    with context.stop.listening(), executor_of(request, context.registry) as executor:
+        assert executor is not None
+        context.tell("executor_started", ExecutorStarted(executor.title))
+        RemoteStages(context, executor).train()
+
+
+def _helpers(
+    asked: Request, context: RunContext, pending: Sequence[StageNode], jobs: int
+) -> AbstractContextManager[None]:
+    """Starts as many further processes as have a stage to train."""
+    from harness.training.plan_executor import encode_first
+
+    further = min(jobs, len(pending)) - 1
+    if further > 0:
+        encode_first(context.plan, pending)
+    return workers(further, partial(_join, asked), context.stop)
 
 
 def _join(asked: Request, stop: StopSignal) -> None:

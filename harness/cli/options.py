@@ -6,12 +6,15 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.plugin_guard import stdout_reserved
 from harness.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from harness.plugin.executor import ExecutorRequest
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -79,6 +82,30 @@ LimitOption = Annotated[
 JobsOption = Annotated[
     int | None, typer.Option(min=1, help="Processes that share the work; one per CPU core.")
 ]
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        metavar="NAME",
+        help="What carries out the work: local (processes of this machine), or dask.",
+    ),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Of an executor that runs already, as tcp://host:8786."),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Workers that the executor is to start.")
+]
+ExecutorFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--executor-file",
+        exists=True,
+        dir_okay=False,
+        help="A file with a table [executor]; see `harness docs clusters`.",
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -144,6 +171,29 @@ OnlyOption = Annotated[
 SubsetOption = Annotated[
     str, typer.Option(help="Which test rows count: all, or overlap-free.", metavar="ROWS")
 ]
+
+
+def executor_request(
+    name: str | None, scheduler: str | None, workers: int | None, file: Path | None
+) -> ExecutorRequest | None:
+    """Reads what the options ask for; the command line goes before the file.
+
+    Raises:
+        ExecutorError: the file cannot be used, or options are given and no executor.
+    """
+    from dataclasses import replace
+
+    from harness.errors import ExecutorError
+    from harness.plugin.executor import ExecutorRequest
+    from harness.remote.dispatcher import read_request
+
+    given = {"name": name, "scheduler": scheduler, "workers": workers}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if file is not None:
+        return replace(read_request(file), **changes)
+    if changes and name is None:
+        raise ExecutorError("--scheduler and --workers are of an executor: add --executor dask.")
+    return ExecutorRequest(**changes) if changes else None
 
 
 def cores() -> int:

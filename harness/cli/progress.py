@@ -17,6 +17,7 @@ from harness.plugin.events import (
     CellFinished,
     EncodingProgressed,
     EpochFinished,
+    ExecutorStarted,
     SearchProgressed,
     StageFinished,
     StageStarted,
@@ -101,7 +102,7 @@ class LiveProgress:
         self._progress = progress
         self._bars: dict[str, TaskID] = {}
         self._clocks = {"search": _Clock(), "all stages": _Clock()}
-        self._key = ""
+        self._stages: dict[str, str] = {}  # by worker, the key of the stage that it trains
 
     @hookimpl
     def encoding_progressed(self, event: EncodingProgressed) -> None:
@@ -117,7 +118,7 @@ class LiveProgress:
     @hookimpl
     def search_progressed(self, event: SearchProgressed) -> None:
         """Moves the bar of the search; the stages that its trials go on from are done."""
-        self._end("all stages", "stage")
+        self._end("all stages", *map(_bar_of, self._stages))
         self._clocks["all stages"] = _Clock()
         self._begin("search", event.title, total=1.0)
         self._move("search", event.fraction, _trials_text(event), event.title)
@@ -125,20 +126,28 @@ class LiveProgress:
             self._end("search")
 
     @hookimpl
+    def executor_started(self, event: ExecutorStarted) -> None:
+        """Prints what runs where, above the bars."""
+        self._progress.console.print(terminal_text(event.title), markup=False, highlight=False)
+
+    @hookimpl
     def stage_started(self, event: StageStarted) -> None:
-        """Starts the stage's bar."""
-        self._key = event.key
+        """Starts the stage's bar, in the place of the one that the same worker was at."""
+        self._stages[event.worker] = event.key
         self._begin("all stages", "all stages", total=1.0)
-        self._end("stage")
-        title = f"stage {event.done + 1}/{event.total}  {_model_text(event)}{event.title}"
-        self._begin("stage", title, total=event.epochs or None)
+        self._end(_bar_of(event.worker))
+        where = f"  on {event.worker}" if event.worker else ""
+        name = f"{_model_text(event)}{event.title}{where}"
+        title = f"stage {event.done + 1}/{event.total}  {name}"
+        self._begin(_bar_of(event.worker), title, total=event.epochs or None)
 
     @hookimpl
     def epoch_finished(self, event: EpochFinished) -> None:
         """Moves both bars of a stage; the trials of a search have one of their own."""
-        if event.key == self._key and "stage" in self._bars:
+        bar = self._bars.get(_bar_of(event.worker))
+        if event.key == self._stages.get(event.worker) and bar is not None:
             detail = _score_text(event)
-            self._progress.update(self._bars["stage"], completed=event.epoch, detail=detail)
+            self._progress.update(bar, completed=event.epoch, detail=detail)
             self._move("all stages", event.fraction, "", "all stages")
 
     def _begin(self, bar: str, title: str, total: float | None) -> None:
@@ -157,6 +166,11 @@ class LiveProgress:
                 self._progress.remove_task(self._bars.pop(bar))
 
 
+def _bar_of(worker: str) -> str:
+    """Names the bar of a worker's stage."""
+    return f"stage of {worker}"
+
+
 class PlainProgress:
     """A line when a stage starts and ends, and every few seconds in between."""
 
@@ -164,7 +178,7 @@ class PlainProgress:
         self._clock, self._search_clock = _Clock(), _Clock()
         self._encoding_clock, self._encoding = _Clock(), ""
         self._last_line = 0.0
-        self._key = ""
+        self._stages: dict[str, str] = {}  # by worker, the key of the stage that it trains
 
     @hookimpl
     def encoding_progressed(self, event: EncodingProgressed) -> None:
@@ -184,10 +198,16 @@ class PlainProgress:
             _line(f"{event.title}: {_trials_text(event)}, {left} left")
 
     @hookimpl
+    def executor_started(self, event: ExecutorStarted) -> None:
+        """Prints what runs where."""
+        _line(event.title)
+
+    @hookimpl
     def stage_started(self, event: StageStarted) -> None:
         """Prints the stage's title."""
-        self._key = event.key
+        self._stages[event.worker] = event.key
         how = f"{event.epochs} epochs" if event.epochs else "in closed form"
+        how += f", on {event.worker}" if event.worker else ""
         title = f"{_model_text(event)}{event.title}"
         _line(f"[{event.done + 1}/{event.total}] {title}: {event.members} runs, {how}")
 
@@ -197,8 +217,9 @@ class PlainProgress:
 
         The trials of a search have lines of their own.
         """
-        if event.key == self._key and self._is_due():
-            _line(f"    {_score_text(event)}, {self._clock.left(event.fraction)} left")
+        if event.key == self._stages.get(event.worker) and self._is_due():
+            whose = f"{event.title} on {event.worker}: " if event.worker else ""
+            _line(f"    {whose}{_score_text(event)}, {self._clock.left(event.fraction)} left")
 
     @hookimpl
     def stage_finished(self, event: StageFinished) -> None:

@@ -16,12 +16,17 @@ from harness.cli.options import (
     BundlesOption,
     DataOption,
     DeviceOption,
+    ExecutorFileOption,
+    ExecutorOption,
     JobsOption,
     JsonOption,
     LevelOption,
     PluginOption,
     PropertyOption,
+    SchedulerOption,
+    WorkersOption,
     cores,
+    executor_request,
 )
 from harness.cli.output import say
 from harness.errors import HarnessError
@@ -70,6 +75,10 @@ def scan(
     property_name: PropertyOption = None,
     level: LevelOption = None,
     jobs: JobsOption = None,
+    executor: ExecutorOption = None,
+    scheduler: SchedulerOption = None,
+    workers: WorkersOption = None,
+    executor_file: ExecutorFileOption = None,
     device: DeviceOption = "cpu",
     data_dir: DataOption = None,
     plugin: PluginOption = None,
@@ -101,6 +110,7 @@ def scan(
                 device=device,
                 data_dir=data_dir,
                 plugins=plugin or (),
+                executor=executor_request(executor, scheduler, workers, executor_file),
                 progress=progress,
             )
     except KeyboardInterrupt:

@@ -131,6 +131,20 @@ def kept_encodings(
     return [known.get(crystal.digest) for crystal in crystals]
 
 
+def pack_kept(backbone: Backbone, crystals: Sequence[Crystal], cache_dir: Path) -> bytes:
+    """Returns what is on disk of the encodings of some crystals, as one shard."""
+    kept = kept_encodings(backbone, crystals, cache_dir)
+    pairs = zip(crystals, kept, strict=True)
+    return _pack({crystal.digest: _kept(one) for crystal, one in pairs if one is not None})
+
+
+def put_shard(backbone: Backbone, cache_dir: Path, shard: bytes) -> None:
+    """Puts a shard that was packed elsewhere on disk, unless it is there."""
+    folder = _folder(backbone, cache_dir)
+    if not (folder / _name(shard)).is_file():
+        _put_shard(folder, shard)
+
+
 def _folder(backbone: Backbone, cache_dir: Path) -> Path:
     return cache_dir / sha256(f"{LAYOUT}\0{identity(backbone)}".encode()).hexdigest()[:32]
 
@@ -298,7 +312,10 @@ def _write_shard(folder: Path, encodings: Mapping[str, Encoded]) -> None:
     """Writes one shard, if there is anything to write, so that it is there whole or not at all."""
     if not encodings:
         return
-    content = _pack({digest: _kept(encoded) for digest, encoded in encodings.items()})
+    _put_shard(folder, _pack({digest: _kept(encoded) for digest, encoded in encodings.items()}))
+
+
+def _put_shard(folder: Path, content: bytes) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
@@ -306,7 +323,7 @@ def _write_shard(folder: Path, encodings: Mapping[str, Encoded]) -> None:
             staging.write_bytes(content)
     except OSError as error:
         warnings.warn(
-            f"Encodings not cached, they will be built again next time: {error}", stacklevel=3
+            f"Encodings not cached, they will be built again next time: {error}", stacklevel=4
         )
 
 

@@ -13,6 +13,7 @@ from harness.errors import BenchmarkError as BenchmarkError
 from harness.errors import BundleError as BundleError
 from harness.errors import CannotEncode as CannotEncode
 from harness.errors import DataError as DataError
+from harness.errors import ExecutorError as ExecutorError
 from harness.errors import HarnessError as HarnessError
 from harness.errors import LeakError as LeakError
 from harness.errors import PluginError as PluginError
@@ -55,9 +56,14 @@ from harness.plugin.dataset import DatasetSpec as DatasetSpec
 from harness.plugin.events import CellFinished as CellFinished
 from harness.plugin.events import EncodingProgressed as EncodingProgressed
 from harness.plugin.events import EpochFinished as EpochFinished
+from harness.plugin.events import ExecutorStarted as ExecutorStarted
 from harness.plugin.events import SearchProgressed as SearchProgressed
 from harness.plugin.events import StageFinished as StageFinished
 from harness.plugin.events import StageStarted as StageStarted
+from harness.plugin.executor import Executor as Executor
+from harness.plugin.executor import ExecutorRequest as ExecutorRequest
+from harness.plugin.executor import Task as Task
+from harness.plugin.executor import TaskLink as TaskLink
 from harness.plugin.head import FitRows as FitRows
 from harness.plugin.head import HeadSpec as HeadSpec
 from harness.plugin.head import Predictor as Predictor

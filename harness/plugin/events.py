@@ -1,4 +1,4 @@
-"""What observers hear of: plain data about encodings, stages, epochs, cells and searches."""
+"""What observers hear of, as plain data: executors, encodings, stages, cells and searches."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ class EncodingProgressed:
 
 
 @dataclass(frozen=True)
+class ExecutorStarted:
+    """Work is given to an executor from now on.
+
+    Attributes:
+        title: of the executor: what runs where, and the address of a page that shows it.
+    """
+
+    title: str
+
+
+@dataclass(frozen=True)
 class StageStarted:
     """A stage begins.
 
@@ -34,6 +45,7 @@ class StageStarted:
         done: stages that are finished, of this run of the command.
         total: stages that this run of the command has to do.
         model: backbone and head, as tables show them.
+        worker: name of the one that trains it, on another machine say; empty for this process.
     """
 
     key: str
@@ -43,6 +55,7 @@ class StageStarted:
     done: int
     total: int
     model: str = ""
+    worker: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,7 @@ class EpochFinished:
         score: each member's validation score by that metric.
         skipped: each member's updates left out so far because its loss was not finite.
         fraction: share of the training work of the whole run that is done, 0 … 1.
+        worker: see `StageStarted`.
     """
 
     key: str
@@ -68,6 +82,7 @@ class EpochFinished:
     score: tuple[float, ...]
     skipped: tuple[int, ...]
     fraction: float
+    worker: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
         CellFinished,
         EncodingProgressed,
         EpochFinished,
+        ExecutorStarted,
         SearchProgressed,
         StageFinished,
         StageStarted,
     )
+    from harness.plugin.executor import Executor, ExecutorRequest
     from harness.plugin.head import HeadSpec
     from harness.plugin.metric import MetricSpec
     from harness.plugin.property import PropertySpec
@@ -73,6 +75,21 @@ def make_study(request: StudyRequest) -> Any:
     then. The first result that is not None is used: a plugin answers requests for the sampler,
     pruner or storage that it brings, and leaves the others alone.
     """
+
+
+@hookspec(firstresult=True)
+def make_executor(request: ExecutorRequest) -> Executor | None:
+    """Makes what carries out stages, encodings and chunks of a scan, on other machines say.
+
+    Called once by a command that is given `--executor` with another name than `local`. The first
+    result that is not None is used: a plugin answers requests for the name that it brings, and
+    leaves the others alone.
+    """
+
+
+@hookspec
+def executor_started(event: ExecutorStarted) -> None:
+    """Called when an executor was made, before it is given work."""
 
 
 @hookspec

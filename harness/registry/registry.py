@@ -41,6 +41,7 @@ NOT_RUN = (
 """Why a file is not loaded."""
 
 OBSERVER_HOOKS = (
+    "executor_started",
     "encoding_progressed",
     "stage_started",
     "epoch_finished",
@@ -120,12 +121,7 @@ class Registry:
         root = None if plugin in self.built_in else root_of(self.plugins[plugin])
         if root is None:
             return ""
-        digest = sha256()
-        for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
-            if path != root:
-                digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
-            digest.update(path.read_bytes())
-        return digest.hexdigest()[:16]
+        return source_digest(root)
 
     def digests(self) -> dict[str, str]:
         """Names the source of every plugin that was loaded from a file, by the file's name."""
@@ -235,6 +231,16 @@ class Registry:
             ("register_protocols", ProtocolSpec, self.protocols),
             ("register_metrics", MetricSpec, self.metrics),
         ]
+
+
+def source_digest(root: Path) -> str:
+    """Returns 16 hexadecimal digits that depend on a Python file, or on all those of a folder."""
+    digest = sha256()
+    for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+        if path != root:
+            digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _order(entry: EntryPoint) -> tuple[bool, str]:

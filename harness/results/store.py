@@ -177,6 +177,26 @@ class Store:
             write_rows(staging / LEDGER_FILE, key, ledger)
         self.checkpoint_path(key).unlink(missing_ok=True)
 
+    def stage_files(self, key: str) -> dict[str, bytes]:
+        """Reads all files of a stage's artefact as they are, by name."""
+        with _reading(self.stage_folder(key)):
+            return {
+                path.name: path.read_bytes() for path in sorted(self.stage_folder(key).iterdir())
+            }
+
+    def put_stage(self, key: str, files: Mapping[str, bytes]) -> None:
+        """Writes a stage's artefact that was made elsewhere: all of it or nothing.
+
+        Raises:
+            StoreError: its weights are not those that its record names.
+        """
+        record = StageRecord.read(files[STAGE_FILE])
+        if sha256(files["weights.safetensors"]).hexdigest() != record.artefact_sha256:
+            raise StoreError(f"The weights of the stage {key} came back damaged: run it again.")
+        with explained(self.folder), replacing_folder(self.stage_folder(key)) as staging:
+            for name, content in files.items():
+                (staging / Path(name).name).write_bytes(content)
+
     def read_stage(self, key: str) -> tuple[dict[str, torch.Tensor], StageRecord]:
         """Reads a stage's tensors (on the CPU) and record; the tensors are those it names.
 
@@ -299,6 +319,12 @@ class Store:
     def write_predictions(self, key: str, frame: pd.DataFrame) -> None:
         """Writes the rows of a scoring atomically."""
         write_rows(self.predictions_path(key), key, frame)
+
+    def put_rows(self, path: Path, content: bytes) -> None:
+        """Writes a file of rows, predictions or a tuning ledger, that was made elsewhere."""
+        make_folder(path.parent)
+        with replacing(path) as staging:
+            staging.write_bytes(content)
 
     def has_predictions(self, key: str) -> bool:
         """Whether the rows of a scoring are there."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.apps.predict.bundle_set import Folders
     from harness.apps.predict.prediction_table import BundleColumns
     from harness.apps.predict.scanner import ScanReport
+    from harness.plugin.executor import ExecutorRequest
 
 
 def export(
@@ -106,6 +107,7 @@ def scan(
     device: str = "cpu",
     data_dir: Path | str | None = None,
     plugins: Sequence[Path | str] = (),
+    executor: ExecutorRequest | None = None,
     progress: Callable[[ScanReport], None] = lambda report: None,
 ) -> ScanReport:
     """Predicts every structure of a source into a Parquet file; goes on where it was stopped.
@@ -121,6 +123,7 @@ def scan(
         device: `cpu`, `cuda` or `auto`.
         data_dir: folder with datasets, looked in first.
         plugins: Python files to load as plugins besides the installed ones.
+        executor: what predicts, on other machines say; the processes of this one unless given.
         progress: called when a chunk is done.
 
     Raises:
@@ -137,7 +140,7 @@ def scan(
     check_level(level)
     settings = ScanSettings(name_folders(bundle), level, device, files, tuple(properties))
     found = find_source(str(source), Registry(files), Locations.of(path_of(data_dir)))
-    return carry_out(found, settings, Path(table), jobs=jobs, progress=progress)
+    return carry_out(found, settings, Path(table), jobs=jobs, executor=executor, progress=progress)
 
 
 def layout_of(bundle: Folders, plugins: Sequence[Path | str] = ()) -> tuple[BundleColumns, ...]:

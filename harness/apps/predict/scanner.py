@@ -11,6 +11,7 @@ structures.
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
@@ -23,11 +24,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -39,11 +40,16 @@ from harness.errors import HarnessError, StoreError
 from harness.files import sweep, whole_file
 from harness.nn.encodings import end_with_parent
 from harness.registry.registry import Registry
+from harness.remote.dispatcher import Dispatcher, TaskFailed, executor_of
+from harness.remote.parcels import pack_folder, unpack_folder
 from harness.training.environment import threads_wanted, use_threads
 from harness.training.workers import refuse_unguarded_script
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from harness.plugin.executor import ExecutorRequest
+    from harness.remote.tasks import Worker
 
 CHUNK_STRUCTURES = 512
 """Structures per part: what a killed process has to do again."""
@@ -138,6 +144,7 @@ def scan(
     table: Path,
     *,
     jobs: int = 1,
+    executor: ExecutorRequest | None = None,
     progress: Callable[[ScanReport], None] = lambda report: None,
 ) -> ScanReport:
     """Predicts every structure of a source; goes on where an earlier call stopped.
@@ -147,9 +154,11 @@ def scan(
         settings: bundles and level.
         table: Parquet file to write; columns as in `prediction_table`.
         jobs: processes.
+        executor: what predicts, on other machines say; in the place of processes of this one.
         progress: called when a chunk is done.
 
     Raises:
+        ExecutorError: the executor cannot be had, or is lost; what was done before stays.
         BundleError: a bundle cannot be used, or is of another property than those asked for.
         DataError: the source cannot be gone through; what was done before stays.
         StoreError: the table is there already and of something else; the folder cannot be written
@@ -170,7 +179,7 @@ def scan(
         begun = time.perf_counter()
         chunks = _Chunks(source, parts, identity)
         report = ScanReport()
-        for chunk in _carried_out(chunks, settings, jobs):
+        for chunk in _carried_out(chunks, settings, jobs, executor, registry):
             report.rows += chunk.rows
             report.kept += chunk.rows if chunk.kept else 0
             report.seconds = time.perf_counter() - begun
@@ -245,8 +254,18 @@ class _Chunks:
 # --- carrying out -----------------------------------------------------------------------------
 
 
-def _carried_out(chunks: _Chunks, settings: ScanSettings, jobs: int) -> Iterator[_Chunk]:
+def _carried_out(
+    chunks: _Chunks,
+    settings: ScanSettings,
+    jobs: int,
+    request: ExecutorRequest | None,
+    registry: Registry,
+) -> Iterator[_Chunk]:
     """Yields every chunk when its part is there; few are under way at a time."""
+    with executor_of(request, registry) as executor:
+        if executor is not None:
+            yield from _carried_out_elsewhere(chunks, settings, Dispatcher(executor, registry))
+            return
     if jobs == 1:
         worker = _Worker(settings)
         for chunk in chunks:
@@ -265,6 +284,74 @@ def _carried_out(chunks: _Chunks, settings: ScanSettings, jobs: int) -> Iterator
                 yield from _finished(under_way)
         while under_way:
             yield from _finished(under_way)
+
+
+def _carried_out_elsewhere(
+    chunks: _Chunks, settings: ScanSettings, dispatcher: Dispatcher
+) -> Iterator[_Chunk]:
+    """Yields every chunk when an executor has sent its part."""
+    named = [(name, folder.name) for name, folder in settings.bundles]
+    shared = [dispatcher.packer.share_bytes(pack_folder(folder)) for _, folder in settings.bundles]
+    sent = replace(settings, bundles=(), plugins=())
+    digests = tuple((*pair, digest) for pair, (digest, _) in zip(named, shared, strict=True))
+    try:
+        for chunk in chunks:
+            if chunk.kept:
+                yield chunk
+                continue
+            dispatcher.start(chunk, predict_chunk, sent, digests, chunk, more=dict(shared))
+            while dispatcher.under_way >= WAITING_CHUNKS * dispatcher.slots:
+                yield from _received(dispatcher)
+        while dispatcher.under_way:
+            yield from _received(dispatcher)
+    finally:
+        dispatcher.cancel()
+
+
+def _received(dispatcher: Dispatcher) -> Iterator[_Chunk]:
+    for chunk, outcome in dispatcher.finished():
+        if isinstance(outcome, TaskFailed):
+            raise outcome
+        with _replacing(chunk.path) as staging:
+            staging.write_bytes(outcome)
+        yield chunk
+
+
+def predict_chunk(
+    worker: Worker, settings: ScanSettings, named: Sequence[tuple[str, str, str]], chunk: _Chunk
+) -> bytes:
+    """Predicts a chunk on a worker; returns the part as the bytes of its file.
+
+    Args:
+        worker: with the bundles among what is shared.
+        settings: of the scan, less the places of its bundles.
+        named: of every bundle its name, that of its folder, and the digest of what is shared.
+        chunk: with its items.
+    """
+    scan_worker = _kept_worker(worker, settings, tuple(named))
+    part = io.BytesIO()
+    scan_worker.write(chunk, part)
+    return part.getvalue()
+
+
+_loaded: dict[tuple[object, ...], _Worker] = {}
+"""Bundles that this worker predicts with: those of the scan that it was last at."""
+
+
+def _kept_worker(
+    worker: Worker, settings: ScanSettings, named: tuple[tuple[str, str, str], ...]
+) -> _Worker:
+    key = (named, settings)
+    if key not in _loaded:
+        places = []
+        for name, folder, digest in named:
+            place = worker.folder / "bundles" / digest / folder
+            unpack_folder(worker.shared[digest], place)
+            places.append((name, place))
+        plugins = tuple(worker.registry.files.values())
+        _loaded.clear()
+        _loaded[key] = _Worker(replace(settings, bundles=tuple(places), plugins=plugins))
+    return _loaded[key]
 
 
 def _finished(under_way: dict[Future[None], _Chunk]) -> Iterator[_Chunk]:
@@ -305,10 +392,11 @@ class _Worker:
         )
         self.level = settings.level
 
-    def write(self, chunk: _Chunk) -> None:
-        """Reads and predicts the items of a chunk, and writes its part."""
+    def write(self, chunk: _Chunk, to: BinaryIO | None = None) -> None:
+        """Reads and predicts the items of a chunk, and writes its part: to its file, or there."""
         predictions = self.bundles.table([read_item(item) for item in chunk.items], self.level)
-        _write_table(predictions.replace_schema_metadata({DIGEST_KEY: chunk.digest}), chunk.path)
+        part = predictions.replace_schema_metadata({DIGEST_KEY: chunk.digest})
+        _write_table(part, chunk.path if to is None else to)
 
 
 _worker: _Worker | HarnessError | None = None
@@ -434,9 +522,12 @@ def _digest_of(path: Path, key: bytes) -> str | None:
     return stated.decode() if stated is not None else None
 
 
-def _write_table(table: pa.Table, path: Path) -> None:
+def _write_table(table: pa.Table, path: Path | BinaryIO) -> None:
     import pyarrow.parquet as pq
 
+    if not isinstance(path, Path):
+        pq.write_table(table, path, compression="zstd")
+        return
     with _replacing(path) as staging:
         pq.write_table(table, staging, compression="zstd")
 

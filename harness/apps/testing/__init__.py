@@ -16,6 +16,7 @@ before a case that needs it runs.
 
 from harness.apps.testing.backbones import BackboneCases
 from harness.apps.testing.datasets import DatasetCases
+from harness.apps.testing.executors import ExecutorCases
 from harness.apps.testing.heads import HeadCases
 from harness.apps.testing.metrics import MetricCases
 from harness.apps.testing.promises import BrokenPromise
@@ -27,6 +28,7 @@ __all__ = [
     "BackboneCases",
     "BrokenPromise",
     "DatasetCases",
+    "ExecutorCases",
     "HeadCases",
     "MetricCases",
     "PropertyCases",

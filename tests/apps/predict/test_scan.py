@@ -31,6 +31,7 @@ from harness.apps.predict import predicting, scanner
 from harness.apps.predict.prediction_table import lay_out
 from harness.apps.predict.scan_ranking import draw_scan, find_candidates
 from harness.apps.predict.scanner import ScanReport
+from harness.plugin import ExecutorRequest
 from harness_properties import KAPPA
 
 CHUNK = 8
@@ -372,3 +373,16 @@ def test_killed_among_its_processes_it_goes_on(scan, source, toy_bundle, tiny, t
 def test_an_error_of_a_process_is_told_as_it_is(scan, source) -> None:
     with pytest.raises(PluginError, match="'tiny'"):
         scan(source, plugins=[], jobs=2)
+
+
+def test_an_executor_leaves_the_same_table_and_goes_on_after_a_stop(scan, source, tiny, tmp_path):
+    scan(source)
+    pool = tiny.with_name("pool.py")
+    elsewhere = {"plugins": [tiny, pool], "executor": ExecutorRequest("pool", workers=2)}
+    with pytest.raises(Stop):
+        scan(source, "there.parquet", progress=stop_after(3), **elsewhere)
+    report = scan(source, "there.parquet", **elsewhere)
+    assert report.rows == ROWS
+    assert report.kept > 0
+    here, there = (tmp_path / name for name in ("scan.parquet", "there.parquet"))
+    assert there.read_bytes() == here.read_bytes()
