@@ -9,6 +9,7 @@ from functools import reduce
 from hashlib import sha256
 from importlib.metadata import entry_points, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from harness.apps.predict.bundle import (
 from harness.apps.predict.conformal import LEVELS, coverage, half_width, residuals_of
 from harness.errors import BundleError, did_you_mean
 from harness.nn.encodings import identity
+from harness.planning.labels import LABEL, MODEL, find_labelled, make_labels
 from harness.planning.plugin_modules import build_backbone, build_head, state_of_members
 from harness.planning.selectors import cut_conditions, name_of
 from harness.plugin.cell import CELL
@@ -63,12 +65,17 @@ PROBE_LATTICE = ((0.0, 2.75, 2.75), (2.75, 0.0, 2.75), (2.75, 2.75, 0.0))
 def parse_cell(text: str) -> dict[str, str]:
     """Reads conditions such as `transfer=pretrained,train_on=Dataset1`.
 
+    What comes first may be the label of a configuration, as in `three GPs, train_on=MIX`.
+
     Raises:
         BundleError: one is not column=value, or names a column that cells do not have.
     """
     conditions: dict[str, str] = {}
     for part in cut_conditions(text):
         column, equals, value = (piece.strip() for piece in part.partition("="))
+        if column and not equals and not conditions:
+            conditions[LABEL] = column
+            continue
         if not equals or not value:
             raise BundleError(
                 f"CELL {part!r}: expected column=value, as transfer=pretrained,train_on=Dataset1."
@@ -79,14 +86,28 @@ def parse_cell(text: str) -> dict[str, str]:
     return conditions
 
 
-def find_ensemble(cells: Sequence[PlannedCell], conditions: Mapping[str, str]) -> list[PlannedCell]:
+def find_ensemble(
+    cells: Sequence[PlannedCell],
+    conditions: Mapping[str, str],
+    labels: Mapping[str, str] = MappingProxyType({}),
+) -> list[PlannedCell]:
     """Returns the cells that rest on the one ensemble that meets the conditions.
 
-    A label is met by itself, or by the name it begins with where that leaves no doubt.
+    What a column holds is met by itself, or by the name it begins with where that leaves no doubt.
+
+    Args:
+        cells: of a plan.
+        conditions: see `parse_cell`.
+        labels: of the benchmark.
 
     Raises:
         BundleError: no ensemble meets them, or several do; they are listed.
+        BenchmarkError: no configuration is called so.
     """
+    conditions = dict(conditions)
+    if label := conditions.pop(LABEL, ""):
+        own = find_labelled(label, make_labels([cell.columns for cell in cells], labels))
+        conditions |= dict(zip(MODEL, own, strict=True))
     ensembles: dict[tuple[str, ...], list[PlannedCell]] = {}
     for cell in cells:
         ensembles.setdefault(cell.named(IDENTITY), []).append(cell)
@@ -176,7 +197,7 @@ def export(
     residuals = np.sort(
         np.concatenate(
             [
-                _residuals(target, values[target.digest][number], members[0].rows.validation)
+                _residuals(target, values[target.digest][number], _validating(members))
                 for number, members in enumerate(sources)
             ]
         )
@@ -309,17 +330,16 @@ def _score(
 
 
 def _looked_at(scoring: Scoring) -> list[Indices]:
-    """Per run, the rows of the target that chose epochs or settings, and that calibrate.
-
-    Of several members, those rows that all of them looked at and none was fitted to.
-    """
+    """Per run, the rows of the target that chose epochs or settings, and that calibrate."""
     tuning = scoring.tuning or [np.array([], dtype=np.int64)] * len(scoring.sources)
-    found = []
-    for members, own in zip(scoring.sources, tuning, strict=True):
-        shared = reduce(np.intersect1d, [member.rows.validation for member in members])
-        fitted = np.concatenate([member.rows.train for member in members])
-        found.append(np.union1d(np.setdiff1d(shared, fitted), own))
-    return found
+    pairs = zip(scoring.sources, tuning, strict=True)
+    return [np.union1d(_validating(members), own) for members, own in pairs]
+
+
+def _validating(members: Sequence[MemberOf]) -> Indices:
+    """The validation rows of all members that none of them was fitted to."""
+    shared = reduce(np.intersect1d, [member.rows.validation for member in members])
+    return np.setdiff1d(shared, np.concatenate([member.rows.train for member in members]))
 
 
 def _mean_and_std(values: Sequence[float | None]) -> tuple[float | None, float | None]:

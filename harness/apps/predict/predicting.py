@@ -37,8 +37,9 @@ def export(
 
     Args:
         source: a benchmark that was run, or a folder with its results.
-        cell: conditions such as `transfer=pretrained,train_on=Dataset1`; exactly one ensemble must
-            meet them. Cells that differ in the test set only share one.
+        cell: the label of a configuration, or conditions such as
+            `transfer=pretrained,train_on=Dataset1`, or both; exactly one ensemble must meet them.
+            Cells that differ in the test set only share one.
         folder: to write; must not be there.
         out: results folder; beside the benchmark file unless given.
         data_dir: folder with datasets, looked in first.
@@ -54,7 +55,8 @@ def export(
     conditions = parse_cell(cell)
     registry = registry_of(source, plugins=plugins)
     store = Store(path_of(out) or results_alone(source) or default_out(source))
-    cells = find_ensemble(store.read_plan().cells, conditions)
+    plan = store.read_plan()
+    cells = find_ensemble(plan.cells, conditions, plan.benchmark.get("labels", {}))
     planned = plan_again(store, registry, path_of(data_dir), path_of(weights_dir))
     with blaming(registry):
         again = command_again(cells, str(source), store.folder / CHOICES_FILE)

@@ -1,0 +1,149 @@
+"""A committee is the mean of its members: run by run, row by row, on the property's scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from harness import Leaderboard, api, export, load_bundle, load_dataset, run
+from harness.data.structure_files import StructureRow
+from harness.errors import BenchmarkError, BundleError
+from harness.results.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BENCHMARK = """
+train_on = ["Experiment"]
+test_on = ["Experiment", "Rocksalt"]
+backbones = ["composition"]
+heads = ["mean-log"]
+models = [{ backbone = { name = "composition", features = "elements" }, head = "nearest" }]
+transfers = ["scratch"]
+baselines = [{ head = "nearest" }]
+committees = COMMITTEES
+runs = 3
+"""
+NEAREST = '"backbone=composition(), head=nearest"'
+ALL = f'[{{ label = "all", of = ["mean-log", "Elements", {NEAREST}] }}]'
+TURNED = f'[{{ label = "all", of = [{NEAREST}, "Elements", "mean-log"] }}]'
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    def write(committees: str) -> Path:
+        folder = tmp_path_factory.mktemp("committee")
+        text = BENCHMARK.replace("COMMITTEES", committees)
+        text += '\n[labels]\nElements = "backbone=composition(features=elements)"\n'
+        (folder / "benchmark.toml").write_text(text)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def folder(make: Callable[[str], Path]) -> Path:
+    folder = make(ALL)
+    run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def leaderboard(folder: Path) -> Leaderboard:
+    return api.read_leaderboard(folder)
+
+
+def predictions(folder: Path, leaderboard: Leaderboard, **wanted: str) -> dict[str, pd.DataFrame]:
+    """What each configuration predicts on a test set, by label."""
+    store = Store(folder)
+    cells = [c for c in store.read_plan().cells if wanted.items() <= c.columns.items()]
+    return {leaderboard.label_of(c.columns): store.read_predictions(c.key) for c in cells}
+
+
+@pytest.mark.parametrize("test_on", ["Experiment", "Rocksalt"])
+def test_it_predicts_the_geometric_mean_of_its_members(
+    folder: Path, leaderboard: Leaderboard, test_on: str
+) -> None:
+    found = predictions(folder, leaderboard, test_on=test_on)
+    own, members = found.pop("all"), list(found.values())
+    assert len(members) == 3
+    logs = [np.log10(member["prediction"]) for member in members]
+    np.testing.assert_allclose(np.log10(own["prediction"]), np.mean(logs, axis=0), rtol=1e-12)
+    for column in ("run", "id", "target"):
+        assert all(own[column].equals(member[column]) for member in members)
+
+
+def test_its_overlap_is_that_of_all_members(folder: Path, leaderboard: Leaderboard) -> None:
+    found = predictions(folder, leaderboard, test_on="Rocksalt")
+    own, members = found.pop("all"), list(found.values())
+    assert own["overlap"].tolist() == np.any([m["overlap"] for m in members], axis=0).tolist()
+
+
+def test_its_ledger_is_that_of_its_members(folder: Path) -> None:
+    cells = Store(folder).read_plan().cells
+    (committee,) = {cell.chain for cell in cells if cell.transfer == "committee"}
+    others = {stage for c in cells if c.transfer != "committee" for stage in c.chain}
+    assert set(committee) == others
+
+
+def test_all_of_it_is_recomputed(folder: Path) -> None:
+    found = api.verify(folder)
+    assert not found.differences
+
+
+def test_the_order_of_its_members_does_not_matter(
+    folder: Path, leaderboard: Leaderboard, make: Callable[[str], Path]
+) -> None:
+    turned = make(
+        '[{ label = "all", of = ["Elements", "head=nearest, backbone=composition()", "mean-log"] }]'
+    )
+    run(turned)
+    ours = predictions(folder, leaderboard, test_on="Experiment")["all"]
+    theirs = predictions(turned, api.read_leaderboard(turned), test_on="Experiment")["all"]
+    np.testing.assert_allclose(ours["prediction"], theirs["prediction"], rtol=1e-12)
+
+
+def test_a_bundle_of_it_predicts_the_mean(
+    folder: Path, leaderboard: Leaderboard, tmp_path: Path
+) -> None:
+    export(folder, "all", tmp_path / "bundle")
+    bundle = load_bundle(tmp_path / "bundle")
+    dataset = load_dataset("Rocksalt")
+    rows = [
+        StructureRow(name, crystal)
+        for name, crystal in zip(dataset.ids, dataset.crystals, strict=True)
+    ]
+    values = bundle.judge(rows).predicted
+    stored = predictions(folder, leaderboard, test_on="Rocksalt")["all"]
+    for number in stored["run"].unique().tolist():
+        of_run = stored[stored["run"] == number]
+        known = dict(zip(of_run["id"], of_run["prediction"], strict=True))
+        for place, name in enumerate(dataset.ids):
+            if name in known:
+                assert values[number - 1, place] == pytest.approx(known[name], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("committees", "told"),
+    [
+        ('[{ label = "x", of = ["mean-log", "Element"] }]', "Did you mean 'Elements'"),
+        ('[{ label = "x", of = ["mean-log", "head=nearest"] }]', "Several configurations meet"),
+        ('[{ label = "x", of = ["mean-log", "mean-log"] }]', "names one configuration twice"),
+        ('[{ label = "x", of = ["mean-log"] }]', "at least"),
+        (f"[{ALL[1:-1]}, {ALL[1:-1]}]", "make the same cell"),
+    ],
+)
+def test_what_is_no_committee_is_refused(
+    make: Callable[[str], Path], committees: str, told: str
+) -> None:
+    with pytest.raises(BenchmarkError, match=told):
+        run(make(committees))
+
+
+def test_a_label_that_there_is_not_is_named_at_export(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises((BenchmarkError, BundleError), match="No configuration is called 'al'"):
+        export(folder, "al", tmp_path / "bundle")
