@@ -15,6 +15,7 @@ import harness
 from harness.cli.audit import audit
 from harness.cli.bundle import bundle, export
 from harness.cli.compare import compare
+from harness.cli.cost import cost
 from harness.cli.datasets import datasets
 from harness.cli.docs import docs
 from harness.cli.doctor import doctor
@@ -80,6 +81,7 @@ app.command(rich_help_panel=RUN)(audit)
 app.command("list", rich_help_panel=RESULTS)(list_leaderboards)
 app.command(rich_help_panel=RESULTS)(table)
 app.command(rich_help_panel=RESULTS)(compare)
+app.command(rich_help_panel=RESULTS)(cost)
 app.command(rich_help_panel=RESULTS)(plot)
 app.command(rich_help_panel=RESULTS)(verify)
 app.command(rich_help_panel=PREDICT)(predict)
