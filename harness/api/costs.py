@@ -114,7 +114,7 @@ def _rows(planned: Plan, store: Store) -> Iterator[dict[str, str | float]]:
     metric = leaderboard.metrics[0]
     scores = {
         (leaderboard.label_of(row), row["train_on"]): (row[metric], row[f"{metric}_std"])
-        for row in map(dict[str, Any], leaderboard.summary().to_dict("records"))
+        for row in _records(leaderboard.summary())
         if row["train_on"] == row["test_on"]
     }
     meter = _Meter(StageBuilder(planned.encoder, store, torch.device("cpu")), store)
@@ -134,6 +134,10 @@ def _rows(planned: Plan, store: Store) -> Iterator[dict[str, str | float]]:
                 "fit_seconds": cost.fit,
                 "predict_seconds": cost.predict,
             }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
 
 
 class _Meter:
