@@ -128,9 +128,9 @@ def rename(leaderboard: Path, name: str) -> None:
 
 @pytest.fixture(scope="session")
 def site(leaderboards: Leaderboards, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All of them as a site, with the shipped leaderboard `strict`."""
+    """All of them as a site, with the shipped leaderboard `learn-first`."""
     out = tmp_path_factory.mktemp("site") / "site"
-    sources = [*leaderboards.sources, ROOT / "leaderboards" / "strict"]
+    sources = [*leaderboards.sources, ROOT / "leaderboards" / "learn-first"]
     return write_site(sources, out, leaderboards.plugins).folder
 
 

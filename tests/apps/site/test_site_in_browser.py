@@ -34,7 +34,7 @@ def values(visit, table: str, title: str) -> list[float | None]:
 # --- tables -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("leaderboard", ["whole", "failing", "strict"])
+@pytest.mark.parametrize("leaderboard", ["whole", "failing", "learn-first"])
 @pytest.mark.parametrize(
     ("table", "file"),
     [("cells-all", "table.csv"), ("cells-overlap-free", "table-overlap-free.csv")],
@@ -79,7 +79,7 @@ def test_sorting_really_reorders_and_missing_numbers_come_last(visit) -> None:
 
 def test_rows_stay_whole_when_sorted(visit) -> None:
     v = visit()
-    v.open("strict/cells.html")
+    v.open("learn-first/cells.html")
     rows = set(v.texts("#cells-all tbody tr"))
     v.page.locator("#cells-all thead button", has_text="MAPE").click()
     assert set(v.texts("#cells-all tbody tr")) == rows
@@ -87,7 +87,7 @@ def test_rows_stay_whole_when_sorted(visit) -> None:
 
 def test_filters_filter_and_say_how_many_rows_are_left(visit) -> None:
     v = visit()
-    v.open("strict/cells.html")
+    v.open("learn-first/cells.html")
     bar = v.page.locator('[data-filters="cells-all"]')
     bar.locator("input").fill("random-forest mix")
     shown = v.texts("#cells-all tbody tr:not([hidden])")
@@ -189,7 +189,7 @@ def test_pointing_at_the_plot_names_the_material(visit, leaderboards) -> None:
 
 def test_a_comparison_can_be_chosen_swapped_and_linked_to(visit) -> None:
     v = visit()
-    v.open("strict/compare.html")
+    v.open("learn-first/compare.html")
     v.page.wait_for_selector("#pair tbody tr")
     assert v.page.locator("#pair tbody tr").count() == 9
     gains = values(v, "pair", "gain of B over A")
@@ -218,7 +218,7 @@ def test_a_comparison_can_be_chosen_swapped_and_linked_to(visit) -> None:
 
 def test_a_configuration_is_not_compared_with_itself(visit) -> None:
     v = visit()
-    v.open("strict/compare.html")
+    v.open("learn-first/compare.html")
     v.page.get_by_role("combobox", name="B", exact=True).select_option(
         v.page.get_by_role("combobox", name="A", exact=True).input_value()
     )
@@ -276,7 +276,7 @@ def test_everything_can_be_done_by_keyboard(visit) -> None:
 
 def test_without_script_all_is_there_to_read(visit, site: Path) -> None:
     v = visit(java_script_enabled=False)
-    v.open("strict/index.html")
+    v.open("learn-first/index.html")
     assert v.page.locator("#matrix tbody tr").count() == 27
     assert v.page.locator("#choice").is_hidden(), "nothing that would do nothing"
     v.page.locator("#matrix td a").first.click()
