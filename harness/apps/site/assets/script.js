@@ -145,6 +145,6 @@
 
   window.harnessTables = { make, prepare, sortAgain };
   prepare(document);
-  const choice = document.getElementById("choice");
+  const choice = document.querySelector(".toolbar#choice"); // a guide may have such a heading
   if (choice) makeChoice(choice);
 })();
