@@ -5,8 +5,9 @@ SHELL := /bin/sh
 VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
+SHIPPED := harness/apps/predict/shipped/simple-crystals
 
-.PHONY: help run site test slow lint format types docs revisions bench check clean
+.PHONY: help run site test slow lint format types docs bundle revisions bench check clean
 
 help: ## show these lines
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -37,6 +38,10 @@ types: $(READY) ## mypy: --strict on harness and plugins, less so on tests
 
 docs: $(READY) ## the documentation as a web site, in build/docs/site/; its pages from the source
 	@$(BIN)/python tools/docs_site.py
+
+bundle: $(READY) ## make the bundle that is shipped again, from its recipe
+	@rm -rf $(SHIPPED)
+	@$(BIN)/harness bundle make simple-crystals --quiet --to $(SHIPPED)
 
 revisions: $(READY) ## write tests/registry/revisions.toml again, once revisions are right
 	@$(BIN)/python tools/revisions.py

@@ -38,6 +38,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Set before any test module is imported: some of them ask for all datasets at once.
 os.environ["HARNESS_IMPORTS"] = os.devnull  # no folder, so nothing is imported
+os.environ["HARNESS_BUNDLES"] = os.devnull  # likewise, and the default bundle is the shipped one
 
 
 @pytest.fixture(scope="session")

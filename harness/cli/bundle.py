@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.default_bundle import bundles_or_default, tell_default
 from harness.cli.help import Commands
 from harness.cli.options import (
+    INTERRUPTED,
     DataOption,
+    JobsOption,
     JsonOption,
     OutOption,
     PluginOption,
     WeightsOption,
+    cores,
 )
 
 if TYPE_CHECKING:
     from harness.apps.predict.bundle import BundleRecord
 
-bundle = Commands(help="Show trained ensembles on disk.")
+bundle = Commands(help="Make and show trained ensembles on disk, and choose the default one.")
 
 
 def export(
@@ -32,15 +37,24 @@ def export(
             show_default=False,
         ),
     ],
+    folder: Annotated[Path, typer.Option("--to", "-o", metavar="FOLDER", help="Folder to write.")],
     cell: Annotated[
         str,
         typer.Argument(
             metavar="CELL",
-            help="Which ensemble, as transfer=pretrained,train_on=Dataset1.",
+            help="Which ensemble, as transfer=pretrained,train_on=Dataset1; needed where there are "
+            "several.",
             show_default=False,
         ),
-    ],
-    folder: Annotated[Path, typer.Option("--to", "-o", metavar="FOLDER", help="Folder to write.")],
+    ] = "",
+    best: Annotated[
+        bool,
+        typer.Option(
+            "--best",
+            help="Of the ensembles that CELL leaves, the one that is nearest to its validation "
+            "rows, which must be the same for all; test rows have no say.",
+        ),
+    ] = False,
     out: OutOption = None,
     data_dir: DataOption = None,
     weights_dir: WeightsOption = None,
@@ -51,7 +65,7 @@ def export(
 
     Examples:
         harness export mine transfer=pretrained,train_on=MIX -o kappa
-        harness export mine head=gp -o kappa-gp --data-dir data
+        harness export mine train_on=MIX --best -o kappa --data-dir data
     """
     from harness.apps.predict import predicting
 
@@ -59,6 +73,7 @@ def export(
         leaderboard,
         cell,
         folder,
+        best=best,
         out=out,
         data_dir=data_dir,
         weights_dir=weights_dir,
@@ -68,19 +83,106 @@ def export(
 
 
 @bundle.command()
+def make(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="paraisite: from the published Dataset1 and Dataset2; simple-crystals: that which "
+            "comes with the harness.",
+            show_default=False,
+        ),
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--to",
+            "-o",
+            metavar="FOLDER",
+            help="Folder to write; unless given, the bundle becomes the default one.",
+        ),
+    ] = None,
+    data_dir: DataOption = None,
+    jobs: JobsOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Make a bundle by a recipe: fetch the data, train, export; it becomes the default one.
+
+    Examples:
+        harness bundle make paraisite
+        harness bundle make paraisite --data-dir data -o mine
+    """
+    from harness.apps.predict.recipes import make_bundle
+    from harness.cli.progress import observer, tell_of_stop
+    from harness.training.stop_signal import StopSignal
+
+    try:
+        with observer(quiet or json) as progress:
+            place, record = make_bundle(
+                recipe,
+                folder,
+                data_dir=data_dir,
+                observers=progress,
+                jobs=jobs or cores(),
+                stop=StopSignal(notice=tell_of_stop),
+            )
+    except KeyboardInterrupt:
+        print("\nStopped. What is complete is on disk: run the same again.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    print_record(record, str(place), json=json)
+    if folder is None and not json:
+        print()
+        tell_default(record)
+
+
+@bundle.command()
+def use(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="BUNDLE",
+            help="A bundle, which is copied; or `shipped`, for that which comes with the harness.",
+            show_default=False,
+        ),
+    ],
+    plugin: PluginOption = None,
+) -> None:
+    """Choose the bundle that predicts where none is named.
+
+    Examples:
+        harness bundle use kappa
+        harness bundle use shipped
+    """
+    from harness.apps.predict.default_bundle import SHIPPED_NAME, use_bundle, use_shipped
+
+    back = str(folder) == SHIPPED_NAME and not folder.exists()
+    tell_default(use_shipped() if back else use_bundle(folder, plugin or ()))
+
+
+@bundle.command()
 def show(
-    folder: Annotated[Path, typer.Argument(help="A bundle.", show_default=False)],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="BUNDLE", help="A bundle; the default one unless given.", show_default=False
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show what a bundle was trained on, how it scored, and what its interval covers.
 
     Examples:
-        harness bundle show kappa
+        harness bundle show
         harness bundle show kappa --json
     """
     from harness.apps.predict.bundle import read_record
 
-    print_record(read_record(folder), str(folder), json=json)
+    with bundles_or_default(None if folder is None else [str(folder)]) as (named,):
+        record = read_record(Path(named))
+    if folder is None:
+        tell_default(record, to_errors=json)
+    print_record(record, named, json=json)
 
 
 def print_record(record: BundleRecord, folder: str, json: bool) -> None:
@@ -102,9 +204,12 @@ def print_record(record: BundleRecord, folder: str, json: bool) -> None:
     searched = record.cells[0].cell["tuning"] != DEFAULT
     covered = [_coverage(one) for one in record.cells]
     print_table("Share of test rows in the interval, by level", covered, list(covered[0])[1:])
+    by_gradient = any(one is not None for stack in record.stacks for one in stack.training)
+    chose = " and ".join(["epoch"] * by_gradient + ["settings"] * searched)
+    which = f"the run whose {chose} it chose" if chose else "the run that left it out"
     print(
-        f"Calibrated on {record.calibration_rows} validation rows, each by the run whose epoch "
-        f"{'and settings ' if searched else ''}it chose;\nmeasured on each run's own test rows."
+        f"Calibrated on {record.calibration_rows} validation rows, each by {which};\n"
+        "measured on each run's own test rows."
     )
     for one in record.cells:
         if not one.independent:

@@ -32,6 +32,7 @@ def doctor(
     """
     from dataclasses import replace
 
+    from harness.apps.predict.default_bundle import default_bundle
     from harness.cli.output import print_json, print_table
     from harness.plugin.locations import Locations
     from harness.registry.registry import Registry
@@ -49,6 +50,7 @@ def doctor(
             for catalog in registry.catalogs()
             for name, problem in catalog.contested.items()
         ),
+        _row("bundle", "default", default_bundle(locations)),
         _row("folder", "cache", locations.cache),
         _row("folder", "imported datasets", locations.imports),
     ]

@@ -124,12 +124,13 @@ JsonOption = Annotated[
     bool, typer.Option("--json", callback=_reserve_stdout, help="Print JSON, for scripts.")
 ]
 BundlesOption = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--bundle",
         "-b",
         metavar="[NAME=]FOLDER",
-        help="A bundle: what `harness export` wrote; several make one table.",
+        help="A bundle: what `harness export` wrote; several make one table. The default one "
+        "unless given, see `harness bundle show`.",
         show_default=False,
     ),
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.default_bundle import bundles_or_default, tell_default
 from harness.cli.options import (
     BundlesOption,
     DeviceOption,
@@ -45,7 +46,7 @@ def predict(
             show_default=False,
         ),
     ],
-    bundle: BundlesOption,
+    bundle: BundlesOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -60,12 +61,15 @@ def predict(
 ) -> None:
     """Predict properties of the structures in files, with intervals and warnings.
 
+    Without --bundle the default one answers: that which comes with the harness, until you make or
+    choose another, see `harness bundle`.
+
     Each bundle predicts the property it was trained on, as κ in W/(m·K). Several bundles make one
     table: the columns of one begin with what its property is called, as kappa_mean and kappa_low;
     where two predict one property, with NAME (that of the folder unless given) before that.
 
     Examples:
-        harness predict my.cif -b kappa
+        harness predict my.cif
         harness predict crystals/ -b kappa -b gap=band-gaps -o table.csv
     """
     from harness.apps.predict.bundle_set import load_bundles
@@ -78,17 +82,21 @@ def predict(
         check_writable(output)
     level = DEFAULT_LEVEL if level is None else level
     check_level(level)
-    loaded = load_bundles(
-        bundle, properties=property_name or (), device=device, plugins=plugin or ()
-    )
+    with bundles_or_default(bundle) as named:
+        loaded = load_bundles(
+            named, properties=property_name or (), device=device, plugins=plugin or ()
+        )
     frame = loaded.predict(read_structures(*files), level)
     if output is not None:
         write_frame(frame, output)
+    if not bundle:
+        tell_default(loaded.bundles[0].record, to_errors=json)
     if json:
         print_json(loads(frame.to_json(orient="records", double_precision=15)))
         return
     predicted = ", ".join(one.label_and_unit for one in loaded.layout)
-    print_predictions(frame, f"{predicted}, by {', '.join(bundle)}", loaded.layout)
+    title = f"{predicted}, by {', '.join(bundle)}" if bundle else predicted
+    print_predictions(frame, title, loaded.layout)
     for one, of_bundle in zip(loaded.layout, loaded.bundles, strict=True):
         label = "" if one.alone else f"{one.label}: "
         say(label + coverage_line(of_bundle.record, level))
@@ -129,7 +137,10 @@ def coverage_line(record: BundleRecord, level: float) -> str:
         return (
             f"The interval is one of {level:.0%}; `harness bundle show` says what others covered."
         )
-    return f"The interval is one of {level:.0%}; it has held {', '.join(measured)}."
+    return (
+        f"The interval is one of {level:.0%}; it has held {', '.join(measured)}. "
+        "Of other kinds of crystals it may hold far fewer."
+    )
 
 
 TEXTS = ("id", "formula", "remarks")

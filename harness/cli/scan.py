@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.default_bundle import bundles_or_default, tell_default
 from harness.cli.options import (
     INTERRUPTED,
     BundlesOption,
@@ -47,13 +48,13 @@ def scan(
             show_default=False,
         ),
     ],
-    bundle: BundlesOption,
     output: Annotated[
         Path,
         typer.Option(
             "--to", "-o", metavar="FILE", help="Parquet file to write; a plot goes beside it."
         ),
     ],
+    bundle: BundlesOption = None,
     most: Annotated[
         list[str] | None,
         typer.Option(
@@ -87,7 +88,8 @@ def scan(
 ) -> None:
     """Predict properties of every structure of a source, of any size; print the candidates.
 
-    Several bundles make one table, in one pass; see `harness predict`. What is on disk already is
+    Several bundles make one table, in one pass, and without --bundle the default one is asked; see
+    `harness predict`. What is on disk already is
     not done again: after a stop, the same command goes on.
 
     Examples:
@@ -95,14 +97,16 @@ def scan(
         harness scan crystals/ -b kappa -o all.parquet --sort --top 50
     """
     from harness.apps.predict import predicting
+    from harness.apps.predict.bundle import read_record
+    from harness.apps.predict.default_bundle import default_bundle
 
-    layout = predicting.layout_of(bundle, plugin or ())
-    wanted = _Wanted.read(layout, most or (), sort, sort_by, top)
     try:
-        with _progress(quiet or json) as progress:
+        with bundles_or_default(bundle) as named, _progress(quiet or json) as progress:
+            layout = predicting.layout_of(named, plugin or ())
+            wanted = _Wanted.read(layout, most or (), sort, sort_by, top)
             report = predicting.scan(
                 source,
-                bundle,
+                named,
                 output,
                 properties=property_name or (),
                 level=level,
@@ -116,6 +120,8 @@ def scan(
     except KeyboardInterrupt:
         print("\nStopped. What is complete is on disk: run the same again.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
+    if not bundle:
+        tell_default(read_record(default_bundle()), to_errors=json)
     _show(report, output, Path(source).name, layout, wanted, json=json)
 
 

@@ -33,13 +33,22 @@ def _cache_home() -> Path:
     return user_cache_path("paraisite-harness")
 
 
-def _imports_home() -> Path:
-    override = os.environ.get("HARNESS_IMPORTS")
+def _own_home(variable: str, folder: str) -> Path:
+    """Where something of the user's lies: as the variable says, else in the folder of user data."""
+    override = os.environ.get(variable)
     if override:
         return Path(override).expanduser()
     from platformdirs import user_data_path
 
-    return user_data_path("paraisite-harness") / "datasets"
+    return user_data_path("paraisite-harness") / folder
+
+
+def _imports_home() -> Path:
+    return _own_home("HARNESS_IMPORTS", "datasets")
+
+
+def _bundles_home() -> Path:
+    return _own_home("HARNESS_BUNDLES", "bundles")
 
 
 def _is_offline() -> bool:
@@ -62,6 +71,8 @@ class Locations:
         cache: the user's cache (`$HARNESS_CACHE`, else the platform's): downloads and encodings.
         imports: the user's own datasets (`$HARNESS_IMPORTS`, else in the platform's folder of user
             data), where `harness datasets import` puts them.
+        bundles: the user's own default bundle (`$HARNESS_BUNDLES`, else in the platform's folder of
+            user data), where `harness bundle use` and `harness bundle make` put it.
         offline: never reach for the network (`$HARNESS_OFFLINE`, unless empty, `0` or `false`).
     """
 
@@ -69,6 +80,7 @@ class Locations:
     weights: tuple[Path, ...] = field(default_factory=lambda: _folders("HARNESS_WEIGHTS"))
     cache: Path = field(default_factory=_cache_home)
     imports: Path = field(default_factory=_imports_home)
+    bundles: Path = field(default_factory=_bundles_home)
     offline: bool = field(default_factory=_is_offline)
 
     @classmethod

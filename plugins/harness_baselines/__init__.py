@@ -77,7 +77,7 @@ def register_heads() -> Iterable[HeadSpec]:
     )
     yield HeadSpec(
         name="random-forest",
-        summary="random forest on the property's scale; needs the extra `baselines`",
+        summary="random forest on the property's scale",
         settings=ForestSettings,
         fit="harness_baselines.forest:fit_forest",
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.plugin import FitRows, PluginError, Predictor
+from sklearn.ensemble import RandomForestRegressor
+
+from harness.plugin import FitRows, Predictor
 
 if TYPE_CHECKING:
     from harness.plugin import Floats
@@ -12,19 +14,7 @@ if TYPE_CHECKING:
 
 
 def fit_forest(settings: ForestSettings, rows: FitRows) -> Predictor:
-    """Fits scikit-learn's `RandomForestRegressor`, on one core and seeded by the rows' seed.
-
-    Raises:
-        PluginError: scikit-learn is not installed.
-    """
-    try:
-        from sklearn.ensemble import RandomForestRegressor
-    except ImportError as problem:
-        raise PluginError(
-            "The head 'random-forest' needs scikit-learn: "
-            "install the extra with `pip install 'paraisite-harness[baselines]'`, "
-            "or take the head out of the benchmark file."
-        ) from problem
+    """Fits scikit-learn's `RandomForestRegressor`, on one core and seeded by the rows' seed."""
     forest = RandomForestRegressor(
         **settings.model_dump(),
         random_state=rows.seed % 2**32,

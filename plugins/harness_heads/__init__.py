@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
@@ -12,7 +11,6 @@ from harness.plugin import (
     Choice,
     FitRows,
     HeadSpec,
-    PluginError,
     Predictor,
     Range,
     SearchSpace,
@@ -130,13 +128,13 @@ def register_heads() -> list[HeadSpec]:
         ),
         HeadSpec(
             name="ridge",
-            summary="ridge regression, penalty by leave-one-out; needs the extra `heads`",
+            summary="ridge regression, penalty by leave-one-out",
             settings=RidgeSettings,
             fit=_fit_ridge,
         ),
         HeadSpec(
             name="gp",
-            summary="Gaussian process, with uncertainties; needs the extra `heads`",
+            summary="Gaussian process, with uncertainties",
             settings=GpSettings,
             fit=_fit_gp,
             # its parameters are chosen within the fit, as `ridge`'s penalty; a length for `each`
@@ -148,7 +146,7 @@ def register_heads() -> list[HeadSpec]:
         ),
         HeadSpec(
             name="boosting",
-            summary="gradient boosting of decision trees; needs the extra `heads`",
+            summary="gradient boosting of decision trees",
             settings=BoostingSettings,
             fit=_fit_boosting,
             space={
@@ -164,33 +162,21 @@ def register_heads() -> list[HeadSpec]:
 
 
 def _fit_ridge(settings: RidgeSettings, rows: FitRows) -> Predictor:
-    _require_scikit_learn("ridge")
     from harness_heads.ridge import fit_ridge
 
     return fit_ridge(rows, **settings.model_dump())
 
 
 def _fit_gp(settings: GpSettings, rows: FitRows) -> Predictor:
-    _require_scikit_learn("gp")
     from harness_heads.gaussian_process import fit_gaussian_process
 
     return fit_gaussian_process(rows, **dict(settings))
 
 
 def _fit_boosting(settings: BoostingSettings, rows: FitRows) -> Predictor:
-    _require_scikit_learn("boosting")
     from harness_heads.boosting import fit_boosting
 
     return fit_boosting(rows, **settings.model_dump())
-
-
-def _require_scikit_learn(head: str) -> None:
-    if find_spec("sklearn") is None:
-        raise PluginError(
-            f"The head {head!r} needs scikit-learn: "
-            "install the extra with `pip install 'paraisite-harness[heads]'`, "
-            "or take the head out of the benchmark file."
-        )
 
 
 def _settle_mlp(values: Mapping[str, Any]) -> Mapping[str, Any]:

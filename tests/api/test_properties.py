@@ -50,7 +50,6 @@ def finished(text: str, folder: Path, tiny: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def linear(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
-    pytest.importorskip("sklearn")
     return finished(LINEAR, tmp_path_factory.mktemp("linear") / "energies", tiny)
 
 

@@ -128,6 +128,7 @@ class Commands:
             {
                 "HARNESS_CACHE": str(self.folder / "cache"),
                 "HARNESS_IMPORTS": str(self.folder / "imports"),
+                "HARNESS_BUNDLES": str(self.folder / "bundles"),
                 "HARNESS_OFFLINE": "1",
                 **self.environment,
             },

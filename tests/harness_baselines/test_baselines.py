@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from harness.plugin import Crystal, FitRows, PluginError, Scaler
+from harness.plugin import Crystal, FitRows, Scaler
 from harness.registry.registry import Registry
 from harness.scoring.scores import measure
 from harness_baselines import constant, register_heads
@@ -192,14 +191,7 @@ def test_known_rows_return_the_geometric_mean_of_their_twins(
 # --- random forest ----------------------------------------------------------------------------
 
 
-def test_a_forest_without_scikit_learn_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
-    with pytest.raises(PluginError, match=r"paraisite-harness\[baselines\]"):
-        fit("random-forest", np.zeros((2, 1)), [1, 2])
-
-
 def test_a_forest_depends_on_its_seed_alone() -> None:
-    pytest.importorskip("sklearn")
     rng = np.random.default_rng(0)
     embeddings, kappa = rng.random((40, 5)), rng.random(40) + 0.1
     first, again, other = (
@@ -211,7 +203,6 @@ def test_a_forest_depends_on_its_seed_alone() -> None:
 
 
 def test_a_forest_averages_logarithms() -> None:
-    pytest.importorskip("sklearn")
     kappa = [1.0, 100.0] * 50
     predict = fit("random-forest", np.zeros((100, 1)), kappa, n_estimators=400)
     assert predict(np.zeros((1, 1))) == pytest.approx([10], rel=0.05)
@@ -259,7 +250,6 @@ def test_copying_the_twin_in_dataset1(shared: Path) -> None:
 
 
 def test_a_forest_learns_dataset2_without_twins(shared: Path) -> None:
-    pytest.importorskip("sklearn")
     crystals, kappa = read(shared, "Dataset2")
     embeddings = embed(crystals, "elements")
     formulas = sorted({c.formula for c in crystals})

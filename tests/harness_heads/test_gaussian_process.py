@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from scipy.stats import norm
-
-from harness.plugin import Uncertain
-from harness_heads import GpSettings
-
-pytest.importorskip("sklearn")
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
+from harness.plugin import Uncertain
+from harness_heads import GpSettings
 from harness_heads.gaussian_process import shape_of
 
 KERNELS = ("matern", "rbf")

@@ -6,9 +6,6 @@ import subprocess
 import sys
 from typing import Any
 
-import pytest
-
-from harness import PluginError
 from harness_heads import register_heads
 
 HEADS: Any = {spec.name: spec for spec in register_heads()}
@@ -20,13 +17,6 @@ def test_the_plugin_loads_no_library_before_a_head_is_made() -> None:
         "assert not {'torch', 'sklearn', 'optuna', 'scipy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.parametrize("head", ["ridge", "gp", "boosting"])
-def test_without_scikit_learn_the_extra_is_named(head, fit, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(PluginError, match=rf"'{head}' needs .*paraisite-harness\[heads\]"):
-        fit(head, [[0.0], [1.0]], [1, 2])
 
 
 def test_a_search_varies_depth_width_and_activation_of_the_perceptron() -> None:

@@ -8,8 +8,6 @@ from pydantic import ValidationError
 
 from harness_heads import RidgeSettings
 
-pytest.importorskip("sklearn")
-
 WEIGHTS = np.array([0.5, -0.3, 0.0, 0.2])
 
 

@@ -184,7 +184,6 @@ def _sklearn(name: str, log: bool) -> Callable[[Floats, Floats], float]:
 def test_scikit_learn_agrees(
     name: str, theirs: str, log: bool, pair: tuple[Floats, Floats]
 ) -> None:
-    pytest.importorskip("sklearn")
     found = value(name, *pair)
     if not math.isnan(found):
         assert found == pytest.approx(_sklearn(theirs, log)(*pair), rel=1e-9, abs=1e-12)

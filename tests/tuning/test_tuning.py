@@ -380,7 +380,6 @@ def test_trials_that_do_badly_are_dropped_from_the_stack(tuned, benchmark_file) 
 
 
 def test_heads_in_closed_form_are_searched_too(benchmark_file, tiny: Path) -> None:
-    pytest.importorskip("sklearn")
     text = BENCHMARK.split("[tuning.space.training]")[0].replace('"mlp"', '"gp"')
     path = benchmark_file(text=text)
     changes = ["tuning.trials=2", "tuning.ensemble=2", "runs=2"]
@@ -622,7 +621,6 @@ def test_protocols_that_ask_for_the_same_trials_share_them(tuned, benchmark_file
 def test_a_process_that_helps_stops_between_batches_of_heads_in_closed_form(
     tuned, benchmark_file, tiny: Path
 ) -> None:
-    pytest.importorskip("sklearn")
     text = BENCHMARK.split("[tuning.space.training]")[0].replace('"mlp"', '"gp"')
     path = benchmark_file(text=text)
     with pytest.raises(BenchmarkError, match="No trial"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from hashlib import sha256
 from importlib.metadata import entry_points, version
@@ -63,7 +64,7 @@ PROBE_LATTICE = ((0.0, 2.75, 2.75), (2.75, 0.0, 2.75), (2.75, 2.75, 0.0))
 
 
 def parse_cell(text: str) -> dict[str, str]:
-    """Reads conditions such as `transfer=pretrained,train_on=Dataset1`.
+    """Reads conditions such as `transfer=pretrained,train_on=Dataset1`; none of empty text.
 
     What comes first may be the label of a configuration, as in `three GPs, train_on=MIX`.
 
@@ -71,7 +72,7 @@ def parse_cell(text: str) -> dict[str, str]:
         BundleError: one is not column=value, or names a column that cells do not have.
     """
     conditions: dict[str, str] = {}
-    for part in cut_conditions(text):
+    for part in cut_conditions(text) if text.strip() else ():
         column, equals, value = (piece.strip() for piece in part.partition("="))
         if column and not equals and not conditions:
             conditions[LABEL] = column
@@ -93,6 +94,25 @@ def find_ensemble(
 ) -> list[PlannedCell]:
     """Returns the cells that rest on the one ensemble that meets the conditions.
 
+    Raises:
+        HarnessError: no ensemble meets them, or several do; they are listed.
+    """
+    found = find_ensembles(cells, conditions, labels)
+    if len(found) == 1:
+        return found[0]
+    raise BundleError(
+        f"{len(found)} trained ensembles meet {_tell(conditions)}: expected exactly one. "
+        f"They are:\n{_list(found)}"
+    )
+
+
+def find_ensembles(
+    cells: Sequence[PlannedCell],
+    conditions: Mapping[str, str],
+    labels: Mapping[str, str] = MappingProxyType({}),
+) -> list[list[PlannedCell]]:
+    """Returns the cells that rest on each ensemble that meets the conditions.
+
     What a column holds is met by itself, or by the name it begins with where that leaves no doubt.
 
     Args:
@@ -101,7 +121,7 @@ def find_ensemble(
         labels: of the benchmark.
 
     Raises:
-        BundleError: no ensemble meets them, or several do; they are listed.
+        BundleError: no ensemble meets them; all are listed.
         BenchmarkError: no configuration is called so.
     """
     conditions = dict(conditions)
@@ -125,16 +145,20 @@ def find_ensemble(
             )
         ]
 
-    found = matching(shortened=False) or matching(shortened=True)
-    if len(found) == 1:
-        return found[0]
-    shown = found or list(ensembles.values())
-    told = ", ".join(f"{column}={value}" for column, value in conditions.items()) or "nothing"
-    count = f"{len(found)} trained ensembles meet" if found else "No trained ensemble meets"
+    if found := matching(shortened=False) or matching(shortened=True):
+        return found
     raise BundleError(
-        f"{count} {told}: expected exactly one. {'They' if found else 'There'} are:\n"
-        + "\n".join(f"  {line}" for line in _told_apart([own[0] for own in shown]))
+        f"No trained ensemble meets {_tell(conditions)}: expected exactly one. "
+        f"There are:\n{_list(list(ensembles.values()))}"
     )
+
+
+def _tell(conditions: Mapping[str, str]) -> str:
+    return ", ".join(f"{column}={value}" for column, value in conditions.items()) or "nothing"
+
+
+def _list(ensembles: Sequence[Sequence[PlannedCell]]) -> str:
+    return "\n".join(f"  {line}" for line in _told_apart([own[0] for own in ensembles]))
 
 
 def _names(label: str, shortened: bool) -> tuple[str, ...]:
@@ -173,49 +197,131 @@ def export(
     """
     refuse_existing(folder)
     scorings = _scorings(planned, cells)
-    sources, stacks = scorings[0].sources, _stacks(scorings[0])
+    draft = _Draft.of(planned, store, scorings, registry, again)
+    residuals = np.sort(np.concatenate(draft.residuals))
+    tensors = {**draft.tensors, "residuals": torch.from_numpy(residuals)}
+    found = tuple(
+        _score(store, one, draft.record, draft.values[one.dataset.digest], residuals)
+        for one in scorings
+    )
+    update = {"cells": found, "calibration_rows": len(residuals), "probes": _probes(draft.bundle)}
+    return write_bundle(folder, draft.record.model_copy(update=update), tensors)
+
+
+def find_best(
+    planned: Plan,
+    store: Store,
+    ensembles: Sequence[Sequence[PlannedCell]],
+    registry: Registry,
+    again: Callable[[Sequence[PlannedCell]], str],
+) -> Sequence[PlannedCell]:
+    """Returns the cells of the ensemble that is nearest to its validation rows.
+
+    Test rows have no say. It goes by the mean over runs of the mean |ŷ − y| on the property's scale. An ensemble that has
+    failed, or has no validation rows, takes no part.
+
+    Args:
+        planned: the plan of the benchmark, laid out again.
+        store: its results.
+        ensembles: the cells of each.
+        registry: whose plugins the models come from.
+        again: the command that trains an ensemble again, for the error.
+
+    Raises:
+        BundleError: they have different validation rows, or none that are not test rows too;
+            weights are missing.
+    """
+    compared = {(own[0].train_on, own[0].protocol) for own in ensembles}
+    if len(compared) > 1:
+        choices = "\n".join(f"  train_on={data},protocol={name}" for data, name in sorted(compared))
+        raise BundleError(
+            "The best is chosen by validation rows, and only models with the same ones can be "
+            f"compared: say which are meant by CELL, as one of\n{choices}"
+        )
+    if not ensembles[0][0].leak_free:
+        raise BundleError(
+            f"Under the protocol {ensembles[0][0].protocol} the rows that choose may be test rows, "
+            "and a best one chosen by these would look better than it is: name a cell instead."
+        )
+    scores: list[tuple[float, Sequence[PlannedCell]]] = []
+    for own in ensembles:
+        scorings = _scorings(planned, own)
+        if any(_failed_runs(store, one) for one in scorings):
+            continue
+        residuals = _Draft.of(planned, store, scorings, registry, again(own)).residuals
+        if all(len(of_run) for of_run in residuals):
+            scores.append((float(np.mean([of_run.mean() for of_run in residuals])), own))
+    if not scores:
+        raise BundleError("None of the ensembles predicts validation rows: name a cell instead.")
+    return min(scores, key=lambda pair: pair[0])[1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """An ensemble as it is about to be written.
+
+    Attributes:
+        record: but for what only predictions tell.
+        tensors: but for the residuals.
+        bundle: of both.
+        values: what each run says of all rows of a dataset, by its digest: runs × rows.
+        residuals: per run, of its validation rows, on the property's scale.
+    """
+
+    record: BundleRecord
+    tensors: Mapping[str, Tensor]
+    bundle: Bundle
+    values: Mapping[str, Floats]
+    residuals: Sequence[Floats]
+
+    @classmethod
+    def of(
+        cls,
+        planned: Plan,
+        store: Store,
+        scorings: Sequence[Scoring],
+        registry: Registry,
+        again: str,
+    ) -> _Draft:
+        """Puts an ensemble together; see `export`."""
+        sources, stacks = scorings[0].sources, _stacks(scorings[0])
+        _refuse_missing(store, stacks, again)
+        _refuse_failed(store, scorings)
+        target, encodings = scorings[0].target, _Encodings(planned)
+        tensors = {
+            f"{number}.{name}": tensor
+            for number, stack in enumerate(stacks)
+            for name, tensor in _tensors(store, stack, encodings).items()
+        }
+        record = _describe(planned, sources, stacks, registry)
+        bundle = assemble(record, {**tensors, "residuals": torch.zeros(1)}, registry, "cpu")
+        values = {
+            data.digest: bundle.ensemble.predict(encodings.of_ensemble(bundle.ensemble, data))[0]
+            for data in {
+                one.digest: one for one in (target, *(s.dataset for s in scorings))
+            }.values()
+        }
+        residuals = [
+            _residuals(target, values[target.digest][number], _validating(members))
+            for number, members in enumerate(sources)
+        ]
+        return cls(record, tensors, bundle, values, residuals)
+
+
+def _refuse_missing(store: Store, stacks: Sequence[Sequence[MemberOf]], again: str) -> None:
+    """Refuses an ensemble whose weights are not there."""
     for stage in (stack[0].stage for stack in stacks):
         if not store.has_stage(stage.key):
             raise BundleError(
                 f"The weights of the stage {stage.key} ({stage.title}) are not in {store.folder}: "
                 f"results are passed on without. They are made again by\n  {again}"
             )
-    _refuse_failed(store, scorings)
-    target = scorings[0].target
-    encodings = _Encodings(planned)
-    tensors = {
-        f"{number}.{name}": tensor
-        for number, stack in enumerate(stacks)
-        for name, tensor in _tensors(store, stack, encodings).items()
-    }
-    record = _describe(planned, sources, stacks, registry)
-    bundle = assemble(record, {**tensors, "residuals": torch.zeros(1)}, registry, "cpu")
-    values = {
-        data.digest: bundle.ensemble.predict(encodings.of_ensemble(bundle.ensemble, data))[0]
-        for data in {one.digest: one for one in (target, *(s.dataset for s in scorings))}.values()
-    }
-    residuals = np.sort(
-        np.concatenate(
-            [
-                _residuals(target, values[target.digest][number], _validating(members))
-                for number, members in enumerate(sources)
-            ]
-        )
-    )
-    tensors["residuals"] = torch.from_numpy(residuals)
-    found = tuple(
-        _score(store, one, record, values[one.dataset.digest], residuals) for one in scorings
-    )
-    update = {"cells": found, "calibration_rows": len(residuals), "probes": _probes(bundle)}
-    return write_bundle(folder, record.model_copy(update=update), tensors)
 
 
 def _refuse_failed(store: Store, scorings: Sequence[Scoring]) -> None:
     """Refuses an ensemble with a run that did not predict all of its test rows."""
     for scoring in scorings:
-        rows = store.read_predictions(scoring.key)
-        failed = sorted(set(rows["run"][~np.isfinite(rows["prediction"])]))
-        if failed:
+        if failed := _failed_runs(store, scoring):
             cell = scoring.cell
             raise BundleError(
                 f"{cell.head}, {cell.transfer}: {cell.train_on} → {cell.test_on} of "
@@ -223,6 +329,11 @@ def _refuse_failed(store: Store, scorings: Sequence[Scoring]) -> None:
                 "finite, and a "
                 "bundle is made of runs that all predict. Mend the settings, and run it again."
             )
+
+
+def _failed_runs(store: Store, scoring: Scoring) -> list[int]:
+    rows = store.read_predictions(scoring.key)
+    return sorted({int(run) for run in rows["run"][~np.isfinite(rows["prediction"])]})
 
 
 def _stacks(scoring: Scoring) -> list[list[MemberOf]]:

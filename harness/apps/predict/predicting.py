@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.apps.predict.prediction_table import BundleColumns
     from harness.apps.predict.scanner import ScanReport
     from harness.plugin.executor import ExecutorRequest
+    from harness.results.records import PlannedCell
 
 
 def export(
@@ -28,6 +29,7 @@ def export(
     cell: str,
     folder: Path | str,
     *,
+    best: bool = False,
     out: Path | str | None = None,
     data_dir: Path | str | None = None,
     weights_dir: Path | str | None = None,
@@ -39,7 +41,10 @@ def export(
         source: a benchmark that was run, or a folder with its results.
         cell: the label of a configuration, or conditions such as
             `transfer=pretrained,train_on=Dataset1`, or both; exactly one ensemble must meet them.
-            Cells that differ in the test set only share one.
+            Cells that differ in the test set only share one. Empty text for
+            none.
+        best: of several ensembles that meet them, take the one that is nearest to its validation
+            rows; see `find_best`. Its score is not one to report: those of the test rows are.
         folder: to write; must not be there.
         out: results folder; beside the benchmark file unless given.
         data_dir: folder with datasets, looked in first.
@@ -50,22 +55,38 @@ def export(
         BundleError: no cell or several meet the conditions; the weights are not there; or they do
             not predict what is stored.
     """
-    from harness.apps.predict.exporter import command_again, export, find_ensemble, parse_cell
+    from harness.apps.predict.exporter import (
+        command_again,
+        export,
+        find_best,
+        find_ensemble,
+        find_ensembles,
+        parse_cell,
+    )
 
     conditions = parse_cell(cell)
     registry = registry_of(source, plugins=plugins)
     store = Store(path_of(out) or results_alone(source) or default_out(source))
     plan = store.read_plan()
-    cells = find_ensemble(plan.cells, conditions, plan.benchmark.get("labels", {}))
+    labels = plan.benchmark.get("labels", {})
+    met = (
+        find_ensembles(plan.cells, conditions, labels)
+        if best
+        else [find_ensemble(plan.cells, conditions, labels)]
+    )
     planned = plan_again(store, registry, path_of(data_dir), path_of(weights_dir))
+
+    def again(cells: Sequence[PlannedCell]) -> str:
+        return command_again(cells, str(source), store.folder / CHOICES_FILE)
+
     with blaming(registry):
-        again = command_again(cells, str(source), store.folder / CHOICES_FILE)
-        return export(planned, store, cells, registry, Path(folder), again)
+        cells = find_best(planned, store, met, registry, again) if best else met[0]
+        return export(planned, store, cells, registry, Path(folder), again(cells))
 
 
 def predict_files(
     files: Sequence[Path | str],
-    bundle: Folders,
+    bundle: Folders | None = None,
     *,
     properties: Sequence[str] = (),
     level: float | None = None,
@@ -76,7 +97,8 @@ def predict_files(
 
     Args:
         files: see `structure_files`.
-        bundle: what `export` wrote; one, or several for one table, see `load_bundles`.
+        bundle: what `export` wrote; one, or several for one table, see `load_bundles`; the default
+            one, which may be that which comes with the harness, if none is given.
         properties: what is to be predicted, as `band-gap`; whatever the bundles do, if not given.
         level: of the interval; 0.9 unless given.
         device: `cpu`, `cuda` or `auto`.
@@ -91,8 +113,10 @@ def predict_files(
     """
     from harness.apps.predict.bundle_set import load_bundles
     from harness.apps.predict.conformal import DEFAULT_LEVEL
+    from harness.apps.predict.default_bundle import default_bundle
     from harness.data.structure_files import read_structures
 
+    bundle = default_bundle() if bundle is None else bundle
     loaded = load_bundles(bundle, properties=properties, device=device, plugins=plugins)
     rows = read_structures(*map(Path, files))
     return loaded.predict(rows, DEFAULT_LEVEL if level is None else level)
@@ -100,7 +124,7 @@ def predict_files(
 
 def scan(
     source: str | Path,
-    bundle: Folders,
+    bundle: Folders | None,
     table: Path | str,
     *,
     properties: Sequence[str] = (),
@@ -116,7 +140,8 @@ def scan(
 
     Args:
         source: a dataset; a file or folder; or `mp:` and a query of the Materials Project.
-        bundle: what `export` wrote; one, or several for one table, see `load_bundles`.
+        bundle: what `export` wrote; one, or several for one table, see `load_bundles`; the default
+            one, which may be that which comes with the harness, if none is given.
         table: to write; columns as in `prediction_table`.
         properties: what is to be predicted, as `band-gap`; whatever the bundles do, if not given.
         level: of the interval; 0.9 unless given.
@@ -133,6 +158,7 @@ def scan(
     """
     from harness.apps.predict.bundle_set import name_folders
     from harness.apps.predict.conformal import DEFAULT_LEVEL, check_level
+    from harness.apps.predict.default_bundle import default_bundle
     from harness.apps.predict.scan_sources import find_source
     from harness.apps.predict.scanner import ScanSettings
     from harness.apps.predict.scanner import scan as carry_out
@@ -140,7 +166,8 @@ def scan(
     files = tuple(Path(plugin) for plugin in plugins)
     level = DEFAULT_LEVEL if level is None else level
     check_level(level)
-    settings = ScanSettings(name_folders(bundle), level, device, files, tuple(properties))
+    named = name_folders(default_bundle() if bundle is None else bundle)
+    settings = ScanSettings(named, level, device, files, tuple(properties))
     found = find_source(str(source), Registry(files), Locations.of(path_of(data_dir)))
     return carry_out(found, settings, Path(table), jobs=jobs, executor=executor, progress=progress)
 
