@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
+from math import fsum
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
@@ -36,7 +37,8 @@ class LeftOutSettings(Settings):
     Attributes:
         by: what the rows of a group have in common: an element that they contain, all their
             elements, their prototype, or a range of the target that holds an equal share of rows.
-        groups: names of those to leave out, run by run; those with the most rows unless given.
+        groups: names of those to leave out, run by run. Unless given, those that the most datasets
+            have that are tested on; of these, those with the largest share of rows in them.
         quantiles: ranges that the target is cut into.
         validation: share of the rows that are not tested, to select on.
         keep: share of the training rows that is trained on, for learning curves; as in `strict`.
@@ -133,17 +135,28 @@ class LeftOutRules(ProtocolRules):
 
 @lru_cache(maxsize=2)
 def _ranked(rows: BenchmarkRows, cut: tuple[Kind, int]) -> tuple[str, ...]:
-    """Names of all groups with rows that are tested on: most rows first; ranges from the lowest."""
-    own = [
-        name
-        for names, tested in zip(_groups_of(rows, cut), rows.tested.tolist(), strict=True)
-        if tested
-        for name in sorted(names)
-    ]
+    """Names of all groups with rows that are tested on, in the order of preference.
+
+    Ranges of the target go from the lowest. Of others come first those that the most datasets have
+    (a run tests nothing in a dataset without its group), and of these those with the largest mean
+    share of a dataset's rows: numbers of rows would let the largest dataset decide alone.
+    """
+    sizes: dict[str, Counter[str]] = defaultdict(Counter)
+    for names, dataset, tested in zip(
+        _groups_of(rows, cut), rows.datasets, rows.tested.tolist(), strict=True
+    ):
+        if tested:
+            for name in names:
+                sizes[name][dataset] += 1
     if cut[0] == "target-quantile":
-        return tuple(sorted(set(own), key=lambda name: int(name.split()[1].rstrip(":"))))
-    sizes = Counter(own)
-    return tuple(sorted(sizes, key=lambda name: (-sizes[name], name)))
+        return tuple(sorted(sizes, key=lambda name: int(name.split()[1].rstrip(":"))))
+    wholes = Counter(rows.datasets)
+
+    def preference(name: str) -> tuple[int, float, str]:
+        shares = [size / wholes[dataset] for dataset, size in sizes[name].items()]
+        return -len(shares), -fsum(shares), name
+
+    return tuple(sorted(sizes, key=preference))
 
 
 @lru_cache(maxsize=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -99,8 +100,12 @@ def test_the_command_line_shows_it(finished: Path, tiny: Path, harness, tmp_path
     )
     assert harness("compare", str(finished), str(finished), *plugin, *sides)[0] == 0
     assert harness("audit", str(finished), *plugin)[0] == 0
-    site = str(tmp_path / "site")
-    assert harness("site", str(finished), "-o", site)[0] == 0
+    assert harness("site", str(finished), "-o", str(tmp_path / "site"))[0] == 0
+    page = next((tmp_path / "site" / "left-out" / "cells").glob("*.html")).read_text()
+    rows = re.findall("<tr>(.*?)</tr>", page, re.DOTALL)
+    told = [re.sub("<[^>]*>", " ", row).split()[:2] for row in rows]
+    assert ["1", "Li"] in told
+    assert ["3", "F"] in told
 
 
 def test_a_dataset_that_no_run_tests_is_refused(finished: Path, tiny: Path) -> None:

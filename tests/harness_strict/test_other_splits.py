@@ -190,6 +190,18 @@ def test_groups_are_those_with_most_rows_that_are_tested_on_unless_named() -> No
         left_out(by="target-quantile", quantiles=3).name_runs(2, rows)
 
 
+def test_a_large_dataset_does_not_decide_alone_which_groups_are_left_out() -> None:
+    rows = rows_of(
+        [("Two", "Ca", "O", 0, 1.0)] * 60  # most rows and the largest share, of one dataset
+        + [("Two", "K", "F", 0, 1.0)] * 30
+        + [("Two", "Na", "Cl", 0, 1.0)] * 10
+        + [("One", "Na", "Cl", 0, 1.0)] * 2
+        + [("One", "K", "F", 0, 1.0)]
+        + [("Three", "Ca", "O", 0, 1.0)] * 9  # not tested on
+    )
+    assert left_out(by="chemical-system").chosen(rows) == ("Cl-Na", "F-K", "Ca-O")
+
+
 def test_ranges_hold_equal_shares_and_are_named_from_the_lowest() -> None:
     drawn = [("One", "Na", "Cl", 0, float(number)) for number in range(1, 10)]
     rules = left_out(by="target-quantile", quantiles=3)

@@ -122,7 +122,7 @@ class CellPages:
             weights=cell.planned.weights,
             test_rows=(count(whole[metric].n).text, count(whole[metric].n - free[metric].n).text),
             scores=_score_table(results, whole, free),
-            runs=_run_table(results, runs, free_runs),
+            runs=_run_table(results, runs, free_runs, cell.run_names),
             strip=_strip(results, whole[metric], runs),
             parity=None if tested is None else draw_parity(tested, results.property),
             worst=None if tested is None else worst_materials(tested, results.property),
@@ -267,9 +267,16 @@ def interval(score: PivotEntry, digits: int = 3) -> str:
     return f"{score.low:.{digits}f} … {score.high:.{digits}f}"
 
 
-def _run_table(results: Results, whole: pd.DataFrame | None, free: pd.DataFrame | None) -> Table:
+def _run_table(
+    results: Results,
+    whole: pd.DataFrame | None,
+    free: pd.DataFrame | None,
+    names: Sequence[str],
+) -> Table:
+    """The scores of every run, and where its protocol names it, what it tests."""
     columns = [
         Column("run", "name"),
+        *([Column("tests", "name")] if names else []),
         *(Column(spec.title, "number") for spec in results.metrics.values()),
         *(Column(title, "number") for title in ("test rows", "overlap-free", "failed")),
         Column("updates left out", "number"),
@@ -280,6 +287,7 @@ def _run_table(results: Results, whole: pd.DataFrame | None, free: pd.DataFrame 
     rows = tuple(
         (
             count(row["run"]),
+            *([HtmlEntry(names[row["run"] - 1])] if names else []),
             *(number(row[metric], 3) for metric in results.metrics),
             *(count(n) for n in (row["n"], left[row["run"]], row["failed"], row["skipped"])),
         )

@@ -44,6 +44,7 @@ class LeaderboardCell:
         page: name of its page.
         store: its results folder.
         planned: the cell as it was planned there.
+        run_names: what each run of the plan tests, where its protocol names that.
     """
 
     name: tuple[str, ...]
@@ -51,6 +52,7 @@ class LeaderboardCell:
     page: str
     store: Store
     planned: PlannedCell
+    run_names: Sequence[str] = ()
 
     @property
     def place(self) -> tuple[str, str]:
@@ -182,9 +184,11 @@ def _cells(leaderboard: Leaderboard, folder: Path) -> Iterator[LeaderboardCell]:
     names = [tuple(cell[column] for column in leaderboard.identity) for cell in leaderboard.cells]
     parts = dict.fromkeys(cell[SUBMISSION] for cell in leaderboard.cells) if merged else {"": None}
     stores = {part: Store(folder / SUBMISSIONS / part if part else folder) for part in parts}
-    planned = [(part, cell) for part in parts for cell in stores[part].read_plan().cells]
+    plans = {part: store.read_plan() for part, store in stores.items()}
+    planned = [(part, cell) for part, plan in plans.items() for cell in plan.cells]
     seen = set()
     for name, (part, cell) in zip(names, planned, strict=True):
+        facts = plans[part].protocols.get(cell.protocol)
         own = dict(zip(leaderboard.identity, name, strict=True))
         shown = own | dict(leaderboard.shown_as.get(name, {}))
         if tuple(shown.values()) not in seen:
@@ -195,6 +199,7 @@ def _cells(leaderboard: Leaderboard, folder: Path) -> Iterator[LeaderboardCell]:
                 page=f"{part}-{cell.key}" if part else cell.key,
                 store=stores[part],
                 planned=cell,
+                run_names=facts.runs if facts else (),
             )
 
 
