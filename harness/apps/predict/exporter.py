@@ -217,8 +217,8 @@ def find_best(
 ) -> Sequence[PlannedCell]:
     """Returns the cells of the ensemble that is nearest to its validation rows.
 
-    Test rows have no say. It goes by the mean over runs of the mean |ŷ − y| on the property's scale. An ensemble that has
-    failed, or has no validation rows, takes no part.
+    Test rows have no say. It goes by the mean over runs of the mean |ŷ − y| on the property's
+    scale. An ensemble that has failed, or has no validation rows, takes no part.
 
     Args:
         planned: the plan of the benchmark, laid out again.
