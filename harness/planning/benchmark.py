@@ -79,6 +79,9 @@ class Benchmark(Settings):
     Attributes:
         name: names the leaderboard.
         title, summary: shown above its tables.
+        finding: what came out, in a sentence; told by the statistics where it is not written.
+        order: place among leaderboards that are shown together, the least first; those without
+            come after, by name.
         train_on, test_on: datasets, the rows and columns of the matrix.
         backbones, heads, transfers, protocols: every combination is a configuration.
         baselines: closed-form models trained on every dataset of `train_on`; the trivial ones of
@@ -100,6 +103,8 @@ class Benchmark(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str = ""
     summary: str = ""
+    finding: str = ""
+    order: int | None = None
     train_on: Names
     test_on: Names
     backbones: Components = (ComponentRef(name="megnet"),)
@@ -120,8 +125,9 @@ class Benchmark(Settings):
 
     @property
     def unset(self) -> set[str]:
-        """Fields that are not written: results of benchmarks without plugin files stay as ever."""
-        return set() if self.plugins else {"plugins"}
+        """Fields that are not written: results of benchmarks that lack them stay as ever."""
+        nothing = {"plugins": (), "finding": "", "order": None}
+        return {name for name, value in nothing.items() if getattr(self, name) == value}
 
     def of_property(self, spec: PropertySpec) -> Benchmark:
         """Returns the benchmark with what the file leaves to the property filled in."""
