@@ -177,7 +177,7 @@ def write_choices(tuner: Tuner, store: Store, home: Path = Path()) -> Benchmark:
     store.write_text(TRIALS_FILE, csv_frame(rows).to_csv(index=False, float_format="%.6g"))
     benchmark = tuner.benchmark.model_copy(update={"chosen": tuner.choose()})
     written = benchmark.model_dump(
-        mode="json", exclude_none=True, exclude={"tuning", *benchmark.unset}
+        mode="json", exclude_none=True, exclude={"tuning", "finding", "order", *benchmark.unset}
     )
     if benchmark.plugins:
         here = (relpath(home / name, store.folder) for name in benchmark.plugins)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import harness
 from harness.files import replacing
+from harness.planning.benchmark import BENCHMARK_FILE
 from harness.plugin.locations import Locations
 from harness.results.store import FAILURES_FILE, PLAN_FILE, RESULTS_FILE
 
@@ -62,7 +63,9 @@ def _place(folder: Path) -> Path:
 def _stamp(
     folder: Path, metrics: Mapping[str, MetricSpec], published: Path | None, names: Iterable[str]
 ) -> dict[str, Any]:
-    sources = [folder / name for name in (PLAN_FILE, RESULTS_FILE, FAILURES_FILE, *names)]
+    sources = [
+        folder / name for name in (BENCHMARK_FILE, PLAN_FILE, RESULTS_FILE, FAILURES_FILE, *names)
+    ]
     sources += [published] if published else []
     return {
         "harness": harness.__version__,

@@ -193,10 +193,12 @@ def print_leaderboard(
 ) -> None:
     """Prints a table of a leaderboard, or every number as JSON."""
     from harness.cli.output import print_json, print_pivot, say
+    from harness.report.findings import finding_lines
     from harness.report.markdown import unusable_line
     from harness.report.pivot import pivot
     from harness.report.tables import Wording
 
+    metrics = registry.metrics_of(leaderboard.property_name)
     if json:
         summary = leaderboard.summary()
         cells = loads(summary.to_json(orient="records"))
@@ -207,9 +209,8 @@ def print_leaderboard(
         found = {"benchmark": leaderboard.name, "cells": cells}
         print_json({**found, "failed": failed} if failed else found)
         return
-    print_pivot(
-        pivot(leaderboard, registry.metrics_of(leaderboard.property_name), layout),
-        wording or Wording(),
-    )
+    for line in finding_lines(leaderboard, metrics[leaderboard.metrics[0]]):
+        say(line)
+    print_pivot(pivot(leaderboard, metrics, layout), wording or Wording())
     if line := unusable_line(leaderboard):
         say(line)

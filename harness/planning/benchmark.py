@@ -86,8 +86,13 @@ DEFAULT_METRICS: Mapping[Scale, tuple[str, ...]] = {
 """By the scale of the property, whose own metric goes before them."""
 
 
-LATER_FIELDS = ("plugins", "models", "committees", "labels")
-"""Of a benchmark, that the plans of older ones do not have."""
+LATER_FIELDS: Mapping[str, Any] = {
+    **dict.fromkeys(("plugins", "models", "committees"), ()),
+    "labels": {},
+    "finding": "",
+    "order": None,
+}
+"""Of a benchmark, that the plans of older ones do not have, with what stands for nothing."""
 
 
 class Benchmark(Settings):
@@ -96,6 +101,9 @@ class Benchmark(Settings):
     Attributes:
         name: names the leaderboard.
         title, summary: shown above its tables.
+        finding: what came out, in a sentence; told by the statistics where it is not written.
+        order: place among leaderboards that are shown together, the least first; those without
+            come after, by name.
         train_on, test_on: datasets, the rows and columns of the matrix.
         backbones, heads, transfers, protocols: every combination is a configuration.
         models: pairs of a backbone and a head beside those combinations; carried over like these.
@@ -121,6 +129,8 @@ class Benchmark(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str = ""
     summary: str = ""
+    finding: str = ""
+    order: int | None = None
     train_on: Names
     test_on: Names
     backbones: Components = (ComponentRef(name="megnet"),)
@@ -144,8 +154,8 @@ class Benchmark(Settings):
 
     @property
     def unset(self) -> set[str]:
-        """Fields that are not written: results of benchmarks without them stay as ever."""
-        return {name for name in LATER_FIELDS if not getattr(self, name)}
+        """Fields that are not written: results of benchmarks that lack them stay as ever."""
+        return {name for name, nothing in LATER_FIELDS.items() if getattr(self, name) == nothing}
 
     def of_property(self, spec: PropertySpec) -> Benchmark:
         """Returns the benchmark with what the file leaves to the property filled in."""

@@ -137,6 +137,11 @@ class Differences:
         self._best_of: dict[CellName, CellName] = {}
         self._find_best()
 
+    @property
+    def best_of(self) -> Mapping[CellName, CellName]:
+        """Every cell that is held against others → the best of its train-on → test-on."""
+        return self._best_of
+
     # --- the family ---------------------------------------------------------------------------
 
     @property

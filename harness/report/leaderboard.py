@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.escaping import html_text
+from harness.planning.benchmark import BENCHMARK_FILE, Benchmark
 from harness.planning.labels import Configuration, configuration_of, make_labels
 from harness.planning.selectors import find_one_each
 from harness.plugin.cell import CELL, SUBMISSION
 from harness.plugin.seeds import derive_seed
+from harness.results.records import SETTINGS_OF_SOME
 from harness.scoring.scores import SUBSETS
 from harness.scoring.statistics import RANDOM_SPLITS, summarise
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from harness.plugin.protocol import Resampling
@@ -78,6 +82,9 @@ class Leaderboard:
         not_applicable: how many runs have no test rows in its dataset, by a cell's identity; only
             where there are any.
         resampling: the ways in which the runs of its protocols share rows.
+        leaky: labels of its protocols that do not promise to keep test rows out of all else.
+        finding: what its author says came out; empty where nothing is written.
+        order: its place among others; None where nothing is written.
     """
 
     name: str
@@ -96,6 +103,9 @@ class Leaderboard:
     failures: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     not_applicable: Mapping[tuple[str, ...], int] = field(default_factory=dict)
     resampling: tuple[Resampling, ...] = (RANDOM_SPLITS,)
+    leaky: tuple[str, ...] = ()
+    finding: str = ""
+    order: int | None = None
 
     def __repr__(self) -> str:
         """One line, as a notebook's lists show it."""
@@ -164,6 +174,8 @@ class Leaderboard:
                 cell.named(): plan.runs - len(cell.runs) for cell in plan.cells if cell.runs
             },
             resampling=_resampling(plan),
+            leaky=tuple(dict.fromkeys(c.protocol for c in plan.cells if not c.leak_free)),
+            **_written(plan, store.folder / BENCHMARK_FILE),
         )
 
     @cached_property
@@ -341,6 +353,15 @@ class Leaderboard:
             told = "; ".join(f"{column}: {', '.join(have)}" for column, have in several.items())
             raise BenchmarkError(f"Several configurations have what is named. Name too: {told}.")
         return {**named, **{column: next(iter(have)) for column, have in values.items() if have}}
+
+
+def _written(plan: PlanFile, path: Path) -> dict[str, Any]:
+    """What the author says of the results: in the benchmark file beside them, or when it was run.
+
+    The file comes first: what came out is known only after the run.
+    """
+    settings = Benchmark.load(path).model_dump() if path.is_file() else plan.benchmark
+    return {name: settings[name] for name in SETTINGS_OF_SOME if name in settings}
 
 
 def _rows_of(line: ResultLine) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.errors import StoreError
 from harness.escaping import markdown_text, terminal_text
 from harness.report.differences import Differences, Verdict, judge, stands_text
+from harness.report.findings import finding_lines
 from harness.report.leaderboard import Leaderboard
 from harness.report.pivot import Layout, pivot
 from harness.report.published import agreement_text, beside_published, side_by_side
@@ -31,6 +32,9 @@ def render_markdown(
     lines = [f"# {markdown_text(leaderboard.title or leaderboard.name)}", ""]
     if summary := leaderboard.settings["summary"]:  # Markdown of whoever wrote the benchmark
         lines += [terminal_text(summary), ""]
+    if found := finding_lines(leaderboard, metrics[leaderboard.metrics[0]]):
+        lines += [f"**What came out.** {markdown_text(found[0])}", ""]
+        lines += [part for line in found[1:] for part in (markdown_text(line), "")]
     lines += [*map(markdown_text, fact_lines(leaderboard)), ""]
     for line in dict.fromkeys(
         mark for t in tables.values() for mark in markdown_legend(t, list(tables.values()))

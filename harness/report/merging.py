@@ -113,6 +113,7 @@ def merge(
             for cell, runs in part.leaderboard.not_applicable.items()
         },
         resampling=tuple(dict.fromkeys(k for part in parts for k in part.leaderboard.resampling)),
+        leaky=tuple(dict.fromkeys(k for part in parts for k in part.leaderboard.leaky)),
     )
 
 

@@ -98,6 +98,11 @@ def find_leader(
     return min(leaders, key=lambda leader: sign * leader.mean, default=None)
 
 
+def by_order(order: int | None, name: str) -> tuple[bool, int, str]:
+    """The key by which leaderboards are sorted: those with an `order` first, then by name."""
+    return order is None, order or 0, name
+
+
 def tell_state(leaderboard: Leaderboard) -> str:
     """Says how far a leaderboard is: complete, or how many of its cells are."""
     planned = leaderboard.settings["runs"]

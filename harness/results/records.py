@@ -280,12 +280,15 @@ SETTINGS_READ: Final = {
 }
 """Settings of the benchmark that tables and pages are made with, and their kinds."""
 
+SETTINGS_OF_SOME: Final = {"finding": str, "order": int}
+"""Likewise, those that not every benchmark has."""
+
 
 def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
     if missing := [name for name in SETTINGS_READ if name not in settings]:
         raise ValueError(f"lacks {', '.join(missing)}")
-    for name, kind in SETTINGS_READ.items():
-        if not isinstance(settings[name], kind):
+    for name, kind in {**SETTINGS_READ, **SETTINGS_OF_SOME}.items():
+        if name in settings and not isinstance(settings[name], kind):
             raise ValueError(f"{name} = {settings[name]!r}: expected {_KINDS[kind]}")
     return settings
 

@@ -1,0 +1,242 @@
+"""What came out, in words: derived here and nowhere else from the leaderboard's statistics.
+
+Who leads where a model is tested on the dataset it was trained on, and by how much; how many others
+the paired test leaves undecided; the best baseline; how many gains over scratch stand. Nothing of
+that is said of protocols that do not keep test rows out of all else: their scores do not tell which
+model is best.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.plugin.cell import BASELINE
+from harness.report.differences import CellName, Differences, judge
+from harness.report.overview import distinguishing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.plugin.metric import MetricSpec
+    from harness.report.leaderboard import Leaderboard
+
+Label = Callable[[CellName], str]
+"""Names the configuration of a cell."""
+
+
+@dataclass(frozen=True)
+class Lead:
+    """Who leads on the test rows of the dataset that was trained on.
+
+    Attributes:
+        dataset: trained and tested on.
+        protocol: label.
+        leader: the cell with the best mean.
+        mean: its mean.
+        second: the next one.
+        ahead: by how much the leader's mean is better; 0 or more, in the metric's unit.
+        undecided: how many others the paired test does not tell from the leader.
+        others: how many there are.
+        baseline: the best of the benchmark's baselines; None where there is none.
+        baseline_mean: its mean; NaN without one.
+    """
+
+    dataset: str
+    protocol: str
+    leader: CellName
+    mean: float
+    second: CellName
+    ahead: float
+    undecided: int
+    others: int
+    baseline: CellName | None
+    baseline_mean: float
+
+
+@dataclass(frozen=True)
+class Gains:
+    """How the gains over scratch came out.
+
+    Attributes:
+        better, worse: how many stand after Holm's correction, as a gain or as a loss.
+        tests: how many there are.
+        best: the cell with the largest gain that stands; None where none does.
+        worst: the one with the largest loss that stands; likewise.
+        gain: by cell, of the two.
+    """
+
+    better: int
+    worse: int
+    tests: int
+    best: CellName | None
+    worst: CellName | None
+    gain: Mapping[CellName, float]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the statistics of a leaderboard say.
+
+    Attributes:
+        metric: by which.
+        leads: one for each dataset that was both trained and tested on, in table order.
+        gains: over scratch; None where there are none.
+        leaky: protocols of which nothing is said.
+    """
+
+    metric: MetricSpec
+    leads: Sequence[Lead]
+    gains: Gains | None
+    leaky: Sequence[str]
+
+
+def derive_finding(leaderboard: Leaderboard, metric: MetricSpec) -> Finding:
+    """Reads what came out from the statistics; of several protocols, the first is told of."""
+    differences = Differences(leaderboard, metric)
+    return Finding(
+        metric,
+        tuple(_leads(leaderboard, metric, differences)),
+        _gains(leaderboard, differences),
+        leaderboard.leaky,
+    )
+
+
+def _leads(
+    leaderboard: Leaderboard, metric: MetricSpec, differences: Differences
+) -> Iterator[Lead]:
+    columns = leaderboard.identity
+    rows: list[Any] = leaderboard.summary(metrics=[metric.name]).to_dict("records")
+    known = {tuple(row[column] for column in columns): row for row in rows}
+    places: dict[str, dict[str, list[CellName]]] = {}
+    for name in differences.best_of:
+        row = known[name]
+        if row["train_on"] == row["test_on"] and row["protocol"] not in leaderboard.leaky:
+            places.setdefault(row["train_on"], {}).setdefault(row["protocol"], []).append(name)
+    sign = -1 if metric.higher_is_better else 1
+    for dataset, protocols in places.items():
+        protocol, names = next(iter(protocols.items()))
+        leader = differences.best_of[names[0]]
+        means = {name: float(known[name][metric.name]) for name in names}
+        others = sorted((n for n in names if n != leader), key=lambda n: sign * means[n])
+        baselines = (n for n in (leader, *others) if known[n]["transfer"] == BASELINE)
+        baseline = next(baselines, None)
+        yield Lead(
+            dataset,
+            protocol,
+            leader,
+            means[leader],
+            others[0],
+            abs(means[others[0]] - means[leader]),
+            sum(differences.is_undecided(name) for name in others),
+            len(others),
+            baseline,
+            math.nan if baseline is None else means[baseline],
+        )
+
+
+def _gains(leaderboard: Leaderboard, differences: Differences) -> Gains | None:
+    found: list[Any] = differences.gains(lenient=True).to_dict("records")
+    rows = {
+        tuple(row[column] for column in leaderboard.identity): row
+        for row in found
+        if row["protocol"] not in leaderboard.leaky and not math.isnan(row["p"])
+    }
+    if not rows:
+        return None
+    verdicts = {n: judge(row["low"], row["high"], row["p_holm"]) for n, row in rows.items()}
+    counts = Counter(verdicts.values())
+    gain = {name: float(row["gain"]) for name, row in rows.items()}
+    better, worse = (
+        [name for name, verdict in verdicts.items() if verdict == wanted]
+        for wanted in ("better", "worse")
+    )
+    best = max(better, key=gain.__getitem__, default=None)
+    worst = min(worse, key=gain.__getitem__, default=None)
+    extremes = {name: gain[name] for name in (best, worst) if name is not None}
+    return Gains(counts["better"], counts["worse"], len(rows), best, worst, extremes)
+
+
+# --- in words -----------------------------------------------------------------------------------
+
+
+def finding_lines(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
+    """Returns what came out as one or two lines of plain text: the author's words, or derived."""
+    if leaderboard.finding:
+        return [" ".join(leaderboard.finding.split())]
+    return tell(derive_finding(leaderboard, metric), lambda name: plain_label(leaderboard, name))
+
+
+def plain_label(leaderboard: Leaderboard, name: CellName) -> str:
+    """Names a configuration by the columns in which configurations differ."""
+    cell = dict(zip(leaderboard.identity, name, strict=True))
+    kept = distinguishing(cell, leaderboard)
+    shown = [
+        value
+        for column, value in kept.items()
+        if column != "train_on" and value and not (value == BASELINE and len(kept) > 2)
+    ]
+    return " · ".join(shown) or cell["transfer"]
+
+
+def tell(finding: Finding, label: Label) -> list[str]:
+    """Puts a finding in words, a line for each of its parts.
+
+    Args:
+        finding: the finding.
+        label: what to call configurations.
+    """
+    lines = []
+    if finding.leads:
+        told = "; ".join(lead_text(lead, label) for lead in finding.leads)
+        lines.append(f"By {finding.metric.title}, tested on the dataset trained on: {told}.")
+    if finding.gains:
+        lines.append(f"{gains_text(finding.gains)}.")
+    if finding.leaky:
+        lines.append(leaky_text(finding.leaky))
+    return lines
+
+
+def lead_text(lead: Lead, label: Label) -> str:
+    """Says who leads on a dataset, by how much, and whether that can be told."""
+    remark = ", a baseline," if lead.baseline == lead.leader else ""
+    parts = [
+        f"on {lead.dataset} {label(lead.leader)}{remark} leads with {lead.mean:.2f}",
+        f"{lead.ahead:.2f} ahead of {label(lead.second)}",
+        f"{lead.undecided} of {lead.others} others undecided",
+    ]
+    if lead.baseline is not None and not is_baseline:
+        parts.append(f"best baseline {label(lead.baseline)} {lead.baseline_mean:.2f}")
+    return ", ".join(parts)
+
+
+def gains_text(gains: Gains) -> str:
+    """Says how many gains over scratch stand, and among how many tests."""
+    standing = gains.better + gains.worse
+    if not standing:
+        return (
+            f"None of the {gains.tests} gains over scratch stands after Holm's correction, as "
+            "better or as worse: all are undecided"
+        )
+    return (
+        f"Of {gains.tests} gains over scratch {gains.better} {_stand(gains.better)} as better and "
+        f"{gains.worse} as worse after Holm's correction; {gains.tests - standing} are undecided"
+    )
+
+
+def _stand(number: int) -> str:
+    return "stands" if number == 1 else "stand"
+
+
+def leaky_text(protocols: Sequence[str]) -> str:
+    """Says what scores are for whose test rows had a say in the training."""
+    named = ", ".join(f"`{protocol}`" for protocol in protocols)
+    several = len(protocols) > 1
+    return (
+        f"{'Protocols' if several else 'Protocol'} {named} {'let' if several else 'lets'} test "
+        "rows have another role too, as in the choice of epochs: these scores are for comparing "
+        "with results that were made the same way, and do not say which model predicts best."
+    )
