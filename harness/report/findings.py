@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness.plugin.cell import BASELINE
 from harness.report.differences import CellName, Differences, judge
-from harness.report.overview import distinguishing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,19 +166,9 @@ def finding_lines(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
     """Returns what came out as one or two lines of plain text: the author's words, or derived."""
     if leaderboard.finding:
         return [" ".join(leaderboard.finding.split())]
-    return tell(derive_finding(leaderboard, metric), lambda name: plain_label(leaderboard, name))
-
-
-def plain_label(leaderboard: Leaderboard, name: CellName) -> str:
-    """Names a configuration by the columns in which configurations differ."""
-    cell = dict(zip(leaderboard.identity, name, strict=True))
-    kept = distinguishing(cell, leaderboard)
-    shown = [
-        value
-        for column, value in kept.items()
-        if column != "train_on" and value and not (value == BASELINE and len(kept) > 2)
-    ]
-    return " · ".join(shown) or cell["transfer"]
+    found = derive_finding(leaderboard, metric)
+    identity = leaderboard.identity
+    return tell(found, lambda name: leaderboard.label_of(dict(zip(identity, name, strict=True))))
 
 
 def tell(finding: Finding, label: Label) -> list[str]:
@@ -208,7 +197,7 @@ def lead_text(lead: Lead, label: Label) -> str:
         f"{lead.ahead:.2f} ahead of {label(lead.second)}",
         f"{lead.undecided} of {lead.others} others undecided",
     ]
-    if lead.baseline is not None and not is_baseline:
+    if lead.baseline is not None and not remark:
         parts.append(f"best baseline {label(lead.baseline)} {lead.baseline_mean:.2f}")
     return ", ".join(parts)
 

@@ -34,13 +34,8 @@ class Leader:
 
     def told(self, leaderboard: Leaderboard) -> str:
         """Says who leads, by the columns in which models differ, and with what."""
-        names = " · ".join(
-            value
-            for column, value in distinguishing(self.cell, leaderboard).items()
-            if column != "train_on"
-        )
         over = f", mean over {self.tested_on} test sets" if self.tested_on > 1 else ""
-        what = f"{names or self.cell['transfer']} on {self.cell['train_on']}"
+        what = f"{leaderboard.label_of(self.cell)} on {self.cell['train_on']}"
         return f"{what}: {self.metric} {self.mean:.2f}{over}"
 
 
