@@ -215,3 +215,84 @@ def test_what_names_no_bundle_or_no_number_is_refused_before_a_scan(
         status, _, err = harness("scan", "Toy", *options, *arguments)
         assert (status, told in err) == (2, True), err
     assert not list(tmp_path.iterdir())
+
+
+# --- where no bundle is named -----------------------------------------------------------------
+
+
+@pytest.fixture
+def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a default bundle of the user's would lie."""
+    monkeypatch.setenv("HARNESS_BUNDLES", str(tmp_path / "bundles"))
+    return tmp_path / "bundles" / "default"
+
+
+def test_predict_says_first_which_bundle_answers_and_how_to_get_a_better_one(
+    harness, files, default
+) -> None:
+    status, out, err = harness("predict", str(files))
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("Bundle: that of the harness")
+    assert "58 simple crystals with measured κ" in lines[0]
+    assert re.search(r"^Test rows: MAE log₁₀ κ .*: 0\.\d\d \(0\.\d\d\) on Experiment", lines[1])
+    assert "knows simple crystals only" in lines[2]
+    assert "harness bundle make paraisite" in lines[3]
+    assert re.search(r"κ +std +interval +centre", out)
+    status, out, err = harness("predict", str(files), "--json")
+    assert status == 0
+    assert json.loads(out)[0]["kappa_mean"] > 0
+    assert err.startswith("Bundle: that of the harness")
+
+
+def test_a_chosen_bundle_answers_and_the_shipped_one_can_be_had_back(
+    harness, files, default, toy_bundle, tiny
+) -> None:
+    plugin = ["--plugin", str(tiny)]
+    status, out, _ = harness("bundle", "use", str(toy_bundle), *plugin)
+    assert (status, out.startswith("Bundle: your default, tiny")) == (0, True)
+    _, out, _ = harness("predict", str(files), *plugin)
+    assert out.startswith("Bundle: your default, tiny")
+    _, out, _ = harness("bundle", "show")
+    assert f"Bundle {default}" in out
+    status, _, err = harness("predict", str(files))  # the plugin it needs is not named
+    assert (status, "`harness bundle use shipped` goes back" in err) == (2, True)
+    status, out, _ = harness("bundle", "use", "shipped")
+    assert (status, out.startswith("Bundle: that of the harness")) == (0, True)
+    assert not default.exists()
+
+
+def test_scan_asks_the_default_bundle_too(harness, files, default, tmp_path) -> None:
+    table = tmp_path / "scan.parquet"
+    status, out, _ = harness("scan", str(files), "-o", str(table), "--jobs", "1", "--quiet")
+    assert status == 0
+    assert out.startswith("Bundle: that of the harness")
+    assert pd.read_parquet(table)["kappa_mean"].notna().tolist() == [True, False]
+
+
+def test_doctor_names_the_default_bundle(harness, default) -> None:
+    _, out, _ = harness("doctor", "--json")
+    (state,) = [row["state"] for row in json.loads(out) if row["what"] == "bundle"]
+    assert state.endswith("shipped/simple-crystals")
+
+
+def test_make_is_stopped_by_an_unknown_recipe(harness, default) -> None:
+    status, _, err = harness("bundle", "make", "parasite")
+    assert (status, "Did you mean 'paraisite'" in err) == (2, True)
+
+
+# --- the best of several ------------------------------------------------------------------------
+
+
+def test_the_best_needs_models_with_the_same_validation_rows(harness, tmp_path) -> None:
+    benchmark = tmp_path / "mine.toml"
+    benchmark.write_text(
+        'train_on = ["Rocksalt", "Tetrahedral"]\ntest_on = ["Rocksalt"]\n'
+        'backbones = ["descriptors"]\nheads = ["ridge", "mean-log"]\nbaselines = []\nruns = 2\n'
+    )
+    assert harness("run", str(benchmark), "--jobs", "1", "--quiet")[0] == 0
+    new = str(tmp_path / "new")
+    status, _, err = harness("export", str(benchmark), "--best", "-o", new)
+    assert (status, "train_on=Rocksalt,protocol=strict" in err) == (2, True)
+    status, out, _ = harness("export", str(benchmark), "train_on=Rocksalt", "--best", "-o", new)
+    assert (status, "ridge" in out) == (0, True)

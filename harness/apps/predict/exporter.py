@@ -243,11 +243,11 @@ def find_best(
             f"Under the protocol {ensembles[0][0].protocol} the rows that choose may be test rows, "
             "and a best one chosen by these would look better than it is: name a cell instead."
         )
+    complete = [(own, _scorings(planned, own)) for own in _without_failed(store, ensembles)]
+    for own, scorings in complete:  # all, before the first of them is asked, which may take long
+        _refuse_missing(store, _stacks(scorings[0]), again(own))
     scores: list[tuple[float, Sequence[PlannedCell]]] = []
-    for own in ensembles:
-        scorings = _scorings(planned, own)
-        if any(_failed_runs(store, one) for one in scorings):
-            continue
+    for own, scorings in complete:
         residuals = _Draft.of(planned, store, scorings, registry, again(own)).residuals
         if all(len(of_run) for of_run in residuals):
             scores.append((float(np.mean([of_run.mean() for of_run in residuals])), own))
@@ -321,7 +321,7 @@ def _refuse_missing(store: Store, stacks: Sequence[Sequence[MemberOf]], again: s
 def _refuse_failed(store: Store, scorings: Sequence[Scoring]) -> None:
     """Refuses an ensemble with a run that did not predict all of its test rows."""
     for scoring in scorings:
-        if failed := _failed_runs(store, scoring):
+        if failed := _failed_runs(store, scoring.key):
             cell = scoring.cell
             raise BundleError(
                 f"{cell.head}, {cell.transfer}: {cell.train_on} → {cell.test_on} of "
@@ -331,8 +331,25 @@ def _refuse_failed(store: Store, scorings: Sequence[Scoring]) -> None:
             )
 
 
-def _failed_runs(store: Store, scoring: Scoring) -> list[int]:
-    rows = store.read_predictions(scoring.key)
+def _without_failed(
+    store: Store, ensembles: Sequence[Sequence[PlannedCell]]
+) -> list[Sequence[PlannedCell]]:
+    """Leaves out ensembles with a stage or cell that has failed, or that do not predict all."""
+    failed = store.failures().keys()
+    return [
+        own
+        for own in ensembles
+        if not any(
+            {cell.key, *cell.chain} & failed
+            or (store.has_predictions(cell.key) and _failed_runs(store, cell.key))
+            for cell in own
+        )
+    ]
+
+
+def _failed_runs(store: Store, key: str) -> list[int]:
+    """The runs of a cell with predictions that are not finite."""
+    rows = store.read_predictions(key)
     return sorted({int(run) for run in rows["run"][~np.isfinite(rows["prediction"])]})
 
 
