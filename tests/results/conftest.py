@@ -70,6 +70,8 @@ def facts(**changes: Any) -> StageFacts:
         "dataset_rows": 3,
         "model": {},
         "freeze": [],
+        "adapters": [],
+        "new_head": False,
         "protocol": "strict",
         "runs": [1],
         "train_rows": [2],
