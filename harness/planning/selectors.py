@@ -27,6 +27,11 @@ def cut_conditions(text: str) -> list[str]:
     return parts
 
 
+def is_condition(text: str) -> bool:
+    """Whether a text begins like a condition, `column=…`; labels may hold such a sign, too."""
+    return bool(_NEXT_COLUMN.match(text))
+
+
 def read_conditions(text: str) -> dict[str, str]:
     """Returns the conditions of a text, by column; none where it names no column, as a label.
 
@@ -34,7 +39,7 @@ def read_conditions(text: str) -> dict[str, str]:
         BenchmarkError: one has no value.
     """
     pairs = [part.partition("=") for part in cut_conditions(text)]
-    if len(pairs) == 1 and not _NEXT_COLUMN.match(text):
+    if len(pairs) == 1 and not is_condition(text):
         return {}
     for column, _, value in pairs:
         if not value.strip():

@@ -108,6 +108,24 @@ def test_the_command_line_shows_it(finished: Path, tiny: Path, harness, tmp_path
     assert ["3", "F"] in told
 
 
+def test_a_bundle_holds_every_run_that_is_scored_anywhere(
+    finished: Path, tiny: Path, harness, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle"
+    which = ("transfer=scratch,train_on=Toy", "-o", str(bundle), "--plugin", str(tiny))
+    assert harness("export", str(finished), *which)[0] == 0
+    record = json.loads((bundle / "bundle.json").read_text())
+    sizes = {cell["cell"]["test_on"]: cell["rows"] for cell in record["cells"]}
+    plan, store = Store(finished).read_plan(), Store(finished)
+    stored = {
+        cell.test_on: len(store.read_predictions(cell.key))
+        for cell in plan.cells
+        if cell.transfer == "scratch" and cell.train_on == "Toy"
+    }
+    assert sizes == stored
+    assert len(record["runs"]) == 4
+
+
 def test_a_dataset_that_no_run_tests_is_refused(finished: Path, tiny: Path) -> None:
     registry = api.registry_of(finished, plugins=[tiny])
     only = "protocols=[{name='leave-one-out', groups=['Be', 'Mg']}]"

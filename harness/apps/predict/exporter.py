@@ -31,11 +31,11 @@ from harness.apps.predict.bundle import (
     write_bundle,
 )
 from harness.apps.predict.conformal import LEVELS, coverage, half_width, residuals_of
-from harness.errors import BundleError, did_you_mean
+from harness.errors import BenchmarkError, BundleError, did_you_mean
 from harness.nn.encodings import identity
 from harness.planning.labels import LABEL, MODEL, find_labelled, make_labels
 from harness.planning.plugin_modules import build_backbone, build_head, state_of_members
-from harness.planning.selectors import cut_conditions, name_of
+from harness.planning.selectors import cut_conditions, is_condition, name_of
 from harness.plugin.cell import CELL
 from harness.plugin.crystal import Crystal
 from harness.registry.registry import DISTRIBUTION, ENTRY_POINT_GROUP
@@ -73,10 +73,10 @@ def parse_cell(text: str) -> dict[str, str]:
     """
     conditions: dict[str, str] = {}
     for part in cut_conditions(text) if text.strip() else ():
-        column, equals, value = (piece.strip() for piece in part.partition("="))
-        if column and not equals and not conditions:
-            conditions[LABEL] = column
+        if part.strip() and not is_condition(part) and not conditions:
+            conditions[LABEL] = part.strip()
             continue
+        column, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not value:
             raise BundleError(
                 f"CELL {part!r}: expected column=value, as transfer=pretrained,train_on=Dataset1."
@@ -95,7 +95,7 @@ def find_ensemble(
     """Returns the cells that rest on the one ensemble that meets the conditions.
 
     Raises:
-        HarnessError: no ensemble meets them, or several do; they are listed.
+        BundleError: no ensemble meets them, or several do; they are listed.
     """
     found = find_ensembles(cells, conditions, labels)
     if len(found) == 1:
@@ -121,12 +121,17 @@ def find_ensembles(
         labels: of the benchmark.
 
     Raises:
-        BundleError: no ensemble meets them; all are listed.
-        BenchmarkError: no configuration is called so.
+        BundleError: no ensemble meets them, or no configuration is called so; all are listed.
     """
     conditions = dict(conditions)
     if label := conditions.pop(LABEL, ""):
-        own = find_labelled(label, make_labels([cell.columns for cell in cells], labels))
+        try:
+            own = find_labelled(label, make_labels([cell.columns for cell in cells], labels))
+        except BenchmarkError as problem:
+            raise BundleError(
+                f"CELL {label!r}: expected column=value, as transfer=pretrained,train_on=Dataset1, "
+                f"or the label of a configuration. {problem}"
+            ) from None
         conditions |= dict(zip(MODEL, own, strict=True))
     ensembles: dict[tuple[str, ...], list[PlannedCell]] = {}
     for cell in cells:
@@ -245,7 +250,7 @@ def find_best(
         )
     complete = [(own, _scorings(planned, own)) for own in _without_failed(store, ensembles)]
     for own, scorings in complete:  # all, before the first of them is asked, which may take long
-        _refuse_missing(store, _stacks(scorings[0]), again(own))
+        _refuse_missing(store, _stacks(_sources(scorings)), again(own))
     scores: list[tuple[float, Sequence[PlannedCell]]] = []
     for own, scorings in complete:
         residuals = _Draft.of(planned, store, scorings, registry, again(own)).residuals
@@ -284,7 +289,8 @@ class _Draft:
         again: str,
     ) -> _Draft:
         """Puts an ensemble together; see `export`."""
-        sources, stacks = scorings[0].sources, _stacks(scorings[0])
+        sources = _sources(scorings)
+        stacks = _stacks(sources)
         _refuse_missing(store, stacks, again)
         _refuse_failed(store, scorings)
         target, encodings = scorings[0].target, _Encodings(planned)
@@ -353,10 +359,20 @@ def _failed_runs(store: Store, key: str) -> list[int]:
     return sorted({int(run) for run in rows["run"][~np.isfinite(rows["prediction"])]})
 
 
-def _stacks(scoring: Scoring) -> list[list[MemberOf]]:
-    """The members that a cell is made of, each once: by stage, in the order of the stage."""
+def _sources(scorings: Sequence[Scoring]) -> list[tuple[MemberOf, ...]]:
+    """What predicts in every run of an ensemble; a run may be scored on some datasets only."""
+    found = {
+        run: members
+        for scoring in scorings
+        for run, members in zip(scoring.runs, scoring.sources, strict=True)
+    }
+    return [found[run] for run in sorted(found)]
+
+
+def _stacks(sources: Sequence[Sequence[MemberOf]]) -> list[list[MemberOf]]:
+    """The members that an ensemble is made of, each once: by stage, in the order of the stage."""
     stacks: dict[str, dict[int, MemberOf]] = {}
-    for member in (own for members in scoring.sources for own in members):
+    for member in (own for members in sources for own in members):
         stacks.setdefault(member.stage.key, {})[member.index] = member
     return [[own[index] for index in sorted(own)] for own in stacks.values()]
 
@@ -426,6 +442,7 @@ def _score(
 ) -> CellRecord:
     """How the runs did on their test rows; they must predict what is stored."""
     data = scoring.dataset
+    values = values[[record.runs.index(run) for run in scoring.runs]]  # of all, those it tests
     stored = store.read_predictions(scoring.key)
     predicted = np.concatenate([own[rows] for own, rows in zip(values, scoring.rows, strict=True)])
     known = stored["prediction"].to_numpy(dtype=np.float64)

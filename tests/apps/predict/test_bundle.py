@@ -174,6 +174,12 @@ def planned(**columns: str) -> PlannedCell:
     return PlannedCell(key="k", **(known | columns), leak_free=True, chain=("k",))
 
 
+def test_a_label_may_hold_the_signs_of_conditions() -> None:
+    label = "chgnet gp (length_scales=blocks, noise=1)"
+    assert parse_cell(label) == {"model": label}
+    assert parse_cell(f"{label}, train_on=T") == {"model": label, "train_on": "T"}
+
+
 def test_settings_are_part_of_a_label_and_may_be_left_out_where_that_is_clear() -> None:
     labels = ["two-stage(source=A, epochs=1)", "two-stage(source=B, epochs=1)", "scratch"]
     cells = [planned(head="h", train_on="T", transfer=label) for label in labels]
