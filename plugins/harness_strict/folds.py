@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -12,15 +11,11 @@ from harness.plugin import (
     BenchmarkError,
     BenchmarkRows,
     DataError,
-    ProtocolRules,
     Settings,
     Split,
     derive_seed,
 )
-from harness_strict.sides import divide
-
-if TYPE_CHECKING:
-    from harness.plugin import Indices
+from harness_strict.sides import LeakFreeRules, divide
 
 
 class FoldSettings(Settings):
@@ -37,13 +32,9 @@ class FoldSettings(Settings):
     keep: float = Field(default=1.0, gt=0, le=1)
 
 
-class FoldRules(ProtocolRules):
+class FoldRules(LeakFreeRules):
     """Run r tests fold (r − 1) mod k of repeat (r − 1) div k; otherwise as `strict`."""
 
-    leak_free = True
-    selection = None
-    offset = 0.0
-    scaler_stage = "last"
     resampling = "folds"
     seed_by_run = False
 
@@ -98,7 +89,3 @@ class FoldRules(ProtocolRules):
         return divide(
             groups, frozenset(tested), inner, self.settings.validation, self.settings.keep
         )
-
-    def scaler_rows(self, split: Split) -> Indices:
-        """The training rows."""
-        return split.train

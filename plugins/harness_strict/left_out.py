@@ -7,23 +7,19 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from math import fsum
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from harness.plugin import (
     BenchmarkError,
     BenchmarkRows,
-    ProtocolRules,
     Settings,
     Split,
     did_you_mean,
 )
 from harness_strict.prototypes import prototype
-from harness_strict.sides import divide
-
-if TYPE_CHECKING:
-    from harness.plugin import Indices
+from harness_strict.sides import LeakFreeRules, divide
 
 Kind = Literal["element", "chemical-system", "prototype", "target-quantile"]
 
@@ -60,16 +56,12 @@ class LeftOutSettings(Settings):
         return self
 
 
-class LeftOutRules(ProtocolRules):
+class LeftOutRules(LeakFreeRules):
     """Run r tests all rows of one group, in every dataset; otherwise as `strict`.
 
     Rows outside the group that have the reduced formula of a row in it have no role in that run.
     """
 
-    leak_free = True
-    selection = None
-    offset = 0.0
-    scaler_stage = "last"
     resampling = "groups"
     may_test_nothing = True
 
@@ -119,10 +111,6 @@ class LeftOutRules(ProtocolRules):
         """
         tested = frozenset(name for name in groups if name.startswith(LEFT_OUT))
         return divide(groups, tested, seed, self.settings.validation, self.settings.keep)
-
-    def scaler_rows(self, split: Split) -> Indices:
-        """The training rows."""
-        return split.train
 
     @property
     def _cut(self) -> tuple[Kind, int]:

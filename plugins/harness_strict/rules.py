@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from harness.plugin import DataError, ProtocolRules, Settings, Split, derive_seed
+from harness.plugin import DataError, Settings, Split, derive_seed
+from harness_strict.sides import LeakFreeRules
 
 if TYPE_CHECKING:
     from harness.plugin import Indices
@@ -40,13 +41,8 @@ class StrictSettings(Settings):
         return self
 
 
-class StrictRules(ProtocolRules):
+class StrictRules(LeakFreeRules):
     """Grouped split, scaler from training rows, selection on validation rows."""
-
-    leak_free = True
-    selection = None
-    offset = 0.0
-    scaler_stage = "last"
 
     def __init__(self, settings: StrictSettings) -> None:
         self.settings = settings
@@ -89,10 +85,6 @@ class StrictRules(ProtocolRules):
         sides = (order[:kept], order[first:second], order[second:])
         names = np.array(formulas)
         return Split(*(np.flatnonzero(np.isin(names, own)) for own in sides))
-
-    def scaler_rows(self, split: Split) -> Indices:
-        """The training rows."""
-        return split.train
 
     def _cuts(self, ends: Indices) -> tuple[int, int]:
         """How many groups end before each of the two cuts, given the row number each ends at."""

@@ -1,4 +1,4 @@
-"""Training and validation rows of a run, drawn by whole groups from what its test rows leave."""
+"""What the leak-free protocols share: their promises, and sides drawn by whole groups."""
 
 from __future__ import annotations
 
@@ -6,10 +6,23 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.plugin import DataError, Split, derive_seed
+from harness.plugin import DataError, ProtocolRules, Split, derive_seed
 
 if TYPE_CHECKING:
     from harness.plugin import Indices
+
+
+class LeakFreeRules(ProtocolRules):
+    """True labels, a scaler from training rows, selection on validation rows."""
+
+    leak_free = True
+    selection = None
+    offset = 0.0
+    scaler_stage = "last"
+
+    def scaler_rows(self, split: Split) -> Indices:
+        """The training rows."""
+        return split.train
 
 
 def divide(
