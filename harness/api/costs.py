@@ -16,7 +16,6 @@ from harness.api.lookup import Source, registry_of, results_folder
 from harness.api.plans import plan_again
 from harness.errors import CannotEncode
 from harness.files import replacing
-from harness.plugin.head import FitRows
 from harness.registry.attribution import blaming
 from harness.report.leaderboard import Leaderboard
 from harness.results.store import Store
@@ -112,9 +111,10 @@ def _rows(planned: Plan, store: Store) -> Iterator[dict[str, str | float]]:
 
     leaderboard = Leaderboard.read(store)
     metric = leaderboard.metrics[0]
+    summary: list[Any] = leaderboard.summary(metrics=[metric]).to_dict("records")
     scores = {
         (leaderboard.label_of(row), row["train_on"]): (row[metric], row[f"{metric}_std"])
-        for row in _records(leaderboard.summary())
+        for row in summary
         if row["train_on"] == row["test_on"]
     }
     meter = _Meter(StageBuilder(planned.encoder, store, torch.device("cpu")), store)
@@ -134,10 +134,6 @@ def _rows(planned: Plan, store: Store) -> Iterator[dict[str, str | float]]:
                 "fit_seconds": cost.fit,
                 "predict_seconds": cost.predict,
             }
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
 
 
 class _Meter:
@@ -183,7 +179,7 @@ class _Meter:
         return fit, _seconds_each(answer, places)
 
     def _in_closed_form(self, member: MemberOf, places: Sequence[int]) -> tuple[float, float]:
-        from harness.training.closed_form import ask, fit_head
+        from harness.training.closed_form import ask, fit_head, rows_to_fit
         from harness.training.prediction import embed
 
         stage, own = member.stage, member.rows
@@ -192,14 +188,7 @@ class _Meter:
         def embedded(rows: Indices) -> Floats:
             return embed(model["backbone"], pool, [rows], device=self._device)[0]
 
-        rows = FitRows(
-            embedded(own.train),
-            own.labels[own.train],
-            own.scaler,
-            stage.dataset.property,
-            own.init_seed,
-            stage.model.backbone.blocks,
-        )
+        rows = rows_to_fit(member, embedded(own.train))
         began = process_time()
         predictor = fit_head(stage.model, rows)
         fit = process_time() - began

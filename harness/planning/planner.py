@@ -404,10 +404,8 @@ class _Planner:
                 groups = splits.grouping.of(test_on, first.run)
                 rows.append(test)
                 groups_of.append(groups)
-                seen_labels = [
-                    splits.labels(test_on, first.run, member.rows.scaler)[test]
-                    for member in sources[number]
-                ]
+                scalers = dict.fromkeys(member.rows.scaler for member in sources[number])
+                seen_labels = [splits.labels(test_on, first.run, own)[test] for own in scalers]
                 _check_labels(seen_labels, name)
                 labels.append(seen_labels[0])
                 overlap.append(

@@ -18,8 +18,6 @@ from harness.plugin.cell import BASELINE
 from harness.report.differences import CellName, Differences, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from harness.plugin.metric import MetricSpec
     from harness.report.leaderboard import Leaderboard
 
@@ -63,17 +61,11 @@ class Gains:
     Attributes:
         better, worse: how many stand after Holm's correction, as a gain or as a loss.
         tests: how many there are.
-        best: the cell with the largest gain that stands; None where none does.
-        worst: the one with the largest loss that stands; likewise.
-        gain: by cell, of the two.
     """
 
     better: int
     worse: int
     tests: int
-    best: CellName | None
-    worst: CellName | None
-    gain: Mapping[CellName, float]
 
 
 @dataclass(frozen=True)
@@ -139,24 +131,15 @@ def _leads(
 
 def _gains(leaderboard: Leaderboard, differences: Differences) -> Gains | None:
     found: list[Any] = differences.gains(lenient=True).to_dict("records")
-    rows = {
-        tuple(row[column] for column in leaderboard.identity): row
+    rows = [
+        row
         for row in found
         if row["protocol"] not in leaderboard.leaky and not math.isnan(row["p"])
-    }
+    ]
     if not rows:
         return None
-    verdicts = {n: judge(row["low"], row["high"], row["p_holm"]) for n, row in rows.items()}
-    counts = Counter(verdicts.values())
-    gain = {name: float(row["gain"]) for name, row in rows.items()}
-    better, worse = (
-        [name for name, verdict in verdicts.items() if verdict == wanted]
-        for wanted in ("better", "worse")
-    )
-    best = max(better, key=gain.__getitem__, default=None)
-    worst = min(worse, key=gain.__getitem__, default=None)
-    extremes = {name: gain[name] for name in (best, worst) if name is not None}
-    return Gains(counts["better"], counts["worse"], len(rows), best, worst, extremes)
+    counts = Counter(judge(row["low"], row["high"], row["p_holm"]) for row in rows)
+    return Gains(counts["better"], counts["worse"], len(rows))
 
 
 # --- in words -----------------------------------------------------------------------------------

@@ -12,8 +12,27 @@ from harness.plugin.head import FitRows, Predictor, Uncertain
 from harness.registry.plugin_calls import Breach, call, using
 
 if TYPE_CHECKING:
+    from harness.planning.plan import MemberOf
     from harness.planning.resolved import ResolvedModel
     from harness.plugin.arrays import Floats
+
+
+def rows_to_fit(member: MemberOf, embeddings: Floats) -> FitRows:
+    """Returns what the closed-form head of a member is fitted to.
+
+    Args:
+        member: whose training rows.
+        embeddings: of these.
+    """
+    stage, own = member.stage, member.rows
+    return FitRows(
+        embeddings,
+        own.labels[own.train],
+        own.scaler,
+        stage.dataset.property,
+        own.init_seed,
+        stage.model.backbone.blocks,
+    )
 
 
 def fit_head(model: ResolvedModel, rows: FitRows) -> Predictor:

@@ -17,14 +17,13 @@ from harness.planning.encoder import encodings_of
 from harness.planning.ledger import stage_ledger, test_rows, tuning_ledger
 from harness.planning.plan import MemberOf, facts_of_run, one_or_all
 from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
-from harness.plugin.head import FitRows
 from harness.registry.attribution import blaming
 from harness.results.records import Failure, ResultLine, StageFacts, as_stored
 from harness.results.store import SPREAD_COLUMNS
 from harness.scoring.averages import average
 from harness.scoring.scores import SUBSETS, measure, score_run, score_stored
 from harness.training.checkpoint import CheckpointFile
-from harness.training.closed_form import ask, fit_head
+from harness.training.closed_form import ask, fit_head, rows_to_fit
 from harness.training.environment import environment, peak_memory_mb, threads_wanted, use_threads
 from harness.training.fit_progress import EpochReport, FitResult
 from harness.training.prediction import embed, predict, resolve_device
@@ -361,16 +360,7 @@ class PlanExecutor:
     def _predict_in_closed_form(
         self, node: StageNode, index: int, trained: Floats, asked: Floats
     ) -> Predicted:
-        member = node.members[index]
-        labels = member.labels[member.train]
-        rows = FitRows(
-            trained,
-            labels,
-            member.scaler,
-            node.dataset.property,
-            member.init_seed,
-            node.model.backbone.blocks,
-        )
+        rows = rows_to_fit(MemberOf(node, index), trained)
         return ask(node.model, fit_head(node.model, rows), asked)
 
     def _result_lines(self, scoring: Scoring, predictions: Sequence[Floats]) -> list[ResultLine]:
