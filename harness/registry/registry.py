@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from hashlib import sha256
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,14 +24,10 @@ from harness.plugin.property import PropertySpec
 from harness.plugin.protocol import ProtocolSpec
 from harness.plugin.transfer import TransferSpec
 from harness.registry.catalog import BrokenPlugin, Catalog
+from harness.registry.entry_points import DISTRIBUTION, plugin_entries
 from harness.registry.plugin_calls import describe, root_of
 from harness.registry.property_metrics import PropertyMetrics
 from harness.registry.validation import Refused, ask, check_hooks
-
-ENTRY_POINT_GROUP = "harness"
-
-DISTRIBUTION = "paraisite-harness"
-"""Whose plugins are the built-in ones."""
 
 NOT_RUN = (
     "a benchmark file lists it, but it has not been run here as it is now, and code of others is "
@@ -90,7 +86,7 @@ class Registry:
         self.transfers: Catalog[TransferSpec] = Catalog("transfer", self.broken)
         self.protocols: Catalog[ProtocolSpec] = Catalog("protocol", self.broken)
         self.metrics: Catalog[MetricSpec] = Catalog("metric", self.broken)
-        for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=_order):
+        for entry in sorted(plugin_entries(), key=_order):
             self._load_entry_point(entry)
         self.broken += [BrokenPlugin(str(path), NOT_RUN, unknown=True) for path in unknown_files]
         self.files = {str(path): path for path in plugin_files}

@@ -7,11 +7,11 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.registry.registry import ENTRY_POINT_GROUP
+from harness.registry.entry_points import plugin_entries
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,7 @@ def _versions() -> Iterator[tuple[str, str]]:
             yield package, version(package)
         except PackageNotFoundError:
             yield package, "not installed"
-    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda found: found.name):
+    for entry in sorted(plugin_entries(), key=lambda found: found.name):
         if entry.dist is not None and entry.dist.name not in PACKAGES:
             yield entry.dist.name, entry.dist.version
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from hashlib import sha256
-from importlib.metadata import entry_points, version
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ from harness.planning.plugin_modules import build_backbone, build_head, state_of
 from harness.planning.selectors import cut_conditions, is_condition, name_of
 from harness.plugin.cell import CELL
 from harness.plugin.crystal import Crystal
-from harness.registry.registry import DISTRIBUTION, ENTRY_POINT_GROUP
+from harness.registry.entry_points import DISTRIBUTION, plugin_entries
 from harness.training.prediction import embed
 
 if TYPE_CHECKING:
@@ -585,7 +585,7 @@ def _version(registry: Registry, plugin: str) -> str:
     """Name and version of the distribution that brings a plugin; of a file, that it is one."""
     if plugin in registry.built_in:
         return f"{DISTRIBUTION} {version(DISTRIBUTION)}"
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
+    for entry in plugin_entries():
         if plugin in (entry.name, f"{entry.name} ({entry.dist.name})" if entry.dist else ""):
             return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
     return f"file {Path(plugin).name}"

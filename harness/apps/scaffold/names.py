@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import PackageNotFoundError, distribution, entry_points
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from keyword import iskeyword
 
 from harness.apps.scaffold import Kind
 from harness.errors import HarnessError
-from harness.registry.registry import ENTRY_POINT_GROUP, Registry
+from harness.registry.entry_points import plugin_entries
+from harness.registry.registry import Registry
 
 LONGEST = 40
 """Characters of a name, so that the lines that hold it stay within those of the style."""
@@ -52,7 +53,7 @@ def check_free(kind: Kind, name: str, package: str) -> None:
                 f"The plugin {catalog.owner(name)!r} offers a {catalog.kind} {name!r} already, and "
                 "a name that two plugins offer cannot be used: choose another name."
             )
-    if entry_points(group=ENTRY_POINT_GROUP, name=name):
+    if any(entry.name == name for entry in plugin_entries()):
         raise HarnessError(f"A plugin called {name!r} is installed already: choose another name.")
     if find_spec(package) is not None or _is_installed(name):
         raise HarnessError(
