@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    create_model,
+)
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.planning.chosen_settings import Chosen
@@ -191,17 +198,38 @@ class Benchmark(Settings):
                 names file, line and key, or the override.
         """
         path = find_benchmark(source)
-        try:
-            text = read_text(path, LONGEST_FILE, strict=True)
-            raw = parse_toml(text)
-        except UNREADABLE as problem:
-            raise BenchmarkError(f"{path}: not valid TOML in UTF-8: {problem}") from None
+        text, raw = _read(path)
         origin = _Origin(path, text, tuple(apply_override(raw, text) for text in overrides))
         raw.setdefault("name", _name_of(path.resolve()))
         benchmark: Benchmark = origin.check(cls, raw)
         for dataset, changes in benchmark.training_on.items():
             origin.check(TrainingSettings, changes, ("training_on", dataset))
         return benchmark
+
+
+def read_fields(path: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Reads some fields of a benchmark file, and looks at no other.
+
+    Raises:
+        BenchmarkError: malformed, or one of them has a wrong value.
+    """
+    text, raw = _read(path)
+    fields: dict[str, Any] = {
+        name: (Benchmark.model_fields[name].annotation, Benchmark.model_fields[name])
+        for name in names
+    }
+    model = create_model("Fields", __base__=Settings, **fields)
+    given = {name: raw[name] for name in fields if name in raw}
+    found: dict[str, Any] = _Origin(path, text, ()).check(model, given).model_dump()
+    return found
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = read_text(path, LONGEST_FILE, strict=True)
+        return text, parse_toml(text)
+    except UNREADABLE as problem:
+        raise BenchmarkError(f"{path}: not valid TOML in UTF-8: {problem}") from None
 
 
 def _name_of(path: Path) -> str:

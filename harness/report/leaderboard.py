@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchmarkError, did_you_mean
 from harness.escaping import html_text
-from harness.planning.benchmark import BENCHMARK_FILE, Benchmark
+from harness.planning.benchmark import BENCHMARK_FILE, read_fields
 from harness.planning.labels import Configuration, configuration_of, make_labels
 from harness.planning.selectors import find_one_each
 from harness.plugin.cell import CELL, SUBMISSION
@@ -360,8 +360,9 @@ def _written(plan: PlanFile, path: Path) -> dict[str, Any]:
 
     The file comes first: what came out is known only after the run.
     """
-    settings = Benchmark.load(path).model_dump() if path.is_file() else plan.benchmark
-    return {name: settings[name] for name in SETTINGS_OF_SOME if name in settings}
+    if path.is_file():
+        return read_fields(path, SETTINGS_OF_SOME)
+    return {name: plan.benchmark[name] for name in SETTINGS_OF_SOME if name in plan.benchmark}
 
 
 def _rows_of(line: ResultLine) -> Iterator[dict[str, Any]]:
