@@ -31,6 +31,8 @@ from harness.apps.testing.stacked import (
 )
 from harness.errors import BenchmarkError, CannotEncode, WeightsError
 from harness.nn.encodings import STORABLE, encode_together, load_encodings
+from harness.planning.component_ref import ComponentRef
+from harness.planning.configurations import resolve_backbone
 from harness.planning.trainable import lies_under
 from harness.plugin.backbone import Backbone, BackboneSpec, PretrainedWeights
 from harness.plugin.crystal import SYMBOLS, Crystal
@@ -455,9 +457,11 @@ class BackboneCases(StackCases):
             self._compare(backbone, invariance, weights)
 
     def _backbone(self, spec: BackboneSpec) -> Backbone:
-        if spec.made_of:
-            skip("it is made of other backbones: try one that is given them")
-        backbone: Any = spec.make(self.made_settings(spec))
+        settings = self.made_settings(spec)
+        if spec.made_of:  # of others that are looked up by name, as in a benchmark
+            named = ComponentRef.model_validate({"name": spec.name, **self.given(spec)})
+            return resolve_backbone(named, self._registry()).backbone
+        backbone: Any = spec.make(settings)
         promise(
             isinstance(backbone, Backbone),
             "`make` returns a harness.plugin.Backbone",

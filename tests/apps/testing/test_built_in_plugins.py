@@ -41,6 +41,9 @@ SMALLER: Mapping[str, Mapping[str, Any]] = {
 }
 """Settings that make slow ones fast, except for their published weights, which fit no others."""
 
+NEEDED: Mapping[str, Mapping[str, Any]] = {"concat": {"of": ["composition", "descriptors"]}}
+"""Settings that have no default."""
+
 TARGETS = [1.0, 10.0, 100.0, 1000.0]
 PREDICTIONS = [1.0, 100.0, 100.0, 100.0]
 KNOWN_VALUES = {
@@ -68,7 +71,7 @@ def test_a_built_in_passes_the_cases_of_its_kind(
     results = []
     as_it_comes, smaller = (
         cases_of(kind, spec, settings, REGISTRY, Locations())
-        for settings in ({}, SMALLER.get(spec.name, {}))
+        for settings in (NEEDED.get(spec.name, {}), (NEEDED | SMALLER).get(spec.name, {}))
     )
     for name in case_names(type(as_it_comes)):
         cases = as_it_comes if "pretrained" in name else smaller

@@ -310,7 +310,8 @@ BACKBONES = {
     ),
     "double precision": Defect(
         network(lambda self, x: Network.forward(self, x).double()),
-        "output_has_its_shape training_overfits_eight_samples frozen_layers_stay",
+        "output_has_its_shape training_overfits_eight_samples frozen_layers_stay "
+        "linear_layers_take_adapters",
         "torch.float64",
     ),
     "a parameter without members axis": Defect(
@@ -346,7 +347,8 @@ BACKBONES = {
         "rows_of_other_members_change_nothing weights_of_other_members_change_nothing "
         "rest_of_the_batch_changes_nothing saved_weights_give_the_same_output "
         "empty_places_do_no_harm order_of_sites_does_not_matter "
-        "choice_of_cell_does_not_matter rotation_and_origin_do_not_matter",
+        "choice_of_cell_does_not_matter rotation_and_origin_do_not_matter "
+        "linear_layers_take_adapters",
         "draw no random numbers in evaluation mode",
     ),
     "NaN in empty places": Defect(
@@ -359,7 +361,8 @@ BACKBONES = {
     ),
     "a pool that counts wrongly": Defect(
         backbone(packed=TooLong),
-        "pool_holds_every_crystal training_overfits_eight_samples frozen_layers_stay",
+        "pool_holds_every_crystal training_overfits_eight_samples frozen_layers_stay "
+        "linear_layers_take_adapters",
         "the pool holds 11 crystals",
     ),
     "a pool that changes the rows": Defect(
@@ -431,7 +434,9 @@ BACKBONES = {
         "'third' names none",
     ),
     "a frozen layer moves": Defect(
-        backbone(network=Counting), "frozen_layers_stay", "backbone.first.seen moved"
+        backbone(network=Counting),
+        "frozen_layers_stay linear_layers_take_adapters",
+        "backbone.first.seen moved",
     ),
 }
 
@@ -679,14 +684,16 @@ CLOSED = {
         closed(lambda predict, asked: predict(asked)[:, None]),
         "predictions_are_one_value_per_row constant_embeddings_are_no_error "
         "predictions_are_in_the_unit_of_the_property same_rows_give_the_same_fit "
-        "fit_leaves_its_rows_alone asked_rows_do_not_matter_to_one_another",
+        "fit_leaves_its_rows_alone asked_rows_do_not_matter_to_one_another "
+        "blocks_of_the_embeddings_are_no_error",
         r"of shape \(20, 1\)",
     ),
     "negative uncertainty": Defect(
         closed(lambda predict, asked: Uncertain(predict(asked), -np.ones(len(asked)))),
         "predictions_are_one_value_per_row constant_embeddings_are_no_error "
         "predictions_are_in_the_unit_of_the_property same_rows_give_the_same_fit "
-        "fit_leaves_its_rows_alone asked_rows_do_not_matter_to_one_another",
+        "fit_leaves_its_rows_alone asked_rows_do_not_matter_to_one_another "
+        "blocks_of_the_embeddings_are_no_error",
         "`std` has one number per row",
     ),
     "scaled by the rows that are asked": Defect(
