@@ -51,7 +51,7 @@ def test_a_table_is_turned_at_will(harness: Call, toy: str) -> None:
     status, out, _ = harness("table", toy, *arguments)
     assert status == 0
     assert "A toy. MAPE (lower is better), mean (std) over 2 runs. Everywhere: " in out
-    (head,) = (line for line in out.splitlines() if "baseline" in line)
+    (head,) = (line for line in out.splitlines() if line.split()[-2:-1] == ["baseline"])
     assert head.split()[0] == "test_on"
     assert head.split()[-2:] == ["baseline", "scratch"]
     assert ", n " in out

@@ -18,7 +18,7 @@ from harness_matgl.settings import M3gnetSettings
 
 pytest.importorskip("matgl", reason="matgl is absent: pip install 'paraisite-harness[matgl]'")
 
-from harness_matgl import weights as weights_module
+from harness_matgl import settings as settings_module
 from harness_matgl.settings import PUBLISHED, check_settings
 from harness_matgl.weights import formation_energy, read, verify
 
@@ -195,7 +195,7 @@ def test_the_convention_of_matgl_4_is_refused_for_this_file(
     published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = PUBLISHED.model_copy(update={"messages_into": "source"})
-    monkeypatch.setattr(weights_module, "PUBLISHED", settings)
+    monkeypatch.setattr(settings_module, "PUBLISHED", settings)
     backbone = M3gnetBackbone(settings)
     module = backbone.build([torch.Generator()])
     with pytest.raises(WeightsError, match="verification failed"):

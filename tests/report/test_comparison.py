@@ -100,8 +100,11 @@ def test_rows_that_are_not_at_hand_are_named(copied: Store, metrics) -> None:
 
 
 def test_settings_that_differ_are_told(backbones: Store, metrics) -> None:
-    strict = Store(backbones.folder.parent / "strict")
-    sides = Side.read(strict, {"backbone": "megnet"}), Side.read(backbones, {"backbone": "m3gnet"})
+    learn_first = Store(backbones.folder.parent / "learn-first")
+    sides = (
+        Side.read(learn_first, {"backbone": "megnet"}),
+        Side.read(backbones, {"backbone": "m3gnet"}),
+    )
     found = compare(*sides, metrics["mae-log"])
     sources = ("AFLOW-14", "AFLOW-14-bulk-modulus", "AFLOW-14-debye-temperature")
     of_sources = {f"training_on.{name}.epochs": (40, None) for name in sources}

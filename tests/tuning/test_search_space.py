@@ -37,7 +37,10 @@ SEARCHED = {
         "activation": Categorical(("relu", "softplus", "silu")),
         "dropout": Float(0.0, 0.5, step=0.1),
     },
-    "gp": {"kernel": Categorical(("matern", "rbf"))},
+    "gp": {
+        "kernel": Categorical(("matern", "rbf")),
+        "length_scales": Categorical(("shared", "blocks")),
+    },
     "descriptors": {"features": Categorical(("plain", "magpie", "both"))},
     "boosting": {
         "trees": Int(100, 1000, log=True),
@@ -51,6 +54,8 @@ SEARCHED = {
     "gradual-unfreeze": {"until": Float(0.1, 0.9)},
     "layerwise-lr": {"decay": Float(0.3, 1.0)},
     "l2-sp": {"strength": Float(1e-4, 1.0, log=True)},
+    "bitfit": {"lr_factor": Float(0.3, 10.0, log=True)},
+    "lora": {"rank": Int(1, 16, log=True), "alpha": Float(1.0, 64.0, log=True)},
     "joint": {"source_weight": Float(0.03, 3.0, log=True)},
 }
 """By name of the backbone, head or transfer strategy, then by parameter."""
