@@ -24,7 +24,7 @@ from harness.remote.dispatcher import executor_of
 from harness.report.leaderboard import Leaderboard
 from harness.results.plan_claim import claim
 from harness.training.stop_signal import StopSignal
-from harness.training.workers import workers
+from harness.training.workers import Line, workers
 
 if TYPE_CHECKING:
     from harness.planning.plan import StageNode
@@ -63,7 +63,7 @@ def run(
         limit: keep at most that many rows of each dataset.
         strict_data: refuse datasets with unusable rows.
         plugins: Python files to load as plugins besides the installed ones.
-        observers: objects with observer hooks (`@hookimpl`); they hear of this process's work.
+        observers: objects with observer hooks (`@hookimpl`); they hear of all processes.
         jobs: processes that share the work, stage by stage. More than one needs the usual
             `if __name__ == "__main__"` in a script.
         stop: ends the run where it is set, from an observer or another thread. Ctrl-C, SIGTERM
@@ -153,13 +153,13 @@ def _helpers(
     further = min(jobs, len(pending)) - 1
     if further > 0:
         encode_first(context.plan, pending)
-    return workers(further, partial(_join, asked), context.stop)
+    return workers(further, partial(_join, asked), context.stop, context.tell)
 
 
-def _join(asked: Request, stop: StopSignal) -> None:
+def _join(asked: Request, line: Line) -> None:
     """Joins, in a process of its own, a run that another one has begun."""
     from harness.training.plan_executor import execute
 
-    context = asked.begin(stop)
+    context = line.context(asked.begin(line.stop))
     with blaming(context.registry):
         execute(context)

@@ -19,7 +19,7 @@ from harness.planning.benchmark import Benchmark
 from harness.registry.attribution import blaming
 from harness.results.store import CHOICES_FILE, TRIALS_FILE, TUNING_FOLDER, Store
 from harness.training.stop_signal import StopSignal
-from harness.training.workers import workers
+from harness.training.workers import Line, workers
 
 if TYPE_CHECKING:
     from harness.training.run_context import RunContext
@@ -57,7 +57,7 @@ def tune(
         limit: keep at most that many rows of each dataset; see `run`.
         strict_data: refuse datasets with unusable rows.
         plugins: Python files to load as plugins besides the installed ones.
-        observers: objects with observer hooks; they hear of this process's work.
+        observers: objects with observer hooks; they hear of all processes.
         jobs: processes that search.
         trials: in place of the benchmark's.
         timeout: seconds after which no trial is begun.
@@ -132,14 +132,14 @@ def _search(
             stacklevel=4,
         )
     work, stop = partial(_join_search, asked, deadline), context.stop
-    with blaming(context.registry), stop.listening(), workers(jobs - 1, work, stop):
+    with blaming(context.registry), stop.listening(), workers(jobs - 1, work, stop, context.tell):
         tuner.search(deadline)
     return tuner
 
 
-def _join_search(asked: Request, deadline: float, stop: StopSignal) -> None:
+def _join_search(asked: Request, deadline: float, line: Line) -> None:
     """Joins, in a process of its own, a search that another one has begun."""
-    context = asked.begin(stop)
+    context = line.context(asked.begin(line.stop))
     tuner = _make_tuner(context, join=True)
     with blaming(context.registry):
         tuner.search(deadline)

@@ -57,19 +57,39 @@ def tell_of_stop() -> None:
 
 
 class _Clock:
-    """Time left, from the share of the work that was done since it was first asked."""
+    """Time left, from the share of the work that was done since it was first asked.
+
+    Attributes:
+        fraction: the largest share that was heard of; each process knows of what it has seen.
+    """
 
     def __init__(self) -> None:
         self._began = 0.0
         self._first: float | None = None
+        self.fraction = 0.0
 
     def left(self, fraction: float) -> str:
+        self.fraction = fraction = max(self.fraction, fraction)
         if self._first is None:  # what came before, an earlier session or a search, is not counted
             self._began, self._first = time.monotonic(), fraction
         done = fraction - self._first
         if done <= 0:
             return "unknown time"
         return as_time((time.monotonic() - self._began) * (1 - fraction) / done)
+
+
+class _Numbers:
+    """Numbers stages in the order in which they begin, whichever process trains them."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._total = 0
+
+    def text(self, event: StageStarted | StageFinished) -> str:
+        self._total = max(self._total, event.total)  # a process that comes later has less to do
+        done = event.done - isinstance(event, StageFinished)
+        number = max(done, *self._numbers.values(), 0) + 1
+        return f"{self._numbers.setdefault(event.key, number)}/{self._total}"
 
 
 def as_time(seconds: float) -> str:
@@ -102,6 +122,7 @@ class LiveProgress:
         self._progress = progress
         self._bars: dict[str, TaskID] = {}
         self._clocks = {"search": _Clock(), "all stages": _Clock()}
+        self._numbers = _Numbers()
         self._stages: dict[str, str] = {}  # by worker, the key of the stage that it trains
 
     @hookimpl
@@ -138,7 +159,7 @@ class LiveProgress:
         self._end(_bar_of(event.worker))
         where = f"  on {event.worker}" if event.worker else ""
         name = f"{_model_text(event)}{event.title}{where}"
-        title = f"stage {event.done + 1}/{event.total}  {name}"
+        title = f"stage {self._numbers.text(event)}  {name}"
         self._begin(_bar_of(event.worker), title, total=event.epochs or None)
 
     @hookimpl
@@ -155,9 +176,13 @@ class LiveProgress:
             self._bars[bar] = self._progress.add_task(terminal_text(title), total=total, detail="")
 
     def _move(self, bar: str, fraction: float, detail: str, title: str) -> None:
-        detail = ", ".join(filter(None, (detail, f"{self._clocks[bar].left(fraction)} left")))
+        clock = self._clocks[bar]
+        detail = ", ".join(filter(None, (detail, f"{clock.left(fraction)} left")))
         self._progress.update(
-            self._bars[bar], completed=fraction, detail=detail, description=terminal_text(title)
+            self._bars[bar],
+            completed=clock.fraction,
+            detail=detail,
+            description=terminal_text(title),
         )
 
     def _end(self, *bars: str) -> None:
@@ -178,6 +203,7 @@ class PlainProgress:
         self._clock, self._search_clock = _Clock(), _Clock()
         self._encoding_clock, self._encoding = _Clock(), ""
         self._last_line = 0.0
+        self._numbers = _Numbers()
         self._stages: dict[str, str] = {}  # by worker, the key of the stage that it trains
 
     @hookimpl
@@ -209,7 +235,7 @@ class PlainProgress:
         how = f"{event.epochs} epochs" if event.epochs else "in closed form"
         how += f", on {event.worker}" if event.worker else ""
         title = f"{_model_text(event)}{event.title}"
-        _line(f"[{event.done + 1}/{event.total}] {title}: {event.members} runs, {how}")
+        _line(f"[{self._numbers.text(event)}] {title}: {event.members} runs, {how}")
 
     @hookimpl
     def epoch_finished(self, event: EpochFinished) -> None:
@@ -224,7 +250,7 @@ class PlainProgress:
     @hookimpl
     def stage_finished(self, event: StageFinished) -> None:
         """Prints how long the stage took."""
-        _line(f"[{event.done}/{event.total}] {event.title}: done in {as_time(event.seconds)}")
+        _line(f"[{self._numbers.text(event)}] {event.title}: done in {as_time(event.seconds)}")
 
     @hookimpl
     def cell_finished(self, event: CellFinished) -> None:

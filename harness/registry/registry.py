@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
@@ -77,6 +78,7 @@ class Registry:
         self.plugins: dict[str, object] = {}
         self.built_in: set[str] = set()
         self.broken: list[BrokenPlugin] = []
+        self._telling = RLock()
         self.manager = pluggy.PluginManager("harness")
         self.manager.add_hookspecs(hookspecs)
         self.properties: Catalog[PropertySpec] = Catalog("property", self.broken)
@@ -152,16 +154,20 @@ class Registry:
             )
 
     def tell(self, hook: str, event: object) -> None:
-        """Tells every observer; one that raises is reported, and costs and stops nothing."""
-        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
-            try:
-                implementation.function(event)
-            except (Exception, SystemExit) as problem:  # an observer is somebody else's code
-                warnings.warn(
-                    f"The observer {implementation.plugin_name!r} failed in {hook}: "
-                    f"{type(problem).__name__}: {problem}",
-                    stacklevel=2,
-                )
+        """Tells every observer; one that raises is reported, and costs and stops nothing.
+
+        Events of other processes come in threads; observers hear one at a time.
+        """
+        with self._telling:
+            for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+                try:
+                    implementation.function(event)
+                except (Exception, SystemExit) as problem:  # an observer is somebody else's code
+                    warnings.warn(
+                        f"The observer {implementation.plugin_name!r} failed in {hook}: "
+                        f"{type(problem).__name__}: {problem}",
+                        stacklevel=2,
+                    )
 
     def _load_entry_point(self, entry: EntryPoint) -> None:
         """Loads an installed plugin; whatever it does (it may even exit), the harness goes on."""

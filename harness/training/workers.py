@@ -1,4 +1,7 @@
-"""Further processes on one benchmark: they share it stage by stage through the store's locks."""
+"""Further processes on one benchmark: they share it stage by stage through the store's locks.
+
+What they tell is heard in the process that started them, as if it came from an executor's workers.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,72 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.plugin.events import EpochFinished, StageStarted
+from harness.training.run_context import RunContext
 from harness.training.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
-Work = Callable[[StopSignal], Any]
-"""Carries out a benchmark until that signal. Must be picklable: a function of a module, or a
+
+@dataclass(frozen=True)
+class Line:
+    """Between a further process and the one that started it.
+
+    Attributes:
+        stop: whether to end before all is done.
+        name: of the further process.
+        told: takes what it tells, for observers that only the first process has.
+    """
+
+    stop: StopSignal
+    name: str
+    told: Connection
+
+    def context(self, begun: RunContext) -> RunContext:
+        """Returns the same to work with, whose events go to the first process."""
+        return _FurtherContext(begun.plan, begun.store, begun.registry, self.stop, self)
+
+
+@dataclass(frozen=True, eq=False)
+class _FurtherContext(RunContext):
+    line: Line
+
+    def tell(self, hook: str, event: object) -> None:
+        if isinstance(event, StageStarted | EpochFinished):
+            event = replace(event, worker=self.line.name)
+        with suppress(OSError):  # the first process is gone, and the line says stop
+            self.line.told.send((hook, event))
+
+
+Work = Callable[[Line], Any]
+"""Carries out a benchmark until the line says stop. Must be picklable: a function of a module, or a
 `functools.partial` of one."""
+
+Tell = Callable[[str, object], None]
+"""Tells observers an event of a hook."""
 
 LOOK_SECONDS = 0.2
 """Between two looks at the signal while this process waits for the others."""
 
 
 @contextmanager
-def workers(count: int, work: Work, stop: StopSignal) -> Iterator[None]:
+def workers(count: int, work: Work, stop: StopSignal, tell: Tell) -> Iterator[None]:
     """Runs `work` in `count` further processes while the block runs.
+
+    Args:
+        count: of further processes.
+        work: of each.
+        stop: ends them, too.
+        tell: is told what they tell, in threads.
 
     When the block is left early, `stop` is set or this process dies, they stop as they do at a
     signal of the system. An error of the benchmark is met in this process too, and told here.
@@ -38,9 +86,15 @@ def workers(count: int, work: Work, stop: StopSignal) -> Iterator[None]:
         refuse_unguarded_script()
     context = multiprocessing.get_context("spawn")
     flag = context.Event()
-    processes = [context.Process(target=_run, args=(work, flag)) for _ in range(count)]
-    for process in processes:
+    processes, hearing = [], []
+    for number in range(count):
+        told, end = context.Pipe(duplex=False)
+        process = context.Process(target=_run, args=(work, flag, f"process {number + 2}", end))
         process.start()
+        end.close()
+        processes.append(process)
+        hearing.append(Thread(target=_pass_on, args=(told, tell), daemon=True))
+        hearing[-1].start()
     finished = False
     try:
         yield
@@ -53,6 +107,15 @@ def workers(count: int, work: Work, stop: StopSignal) -> Iterator[None]:
                 process.join(LOOK_SECONDS)
                 if stop.is_set():
                     flag.set()
+        for thread in hearing:
+            thread.join()
+
+
+def _pass_on(told: Connection, tell: Tell) -> None:
+    """Tells what comes, until the process at the other end is gone."""
+    with told, suppress(EOFError, OSError):
+        while True:
+            tell(*told.recv())
 
 
 def refuse_unguarded_script() -> None:
@@ -85,10 +148,10 @@ def _lacks_guard(script: str) -> bool:
         return False
 
 
-def _run(work: Work, flag: Event) -> None:
+def _run(work: Work, flag: Event, name: str, told: Connection) -> None:
     stop = StopSignal(flag, os.getppid())
     try:
         with stop.listening():
-            work(stop)
+            work(Line(stop, name, told))
     except (HarnessError, KeyboardInterrupt):
         return

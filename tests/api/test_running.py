@@ -544,9 +544,16 @@ def test_two_processes_share_one_benchmark(
 
 
 def test_jobs_share_the_work_and_change_nothing(run, toy: Path, tmp_path: Path) -> None:
-    run(tmp_path / "alone")
-    run(tmp_path / "shared", jobs=2)
+    alone, shared = Diary(), Diary()
+    run(tmp_path / "alone", observers=[alone])
+    run(tmp_path / "shared", observers=[shared], jobs=2)
     assert table_of(tmp_path / "shared") == table_of(tmp_path / "alone")
+    for kind in ("start", "end", "cell"):
+        heard = [
+            sorted(line for line in diary.lines if line.startswith(kind))
+            for diary in (alone, shared)
+        ]
+        assert heard[0] == heard[1], "observers hear of the work of both processes"
 
 
 def test_jobs_stop_when_the_first_process_is_interrupted(run, toy: Path) -> None:

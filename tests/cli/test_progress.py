@@ -6,7 +6,13 @@ import pytest
 from rich.progress import Progress
 
 from harness.cli import progress
-from harness.plugin.events import EncodingProgressed, EpochFinished, SearchProgressed, StageStarted
+from harness.plugin.events import (
+    EncodingProgressed,
+    EpochFinished,
+    SearchProgressed,
+    StageFinished,
+    StageStarted,
+)
 
 
 @pytest.fixture
@@ -37,6 +43,21 @@ def test_a_run_that_tunes_nothing_shows_no_bar_of_trials() -> None:
         "all stages",
         "stage 1/1  tiny + mlp, Toy (random)",
     ]
+
+
+def test_stages_of_all_processes_are_counted_as_they_begin(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second process comes when one stage is done, and sees three where there are four."""
+    lines = progress.PlainProgress()
+    first = StageStarted("a", "A", 3, 4, done=1, total=4)
+    second = StageStarted("b", "B", 3, 4, done=0, total=3, worker="process 2")
+    for event in (first, second):
+        lines.stage_started(event)
+    lines.stage_finished(StageFinished("b", "B", 1.0, done=1, total=3))
+    lines.stage_started(StageStarted("c", "C", 3, 4, done=2, total=3, worker="process 2"))
+    printed = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()]
+    assert printed == ["[2/4] A", "[3/4] B", "[3/4] B", "[4/4] C"]
 
 
 def test_a_search_has_one_bar_and_the_stages_it_needs_have_theirs_while_they_train() -> None:

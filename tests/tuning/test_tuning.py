@@ -38,6 +38,7 @@ from harness.registry.registry import Registry
 from harness.results.role_report import role_counts
 from harness.results.store import Store
 from harness.training.stop_signal import StopSignal
+from harness.training.workers import Line
 from harness.tuning.search import Search
 from harness.tuning.trials_table import thaw_searches
 from harness.tuning.tuning_figures import _mean_and_std
@@ -628,8 +629,9 @@ def test_a_process_that_helps_stops_between_batches_of_heads_in_closed_form(
     told = multiprocessing.Event()
     told.set()
     request = Request.read(path, plugins=[tiny])
+    _, end = multiprocessing.Pipe(duplex=False)
     with pytest.raises(KeyboardInterrupt):
-        _join_search(request, math.inf, StopSignal(told))
+        _join_search(request, math.inf, Line(StopSignal(told), "process 2", end))
     assert [len(study.trials) for study in studies(path.parent)] == [0, 0, 0]
 
 
