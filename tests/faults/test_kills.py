@@ -67,8 +67,8 @@ WORK = {
     "site, replaced": Work(
         "site {}/toy --plugin PLUGIN --to {}/site",
         4,
-        ("toy",),
-        "site {}/toy --plugin PLUGIN --to {}/site",
+        ("toy", "ada"),
+        "site {}/ada --plugin PLUGIN --to {}/site",
     ),
     "freeze": Work("freeze {}/toy", 4, ("toy",)),
     "submission pack": Work(
