@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from docstrings import ROOT, read_meanings, read_source, read_text
-from harness.planning.benchmark import Baseline, Benchmark
+from harness.planning.benchmark import Baseline, Benchmark, Committee, Model
 from harness.planning.chosen_settings import Chosen, Setting
 from harness.planning.training_settings import TrainingSettings
 from harness.plugin.dataset import DatasetSpec
@@ -64,6 +64,8 @@ TABLES = (
         "`[training_on.AFLOW]` changes some of them for stages that fit that dataset; a transfer "
         "may change them for its stages, which goes over both.",
     ),
+    Table("`[[models]]`", Model),
+    Table("`[[committees]]`", Committee),
     Table("`[[baselines]]`", Baseline),
     Table("`[tuning]`", Tuning),
     Table("`[tuning.space]`", SpaceChanges),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -13,8 +13,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     create_model,
+    model_serializer,
 )
 
 from harness.errors import BenchmarkError, did_you_mean
@@ -57,6 +59,30 @@ class Baseline(Settings):
 
     backbone: OneComponent = ComponentRef(name="composition")
     head: OneComponent
+
+
+class Model(Baseline):
+    """A backbone with a head, and how it is carried over and trained where that is its own way.
+
+    Attributes:
+        transfers: in place of the benchmark's.
+        training: settings that differ for it, of every stage.
+        training_on: settings that differ for its stages that fit the named dataset.
+    """
+
+    transfers: Components | None = None
+    training: Mapping[str, Any] = {}
+    training_on: Mapping[str, Mapping[str, Any]] = {}
+
+    def training_for(self, dataset: str) -> dict[str, Any]:
+        """Training settings of its own for stages that fit a dataset."""
+        return {**self.training, **self.training_on.get(dataset, {})}
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        own = ("transfers", "training", "training_on")
+        return {key: value for key, value in written.items() if value or key not in own}
 
 
 class Committee(Settings):
@@ -113,7 +139,8 @@ class Benchmark(Settings):
             come after, by name.
         train_on, test_on: datasets, the rows and columns of the matrix.
         backbones, heads, transfers, protocols: every combination is a configuration.
-        models: pairs of a backbone and a head beside those combinations; carried over like these.
+        models: pairs of a backbone and a head beside those combinations; carried over and trained
+            like these, or as each says.
         committees: means of several configurations.
         labels: short names of configurations, each with what it names, as
             `"GP on descriptors" = "backbone=descriptors, head=gp"`; of the others, one is made.
@@ -144,7 +171,7 @@ class Benchmark(Settings):
     heads: Components = (ComponentRef(name="mlp"),)
     transfers: Components = (ComponentRef(name="scratch"),)
     protocols: Components = (ComponentRef(name="strict"),)
-    models: tuple[Baseline, ...] = ()
+    models: tuple[Model, ...] = ()
     committees: tuple[Committee, ...] = ()
     labels: Mapping[str, str] = {}
     baselines: tuple[Baseline, ...] | None = None
@@ -202,9 +229,18 @@ class Benchmark(Settings):
         origin = _Origin(path, text, tuple(apply_override(raw, text) for text in overrides))
         raw.setdefault("name", _name_of(path.resolve()))
         benchmark: Benchmark = origin.check(cls, raw)
-        for dataset, changes in benchmark.training_on.items():
-            origin.check(TrainingSettings, changes, ("training_on", dataset))
+        for place, changes in benchmark.training_changes():
+            origin.check(TrainingSettings, changes, place)
         return benchmark
+
+    def training_changes(self) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+        """Yields settings that differ from `training` somewhere, with the tables they stand in."""
+        for dataset, changes in self.training_on.items():
+            yield ("training_on", dataset), changes
+        for place, model in enumerate(self.models):
+            yield ("models", str(place), "training"), model.training
+            for dataset, changes in model.training_on.items():
+                yield ("models", str(place), "training_on", dataset), changes
 
 
 def read_fields(path: Path, names: Iterable[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchmarkError, HarnessError, PluginError, WeightsError
-from harness.planning.benchmark import Benchmark, check_settings
+from harness.planning.benchmark import Benchmark, Model, check_settings
 from harness.planning.chosen_settings import Setting
 from harness.planning.component_ref import ComponentRef, NamedComponents
 from harness.planning.plan import digest_of, optional
@@ -55,7 +55,7 @@ def reconfigure(one: Configuration, setting: Setting, registry: Registry) -> Con
         )
     transfer = resolve_transfer(one.transfer.ref.with_settings(setting.transfer), registry)
     stages = _stages(transfer, model, one.target)
-    return Configuration(model, transfer, one.target, stages, setting.training)
+    return Configuration(model, transfer, one.target, stages, one.own, setting.training)
 
 
 def resolve_transfer(ref: ComponentRef, registry: Registry) -> ResolvedTransfer:
@@ -176,6 +176,20 @@ def known_models(benchmark: Benchmark, registry: Registry) -> list[ResolvedModel
 
 
 @dataclass(frozen=True, eq=False)
+class Entry:
+    """A model of a benchmark, resolved.
+
+    Attributes:
+        transfers: that it is carried over by.
+        own: its entry in the benchmark's `models`, where it has one.
+    """
+
+    model: ResolvedModel
+    transfers: tuple[ResolvedTransfer, ...]
+    own: Model | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Parts:
     """What a benchmark names, resolved.
 
@@ -183,8 +197,7 @@ class Parts:
         fixed: the transfer of models whose backbone is fixed.
     """
 
-    models: tuple[ResolvedModel, ...]
-    transfers: tuple[ResolvedTransfer, ...]
+    models: tuple[Entry, ...]
     fixed: ResolvedTransfer
     protocols: tuple[ResolvedProtocol, ...]
     baselines: tuple[ResolvedModel, ...]
@@ -192,11 +205,11 @@ class Parts:
 
 def resolve(benchmark: Benchmark, registry: Registry) -> Parts:
     """Looks up everything that a benchmark names besides datasets and metrics."""
+    transfers = tuple(resolve_transfer(ref, registry) for ref in benchmark.transfers)
     return Parts(
-        transfers=tuple(resolve_transfer(ref, registry) for ref in benchmark.transfers),
+        models=tuple(_entries(benchmark, transfers, registry)),
         fixed=resolve_transfer(ComponentRef(name=FIXED), registry),
         protocols=tuple(resolve_protocol(ref, registry) for ref in benchmark.protocols),
-        models=tuple(resolve_model(*pair, registry) for pair in _pairs(benchmark)),
         baselines=tuple(
             resolve_model(baseline.backbone, baseline.head, registry)
             for baseline in benchmark.baselines or ()
@@ -204,10 +217,17 @@ def resolve(benchmark: Benchmark, registry: Registry) -> Parts:
     )
 
 
-def _pairs(benchmark: Benchmark) -> Iterator[tuple[ComponentRef, ComponentRef]]:
-    """Yields backbone and head of every model but the baselines."""
-    yield from product(benchmark.backbones, benchmark.heads)
-    yield from ((own.backbone, own.head) for own in benchmark.models)
+def _entries(
+    benchmark: Benchmark, transfers: tuple[ResolvedTransfer, ...], registry: Registry
+) -> Iterator[Entry]:
+    """Yields every model but the baselines."""
+    for backbone, head in product(benchmark.backbones, benchmark.heads):
+        yield Entry(resolve_model(backbone, head, registry), transfers)
+    for own in benchmark.models:
+        given = transfers
+        if own.transfers is not None:
+            given = tuple(resolve_transfer(ref, registry) for ref in own.transfers)
+        yield Entry(resolve_model(own.backbone, own.head, registry), given, own)
 
 
 def configure_baselines(
@@ -234,8 +254,9 @@ def configure(
     configurations: list[Configuration] = []
     left_out: list[tuple[str, str]] = []
     misfits: dict[str, list[HarnessError]] = {}
-    trained = [model for model in parts.models if not model.backbone.fixed]
-    for model in parts.models:
+    carried: list[str] = []
+    for entry in parts.models:
+        model = entry.model
         name = f"{model.backbone_ref.label} and {model.head_ref.label}"
         if model.backbone.fixed:
             found = [
@@ -243,11 +264,12 @@ def configure(
                 for target in targets
             ]
             configurations += found
-            others = (t.ref.label for t in parts.transfers if t.ref.name != FIXED)
+            others = (t.ref.label for t in entry.transfers if t.ref.name != FIXED)
             left_out += [(f"{label} with {name}", own) for label in others for own in targets]
             continue
-        for transfer in parts.transfers:
+        for transfer in entry.transfers:
             label = transfer.ref.label
+            carried.append(label)
             problems = []
             for target in targets:
                 stages = _stages(transfer, model, target)
@@ -257,10 +279,10 @@ def configure(
                     problems.append(problem)
                     left_out.append((f"{label} with {name}", target))
                 else:
-                    configurations.append(Configuration(model, transfer, target, stages))
+                    configurations.append(Configuration(model, transfer, target, stages, entry.own))
             misfits.setdefault(label, []).extend(problems[:1])
-    for problems in misfits.values():
-        if len(problems) == len(trained):
+    for label, problems in misfits.items():
+        if len(problems) == carried.count(label):
             raise problems[0]
     return configurations, tuple(dict.fromkeys(left_out))
 

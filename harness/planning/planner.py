@@ -71,7 +71,7 @@ def plan(
     benchmark = benchmark.of_property(spec)
     _check_names(benchmark, registry, spec)
     parts, targets = resolve(benchmark, registry), benchmark.train_on
-    models = (*parts.models, *parts.baselines)
+    models = (*(entry.model for entry in parts.models), *parts.baselines)
     _check_heads(models, spec)
     known = [(model.backbone_ref.name, model.backbone.elements) for model in models]
     encoder = make_encoder(registry, locations, jobs)
@@ -208,7 +208,8 @@ def _check_choosing(benchmark: Benchmark, configurations: Sequence[Configuration
 
 
 def _check_names(benchmark: Benchmark, registry: Registry, spec: PropertySpec) -> None:
-    for name in (*benchmark.train_on, *benchmark.test_on, *benchmark.training_on):
+    trained = (name for model in benchmark.models for name in model.training_on)
+    for name in (*benchmark.train_on, *benchmark.test_on, *benchmark.training_on, *trained):
         registry.datasets[name]
     metrics, names = registry.metrics_of(spec.name), benchmark.metrics or ()
     for name in names:

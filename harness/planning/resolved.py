@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.planning.benchmark import Model
 from harness.planning.component_ref import ComponentRef
 from harness.plugin.backbone import Backbone
 from harness.plugin.cell import BASELINE
@@ -80,6 +81,7 @@ class Configuration:
         transfer: how the model is carried over; none for a baseline.
         target: the dataset that the last stage fits.
         stages: first to last, never none.
+        own: the benchmark's entry of the model, where that says how it is trained.
         training: settings of the last stage that a search has found; they go over all others.
     """
 
@@ -87,6 +89,7 @@ class Configuration:
     transfer: ResolvedTransfer | None
     target: str
     stages: tuple[Stage, ...]
+    own: Model | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
 
     @property

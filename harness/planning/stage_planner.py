@@ -123,7 +123,9 @@ class StagePlanner:
             return MemberTraining(TrainingSettings(loss="mape"))
         stage = one.stages[level]
         searched = one.training if level == len(one.stages) - 1 else {}
-        training = self._with_loss(stage.dataset, one.target, {**stage.training, **searched})
+        own = one.own.training_for(stage.dataset) if one.own else {}
+        changes = {**own, **stage.training, **searched}
+        training = self._with_loss(stage.dataset, one.target, changes)
         if "lr" not in searched:
             training = training.model_copy(update={"lr": training.lr * stage.lr_factor})
         return MemberTraining(

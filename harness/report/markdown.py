@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import StoreError
 from harness.escaping import markdown_text, terminal_text
+from harness.planning.benchmark import Model, check_settings
 from harness.report.differences import Differences, Verdict, judge, stands_text
 from harness.report.findings import finding_lines
 from harness.report.leaderboard import Leaderboard
@@ -196,9 +197,7 @@ def fact_lines(leaderboard: Leaderboard) -> Sequence[str]:
             f"{training['loss']}; learning rate {training['lr']:g}, {training['schedule']}"
         )
     lines += [f"{over}; root seed {settings['seed']}{how}."]
-    for dataset, changes in settings["training_on"].items():
-        shown = ", ".join(f"{key} {value}" for key, value in changes.items())
-        lines += [f"Stages that fit {dataset}: {shown}."]
+    lines += _other_training(settings)
     rows = ", ".join(f"{name} {n}" for name, n in settings["rows"].items())
     lines += ["", f"Rows: {rows}."]
     if line := unusable_line(leaderboard):
@@ -210,6 +209,23 @@ def fact_lines(leaderboard: Leaderboard) -> Sequence[str]:
         )
         lines += ["", f"Updates left out because the loss was not finite: {cells}."]
     return lines
+
+
+def _other_training(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yields which stages are trained in another way, and how."""
+    for dataset, changes in settings["training_on"].items():
+        yield f"Stages that fit {dataset}: {_changes_text(changes)}."
+    for written in settings.get("models", ()):
+        model: Model = check_settings(Model, written, "models")
+        whose = f"Stages of {model.backbone.label} + {model.head.label}"
+        if model.training:
+            yield f"{whose}: {_changes_text(model.training)}."
+        for dataset, changes in model.training_on.items():
+            yield f"{whose} that fit {dataset}: {_changes_text(changes)}."
+
+
+def _changes_text(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in changes.items())
 
 
 def unusable_line(leaderboard: Leaderboard) -> str:

@@ -287,7 +287,7 @@ SETTINGS_OF_SOME: Final = {"finding": str, "order": int}
 def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
     if missing := [name for name in SETTINGS_READ if name not in settings]:
         raise ValueError(f"lacks {', '.join(missing)}")
-    for name, kind in {**SETTINGS_READ, **SETTINGS_OF_SOME}.items():
+    for name, kind in {**SETTINGS_READ, **SETTINGS_OF_SOME, "models": list}.items():
         if name in settings and not isinstance(settings[name], kind):
             raise ValueError(f"{name} = {settings[name]!r}: expected {_KINDS[kind]}")
     return settings

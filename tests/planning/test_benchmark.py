@@ -64,6 +64,12 @@ def test_an_unknown_key_in_a_dataset_table_is_refused(benchmark_file) -> None:
         Benchmark.load(path)
 
 
+def test_an_unknown_key_in_the_training_of_a_model_is_refused(benchmark_file) -> None:
+    own = 'models = [{ head = "mlp", training_on = { AFLOW = { epoch = 3 } } }]\n'
+    with pytest.raises(BenchmarkError, match=r"'models.0.training_on.AFLOW.epoch'. .* 'epochs'"):
+        Benchmark.load(benchmark_file(own + GOOD))
+
+
 def test_a_wrong_value_names_line_and_key(benchmark_file) -> None:
     path = benchmark_file(GOOD.replace("epochs = 20", 'epochs = "many"'))
     with pytest.raises(BenchmarkError, match=r"line 7: training.epochs: .*'many'"):

@@ -12,8 +12,9 @@ import pytest
 
 from harness.errors import BenchmarkError, DataError, PluginError, WeightsError
 from harness.planning.benchmark import Benchmark
-from harness.planning.plan import Plan
+from harness.planning.plan import Plan, StageNode
 from harness.planning.planner import plan
+from harness.planning.training_settings import TrainingSettings
 from harness.plugin.locations import Locations
 from harness.registry.catalog import Catalog
 from harness.registry.registry import Registry
@@ -73,6 +74,30 @@ def test_stages_come_after_their_parents(planned) -> None:
 def test_whatever_changes_the_outcome_changes_the_key(planned, change: dict[str, Any]) -> None:
     (before,), (after,) = planned().stages, planned(**change).stages
     assert before.key != after.key
+
+
+def test_a_model_may_be_carried_over_and_trained_in_its_own_way(planned) -> None:
+    small = {
+        "backbone": {"name": "tiny", "width": 4},
+        "head": "mlp",
+        "transfers": [TWO_STAGE],
+        "training": {"epochs": 5},
+        "training_on": {"Source": {"epochs": 2, "lr": 0.01}},
+    }
+    laid_out = planned(models=[small], training_on={"Toy": {"epochs": 4}})
+    common, source, own = laid_out.stages
+    assert (common.epochs, lr_of(common)) == (4, TrainingSettings().lr)
+    assert (source.dataset.name, source.epochs, lr_of(source)) == ("Source", 2, 0.01)
+    assert (own.dataset.name, own.epochs, own.parent) == ("Toy", 5, source)
+    assert [one.transfer_label for one in laid_out.configurations if one.transfer] == [
+        "scratch",
+        "two-stage(source=Source, source_start=random)",
+    ]
+    assert planned(models=[small | {"training": {"epochs": 6}}]).stages[-1].key != own.key
+
+
+def lr_of(stage: StageNode) -> float:
+    return stage.member_trainings[0].training.lr
 
 
 def test_what_does_not_change_the_outcome_does_not_change_the_key(planned) -> None:
