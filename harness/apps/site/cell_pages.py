@@ -54,7 +54,8 @@ class CellPage:
         strip: the runs of the first metric.
         parity: predictions against targets.
         worst: the worst predicted materials.
-        sources: where settings were searched for, by run: members of stages that predict.
+        tuned: whether its settings were searched for.
+        sources: of these and of committees, by run: members of stages that predict.
         stages: of its chain.
         ledger: what its rows were used for, per run.
         both: test rows that have another role, by role, summed over runs.
@@ -77,6 +78,7 @@ class CellPage:
     strip: Plot | None
     parity: Plot | None
     worst: Table | None
+    tuned: bool
     sources: Mapping[int, Sequence[str]]
     stages: Sequence[StagePart]
     ledger: Table | None
@@ -126,6 +128,7 @@ class CellPages:
             strip=_strip(results, whole[metric], runs),
             parity=None if tested is None else draw_parity(tested, results.property),
             worst=None if tested is None else worst_materials(tested, results.property),
+            tuned=cell.planned.tuned,
             sources=_sources(cell),
             stages=[self._stage(cell.store, stage) for stage in cell.planned.chain] if done else [],
             ledger=ledger,
@@ -188,7 +191,7 @@ class CellPages:
         if tested is None or len(ledgers) < len(used):
             return None, {}
         what = [f"{self._stage(cell.store, key).title}, {key[:6]}" for key in used]
-        if cell.planned.sources:
+        if cell.planned.tuned:
             ledgers.append(cell.store.read_tuning_ledger(cell.planned.key))
             what.append("choice of settings")
         sizes = [self._ledger_sizes[cell.store.folder, key] for key in used]

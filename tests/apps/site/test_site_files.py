@@ -293,6 +293,19 @@ def test_a_tuned_cell_says_which_members_predict_and_what_chose_its_settings(
     assert "tuned, 2 trials" in (site / "tuned" / "index.html").read_text()
 
 
+def test_a_committee_says_which_members_predict_and_that_nothing_was_searched_for(
+    leaderboards, site: Path
+) -> None:
+    (both,) = (
+        c
+        for c in Store(leaderboards.folder / "single").read_plan().cells
+        if c.transfer == "committee" and (c.train_on, c.test_on) == ("Toy", "Toy")
+    )
+    text = (site / "single" / "cells" / f"{both.key}.html").read_text()
+    assert f"member 0 of {both.sources[0][0][0][:6]}, member 0 of" in text
+    assert "searched for" not in text
+
+
 CARD = """
 name = "{name}"
 title = "A try"
