@@ -130,12 +130,17 @@ class CellPages:
             worst=None if tested is None else worst_materials(tested, results.property),
             tuned=cell.planned.tuned,
             sources=_sources(cell),
-            stages=[self._stage(cell.store, stage) for stage in cell.planned.chain] if done else [],
+            stages=self.stages_of(cell),
             ledger=ledger,
             both=both,
             missing=[f"predictions/{cell.planned.key}.parquet"] if lost else [],
             rows=None if tested is None else pack_rows(tested, results.property),
         )
+
+    def stages_of(self, cell: LeaderboardCell) -> list[StagePart]:
+        """Returns the stages of a cell; none where it was not run."""
+        scored = self.results.entries[self.results.leaderboard.metrics[0], "all"][cell.name].runs
+        return [self._stage(cell.store, key) for key in cell.planned.chain] if scored else []
 
     def _stage(self, store: Store, key: str) -> StagePart:
         place = (store.folder, key)
@@ -201,7 +206,10 @@ class CellPages:
             for title, of_one in zip([*what, "scoring"], sizes, strict=True)
             for part, role, size in of_one
         ]
-        both = conflicts(pd.concat(ledgers), tested)["role"].value_counts()
+        of_tested = [
+            own[own["id"].isin(tested["id"])] for own in ledgers
+        ]  # few, and the rest costs
+        both = conflicts(pd.concat(of_tested), tested)["role"].value_counts()
         columns = (
             Column("stage", "name"),
             Column("dataset", "name"),
