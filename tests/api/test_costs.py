@@ -84,4 +84,4 @@ def test_scores_are_drawn_against_it(folder: Path, costs: pd.DataFrame, tmp_path
     (folder / COSTS_FILE).rename(tmp_path / COSTS_FILE)
     done = CliRunner().invoke(app, ["plot", "cost", str(folder)])
     (tmp_path / COSTS_FILE).rename(folder / COSTS_FILE)
-    assert (done.exit_code, "harness cost" in done.output) == (2, True)
+    assert "harness cost" in str(done.exception)
