@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.api.lookup import Source, registry_of, results_folder
 from harness.api.plans import plan_again
-from harness.errors import CannotEncode
+from harness.errors import CannotEncode, StoreError
 from harness.files import replacing
 from harness.registry.attribution import blaming
 from harness.report.leaderboard import Leaderboard
@@ -56,6 +56,22 @@ class Cost:
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.encode + other.encode, self.fit + other.fit, self.predict + other.predict)
+
+
+def read_costs(folder: Path) -> pd.DataFrame:
+    """Reads what was measured; see `measure_costs`.
+
+    Args:
+        folder: with results.
+
+    Raises:
+        StoreError: nothing was.
+    """
+    import pandas as pd
+
+    if not (path := folder / COSTS_FILE).is_file():
+        raise StoreError(f"{path} is missing: `harness cost {folder.name}` measures and writes it.")
+    return pd.read_csv(path)
 
 
 def measure_costs(

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 TABLES = ("table.md", "table.csv", "table-overlap-free.csv")
 """The files that `render_tables` renders."""
 
-FIGURES = ("heatmap", "parity", "loss", "heads", "learning", "gain")
+FIGURES = ("heatmap", "parity", "loss", "heads", "learning", "gain", "cost")
 
 
 def open_leaderboard(folder: Path) -> Leaderboard:
@@ -202,7 +202,9 @@ def draw(
         BenchmarkError: no such kind, or there is nothing that it could show.
         StoreError: nothing was run, or what the figure needs is missing.
     """
+    from harness.api.costs import read_costs
     from harness.report import figures, store_figures
+    from harness.report.cost_figure import draw_costs
 
     if kind not in FIGURES:
         raise BenchmarkError(f"No figure {kind!r}.{did_you_mean(kind, FIGURES)}")
@@ -220,6 +222,9 @@ def draw(
     if kind in ("parity", "loss"):
         from_store = {"parity": store_figures.draw_parity, "loss": store_figures.draw_losses}
         return show_as_written(from_store[kind](store, leaderboard, metrics, wanted, on))
+    if kind == "cost":
+        costs = read_costs(store.folder)
+        return show_as_written(draw_costs(leaderboard, metrics, wanted, costs, on))
     from_leaderboard = {
         "heatmap": figures.draw_cells,
         "heads": figures.draw_heads,

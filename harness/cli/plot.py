@@ -26,7 +26,7 @@ def plot(
         str,
         typer.Argument(
             metavar="FIGURE",
-            help="heatmap, parity, loss, heads, learning or gain.",
+            help="heatmap, parity, loss, heads, learning, gain or cost.",
             show_default=False,
         ),
     ],
@@ -77,7 +77,8 @@ def plot(
     heatmap: a table in colours. parity: predicted against true values, of the best cell of each
     test set unless cells are chosen. loss: losses of every run and their mean, for all stages.
     heads: a metric per architecture of the head. learning: a metric against the number of training
-    rows. gain: gains over scratch with intervals, a forest plot.
+    rows. gain: gains over scratch with intervals, a forest plot. cost: a metric against seconds,
+    as `harness cost` has measured them, with the Pareto front.
 
     Examples:
         harness plot parity strict

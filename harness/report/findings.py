@@ -9,17 +9,18 @@ model is best.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.plugin.cell import BASELINE
-from harness.report.differences import CellName, Differences, judge
+from harness.report.differences import CellName, Differences, Verdict, judge
 
 if TYPE_CHECKING:
     from harness.plugin.metric import MetricSpec
     from harness.report.leaderboard import Leaderboard
+
+STANDING: tuple[Verdict, ...] = ("better", "worse")
 
 Label = Callable[[CellName], str]
 """Names the configuration of a cell."""
@@ -36,7 +37,7 @@ class Lead:
         mean: its mean.
         second: the next one.
         ahead: by how much the leader's mean is better; 0 or more, in the metric's unit.
-        undecided: how many others the paired test does not tell from the leader.
+        undecided: the others that the paired test does not tell from the leader.
         others: how many there are.
         baseline: the best of the benchmark's baselines; None where there is none.
         baseline_mean: its mean; NaN without one.
@@ -48,10 +49,25 @@ class Lead:
     mean: float
     second: CellName
     ahead: float
-    undecided: int
+    undecided: tuple[CellName, ...]
     others: int
     baseline: CellName | None
     baseline_mean: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A gain over scratch that stands after Holm's correction.
+
+    Attributes:
+        cell: whose gain it is.
+        gain, low, high: the paired difference and its interval; positive is better.
+    """
+
+    cell: CellName
+    gain: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -59,12 +75,12 @@ class Gains:
     """How the gains over scratch came out.
 
     Attributes:
-        better, worse: how many stand after Holm's correction, as a gain or as a loss.
+        better, worse: those that stand, as a gain or as a loss.
         tests: how many there are.
     """
 
-    better: int
-    worse: int
+    better: tuple[Standing, ...]
+    worse: tuple[Standing, ...]
     tests: int
 
 
@@ -122,7 +138,7 @@ def _leads(
             means[leader],
             others[0],
             abs(means[others[0]] - means[leader]),
-            sum(differences.is_undecided(name) for name in others),
+            tuple(name for name in others if differences.is_undecided(name)),
             len(others),
             baseline,
             math.nan if baseline is None else means[baseline],
@@ -138,8 +154,20 @@ def _gains(leaderboard: Leaderboard, differences: Differences) -> Gains | None:
     ]
     if not rows:
         return None
-    counts = Counter(judge(row["low"], row["high"], row["p_holm"]) for row in rows)
-    return Gains(counts["better"], counts["worse"], len(rows))
+    standing: dict[Verdict, list[Standing]] = {}
+    for row in rows:
+        cell = tuple(row[column] for column in leaderboard.identity)
+        verdict = judge(row["low"], row["high"], row["p_holm"])
+        gain = Standing(cell, row["gain"], row["low"], row["high"])
+        standing.setdefault(verdict, []).append(gain)
+    better, worse = (tuple(standing.get(verdict, ())) for verdict in STANDING)
+    return Gains(better, worse, len(rows))
+
+
+def never_beaten(finding: Finding, label: Label) -> list[str]:
+    """Returns the labels of models that lead, or are undecided, wherever somebody leads."""
+    rivals = [[label(name) for name in (lead.leader, *lead.undecided)] for lead in finding.leads]
+    return [name for name in (rivals[0] if rivals else ()) if all(name in own for own in rivals)]
 
 
 # --- in words -----------------------------------------------------------------------------------
@@ -147,11 +175,15 @@ def _gains(leaderboard: Leaderboard, differences: Differences) -> Gains | None:
 
 def finding_lines(leaderboard: Leaderboard, metric: MetricSpec) -> list[str]:
     """Returns what came out as one or two lines of plain text: the author's words, or derived."""
+    return tell_finding(leaderboard, derive_finding(leaderboard, metric))
+
+
+def tell_finding(leaderboard: Leaderboard, finding: Finding) -> list[str]:
+    """As `finding_lines`, of a finding that is there already."""
     if leaderboard.finding:
         return [" ".join(leaderboard.finding.split())]
-    found = derive_finding(leaderboard, metric)
     identity = leaderboard.identity
-    return tell(found, lambda name: leaderboard.label_of(dict(zip(identity, name, strict=True))))
+    return tell(finding, lambda name: leaderboard.label_of(dict(zip(identity, name, strict=True))))
 
 
 def tell(finding: Finding, label: Label) -> list[str]:
@@ -178,7 +210,7 @@ def lead_text(lead: Lead, label: Label) -> str:
     parts = [
         f"on {lead.dataset} {label(lead.leader)}{remark} leads with {lead.mean:.2f}",
         f"{lead.ahead:.2f} ahead of {label(lead.second)}",
-        f"{lead.undecided} of {lead.others} others undecided",
+        f"{len(lead.undecided)} of {lead.others} others undecided",
     ]
     if lead.baseline is not None and not remark:
         parts.append(f"best baseline {label(lead.baseline)} {lead.baseline_mean:.2f}")
@@ -187,15 +219,15 @@ def lead_text(lead: Lead, label: Label) -> str:
 
 def gains_text(gains: Gains) -> str:
     """Says how many gains over scratch stand, and among how many tests."""
-    standing = gains.better + gains.worse
-    if not standing:
+    better, worse = len(gains.better), len(gains.worse)
+    if not better + worse:
         return (
             f"None of the {gains.tests} gains over scratch stands after Holm's correction, as "
             "better or as worse: all are undecided"
         )
     return (
-        f"Of {gains.tests} gains over scratch {gains.better} {_stand(gains.better)} as better and "
-        f"{gains.worse} as worse after Holm's correction; {gains.tests - standing} are undecided"
+        f"Of {gains.tests} gains over scratch {better} {_stand(better)} as better and {worse} as "
+        f"worse after Holm's correction; {gains.tests - better - worse} are undecided"
     )
 
 

@@ -75,3 +75,13 @@ def test_the_command_prints_and_writes_it(folder: Path) -> None:
     assert "megnet" in done.output
     written = pd.read_csv(folder / COSTS_FILE)
     assert written["model"].tolist() == ["nearest", "megnet", "both"]
+
+
+def test_scores_are_drawn_against_it(folder: Path, costs: pd.DataFrame, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["plot", "cost", str(folder), "--to", str(tmp_path / "c.svg")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "c.svg").stat().st_size > 0
+    (folder / COSTS_FILE).rename(tmp_path / COSTS_FILE)
+    done = CliRunner().invoke(app, ["plot", "cost", str(folder)])
+    (tmp_path / COSTS_FILE).rename(folder / COSTS_FILE)
+    assert "harness cost" in str(done.exception)

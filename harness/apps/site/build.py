@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
 from harness.api import registry_of, render_csv
 from harness.apps.site import leaderboard_pages, plots
+from harness.apps.site.answers import make_answer
 from harness.apps.site.cell_pages import CellPages
 from harness.apps.site.comparisons import VERDICTS, Comparisons, Pair
 from harness.apps.site.guides import FOLDER, START, make_guides
-from harness.apps.site.html_tables import SHADES, metric_title
+from harness.apps.site.html_tables import (
+    SHADES,
+    breakable,
+    entry_html,
+    linked,
+    metric_title,
+    prose,
+)
 from harness.apps.site.kept_pages import MARKER, KeptPages, marker_text
 from harness.apps.site.materials import make_materials
+from harness.apps.site.model_pages import make_model_page
+from harness.apps.site.overview import find_data, make_card
 from harness.apps.site.results import Results, check_names, find_sources, read_results
 from harness.errors import StoreError
 from harness.files import replacing_folder
 from harness.plugin.cell import BASELINE
 from harness.redaction import redacted
 from harness.registry.attribution import blaming
+from harness.registry.registry import Registry
+from harness.report.overview import by_order
 from harness.scoring.scores import SUBSETS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 HERE = Path(__file__).resolve().parent
 ASSETS = "_assets"
@@ -81,6 +92,7 @@ def write_site(
     with blaming(registry):
         results = [read_results(source, registry) for source in wanted]
         check_names(results)
+        results.sort(key=lambda own: by_order(own.leaderboard.order, own.leaderboard.name))
         kept = KeptPages(folder)
         if kept.are_all(results):
             return _describe(folder, results)
@@ -88,7 +100,7 @@ def write_site(
             folder.parent.mkdir(parents=True, exist_ok=True)
             with replacing_folder(folder) as draft:
                 taken = {r.leaderboard.name for r in results if kept.take(r, draft)}
-                for path, text in _render(results, taken):
+                for path, text in _render(results, taken, registry):
                     (draft / path).parent.mkdir(parents=True, exist_ok=True)
                     (draft / path).write_text(redacted(text), encoding="utf-8", newline="\n")
                 (draft / MARKER).write_text(marker_text(results, draft), encoding="utf-8")
@@ -124,12 +136,15 @@ def _check_free(folder: Path) -> None:
 # --- pages ------------------------------------------------------------------------------------
 
 
-def _render(results: Sequence[Results], taken: AbstractSet[str]) -> Iterator[tuple[str, str]]:
+def _render(
+    results: Sequence[Results], taken: AbstractSet[str], registry: Registry
+) -> Iterator[tuple[str, str]]:
     """Yields path and text of every file.
 
     Args:
-        results: of all leaderboards.
+        results: of all leaderboards, in the order shown.
         taken: names of those whose pages are there already.
+        registry: knows their plugins.
     """
     environment = _environment()
     for asset in sorted((HERE / "assets").iterdir()):
@@ -137,14 +152,20 @@ def _render(results: Sequence[Results], taken: AbstractSet[str]) -> Iterator[tup
     template = environment.get_template("guide.html.j2")
     for guide in make_guides():
         yield f"{FOLDER}/{guide.name}.html", template.render(root="../", guide=guide, start=START)
-    leaderboards = []
     for result in results:
-        page = leaderboard_pages.make_leaderboard_page(result)
-        leaderboards.append((page, result))
         if result.leaderboard.name not in taken:
-            yield from _render_leaderboard(environment, result, page)
-    template = environment.get_template("site.html.j2")
-    yield "index.html", template.render(root="", leaderboards=leaderboards)
+            yield from _render_leaderboard(environment, result, registry)
+    first = next((result for result in results if result.finding.leads), None)
+    yield (
+        "index.html",
+        environment.get_template("site.html.j2").render(
+            root="",
+            cards=[make_card(result, result is first) for result in results],
+            data=find_data(registry, results),
+            first=first and make_answer(first, f"{first.leaderboard.name}/"),
+            first_title=first and leaderboard_pages.title_of_leaderboard(first),
+        ),
+    )
 
 
 def _environment() -> Environment:
@@ -157,9 +178,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"prose": _prose, "breakable": _breakable}
+    environment.filters |= {"prose": prose, "breakable": breakable, "linked": linked}
     environment.globals |= {
         "assets": ASSETS,
+        "code": _code_address(),
+        "entry": entry_html,
         "guides": f"{FOLDER}/{START}.html",
         "version": __version__,
         "plots": plots,
@@ -169,28 +192,21 @@ def _environment() -> Environment:
     return environment
 
 
-def _prose(text: str) -> Markup:
-    """Marks up text that people wrote for Markdown: of all that, only `code` is used."""
-    from markupsafe import Markup, escape
-
-    parts = re.split(r"`([^`]+)`", text)
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
-        for place, part in enumerate(parts)
-    )
-
-
-def _breakable(text: str) -> Markup:
-    """Lets the label of a configuration break before its settings."""
-    from markupsafe import Markup, escape
-
-    return escape(text).replace("(", Markup("<wbr>("))
+def _code_address() -> str:
+    """Where the project says that its code lies; empty where it does not say."""
+    try:
+        known = metadata("paraisite-harness").get_all("Project-URL") or ()
+    except PackageNotFoundError:
+        return ""
+    addresses = dict(url.split(", ", 1) for url in known)
+    return next((addresses[name] for name in ("Source", "Repository") if name in addresses), "")
 
 
 def _render_leaderboard(
-    environment: Environment, results: Results, page: leaderboard_pages.LeaderboardPage
+    environment: Environment, results: Results, registry: Registry
 ) -> Iterator[tuple[str, str]]:
     name = results.leaderboard.name
+    page = leaderboard_pages.make_leaderboard_page(results)
     published = leaderboard_pages.make_published_pages(results)
     compared = Comparisons(results)
     pairs = {metric: list(compared.pairs(metric)) for metric in results.metrics}
@@ -223,6 +239,12 @@ def _render_leaderboard(
             yield f"{name}/compare/{metric}.js", _pairs_script(results, metric, found)
     if materials:
         yield f"{name}/materials.html", render("materials.html.j2", parts=materials)
+    yield from ((f"{name}/figures/{drawn.name}.svg", drawn.draw()) for drawn in page.figures)
+    for configuration, cells in results.matrices.items():
+        stages = makers.stages_of(next(iter(cells.values())))
+        model = make_model_page(results, configuration, stages, registry)
+        text = render("model.html.j2", root="../../", model=model)
+        yield f"{name}/models/{model.page}.html", text
     for cell in results.cells:
         made = makers.make(cell)
         text = render("cell.html.j2", root="../../", cell=made)

@@ -54,7 +54,8 @@ class CellPage:
         strip: the runs of the first metric.
         parity: predictions against targets.
         worst: the worst predicted materials.
-        sources: where settings were searched for, by run: members of stages that predict.
+        tuned: whether its settings were searched for.
+        sources: of these and of committees, by run: members of stages that predict.
         stages: of its chain.
         ledger: what its rows were used for, per run.
         both: test rows that have another role, by role, summed over runs.
@@ -77,6 +78,7 @@ class CellPage:
     strip: Plot | None
     parity: Plot | None
     worst: Table | None
+    tuned: bool
     sources: Mapping[int, Sequence[str]]
     stages: Sequence[StagePart]
     ledger: Table | None
@@ -126,13 +128,19 @@ class CellPages:
             strip=_strip(results, whole[metric], runs),
             parity=None if tested is None else draw_parity(tested, results.property),
             worst=None if tested is None else worst_materials(tested, results.property),
+            tuned=cell.planned.tuned,
             sources=_sources(cell),
-            stages=[self._stage(cell.store, stage) for stage in cell.planned.chain] if done else [],
+            stages=self.stages_of(cell),
             ledger=ledger,
             both=both,
             missing=[f"predictions/{cell.planned.key}.parquet"] if lost else [],
             rows=None if tested is None else pack_rows(tested, results.property),
         )
+
+    def stages_of(self, cell: LeaderboardCell) -> list[StagePart]:
+        """Returns the stages of a cell; none where it was not run."""
+        scored = self.results.entries[self.results.leaderboard.metrics[0], "all"][cell.name].runs
+        return [self._stage(cell.store, key) for key in cell.planned.chain] if scored else []
 
     def _stage(self, store: Store, key: str) -> StagePart:
         place = (store.folder, key)
@@ -188,7 +196,7 @@ class CellPages:
         if tested is None or len(ledgers) < len(used):
             return None, {}
         what = [f"{self._stage(cell.store, key).title}, {key[:6]}" for key in used]
-        if cell.planned.sources:
+        if cell.planned.tuned:
             ledgers.append(cell.store.read_tuning_ledger(cell.planned.key))
             what.append("choice of settings")
         sizes = [self._ledger_sizes[cell.store.folder, key] for key in used]
@@ -198,7 +206,10 @@ class CellPages:
             for title, of_one in zip([*what, "scoring"], sizes, strict=True)
             for part, role, size in of_one
         ]
-        both = conflicts(pd.concat(ledgers), tested)["role"].value_counts()
+        of_tested = [
+            own[own["id"].isin(tested["id"])] for own in ledgers
+        ]  # few, and the rest costs
+        both = conflicts(pd.concat(of_tested), tested)["role"].value_counts()
         columns = (
             Column("stage", "name"),
             Column("dataset", "name"),

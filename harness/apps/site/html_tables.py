@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +16,22 @@ from harness.report.tables import direction
 
 if TYPE_CHECKING:
     import pandas as pd
+    from markupsafe import Markup
 
     from harness.plugin.metric import MetricSpec
 
-Kind = Literal["name", "number", "text"]
+Kind = Literal["name", "number", "text", "rank"]
+Better = Literal["", "higher", "lower"]
 
 SHADES = 9
 """Steps of the colour scale, as many as the style sheet has: one hue, so that the order is the same
 with every kind of colour vision."""
+
+PAPER = r"(?:doi )?(10\.\d{4,}/[\w./()-]*\w)|arXiv[: ](\d{4}\.\d{4,5})"
+"""A paper, named by its DOI or arXiv number."""
+
+LETTERS = 3
+"""Marks that are longer are words, and stand on a line of their own."""
 
 P_SHOWN = 0.001
 """A p-value below this is only said to be that."""
@@ -38,11 +47,15 @@ class Column:
     Attributes:
         title: its heading.
         kind: a `name` tells rows apart and can be filtered by, a `number` is aligned on the right,
-            a `text` is neither.
+            a `text` is neither, a `rank` is told anew whenever the rows are sorted.
+        better: which of its numbers is better, and comes first when it is first sorted by.
+        hidden: shown only once a reader asks for it.
     """
 
     title: str
     kind: Kind = "text"
+    better: Better = ""
+    hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,10 @@ class HtmlEntry:
         href: the page that it leads to.
         shade: 0 (worst) to `SHADES` − 1 (best); None without colour.
         key: the cell whose score it is, where another metric can take its place.
-        marks: what stands out about it, as letters (see `tables.legend`).
+        marks: what stands out about it, in letters or words (see `tables.legend`).
+        rank: among those of the same train-on → test-on.
+        home: whether it stands for its row, as a test on the dataset that was trained on does.
+        tag: what it is, in a word beside it.
     """
 
     text: str
@@ -65,6 +81,9 @@ class HtmlEntry:
     shade: int | None = None
     key: str = ""
     marks: str = ""
+    rank: str = ""
+    home: bool = False
+    tag: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,12 +95,15 @@ class Table:
         caption: what it shows.
         columns: names first.
         rows: as long as `columns`.
+        groups: of each row, the group within which the best comes first unless a reader sorts
+            otherwise; none where rows stay as they come.
     """
 
     name: str
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[HtmlEntry, ...], ...]
+    groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,6 +157,11 @@ def title_of(column: str) -> str:
     return TITLES.get(column, column.replace("_", " "))
 
 
+def better(spec: MetricSpec) -> Better:
+    """Returns which way a metric is better."""
+    return "higher" if spec.higher_is_better else "lower"
+
+
 def metric_title(spec: MetricSpec) -> str:
     """Returns title, unit and direction of a metric, as headings have them."""
     unit = f" in {spec.unit}" if spec.unit else ""
@@ -169,6 +196,69 @@ def counted(number_of: int, what: str) -> str:
 def p_value(value: float) -> HtmlEntry:
     """Makes an entry of a p-value; a small one is not shown as nothing."""
     return number(value, 3, "< 0.001" if value < P_SHOWN else None)
+
+
+def entry_html(entry: HtmlEntry, column: Column, marked: bool = False) -> str:
+    """Writes an entry as an element of a row: a template would take ten times as long.
+
+    Args:
+        entry: the entry.
+        column: where it stands.
+        marked: whether it shows what stands out about it.
+    """
+    from markupsafe import escape
+
+    text = str(breakable(entry.text) if column.kind == "name" else escape(entry.text))
+    if entry.href:
+        text = f'<a href="{escape(entry.href)}">{text}</a>'
+    if entry.tag:
+        text += f' <span class="tag">{escape(entry.tag)}</span>'
+    hidden = " hidden" if column.hidden else ""
+    if column.kind == "name":
+        return f'<th scope="row" class="name"{hidden}>{text}</th>'
+    shade = "" if entry.shade is None else f" s{entry.shade}"
+    facts = f'class="{column.kind}{shade}"{hidden} data-label="{escape(column.title)}"'
+    if column.kind == "number":
+        facts += f' data-value="{"" if entry.value is None else f"{entry.value:.6g}"}"'
+    if entry.key:
+        facts += f' data-key="{escape(entry.key)}"'
+    if entry.key and marked:
+        facts += f' data-rank="{entry.rank}"{" data-home" if entry.home else ""}'
+        words = " words" if len(entry.marks) > LETTERS else ""
+        text += f'<span class="mark{words}">{escape(entry.marks)}</span>'
+    return f"<td {facts}>{text}</td>"
+
+
+def breakable(text: str) -> Markup:
+    """Lets the label of a configuration break before its settings."""
+    from markupsafe import Markup, escape
+
+    return escape(text).replace("(", Markup("<wbr>("))
+
+
+def prose(text: str) -> Markup:
+    """Marks up text that people wrote for Markdown: of all that, only `code` is used."""
+    from markupsafe import Markup, escape
+
+    parts = re.split(r"`([^`]+)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    )
+
+
+def linked(text: str) -> Markup:
+    """Marks up text as `prose`, with links to papers that it names by DOI or arXiv number."""
+    from markupsafe import Markup
+
+    found, end = Markup(""), 0
+    for paper in re.finditer(PAPER, text):
+        doi, number = paper.groups()
+        address = f"https://doi.org/{doi}" if doi else f"https://arxiv.org/abs/{number}"
+        found += prose(text[end : paper.start()])
+        found += Markup('<a href="{}">{}</a>').format(address, paper[0])
+        end = paper.end()
+    return found + prose(text[end:])
 
 
 def of_frame(name: str, caption: str, frame: pd.DataFrame, names: Sequence[str]) -> Table:

@@ -7,22 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.apps.site.answers import Answer, make_answer
+from harness.apps.site.drawn import Drawn, find_figures
 from harness.apps.site.html_tables import (
     Column,
     HtmlEntry,
     Scale,
     Table,
+    better,
     count,
     counted,
     metric_title,
     number,
     of_frame,
+    significant,
     title_of,
 )
-from harness.apps.site.results import PLACE, Configuration, LeaderboardCell, Results
+from harness.apps.site.results import COSTS, PLACE, Configuration, LeaderboardCell, Results
 from harness.errors import StoreError
+from harness.plugin.cell import BASELINE
 from harness.report.differences import Differences
-from harness.report.markdown import gain_table, settings_lines
+from harness.report.markdown import fact_lines, gain_table
 from harness.report.published import PublishedCell, agreement_text, beside_published
 from harness.report.tables import ABSENT, BEST, Wording, legend, number_text, worded_marks
 from harness.scoring.scores import SUBSETS
@@ -36,8 +41,9 @@ class LeaderboardPage:
     """The first page of a leaderboard.
 
     Attributes:
-        name, title: of the leaderboard.
+        name, title, summary: of the leaderboard.
         lines: what must be known before the numbers; an empty one ends a paragraph.
+        answer: what came out.
         constants: columns that are the same everywhere, with their value.
         counts: what there is, by what it is.
         troubles: what a reader should be warned of.
@@ -48,11 +54,15 @@ class LeaderboardPage:
         legend: of the heats' colours.
         gains: over scratch; None where there is no such thing, and `no_gains` may say why.
         scores: for the script: by metric, its legend and the scores of all cells.
+        figures: to be drawn beside the page.
+        costs: whether it is known what models cost.
     """
 
     name: str
     title: str
+    summary: str
     lines: Sequence[str]
+    answer: Answer
     constants: Mapping[str, str]
     counts: Mapping[str, str]
     troubles: Sequence[str]
@@ -64,6 +74,8 @@ class LeaderboardPage:
     gains: Table | None
     no_gains: str
     scores: Mapping[str, Any]
+    figures: Sequence[Drawn]
+    costs: bool
 
 
 def make_leaderboard_page(results: Results) -> LeaderboardPage:
@@ -73,16 +85,18 @@ def make_leaderboard_page(results: Results) -> LeaderboardPage:
     gains, no_gains = _gains(results)
     return LeaderboardPage(
         name=leaderboard.name,
-        title=leaderboard.title or leaderboard.name,
-        lines=settings_lines(leaderboard),
+        title=title_of_leaderboard(results),
+        summary=leaderboard.settings["summary"],
+        lines=fact_lines(leaderboard),
+        answer=make_answer(results),
         constants={
             title_of(column): cell.columns[column]
             for cell in results.cells[:1]
             for column in results.model
             if column not in results.varied and cell.columns[column]
         },
-        counts=_counts(results),
-        troubles=_troubles(results),
+        counts=counts_of(results),
+        troubles=troubles_of(results),
         metrics={name: metric_title(spec) for name, spec in results.metrics.items()},
         matrix=_matrix(results, shown),
         marks=_marks(results, shown, "all"),
@@ -91,21 +105,39 @@ def make_leaderboard_page(results: Results) -> LeaderboardPage:
         gains=gains,
         no_gains=no_gains,
         scores={name: _scores(results, name) for name in leaderboard.metrics},
+        figures=list(find_figures(results)),
+        costs=bool(results.costs),
     )
 
 
+def title_of_leaderboard(results: Results) -> str:
+    """Returns its title, or its name where it has none."""
+    return results.leaderboard.title or results.leaderboard.name
+
+
 def make_score(
-    results: Results, cell: LeaderboardCell, metric: str, subset: str = "all"
+    results: Results, cell: LeaderboardCell, metric: str, subset: str = "all", root: str = ""
 ) -> HtmlEntry:
-    """Makes the entry of a cell's score; it leads to the page of the cell."""
+    """Makes the entry of a cell's score; it leads to the page of the cell.
+
+    Args:
+        results: of the leaderboard.
+        cell: the cell.
+        metric: by which.
+        subset: on which test rows.
+        root: leads from the page to the leaderboard's folder.
+    """
     score = results.entries[metric, subset][cell.name]
     text = number_text(score, Wording(), results.leaderboard.settings["runs"])
+    train_on, test_on = cell.place
     return replace(
         number(score.mean, text=text),
-        href=f"cells/{cell.page}.html",
+        href=f"{root}cells/{cell.page}.html",
         shade=results.scales[metric].shade(score.mean),
         key=cell.page,
         marks=worded_marks(score),
+        rank=results.ranks[metric, subset].get(cell.name, ""),
+        home=train_on == test_on,
     )
 
 
@@ -123,20 +155,60 @@ def _tests(results: Results) -> list[str]:
     return list(dict.fromkeys(cell.place[1] for cell in results.cells))
 
 
+def _trains(results: Results) -> list[str]:
+    return list(dict.fromkeys(cell.place[0] for cell in results.cells))
+
+
 def _matrix(results: Results, metric: str) -> Table:
-    tests = _tests(results)
-    rows = []
+    """All models, those that were trained on one dataset together, the best on it first.
+
+    One that was not tested on the dataset that it was trained on is placed by the first test set.
+    """
+    tests, trains = _tests(results), _trains(results)
+    sign = -1 if results.metrics[metric].higher_is_better else 1
+    lines = []
     for configuration, cells in _by_place(results, metric).items():
         named = dict(zip(results.model, configuration, strict=True))
+        model = HtmlEntry(
+            results.label(configuration),
+            href=f"models/{results.model_pages[configuration]}.html",
+            tag=BASELINE if named["transfer"] == BASELINE else "",
+        )
+        names = [HtmlEntry(named[column]) for column in results.varied]
         for train in dict.fromkeys(place[0] for place in cells):
-            names = [HtmlEntry(named[column]) for column in results.varied]
-            entries = [cells.get((train, test), HtmlEntry(ABSENT)) for test in tests]
-            rows.append((*names, HtmlEntry(train), *entries))
+            scores = {test: cells[train, test] for test in tests if (train, test) in cells}
+            home = scores.get(train) or replace(next(iter(scores.values())), home=True)
+            entries = {**scores, **({} if train in scores else {next(iter(scores)): home})}
+            costs = cost_entries(results, configuration, train)
+            row = (
+                *(HtmlEntry(home.rank), model, HtmlEntry(train)),
+                *(entries.get(test, HtmlEntry(ABSENT)) for test in tests),
+                *(*costs, *names),
+            )
+            place = math.inf if home.value is None else sign * home.value
+            lines.append((trains.index(train), place, row))
+    lines.sort(key=lambda line: line[:2])
     columns = (
-        *(Column(title_of(column), "name") for column in (*results.varied, "train_on")),
-        *(Column(test, "number") for test in tests),
+        *(Column("rank", "rank"), Column("model", "name"), Column("trained on", "name")),
+        *(Column(test, "number", better(results.metrics[metric])) for test in tests),
+        *cost_columns(results),
+        *(Column(title_of(column), "name", hidden=True) for column in results.varied),
     )
-    return Table("matrix", "", columns, tuple(rows))
+    rows, groups = tuple(line[2] for line in lines), tuple(line[0] for line in lines)
+    return Table("matrix", "", columns, rows, groups)
+
+
+def cost_columns(results: Results) -> tuple[Column, ...]:
+    """The heads of what models cost, where that was measured."""
+    return tuple(Column(f"{what}, s", "number", "lower") for what in COSTS if results.costs)
+
+
+def cost_entries(
+    results: Results, configuration: Configuration, train_on: str
+) -> tuple[HtmlEntry, ...]:
+    """What a model costs, in the order of `cost_columns`."""
+    known = results.costs.get((results.label(configuration), train_on), {})
+    return tuple(significant(known.get(what), 2) for what in COSTS if results.costs)
 
 
 def _marks(results: Results, metric: str, subset: str) -> list[str]:
@@ -176,11 +248,12 @@ def make_heat(
 def _scores(results: Results, metric: str) -> dict[str, Any]:
     """What the script puts in the places of another metric's scores."""
     return {
+        "better": better(results.metrics[metric]),
         "legend": [[entry.text, entry.shade] for entry in results.scales[metric].legend()],
         "marks": {subset: _marks(results, metric, subset) for subset in SUBSETS},
         "cells": {
             subset: {
-                cell.page: [entry.text, entry.value, entry.shade, entry.marks]
+                cell.page: [entry.text, entry.value, entry.shade, entry.marks, entry.rank]
                 for cell in results.cells
                 for entry in (make_score(results, cell, metric, subset),)
             }
@@ -189,20 +262,22 @@ def _scores(results: Results, metric: str) -> dict[str, Any]:
     }
 
 
-def _counts(results: Results) -> dict[str, str]:
-    summary = results.leaderboard.summary()
+def counts_of(results: Results) -> dict[str, str]:
+    """Says what there is, by what it is."""
+    summary = results.leaderboard.summary(metrics=[])
     done = int((summary["runs"] > 0).sum())
     return {
         "configurations": str(len(results.configurations)),
         "cells": f"{done} of {len(summary)}" if done < len(summary) else str(done),
         "runs per cell": str(results.leaderboard.settings["runs"]),
-        "trained on": ", ".join(dict.fromkeys(cell.place[0] for cell in results.cells)),
+        "trained on": ", ".join(_trains(results)),
         "tested on": ", ".join(_tests(results)),
     }
 
 
-def _troubles(results: Results) -> list[str]:
-    summary = results.leaderboard.summary()
+def troubles_of(results: Results) -> list[str]:
+    """Says what a reader should be warned of."""
+    summary = results.leaderboard.summary(metrics=[])
     found = list(results.leaderboard.notes)
     if lost := len(results.leaderboard.failures):
         found.append(f"{_cells(lost)} failed, for reasons that stand below the table.")
@@ -239,9 +314,13 @@ def _gains(results: Results) -> tuple[Table | None, str]:
     if gained.empty:
         return None, ""
     text = gain_table(gained)
-    names = [column for column in text.columns if column in leaderboard.identity]
-    table = of_frame("gains", metric_title(spec), text, names)
-    return replace(table, columns=(*table.columns[:-1], Column("verdict"))), ""
+    cells: list[Any] = gained.to_dict("records")
+    shown = text.drop(columns=[c for c in text if c in leaderboard.identity and c not in PLACE])
+    shown.insert(0, "model", [leaderboard.label_of(cell) for cell in cells])
+    table = of_frame("gains", metric_title(spec), shown, ("model", *PLACE))
+    columns = {column.title: column for column in table.columns}
+    columns |= {"gain": Column("gain", "number", "higher"), "verdict": Column("verdict")}
+    return replace(table, columns=tuple(columns.values())), ""
 
 
 # --- all cells --------------------------------------------------------------------------------
@@ -254,7 +333,7 @@ def make_cells_table(results: Results, subset: str) -> Table:
     columns = (
         *(Column(title_of(column), "name") for column in names),
         *(Column(title, "number") for title in ("runs", "rows per run", "failed")),
-        *(Column(results.metrics[metric].title, "number") for metric in leaderboard.metrics),
+        *(Column(spec.title, "number", better(spec)) for spec in results.metrics.values()),
     )
     rows = []
     for cell in results.cells:
@@ -264,7 +343,7 @@ def make_cells_table(results: Results, subset: str) -> Table:
             (
                 *(HtmlEntry(cell.columns[column]) for column in names),
                 *(count(value) for value in (first.runs, first.n, first.failed)),
-                *(replace(entry, key="", marks="") for entry in entries),
+                *(replace(entry, key="", marks="", rank="") for entry in entries),
             )
         )
     return Table(f"cells-{subset}", subset, columns, tuple(rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -101,19 +101,18 @@ def _part(
         Column("all are off by" + (" a factor of" if spec.is_log else f", {spec.unit}"), "number"),
         *(Column(label, "number") for label in labels),
     )
-    rows = []
-    for name in missed.index[:MOST]:
-        _, row_id, formula = name
-        predicted = [model.loc[name] if name in model.index else None for model in models]
-        rows.append(
-            (
-                HtmlEntry(formula or str(row_id)),
-                HtmlEntry(str(row_id)),
-                significant(float(spec.from_scale(targets[name]))),
-                _off(missed[name], spec),
-                *(_prediction(row, spec, scale) for row in predicted),
-            )
+    shown = missed.index[:MOST]
+    predictions = [_predictions(model.reindex(shown), spec, scale) for model in models]
+    rows = [
+        (
+            HtmlEntry(formula or str(row_id)),
+            HtmlEntry(str(row_id)),
+            significant(float(spec.from_scale(targets[part, row_id, formula]))),
+            _off(missed[part, row_id, formula], spec),
+            *predicted,
         )
+        for (part, row_id, formula), *predicted in zip(shown, *predictions, strict=True)
+    ]
     return MaterialsPart(
         test_on, Table(f"materials-{test_on}", test_on, columns, tuple(rows)), len(missed)
     )
@@ -125,11 +124,15 @@ def _off(off: float, spec: PropertySpec) -> HtmlEntry:
     return number(10**off, 2) if spec.is_log else significant(off)
 
 
-def _prediction(row: Any, spec: PropertySpec, scale: Scale) -> HtmlEntry:
-    """The mean prediction, coloured and sorted by how far the predictions of all runs are off."""
-    if row is None:
-        return HtmlEntry("—")
-    if not np.isfinite(row["predicted"]):
-        return HtmlEntry("failed")
-    text = significant(float(spec.from_scale(row["predicted"]))).text
-    return HtmlEntry(text, float(row["off"]), shade=scale.shade(row["off"]))
+def _predictions(rows: pd.DataFrame, spec: PropertySpec, scale: Scale) -> list[HtmlEntry]:
+    """Mean predictions, coloured and sorted by how far the predictions of all runs are off."""
+    known = rows["target"].notna()
+    values = spec.from_scale(rows["predicted"].to_numpy(dtype=np.float64))
+    return [
+        HtmlEntry("—")
+        if not tested
+        else HtmlEntry("failed")
+        if not np.isfinite(value)
+        else HtmlEntry(significant(float(value)).text, float(off), shade=scale.shade(off))
+        for tested, value, off in zip(known, values, rows["off"], strict=True)
+    ]

@@ -33,7 +33,7 @@ from harness.report.plot_data import FACTOR, ParityRows
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.plugin.arrays import Floats
+    from harness.plugin.arrays import Floats, Indices
     from harness.plugin.property import PropertySpec
 
 
@@ -121,23 +121,25 @@ def worst_materials(tested: pd.DataFrame, spec: PropertySpec) -> Table:
         tested: rows of `Store.read_predictions` with their `formula`.
         spec: what was predicted.
     """
+    import pandas as pd
+
     parity = ParityRows.of(tested, spec)
-    predicted, target = spec.to_scale(parity.predicted), spec.to_scale(parity.target)
-    rows = tested.assign(
-        target=parity.target,
-        scaled=predicted,
-        off=np.abs(predicted - target),
-        failed=parity.failed,
+    predicted = spec.to_scale(parity.predicted)
+    names, of_row = _materials(tested)
+    runs = pd.DataFrame({"run": tested["run"].to_numpy(), "of": of_row}).drop_duplicates()["of"]
+    rows = np.bincount(of_row, minlength=len(names))
+
+    def mean(values: Floats) -> Floats:
+        return np.bincount(of_row, values, len(names)) / rows
+
+    materials = pd.DataFrame(names, columns=["part", "id", "formula"]).assign(
+        runs=np.bincount(runs, minlength=len(names)),
+        failed=mean(parity.failed.astype(np.float64)),
+        target=mean(parity.target),
+        scaled=mean(predicted),
+        off=mean(np.abs(predicted - spec.to_scale(parity.target))),
+        overlap=mean(parity.overlap.astype(np.float64)),
     )
-    grouped = rows.groupby(["part", "id", "formula"], sort=True)
-    materials = grouped.agg(
-        runs=("run", "nunique"),
-        failed=("failed", "sum"),
-        target=("target", "median"),
-        scaled=("scaled", "mean"),
-        off=("off", "mean"),
-        overlap=("overlap", "mean"),
-    ).reset_index()
     order = ["failed", "off", "part", "id"]
     worst = materials.sort_values(order, ascending=[False, False, True, True]).head(WORST)
     columns = (
@@ -189,22 +191,38 @@ def pack_rows(tested: pd.DataFrame, spec: PropertySpec) -> dict[str, Any]:
         tested: rows of `Store.read_predictions` with their `formula`.
         spec: what was predicted.
     """
-    names = list(zip(tested["part"], tested["id"], tested["formula"], strict=True))
-    positions = {name: position for position, name in enumerate(dict.fromkeys(names))}
-    columns = (tested[name] for name in ("run", "target", "prediction", "overlap"))
+    names, of_row = _materials(tested)
+    rows = zip(
+        tested["run"].tolist(),
+        of_row.tolist(),
+        _short(tested["target"].to_numpy(dtype=np.float64)),
+        _short(tested["prediction"].to_numpy(dtype=np.float64)),
+        tested["overlap"].astype(int).tolist(),
+        strict=True,
+    )
     return {
         "symbol": spec.symbol,
         "unit": spec.unit,
         "log": spec.is_log,
         "lowest": spec.lowest if spec.is_log else None,
-        "materials": [list(name) for name in positions],
-        "rows": [
-            [int(run), positions[name], _short(target), _short(predicted), int(overlap)]
-            for name, run, target, predicted, overlap in zip(names, *columns, strict=True)
-        ],
+        "materials": [list(name) for name in names],
+        "rows": [list(row) for row in rows],
     }
 
 
-def _short(value: float) -> float | None:
+def _materials(tested: pd.DataFrame) -> tuple[list[tuple[str, str, str]], Indices]:
+    """The (part, id, formula) of all materials, and the position of each row's among them."""
+    names = list(zip(tested["part"], tested["id"], tested["formula"], strict=True))
+    positions = {name: position for position, name in enumerate(dict.fromkeys(names))}
+    return list(positions), np.array([positions[name] for name in names], dtype=np.int64)
+
+
+def _short(values: Floats) -> list[float | None]:
     """Four digits, which is more than is shown; None for what is not finite."""
-    return float(f"{value:.4g}") if np.isfinite(value) else None
+    finite = np.isfinite(values)
+    plain = np.where(finite & (values != 0), values, 1.0)
+    shift = 3 - np.floor(np.log10(np.abs(plain)))
+    up, down = 10.0 ** np.maximum(shift, 0), 10.0 ** np.maximum(-shift, 0)
+    rounded = np.rint(plain * up / down) / up * down
+    shown = np.where(values == 0, 0.0, rounded).tolist()
+    return [value if known else None for value, known in zip(shown, finite.tolist(), strict=True)]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.api import open_leaderboard, published_cells, results_folder
+from harness.api.costs import COSTS_FILE, read_costs
 from harness.apps.site.html_tables import Scale
 from harness.errors import HarnessError, StoreError
 from harness.planning.benchmark import BENCHMARK_FILE
 from harness.plugin.cell import SUBMISSION
+from harness.report.findings import Finding, derive_finding
 from harness.report.leaderboard import Leaderboard
 from harness.report.pivot import Layout, Pivot, PivotEntry, pivot
 from harness.report.submissions import SUBMISSIONS
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 PLACE = ("train_on", "test_on")
 """Columns of a cell's identity that say where it stands in the matrix of its configuration."""
+
+COSTS = ("encode", "fit", "predict")
+"""What takes seconds."""
 
 Configuration = tuple[str, ...]
 """Values of `Results.model`."""
@@ -71,6 +77,8 @@ class Results:
         metrics: specs of those it scores, by name, in the order of the benchmark.
         published: published cells to show beside it, if there are any.
         cells: all that tables show, in their order.
+        costs: by label and training set, seconds of one core to `encode` a crystal, `fit` one run
+            and `predict` a crystal; none where that was not measured.
     """
 
     folder: Path
@@ -79,6 +87,7 @@ class Results:
     metrics: Mapping[str, MetricSpec]
     published: pd.DataFrame | None
     cells: Sequence[LeaderboardCell]
+    costs: Mapping[tuple[str, str], Mapping[str, float]]
 
     @cached_property
     def model(self) -> tuple[str, ...]:
@@ -98,6 +107,17 @@ class Results:
     def configurations(self) -> tuple[Configuration, ...]:
         """All of them, in table order."""
         return tuple(dict.fromkeys(self.model_of(cell) for cell in self.cells))
+
+    @cached_property
+    def model_pages(self) -> Mapping[Configuration, str]:
+        """Name of the page of each: its label, in letters that every address can hold."""
+        pages: dict[Configuration, str] = {}
+        for configuration in self.configurations:
+            label = self.label(configuration).lower()
+            plain = "-".join(re.findall(r"[a-z0-9.]+", label)) or "model"
+            taken = sum(page == plain or page.startswith(f"{plain}~") for page in pages.values())
+            pages[configuration] = f"{plain}~{taken + 1}" if taken else plain
+        return pages
 
     def model_of(self, cell: LeaderboardCell) -> Configuration:
         """Returns the configuration of a cell."""
@@ -131,6 +151,19 @@ class Results:
         }
 
     @cached_property
+    def ranks(self) -> Mapping[tuple[str, str], Mapping[tuple[str, ...], str]]:
+        """By metric and subset, then by what tells a cell apart: its rank, see `rank_cells`."""
+        return {
+            shown: rank_cells(list(entries.values()), self.metrics[shown[0]].higher_is_better)
+            for shown, entries in self.entries.items()
+        }
+
+    @cached_property
+    def finding(self) -> Finding:
+        """What the statistics say, by the first metric."""
+        return derive_finding(self.leaderboard, self.metrics[self.leaderboard.metrics[0]])
+
+    @cached_property
     def family(self) -> str:
         """Which differences are tested in it."""
         return self.pivots[self.leaderboard.metrics[0], "all"].family[0]
@@ -149,6 +182,41 @@ class Results:
             )
             for name, spec in self.metrics.items()
         }
+
+
+def rank_cells(entries: Sequence[PivotEntry], higher_is_better: bool) -> dict[tuple[str, ...], str]:
+    """Ranks cells within their train-on → test-on, by the mean.
+
+    What the paired test does not tell from the best may be anything from first to its own place,
+    and reads so: `1–5`. Cells that are never called best have no rank, nor one that is alone.
+    """
+    places: dict[tuple[str, ...], list[PivotEntry]] = {}
+    for entry in entries:
+        if (
+            entry.state == "scored"
+            and not entry.is_mostly_trained_on
+            and entry.trust != "unchecked"
+        ):
+            places.setdefault(tuple(entry.cell[c] for c in ("protocol", *PLACE)), []).append(entry)
+    ranks: dict[tuple[str, ...], str] = {}
+    for rivals in places.values():
+        if any(entry.best for entry in rivals):
+            means = sorted((entry.mean for entry in rivals), reverse=higher_is_better)
+            for entry in rivals:
+                place = 1 + means.index(entry.mean)
+                ranks[entry.name] = f"1–{place}" if entry.undecided and place > 1 else f"{place}"
+    return ranks
+
+
+def _costs(folder: Path) -> Mapping[tuple[str, str], Mapping[str, float]]:
+    """What models cost, by label and training set, where that was measured."""
+    if not (folder / COSTS_FILE).is_file():
+        return {}
+    rows: list[Any] = read_costs(folder).to_dict("records")
+    return {
+        (row["model"], row["train_on"]): {what: row[f"{what}_seconds"] for what in COSTS}
+        for row in rows
+    }
 
 
 def read_results(source: str | Path, registry: Registry) -> Results:
@@ -172,6 +240,7 @@ def read_results(source: str | Path, registry: Registry) -> Results:
         {name: metrics[name] for name in leaderboard.metrics},
         None if alone else published_cells(source),
         tuple(_cells(leaderboard, folder)),
+        _costs(folder),
     )
 
 

@@ -33,6 +33,8 @@ epochs = 3
 loss = "mae-log"
 """
 
+COMMITTEE = '{ label = "both", of = ["scratch", "two-stage"] }'
+
 TUNED = """
 train_on = ["Toy"]
 test_on = ["Toy"]
@@ -100,7 +102,7 @@ def leaderboards(tmp_path_factory: pytest.TempPathFactory) -> Leaderboards:
     for name, heads, runs, baselines in (
         ("whole", mlp, 3, ""),
         ("failing", f'{mlp}, "broken"', 2, 'baselines = [{ head = "nearest" }]'),
-        ("single", mlp, 1, "baselines = []"),
+        ("single", mlp, 1, f"baselines = []\ncommittees = [{COMMITTEE}]"),
     ):
         (folder / name).mkdir()
         text = BENCHMARK.format(

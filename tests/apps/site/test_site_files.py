@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ from harness.apps.submissions import exchange
 from harness.errors import HarnessError, StoreError
 from harness.registry.registry import Registry
 from harness.report.comparison import Side, compare
+from harness.report.findings import gains_text
 from harness.results.store import Store
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Links(HTMLParser):
@@ -31,12 +35,14 @@ class Links(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.targets: list[str] = []
+        self.outside: list[str] = []
         self.ids: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
             if name in ("href", "src", "data-source") and value:
-                self.targets.append(value)
+                to_read = tag == "a" and value.startswith("https://")
+                (self.outside if to_read else self.targets).append(value)
             if name == "id" and value:
                 self.ids.append(value)
 
@@ -72,7 +78,7 @@ def test_every_link_leads_to_a_file_of_the_site(site: Path) -> None:
                 assert not anchor or f'id="{anchor}"' in there.read_text(encoding="utf-8"), target
 
 
-def test_nothing_points_outside(site: Path) -> None:
+def test_nothing_is_loaded_from_outside(site: Path) -> None:
     for path, links in pages(site):
         assert not [t for t in links.targets if re.match(r"(\w+:)?//", t)], path
     for asset in (site / "_assets").iterdir():
@@ -112,7 +118,7 @@ def test_the_same_results_give_the_same_bytes(leaderboards, tmp_path: Path) -> N
 
 
 def test_a_plain_table_needs_a_few_kb_of_script(site: Path) -> None:
-    assert (site / "_assets" / "script.js").stat().st_size < 10_000
+    assert (site / "_assets" / "script.js").stat().st_size < 14_000
     assert "cell.js" not in (site / "whole" / "index.html").read_text()
 
 
@@ -293,6 +299,79 @@ def test_a_tuned_cell_says_which_members_predict_and_what_chose_its_settings(
     assert "tuned, 2 trials" in (site / "tuned" / "index.html").read_text()
 
 
+def test_a_committee_says_which_members_predict_and_that_nothing_was_searched_for(
+    leaderboards, site: Path
+) -> None:
+    (both,) = (
+        c
+        for c in Store(leaderboards.folder / "single").read_plan().cells
+        if c.transfer == "committee" and (c.train_on, c.test_on) == ("Toy", "Toy")
+    )
+    text = (site / "single" / "cells" / f"{both.key}.html").read_text()
+    assert f"member 0 of {both.sources[0][0][0][:6]}, member 0 of" in text
+    assert "searched for" not in text
+
+
+# --- what came out, models, costs ----------------------------------------------------------------
+
+
+def test_the_site_opens_with_the_answer_of_the_most_important_leaderboard(site: Path) -> None:
+    """Of those here only `learn-first` says its place."""
+    text = unescape((site / "index.html").read_text())
+    results = read_results(ROOT / "leaderboards" / "learn-first", Registry())
+    answer, cards = text.split("<h2>Leaderboards</h2>")
+    assert "Does transfer learning help, and which model should I take?" in answer
+    assert gains_text(results.finding.gains).split(";")[0][1:] in answer
+    pages = {cell.name: cell.page for cell in results.cells}
+    for lead in results.finding.leads:
+        assert (
+            f'<a href="learn-first/cells/{pages[lead.leader]}.html">{lead.mean:.2f}</a>' in answer
+        )
+    assert re.findall(r"<dt>name</dt><dd>([\w-]+)", cards)[0] == "learn-first"
+
+
+def test_what_came_out_stands_on_the_card_and_on_top_of_the_page(leaderboards, tmp_path) -> None:
+    shutil.copytree(leaderboards.folder / "single", tmp_path / "single")
+    file = tmp_path / "single" / "benchmark.toml"
+    file.write_text('finding = "Nothing, with `one` run."\n' + file.read_text())
+    write_site([tmp_path / "single"], tmp_path / "site", leaderboards.plugins)
+    for path in ("index.html", "single/index.html"):
+        assert "Nothing, with <code>one</code> run." in (tmp_path / "site" / path).read_text()
+
+
+def test_every_model_has_a_page_that_says_what_it_is(site: Path) -> None:
+    results = read_results(ROOT / "leaderboards" / "learn-first", Registry())
+    written = {path.stem for path in (site / "learn-first" / "models").glob("*.html")}
+    assert written == set(results.model_pages.values())
+    text = (site / "learn-first" / "models" / "megnet-pretrained.html").read_text()
+    assert "MEGNet on collapsed graphs" in text
+    assert "https://doi.org/10.1021/acs.chemmater.9b01294" in text
+    assert re.search(r"sha256 <code>[0-9a-f]{64}</code>", text)
+    both = (site / "single" / "models" / "both.html").read_text()
+    members = '<a href="tiny-scratch.html">tiny scratch</a>; <a href="tiny-two-stage.html">'
+    assert members in both
+
+
+def test_costs_stand_beside_scores_where_they_were_measured(leaderboards, tmp_path) -> None:
+    shutil.copytree(leaderboards.folder / "single", tmp_path / "single")
+    (tmp_path / "single" / "costs.csv").write_text(
+        "model,train_on,encode_seconds,fit_seconds,predict_seconds\n"
+        "tiny scratch,Toy,0.001,12.3,0.002\n"
+    )
+    write_site([tmp_path / "single"], tmp_path / "site", leaderboards.plugins)
+    page = (tmp_path / "site" / "single" / "index.html").read_text()
+    assert 'data-label="fit, s" data-value="12.3">12</td>' in page
+    assert (tmp_path / "site" / "single" / "figures" / "cost.svg").is_file()
+
+
+def test_figures_are_there_where_there_is_something_to_draw(leaderboards, site: Path) -> None:
+    def drawn(name: str) -> set[str]:
+        return {path.stem for path in (site / name / "figures").glob("*.svg")}
+
+    assert "gain" in drawn("learn-first") and "gain" in drawn("whole")
+    assert drawn("tuned") == {"trials"}
+
+
 CARD = """
 name = "{name}"
 title = "A try"
@@ -319,8 +398,7 @@ def test_a_leaderboard_of_submissions_has_pages_too(leaderboards, tmp_path: Path
 
 
 def test_published_cells_stand_beside_ours_with_differences(tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[3]
-    results = read_results(root / "leaderboards" / "paraisite-steps-1-2", Registry())
+    results = read_results(ROOT / "leaderboards" / "paraisite-steps-1-2", Registry())
     from harness.apps.site.leaderboard_pages import make_published_pages
 
     (study,) = make_published_pages(results)

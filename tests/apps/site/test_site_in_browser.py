@@ -71,8 +71,8 @@ def test_sorting_really_reorders_and_missing_numbers_come_last(visit) -> None:
     button.click()
     assert values(v, "matrix", "Twins") == sorted(present, reverse=True) + missing
     assert head.get_attribute("aria-sort") == "descending"
-    v.page.locator("#matrix thead button", has_text="head").click()
-    names = column(v, "matrix", "head")
+    v.page.locator("#matrix thead button", has_text="model").click()
+    names = column(v, "matrix", "model")
     assert names == sorted(names)
     assert head.count() == 1
 
@@ -88,17 +88,18 @@ def test_rows_stay_whole_when_sorted(visit) -> None:
 def test_filters_filter_and_say_how_many_rows_are_left(visit) -> None:
     v = visit()
     v.open("learn-first/cells.html")
-    bar = v.page.locator('[data-filters="cells-all"]')
-    bar.locator("input").fill("random-forest mix")
+    bar = v.page.locator('[data-bar="cells-all"]')
+    words = bar.get_by_role("searchbox")
+    words.fill("random-forest mix")
     shown = v.texts("#cells-all tbody tr:not([hidden])")
     assert all("random-forest" in text and "MIX" in text for text in shown)
     assert len(shown) == 5, "trained or tested on MIX"
     assert bar.get_by_role("status").inner_text() == "5 of 81 rows"
-    bar.locator("input").fill("")
+    words.fill("")
     bar.get_by_role("combobox", name="transfer", exact=True).select_option("pretrained")
     bar.get_by_role("combobox", name="trained on", exact=True).select_option("Dataset1")
     assert column(v, "cells-all", "tested on") == ["Dataset1", "Dataset2", "MIX"]
-    bar.locator("input").fill("nothing has this")
+    words.fill("nothing has this")
     assert bar.get_by_role("status").inner_text() == "0 of 81 rows"
 
 
@@ -106,6 +107,7 @@ def test_another_metric_takes_the_place_of_every_score(visit, site: Path, leader
     results = read_results(leaderboards.folder / "whole", Registry(leaderboards.plugins))
     v = visit()
     v.open("whole/index.html")
+    v.page.locator("#heats-title + details summary").click()
     v.page.get_by_role("combobox", name="Metric", exact=True).select_option("spearman")
     v.page.get_by_role("combobox", name="Test rows", exact=True).select_option("overlap-free")
     assert "Spearman" in v.page.locator("[data-metric-title]").inner_text()
@@ -124,13 +126,63 @@ def test_another_metric_takes_the_place_of_every_score(visit, site: Path, leader
     assert len(legend) == len(results.scales["spearman"].legend()) + 2
 
 
+def test_the_best_come_first_and_ranks_follow_the_order(visit) -> None:
+    v = visit()
+    v.open("learn-first/index.html")
+    trained, home = column(v, "matrix", "trained on"), values(v, "matrix", "MIX")
+    pairs = zip(home, trained, strict=True)
+    of_mix = [value for value, train in pairs if train == "MIX" and value is not None]
+    assert of_mix == sorted(of_mix), "as the page comes: the best of each training set first"
+    ranks = column(v, "matrix", "rank")
+    assert [ranks[trained.index(train)] for train in dict.fromkeys(trained)] == ["1", "1", "1"]
+    v.page.get_by_role("combobox", name="Metric", exact=True).select_option("spearman")
+    v.page.locator("#matrix thead button", has_text="Dataset2").click()
+    scores = [value for value in values(v, "matrix", "Dataset2") if value is not None]
+    assert scores == sorted(scores, reverse=True), "higher is better"
+    ranks, trained = column(v, "matrix", "rank"), column(v, "matrix", "trained on")
+    assert [ranks[trained.index(train)] for train in dict.fromkeys(trained)] == ["1", "1", "1"]
+    assert "Dataset2" in v.page.locator("[data-ranked]").inner_text()
+
+
+def test_an_address_shows_what_its_sender_saw(visit) -> None:
+    v = visit()
+    v.open("learn-first/index.html")
+    bar = v.page.locator('[data-bar="matrix"]')
+    v.page.get_by_role("combobox", name="Metric", exact=True).select_option("mape")
+    bar.get_by_role("combobox", name="trained on", exact=True).select_option("MIX")
+    v.page.locator("#matrix thead button", has_text="Dataset1").click()
+    bar.locator("summary").click()
+    bar.get_by_label("transfer", exact=True).check()
+    bar.get_by_label("Dataset2", exact=True).uncheck()
+    shown, address = v.texts("#matrix tr:not([hidden])"), v.page.url
+    for told in ("metric=mape", "matrix.trained+on=MIX", "matrix.sort=Dataset1", "transfer"):
+        assert told in address
+    v.page.goto("about:blank")
+    v.page.goto(address)
+    assert v.texts("#matrix tr:not([hidden])") == shown
+    assert v.page.locator("#matrix thead th", has_text="Dataset2").is_hidden()
+
+
+def test_what_is_shown_can_be_taken_as_csv(visit) -> None:
+    v = visit()
+    v.open("learn-first/index.html")
+    v.page.locator('[data-bar="matrix"] input[type=search]').fill("megnet scratch")
+    with v.page.expect_download() as download:
+        v.page.locator('[data-bar="matrix"] a.action').click()
+    assert download.value.suggested_filename == "matrix.csv"
+    with Path(download.value.path()).open(encoding="utf-8") as opened:
+        lines = list(csv.DictReader(opened))
+    assert [line["model"] for line in lines] == column(v, "matrix", "model")
+    assert lines[0]["Dataset1"].startswith(column(v, "matrix", "Dataset1")[0].split("\n")[0])
+
+
 # --- cells --------------------------------------------------------------------------------------
 
 
 def test_a_cell_opens_and_shows_all_that_is_behind_its_number(visit, leaderboards) -> None:
     v = visit()
     v.open("whole/index.html")
-    v.page.locator("#matrix tbody tr").last.locator("td a").first.click()
+    v.page.locator("#matrix tbody tr", has_text="two-stage").locator("td a").first.click()
     v.page.wait_for_url("**/whole/cells/*.html")
     headings = v.texts("main h2")
     expected = ["Scores", "Runs", "Predictions", "Training", "Ledger and overlap"]
@@ -159,7 +211,7 @@ def test_all_predictions_can_be_read_as_a_table(visit, leaderboards) -> None:
     v.page.locator("#rows thead button", has_text="factor off").click()
     off = values(v, "rows", "factor off")
     assert off == sorted(off)
-    v.page.locator('[data-filters="rows"] input').fill(stored["id"].iloc[0])
+    v.page.locator('[data-bar="rows"] input[type=search]').fill(stored["id"].iloc[0])
     assert set(column(v, "rows", "id")) == {stored["id"].iloc[0]}
 
 
@@ -263,7 +315,7 @@ def test_everything_can_be_done_by_keyboard(visit) -> None:
     v.open("whole/index.html")
     v.page.keyboard.press("Tab")
     assert v.page.evaluate("document.activeElement.textContent") == "Skip to the content"
-    v.page.locator("#matrix thead button").last.focus()
+    v.page.locator("#matrix thead button", has_text="Source").focus()
     v.page.keyboard.press("Shift+Tab")
     v.page.keyboard.press("Tab")
     outline = v.page.evaluate("getComputedStyle(document.activeElement).outlineWidth")

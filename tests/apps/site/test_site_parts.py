@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.apps.site import build, plots
-from harness.apps.site.html_tables import SHADES, Scale, flat, number, p_value, significant
+from harness.apps.site.html_tables import (
+    SHADES,
+    Column,
+    HtmlEntry,
+    Scale,
+    entry_html,
+    flat,
+    linked,
+    number,
+    p_value,
+    significant,
+)
 from harness.apps.site.predictions import draw_parity, worst_materials
+from harness.apps.site.results import rank_cells
+from harness.report.pivot import PivotEntry
 from harness_properties import KAPPA
 
 steady = settings(deadline=None, derandomize=True, max_examples=60)
@@ -189,3 +203,37 @@ def test_templates_and_assets_are_named_in_no_other_place() -> None:
         path.read_text() for path in (build.HERE / "templates").iterdir()
     )
     assert all(name in source for name in used)
+
+
+# --- ranks, entries, papers ----------------------------------------------------------------------
+
+
+def entry_of(name: str, mean: float, **facts: Any) -> PivotEntry:
+    cell = {"protocol": "strict", "train_on": "A", "test_on": "A"}
+    nothing = dict.fromkeys(("std", "low", "high"), math.nan)
+    known = {"state": "scored", "runs": 9, "n": 20.0, "failed": 0, "trained_on": 0.0, **facts}
+    return PivotEntry(name=(name,), cell=cell, metric="mae-log", mean=mean, **nothing, **known)
+
+
+def test_what_is_undecided_may_be_anything_from_first_to_its_own_place() -> None:
+    entries = [
+        entry_of("worse", 0.5),
+        entry_of("best", 0.2, best=True),
+        entry_of("wide", 0.4, undecided=True),
+        entry_of("learnt by heart", 0.1, trained_on=0.9),
+        entry_of("failed", math.nan, state="failed"),
+    ]
+    assert rank_cells(entries, False) == {("best",): "1", ("wide",): "1–2", ("worse",): "3"}
+    assert rank_cells(entries[:1], False) == {}, "one that is alone, or where none is best"
+
+
+def test_an_entry_holds_text_not_markup() -> None:
+    shown = entry_html(HtmlEntry('<b>"x"</b>', href='a"b', tag="<i>"), Column("model", "name"))
+    assert "<b>" not in shown and "<i>" not in shown and 'a"b' not in shown
+
+
+def test_papers_are_linked_by_doi_and_arxiv_number() -> None:
+    told = linked("Chen et al. <1>, doi 10.1021/acs.chemmater.9b01294, arXiv 2106.09685.")
+    assert "https://doi.org/10.1021/acs.chemmater.9b01294" in told
+    assert 'href="https://arxiv.org/abs/2106.09685">arXiv 2106.09685</a>.' in told
+    assert "&lt;1&gt;" in told

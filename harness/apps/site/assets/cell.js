@@ -80,7 +80,7 @@
   };
   const showTable = () => {
     heads = titles();
-    const table = make("table", { id: "rows", className: "data stacked" },
+    const table = make("table", { id: "rows", className: "data" },
       make("thead", {}, make("tr", {}, ...heads.map(([title, kind]) => {
         const head = make("th", { className: kind, scope: "col" }, title);
         return head;
@@ -89,7 +89,7 @@
     table.dataset.sortable = "";
     const bar = make("div", { className: "toolbar needs-script" },
       make("label", { className: "field" }, "Filter", make("input", { type: "search" })));
-    bar.dataset.filters = "rows";
+    bar.dataset.bar = "rows";
     const frame = make("div", { className: "scroll tall", tabIndex: 0 }, table);
     frame.setAttribute("role", "region");
     frame.setAttribute("aria-label", "All predictions");

@@ -2,7 +2,7 @@
 // metric, that are loaded when they are asked for.
 "use strict";
 (() => {
-  const { make, sortAgain } = window.harnessTables;
+  const { make, sortAgain, remember, restore } = window.harnessTables;
   const verdicts = JSON.parse(document.getElementById("verdicts").textContent);
   const form = document.getElementById("pair-choice");
   const status = document.getElementById("pair-status");
@@ -41,13 +41,13 @@
     const { a, b, metric } = form.elements;
     const data = loaded[metric.value];
     if (!data) return load(metric.value);
-    const [i, j] = [Number(a.value), Number(b.value)];
+    const [i, j] = [a.selectedIndex, b.selectedIndex];
     const rows = data.pairs[`${i}-${j}`] ?? data.pairs[`${j}-${i}`]?.map(mirror);
     fill(rows ?? []);
     status.textContent = i === j ? "A and B are the same: choose another."
       : rows ? `${data.title}; a gain above 0 says that B is better. ${rows.length} cells.`
       : "These two cannot be paired: they have another protocol, or other runs.";
-    history.replaceState(null, "", `#a=${i}&b=${j}&metric=${encodeURIComponent(metric.value)}`);
+    for (const field of [a, b, metric]) remember(field.name, field.value);
   };
   const load = (metric) => {
     status.textContent = "Loading …";
@@ -57,11 +57,7 @@
   };
   window.harnessPairs = (data) => { loaded[data.metric] = data; show(); };
 
-  const wanted = new URLSearchParams(location.hash.slice(1));
-  for (const field of ["a", "b", "metric"]) {
-    const select = form.elements[field];
-    if ([...select.options].some((option) => option.value === wanted.get(field))) select.value = wanted.get(field);
-  }
+  for (const field of ["a", "b", "metric"]) restore(form.elements[field], field);
   form.elements.swap.addEventListener("click", () => {
     const { a, b } = form.elements;
     [a.value, b.value] = [b.value, a.value];

@@ -1,0 +1,147 @@
+"""What the page of a model shows: what it is made of, its settings and weights, all its cells."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.apps.site.html_tables import (
+    PAPER,
+    Column,
+    HtmlEntry,
+    Table,
+    better,
+    metric_title,
+    title_of,
+)
+from harness.apps.site.leaderboard_pages import cost_columns, cost_entries, make_score
+from harness.apps.site.results import PLACE, Configuration, Results
+from harness.apps.site.stages import StagePart
+from harness.planning.labels import find_labelled, make_labels
+from harness.planning.selectors import name_of
+from harness.plugin.cell import COMMITTEE, DEFAULT
+from harness.plugin.transfer import TransferSpec
+from harness.registry.catalog import Catalog
+from harness.registry.registry import Registry
+
+
+@dataclass(frozen=True)
+class ModelPage:
+    """The page of one configuration.
+
+    Attributes:
+        page: its name.
+        label: of the configuration.
+        parts: what it is made of: kind, name with settings, and what its plugin says of it.
+        members: labels and pages of what a committee is made of.
+        weights: it starts from: name, digest where it is known.
+        settings: of its stages, by title.
+        metric: by which it is drawn.
+        cells: all of them, with every metric, and what it costs.
+    """
+
+    page: str
+    label: str
+    parts: Sequence[tuple[str, str, str]]
+    members: Sequence[HtmlEntry]
+    weights: Mapping[str, str]
+    settings: Mapping[str, Mapping[str, str]]
+    metric: str
+    cells: Table
+
+
+def make_model_page(
+    results: Results, configuration: Configuration, stages: Sequence[StagePart], registry: Registry
+) -> ModelPage:
+    """Gathers the page of a model.
+
+    Args:
+        results: of its leaderboard.
+        configuration: the model.
+        stages: of its first cell that was run.
+        registry: knows its plugins.
+    """
+    named = dict(zip(results.model, configuration, strict=True))
+    committee = named["transfer"] == COMMITTEE
+    kinds = () if committee else ("backbone", "head", "transfer", "protocol")
+    shown = [(kind, named[kind]) for kind in kinds]
+    shown += [("tuning", named["tuning"])] if named["tuning"] != DEFAULT else []
+    return ModelPage(
+        page=results.model_pages[configuration],
+        label=results.label(configuration),
+        parts=[(kind, text, _told(registry, kind, text)) for kind, text in shown],
+        members=_members(results, named["head"]) if committee else (),
+        weights={
+            stage.settings["weights"]: stage.manifest.get("weights_digest", "")
+            for stage in stages
+            if stage.settings.get("weights")
+        },
+        settings={stage.title: stage.settings for stage in stages if stage.settings},
+        metric=metric_title(next(iter(results.metrics.values()))),
+        cells=_cells(results, configuration),
+    )
+
+
+def _told(registry: Registry, kind: str, text: str) -> str:
+    """What a plugin says of what it offers: its summary, and the papers that it names."""
+    catalogs: dict[str, Catalog[Any]] = {
+        "backbone": registry.backbones,
+        "head": registry.heads,
+        "transfer": registry.transfers,
+        "protocol": registry.protocols,
+    }
+    name = name_of(text)
+    if kind not in catalogs or name not in catalogs[kind]:
+        return ""
+    spec = catalogs[kind][name]
+    told = (spec.settings, *([spec.stages] if isinstance(spec, TransferSpec) else ()))
+    docs = [inspect.getdoc(own) or "" for one in told for own in getattr(one, "__mro__", (one,))]
+    papers = [
+        " ".join(paragraph.split())
+        for doc in docs
+        for paragraph in doc.split("\n\n")
+        if re.search(PAPER, paragraph)
+    ]
+    return " ".join([f"{spec.summary[:1].upper()}{spec.summary[1:].rstrip('.')}.", *papers])
+
+
+def _members(results: Results, label: str) -> list[HtmlEntry]:
+    """What a committee is made of, found as its benchmark names it: without committees."""
+    settings = results.leaderboard.settings
+    others = [c.columns for c in results.cells if c.columns["transfer"] != COMMITTEE]
+    labels = make_labels(others, settings.get("labels", {}))
+    members = [
+        find_labelled(text, labels)
+        for committee in settings.get("committees", ())
+        if committee["label"] == label
+        for text in committee["of"]
+    ]
+    return [
+        HtmlEntry(results.label(own), href=f"{results.model_pages[own]}.html") for own in members
+    ]
+
+
+def _cells(results: Results, configuration: Configuration) -> Table:
+    metrics = results.metrics
+    columns = (
+        *(Column(title_of(column), "name") for column in PLACE),
+        Column("rank", "text"),
+        *(Column(spec.title, "number", better(spec)) for spec in metrics.values()),
+        *cost_columns(results),
+    )
+    first = next(iter(metrics))
+    rows = []
+    for place, cell in results.matrices[configuration].items():
+        scores = [make_score(results, cell, metric, root="../") for metric in metrics]
+        rows.append(
+            (
+                *map(HtmlEntry, place),
+                HtmlEntry(results.ranks[first, "all"].get(cell.name, "—")),
+                *scores,
+                *cost_entries(results, configuration, place[0]),
+            )
+        )
+    return Table("cells", "", columns, tuple(rows))
