@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.api.lookup import Source, load_benchmark, registry_of
 from harness.planning.benchmark import Benchmark, check_settings
@@ -28,6 +29,9 @@ from harness.results.records import (
 from harness.results.store import PLAN_FILE, Store
 from harness.scoring.statistics import RANDOM_SPLITS
 
+if TYPE_CHECKING:
+    from harness.remote.executor_session import ExecutorSession
+
 
 def prepare(
     source: Source,
@@ -39,6 +43,7 @@ def prepare(
     strict_data: bool = False,
     registry: Registry | None = None,
     jobs: int | None = None,
+    elsewhere: ExecutorSession | None = None,
 ) -> Plan:
     """Reads a benchmark and lays out what it would do, without training anything."""
     registry = registry or registry_of(source, run=True)
@@ -50,6 +55,7 @@ def prepare(
             limit=limit,
             strict_data=strict_data,
             jobs=jobs,
+            elsewhere=elsewhere,
         )
 
 

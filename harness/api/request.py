@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +20,12 @@ from harness.api.lookup import (
 from harness.api.plans import prepare
 from harness.planning.benchmark import Benchmark
 from harness.registry.registry import Registry
+from harness.remote.executor_session import session_of
 from harness.results.store import Store
 from harness.training.run_context import RunContext
 
 if TYPE_CHECKING:
+    from harness.plugin.executor import ExecutorRequest
     from harness.training.stop_signal import StopSignal
 
 
@@ -83,27 +86,37 @@ class Request:
             home_of(source),
         )
 
-    def begin(
-        self, stop: StopSignal, observers: Sequence[object] = (), jobs: int = 1
-    ) -> RunContext:
+    @contextmanager
+    def begun(
+        self,
+        stop: StopSignal,
+        observers: Sequence[object] = (),
+        jobs: int = 1,
+        executor: ExecutorRequest | None = None,
+    ) -> Iterator[RunContext]:
         """Loads the plugins, lays out the plan and opens the store: once in every process.
 
         Args:
             stop: whether to end before all is done.
             observers: of this process.
             jobs: processes in which crystals are encoded, at most.
+            executor: of crystals, stages and trials, which ends with the block.
         """
+        from harness.training.stage_task import BY_CONTENT
+
         registry = Registry(self.plugins)
         for observer in observers:
             registry.add_observer(observer)
         store = Store.create(self.folder)
-        planned = prepare(
-            self.benchmark,
-            data_dir=self.data_dir,
-            weights_dir=self.weights_dir,
-            limit=self.limit,
-            strict_data=self.strict_data,
-            registry=registry,
-            jobs=jobs,
-        )
-        return RunContext(planned, store, registry, stop)
+        with session_of(executor, registry, BY_CONTENT, stop.check) as elsewhere:
+            planned = prepare(
+                self.benchmark,
+                data_dir=self.data_dir,
+                weights_dir=self.weights_dir,
+                limit=self.limit,
+                strict_data=self.strict_data,
+                registry=registry,
+                jobs=jobs,
+                elsewhere=elsewhere,
+            )
+            yield RunContext(planned, store, registry, stop, elsewhere=elsewhere)

@@ -17,10 +17,7 @@ from harness.api.request import Request
 from harness.api.searching import choose_settings
 from harness.errors import FailedCellsWarning
 from harness.planning.planner import plan_chosen
-from harness.plugin.events import ExecutorStarted
-from harness.plugin.executor import LOCAL, ExecutorRequest
 from harness.registry.attribution import blaming
-from harness.remote.dispatcher import executor_of
 from harness.report.leaderboard import Leaderboard
 from harness.results.plan_claim import claim
 from harness.training.stop_signal import StopSignal
@@ -28,6 +25,7 @@ from harness.training.workers import Line, workers
 
 if TYPE_CHECKING:
     from harness.planning.plan import StageNode
+    from harness.plugin.executor import ExecutorRequest
     from harness.training.run_context import RunContext
 
 
@@ -68,8 +66,8 @@ def run(
             `if __name__ == "__main__"` in a script.
         stop: ends the run where it is set, from an observer or another thread. Ctrl-C, SIGTERM
             and SIGHUP set it while stages are trained; a second one ends the run at once.
-        executor: what trains stages, on other machines say; a plugin makes it. The processes of
-            this machine unless given.
+        executor: what encodes crystals and carries out trials and stages, on other machines say;
+            a plugin makes it. The processes of this machine unless given.
 
     Returns:
         The leaderboard; `.runs` and `.summary()` are pandas frames, `.failed` says which cells
@@ -92,19 +90,20 @@ def run(
         strict_data=strict_data,
     )
     published = published_cells(source, asked.benchmark)
-    context = asked.begin(stop or StopSignal(), observers, jobs)
-    if asked.benchmark.tuning is not None and not asked.benchmark.chosen:
-        asked = replace(asked, benchmark=choose_settings(asked, context, jobs))
-        with blaming(context.registry):
-            planned = plan_chosen(context.plan, asked.benchmark, context.registry)
-        context = replace(context, plan=planned)
-    plan, store = describe(context.plan, context.registry), context.store
-    with claim(store, plan) as alone:
-        if alone:
-            store.forget_failures()
-        _carry_out(asked, context, jobs, executor)
-        leaderboard = Leaderboard.of(plan, store)
-        write_tables(leaderboard, store, context.registry, published)
+    with asked.begun(stop or StopSignal(), observers, jobs, executor) as begun:
+        context = begun
+        if asked.benchmark.tuning is not None and not asked.benchmark.chosen:
+            asked = replace(asked, benchmark=choose_settings(asked, context, jobs))
+            with blaming(context.registry):
+                planned = plan_chosen(context.plan, asked.benchmark, context.registry)
+            context = replace(context, plan=planned)
+        plan, store = describe(context.plan, context.registry), context.store
+        with claim(store, plan) as alone:
+            if alone:
+                store.forget_failures()
+            _carry_out(asked, context, jobs)
+            leaderboard = Leaderboard.of(plan, store)
+            write_tables(leaderboard, store, context.registry, published)
     if failed := leaderboard.failed:
         warnings.warn(
             f"{len(failed)} of {len(leaderboard.cells)} cells failed: "
@@ -115,33 +114,23 @@ def run(
     return leaderboard
 
 
-def _carry_out(
-    asked: Request, context: RunContext, jobs: int, executor: ExecutorRequest | None
-) -> None:
+def _carry_out(asked: Request, context: RunContext, jobs: int) -> None:
     """Trains and scores what is pending: on an executor, or by up to `jobs` processes."""
     from harness.training.mending import mend
     from harness.training.plan_executor import complete_metrics, execute, pending_stages
+    from harness.training.remote_stages import RemoteStages
 
     planned, store = context.plan, context.store
     with blaming(context.registry):
         mend(planned, store)
         complete_metrics(planned, store, context.registry)
         pending = pending_stages(planned, store)
-        if executor is not None and executor.name != LOCAL and pending:
-            _train_elsewhere(context, executor)
-            pending = []  # what is made of several stages is scored below, in this process
-        with context.stop.listening(), _helpers(asked, context, pending, jobs):
-            execute(context)
-
-
-def _train_elsewhere(context: RunContext, request: ExecutorRequest) -> None:
-    """Trains what is pending on an executor, and scores what single stages predict."""
-    from harness.training.remote_stages import RemoteStages
-
-    with context.stop.listening(), executor_of(request, context.registry) as executor:
-        assert executor is not None
-        context.tell("executor_started", ExecutorStarted(executor.title))
-        RemoteStages(context, executor).train()
+        with context.stop.listening():
+            if context.elsewhere is not None:
+                RemoteStages(context, context.elsewhere).train(pending)
+                pending = []  # what is made of several stages is scored below, in this process
+            with _helpers(asked, context, pending, jobs):
+                execute(context)
 
 
 def _helpers(
@@ -160,6 +149,5 @@ def _join(asked: Request, line: Line) -> None:
     """Joins, in a process of its own, a run that another one has begun."""
     from harness.training.plan_executor import execute
 
-    context = line.context(asked.begin(line.stop))
-    with blaming(context.registry):
-        execute(context)
+    with asked.begun(line.stop) as begun, blaming(begun.registry):
+        execute(line.context(begun))

@@ -22,6 +22,7 @@ from harness.training.stop_signal import StopSignal
 from harness.training.workers import Line, workers
 
 if TYPE_CHECKING:
+    from harness.plugin.executor import ExecutorRequest
     from harness.training.run_context import RunContext
     from harness.tuning.tuner import Tuner
 
@@ -42,6 +43,7 @@ def tune(
     timeout: float | None = None,
     join: bool = False,
     stop: StopSignal | None = None,
+    executor: ExecutorRequest | None = None,
 ) -> Benchmark | None:
     """Searches for the settings of every configuration of a benchmark; trains no cell of it.
 
@@ -63,6 +65,7 @@ def tune(
         timeout: seconds after which no trial is begun.
         join: only help with a search that is there already; nothing is written.
         stop: ends the search where it is set; see `run`.
+        executor: what carries out trials, on other machines say; see `run`.
 
     Returns:
         The benchmark with what was chosen, which is also in `best.toml` of the results folder;
@@ -89,11 +92,11 @@ def tune(
             f"There is no search to join in {asked.folder}: begin one with `harness tune`."
         )
     deadline = math.inf if timeout is None else time.monotonic() + timeout
-    context = asked.begin(stop or StopSignal(), observers, jobs)
-    if join:
-        _search(asked, context, jobs, deadline, join)
-        return None
-    return choose_settings(asked, context, jobs, deadline)
+    with asked.begun(stop or StopSignal(), observers, jobs, executor) as context:
+        if join:
+            _search(asked, context, jobs, deadline, join)
+            return None
+        return choose_settings(asked, context, jobs, deadline)
 
 
 def choose_settings(
@@ -115,12 +118,12 @@ def _search(
     deadline: float,
     join: bool = False,
 ) -> Tuner:
-    """Searches in this process and in `jobs` - 1 further ones, until no trial is left to begin.
+    """Searches on the executor, or by `jobs` processes, until no trial is left to begin.
 
     Args:
         asked: what further processes are sent.
         context: with the observers of this process.
-        jobs: processes.
+        jobs: processes, this one included, where there is no executor.
         deadline: of `time.monotonic()`; no trial is begun after it.
         join: another process has begun the search.
     """
@@ -132,17 +135,20 @@ def _search(
             stacklevel=4,
         )
     work, stop = partial(_join_search, asked, deadline), context.stop
-    with blaming(context.registry), stop.listening(), workers(jobs - 1, work, stop, context.tell):
+    further = jobs - 1 if context.elsewhere is None else 0
+    tell = context.tell
+    with blaming(context.registry), stop.listening(), workers(further, work, stop, tell):
         tuner.search(deadline)
     return tuner
 
 
 def _join_search(asked: Request, deadline: float, line: Line) -> None:
     """Joins, in a process of its own, a search that another one has begun."""
-    context = line.context(asked.begin(line.stop))
-    tuner = _make_tuner(context, join=True)
-    with blaming(context.registry):
-        tuner.search(deadline)
+    with asked.begun(line.stop) as begun:
+        context = line.context(begun)
+        tuner = _make_tuner(context, join=True)
+        with blaming(context.registry):
+            tuner.search(deadline)
 
 
 def _make_tuner(context: RunContext, join: bool) -> Tuner:

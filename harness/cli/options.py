@@ -186,7 +186,7 @@ def executor_request(
 
     from harness.errors import ExecutorError
     from harness.plugin.executor import ExecutorRequest
-    from harness.remote.dispatcher import read_request
+    from harness.remote.executor_session import read_request
 
     given = {"name": name, "scheduler": scheduler, "workers": workers}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}

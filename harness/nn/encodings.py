@@ -32,16 +32,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load, save
 
-from harness.errors import CannotEncode, DataError, HarnessError
+from harness.errors import CannotEncode, DataError, ExecutorError, HarnessError
 from harness.files import sweep, whole_file
 from harness.plugin.backbone import Backbone
 from harness.reading import check_regular
 from harness.registry.plugin_calls import Breach, call
+from harness.remote.dispatcher import Dispatcher
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.plugin.crystal import Crystal
+    from harness.remote.executor_session import ExecutorSession
+    from harness.remote.tasks import Worker
 
     Encoding = dict[str, NDArray[Any]]
     Encoded = Encoding | CannotEncode
@@ -77,6 +80,7 @@ def load_encodings(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     most: int | None = None,
+    elsewhere: ExecutorSession | None = None,
 ) -> list[Encoding]:
     """Returns what `backbone.encode` gives for every crystal, building only what is not on disk.
 
@@ -92,13 +96,16 @@ def load_encodings(
             `if __name__ == "__main__":` they stop, with a warning, and this one goes on alone.
         progress: called with (built, to build) after each crystal that was not on disk.
         most: processes that may pay; as many as there are cores unless given.
+        elsewhere: the workers of an executor, in the place of processes, where one would pay.
 
     Raises:
         CannotEncode: the backbone refused a crystal; names it.
         PluginError: the backbone returned something else than a dict of arrays of numbers.
         RuntimeError: called by a main script that a process at its start is only importing.
     """
-    found = _load(backbone, crystals, cache_dir, encode_together, workers, progress, most)
+    found = _load(
+        backbone, crystals, cache_dir, encode_together, workers, progress, most, elsewhere
+    )
     encodings: list[Encoding] = []
     for crystal, encoded in zip(crystals, found, strict=True):
         if isinstance(encoded, CannotEncode):
@@ -114,13 +121,16 @@ def try_encodings(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     most: int | None = None,
+    elsewhere: ExecutorSession | None = None,
 ) -> list[Encoded]:
     """Returns the encoding of every crystal, or why there is none; arguments as `load_encodings`.
 
     Whatever a crystal does to a backbone costs itself only. What is no crystal's doing (an import
     that fails, memory, files, a broken contract) is raised.
     """
-    return _load(backbone, crystals, cache_dir, _encode_leniently, workers, progress, most)
+    return _load(
+        backbone, crystals, cache_dir, _encode_leniently, workers, progress, most, elsewhere
+    )
 
 
 def kept_encodings(
@@ -157,6 +167,7 @@ def _load(
     workers: int | None,
     progress: Callable[[int, int], None] | None,
     most: int | None,
+    elsewhere: ExecutorSession | None,
 ) -> list[Encoded]:
     _refuse_rerun()
     folder = _folder(backbone, cache_dir)
@@ -166,7 +177,9 @@ def _load(
     fresh: dict[str, Encoded] = {}
     written = monotonic()
     try:
-        building = _encode_all(backbone, missing, encode, workers, most or _count_cores())
+        building = _encode_all(
+            backbone, missing, encode, workers, most or _count_cores(), elsewhere
+        )
         for built, encoded in enumerate(building, start=1):
             crystal = missing[built - 1]
             _check(backbone, crystal, encoded)
@@ -377,6 +390,7 @@ def _encode_all(
     encode: Encoder,
     workers: int | None,
     most: int,
+    elsewhere: ExecutorSession | None,
 ) -> Iterator[Encoded]:
     """Encodes in order, in other processes where asked to or where it pays."""
     done = 0
@@ -392,17 +406,26 @@ def _encode_all(
         yield from timed
         done = min(CHUNK_CRYSTALS, len(crystals))
         left = (len(crystals) - done) * per_crystal
-        workers = min(most, int(left / _seconds_to_be_worth_it(backbone)))
+        paying = int(left / _seconds_to_be_worth_it(backbone))
+        workers = paying if elsewhere else min(most, paying)
     if workers > 1 and done < len(crystals):
+        where = "on the executor" if elsewhere else f"in {workers} processes"
+        others = (
+            _encode_elsewhere(backbone, crystals[done:], encode, elsewhere)
+            if elsewhere
+            else _encode_in_processes(backbone, crystals[done:], encode, workers)
+        )
         try:
-            for encoded in _encode_in_processes(backbone, crystals[done:], encode, workers):
+            for encoded in others:
                 done += 1
                 yield encoded
+        except ExecutorError:
+            raise
         except Exception as error:
             # Unpicklable, not importable there, killed, or an honest error of this crystal:
             # here it either works or fails with a traceback that says where.
             warnings.warn(
-                f"Encoding in {workers} processes failed, going on in this one: {error!r}",
+                f"Encoding {where} failed, going on in this process: {error!r}",
                 stacklevel=3,
             )
     for chunk in _chunks(crystals[done:]):
@@ -437,6 +460,23 @@ def _encode_chunk(
             yield _encode(backbone, crystal)
     else:
         yield from together
+
+
+def _encode_elsewhere(
+    backbone: Backbone, crystals: Sequence[Crystal], encode: Encoder, session: ExecutorSession
+) -> Iterator[Encoded]:
+    """Encodes in order on the workers of an executor."""
+    for together in Dispatcher(session).map(
+        encode_on_worker, encode, backbone, each=_chunks(crystals)
+    ):
+        yield from together
+
+
+def encode_on_worker(
+    worker: Worker, encode: Encoder, backbone: Backbone, crystals: Sequence[Crystal]
+) -> list[Encoded]:
+    """Encodes a chunk on a worker."""
+    return encode(backbone, crystals)
 
 
 _work: Callable[[Sequence[Crystal]], list[Encoded]] | Exception | None = None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.data.dataset import Dataset
     from harness.planning.resolved import ResolvedBackbone
     from harness.plugin.arrays import Arrays
+    from harness.remote.executor_session import ExecutorSession
 
 Screen = Callable[["Dataset"], Mapping[int, str]]
 """A dataset → why rows of it are to be left out, by position."""
@@ -34,11 +35,13 @@ class Encoder:
         cache: the folder in which caches lie.
         jobs: processes that share the work, at most; as many as there are cores where absent.
         tell: hears how far it is, while there is anything to encode.
+        elsewhere: what shares the work in place of processes.
     """
 
     cache: Path
     jobs: int | None = None
     tell: Callable[[EncodingProgressed], None] = field(default=lambda event: None)
+    elsewhere: ExecutorSession | None = None
 
     def encode(self, model: ResolvedBackbone, dataset: Dataset) -> list[Arrays]:
         """Returns the encoding of every row; of a backbone made of others, theirs, joined.
@@ -101,7 +104,12 @@ class Encoder:
                 self.tell(EncodingProgressed(title, done, total))
 
         folder = encodings_folder(self.cache, model)
-        return {"cache_dir": folder, "progress": tell, "most": self.jobs}
+        return {
+            "cache_dir": folder,
+            "progress": tell,
+            "most": self.jobs,
+            "elsewhere": self.elsewhere,
+        }
 
 
 def _encoders(model: ResolvedBackbone) -> Iterator[ResolvedBackbone]:

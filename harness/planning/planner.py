@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from harness.plugin.locations import Locations
     from harness.plugin.property import PropertySpec
     from harness.registry.registry import Registry
+    from harness.remote.executor_session import ExecutorSession
 
 
 def plan(
@@ -50,6 +51,7 @@ def plan(
     limit: int | None = None,
     strict_data: bool = False,
     jobs: int | None = None,
+    elsewhere: ExecutorSession | None = None,
 ) -> Plan:
     """Resolves every name, loads and splits the datasets, and lays out stages and scorings.
 
@@ -62,6 +64,7 @@ def plan(
         limit: keep at most that many rows of each dataset.
         strict_data: refuse datasets with unusable rows.
         jobs: processes that may encode crystals, at most; as many as there are cores unless given.
+        elsewhere: what encodes crystals in the place of processes.
 
     Raises:
         HarnessError: an unknown name, missing data or weights, or a split that cannot be made.
@@ -74,7 +77,7 @@ def plan(
     models = (*(entry.model for entry in parts.models), *parts.baselines)
     _check_heads(models, spec)
     known = [(model.backbone_ref.name, model.backbone.elements) for model in models]
-    encoder = make_encoder(registry, locations, jobs)
+    encoder = make_encoder(registry, locations, jobs, elsewhere)
     loader = DatasetLoader(
         registry, locations, limit, dict.fromkeys(known), encoder.screen(models), strict_data
     )
@@ -149,9 +152,14 @@ def known_rows(
     )
 
 
-def make_encoder(registry: Registry, locations: Locations, jobs: int | None = None) -> Encoder:
+def make_encoder(
+    registry: Registry,
+    locations: Locations,
+    jobs: int | None = None,
+    elsewhere: ExecutorSession | None = None,
+) -> Encoder:
     """Makes what encodes crystals, and tells observers of it."""
-    return Encoder(locations.cache, jobs, partial(registry.tell, "encoding_progressed"))
+    return Encoder(locations.cache, jobs, partial(registry.tell, "encoding_progressed"), elsewhere)
 
 
 def plan_chosen(planned: Plan, benchmark: Benchmark, registry: Registry) -> Plan:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
-from harness.errors import ExecutorError, HarnessError, did_you_mean
-from harness.plugin.executor import LOCAL, Executor, ExecutorRequest
-from harness.registry.attribution import blaming
-from harness.registry.registry import Registry
-from harness.remote.code_digests import code_digests
-from harness.remote.parcels import Packer
+from harness.errors import ExecutorError, HarnessError
+from harness.remote.executor_session import ExecutorSession
 from harness.remote.tasks import Function, carry_out
 
 TRIES = 2
 """Of a task, before it has failed."""
+
+WAITING_TASKS = 2
+"""Short tasks per slot that are given out ahead."""
 
 LOOK_SECONDS = 0.2
 """Between two looks at what else there is to do, such as to stop."""
@@ -56,21 +54,14 @@ class Sent:
 
 
 class Dispatcher:
-    """Gives tasks to an executor.
+    """Gives tasks of one kind to the executor of a command, and takes back what comes of them.
 
     Args:
-        executor: that carries them out.
-        registry: whose plugins workers must have too.
-        by_content: types whose objects travel once.
+        session: with the executor, which several may share at a time.
     """
 
-    def __init__(
-        self, executor: Executor, registry: Registry, by_content: tuple[type, ...] = ()
-    ) -> None:
-        self.executor = executor
-        self.packer = Packer(executor.share, by_content)
-        self._code = code_digests(registry)
-        self._plugins = [(path.name, path.read_bytes()) for path in registry.files.values()]
+    def __init__(self, session: ExecutorSession) -> None:
+        self.session = session
         self._under_way: dict[Future[bytes], Sent] = {}
 
     @property
@@ -79,19 +70,9 @@ class Dispatcher:
         return len(self._under_way)
 
     @property
-    def slots(self) -> int:
-        """How many tasks may run at once; at least one, so that somebody waits for workers.
-
-        Raises:
-            ExecutorError: see `Executor.check`.
-        """
-        self.executor.check()
-        return max(self.executor.slots(), 1)
-
-    @property
-    def free(self) -> int:
-        """How many further tasks could run at once."""
-        return self.slots - len(self._under_way)
+    def room(self) -> int:
+        """How many short tasks may be given out now, so that workers need not wait for more."""
+        return max(WAITING_TASKS * self.session.slots - len(self._under_way), 0)
 
     def start(
         self,
@@ -110,11 +91,11 @@ class Dispatcher:
             hear: takes messages, in another thread.
             more: by digest, what `Packer.share_bytes` has returned, for the task to find.
         """
-        work, needed = self.packer.pack((function, arguments))
+        work, needed = self.session.packer.pack((function, arguments))
         needed |= more or {}
         order = {
-            "code": self._code,
-            "plugins": self._plugins,
+            "code": self.session.code,
+            "plugins": self.session.plugins,
             "shared": list(needed),
             "work": work,
         }
@@ -126,30 +107,77 @@ class Dispatcher:
         def hear(message: bytes) -> None:
             sent.hear(pickle.loads(message))  # noqa: S301
 
-        future = self.executor.submit(carry_out, sent.payload, sent.shared, hear)
+        future = self.session.executor.submit(carry_out, sent.payload, sent.shared, hear)
         self._under_way[future] = sent
+        self.session.under_way += 1
 
-    def finished(self) -> Iterator[tuple[Any, Any]]:
+    def finished(self, seconds: float = LOOK_SECONDS) -> Iterator[tuple[Any, Any]]:
         """Waits a moment; yields what has ended: what it was about, and its result or TaskFailed.
 
+        Args:
+            seconds: to wait, at most.
+
         Raises:
-            ExecutorError: no task can be carried out, here or by the code of a worker.
+            KeyboardInterrupt, ExecutorError: see `ExecutorSession.check`.
+            ExecutorError: no task can be carried out by the code of a worker.
         """
-        done, _ = wait(self._under_way, LOOK_SECONDS, FIRST_COMPLETED)
-        self.executor.check()
+        done, _ = wait(self._under_way, seconds, FIRST_COMPLETED)
+        self.session.check()
         for future in done:
             sent = self._under_way.pop(future)
+            self.session.under_way -= 1
             outcome = self._outcome(future, sent)
             if isinstance(outcome, TaskFailed) and not outcome.traceback and sent.tries < TRIES:
                 self._send(sent)
             else:
                 yield sent.about, outcome
 
+    def map(
+        self,
+        function: Function,
+        *arguments: Any,
+        each: Iterable[Any],
+        more: dict[str, Any] | None = None,
+    ) -> Iterator[Any]:
+        """Yields `function(worker, *arguments, thing)` for each thing, in order.
+
+        Few things are held at a time, however many there are.
+
+        Args:
+            function: of a module.
+            arguments: the same for all.
+            each: the things; gone through as room comes.
+            more: see `start`.
+
+        Raises:
+            TaskFailed: one has failed; what is under way is cancelled, as where no more is asked.
+            KeyboardInterrupt, ExecutorError: see `finished`.
+        """
+        left = iter(each)
+        ended: dict[int, Any] = {}
+        given = taken = 0
+        try:
+            while True:
+                for thing in islice(left, max(self.room - len(ended), 0)):
+                    self.start(given, function, *arguments, thing, more=more)
+                    given += 1
+                if given == taken:
+                    return
+                for number, outcome in self.finished():
+                    if isinstance(outcome, TaskFailed):
+                        raise outcome
+                    ended[number] = outcome
+                while taken in ended:
+                    yield ended.pop(taken)
+                    taken += 1
+        finally:
+            self.cancel()
+
     def _outcome(self, future: Future[bytes], sent: Sent) -> Any:
         try:
             kind, result = pickle.loads(future.result())  # noqa: S301
         except (Exception, CancelledError) as problem:
-            self.executor.check()
+            self.session.check()
             what = str(problem).strip() or type(problem).__name__
             return TaskFailed(f"The executor has lost the task, {sent.tries} times: {what}")
         if kind == "done":
@@ -166,50 +194,5 @@ class Dispatcher:
         """Cancels all that is under way."""
         for future in self._under_way:
             future.cancel()
+        self.session.under_way -= len(self._under_way)
         self._under_way.clear()
-
-
-@contextmanager
-def executor_of(request: ExecutorRequest | None, registry: Registry) -> Iterator[Executor | None]:
-    """Yields the executor that is asked for; None for the processes of this machine.
-
-    Raises:
-        ExecutorError: no plugin brings it, or it cannot be made.
-    """
-    if request is None or request.name == LOCAL:
-        yield None
-        return
-    with blaming(registry):
-        executor: Executor | None = registry.manager.hook.make_executor(request=request)
-    if executor is None:
-        broken = [one.name for one in registry.broken]
-        raise ExecutorError(
-            f"No plugin brings an executor {request.name!r}.{did_you_mean(request.name, ['dask'])}"
-            + (f" These plugins could not be loaded: {', '.join(broken)}." if broken else "")
-        )
-    try:
-        yield executor
-    finally:
-        executor.shutdown()
-
-
-def read_request(path: Path) -> ExecutorRequest:
-    """Reads the table `[executor]` of a file.
-
-    Raises:
-        ExecutorError: it is not there, or not such a table.
-    """
-    import tomllib
-
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))["executor"]
-        folder = table.pop("folder", None)
-        request = ExecutorRequest(**table, folder=Path(folder).expanduser() if folder else None)
-    except KeyError:
-        raise ExecutorError(f"{path} has no table [executor].") from None
-    except (OSError, ValueError, TypeError, AttributeError) as problem:
-        raise ExecutorError(
-            f"{path}: {problem}. Expected a table [executor] with name, and workers, scheduler, "
-            "cluster, folder or a table [executor.options]."
-        ) from None
-    return request

@@ -14,7 +14,7 @@ from harness.files import whole_file
 from harness.plugin.backbone import PretrainedWeights
 
 KEPT_OBJECTS = 32
-"""Objects that a worker keeps at hand: datasets, mostly."""
+"""Objects that a worker keeps at hand: datasets and backbones, mostly."""
 
 
 class Packer:
@@ -28,7 +28,8 @@ class Packer:
     def __init__(self, share: Callable[[bytes], Any], by_content: tuple[type, ...]) -> None:
         self._share, self._by_content = share, by_content
         self._handles: dict[str, Any] = {}
-        self._known: dict[int, tuple[object, str]] = {}  # with the object, so that ids stay its own
+        # with the object, so that ids stay its own
+        self._known: dict[int, tuple[object, str, dict[str, Any]]] = {}
 
     def pack(self, thing: object) -> tuple[bytes, dict[str, Any]]:
         """Returns an object as bytes, and by digest what stands for the shared bytes in it."""
@@ -36,16 +37,11 @@ class Packer:
 
         def stand_in(part: object) -> tuple[str, ...] | None:
             if isinstance(part, PretrainedWeights):
-                digest = self._once(part, lambda: pack_folder(part.path))
-                facts = (part.name, part.path.name, part.digest, part.seen)
-                identity: tuple[str, ...] = ("weights", digest, *facts)
-            elif isinstance(part, self._by_content) and part is not thing:
-                digest = self._once(part, lambda: self._shared_pickle(part))
-                identity = ("object", digest)
-            else:
-                return None
-            needed[digest] = self._handles[digest]
-            return identity
+                digest = self._once(part, lambda: (pack_folder(part.path), {}), needed)
+                return ("weights", digest, part.name, part.path.name, part.digest, part.seen)
+            if isinstance(part, self._by_content) and part is not thing:
+                return ("object", self._once(part, lambda: self.pack(part), needed))
+            return None
 
         return _dump(thing, stand_in), needed
 
@@ -56,14 +52,20 @@ class Packer:
             self._handles[digest] = self._share(content)
         return digest, self._handles[digest]
 
-    def _once(self, part: object, write: Callable[[], bytes]) -> str:
+    def _once(
+        self,
+        part: object,
+        write: Callable[[], tuple[bytes, dict[str, Any]]],
+        needed: dict[str, Any],
+    ) -> str:
+        """Shares an object unless it is; adds what stands for it, and for what is shared in it."""
         if id(part) not in self._known:
-            self._known[id(part)] = (part, self.share_bytes(write())[0])
-        return self._known[id(part)][1]
-
-    @staticmethod
-    def _shared_pickle(part: object) -> bytes:
-        return _dump(part, lambda _: None)
+            content, inside = write()
+            digest, handle = self.share_bytes(content)
+            self._known[id(part)] = (part, digest, {**inside, digest: handle})
+        _, digest, handles = self._known[id(part)]
+        needed |= handles
+        return digest
 
 
 def _dump(thing: object, stand_in: Callable[[object], tuple[str, ...] | None]) -> bytes:
@@ -89,7 +91,7 @@ def unpack(content: bytes, shared: Mapping[str, bytes], folder: Path) -> Any:
         def persistent_load(self, identity: Sequence[str]) -> object:
             kind, digest, *facts = identity
             if kind == "object":
-                return _at_hand(digest, lambda: pickle.loads(shared[digest]))  # noqa: S301
+                return _at_hand(digest, lambda: unpack(shared[digest], shared, folder))
             name, file, own_digest, seen = facts
             place = folder / "weights" / digest / file
             unpack_folder(shared[digest], place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from threading import Lock
@@ -17,8 +17,8 @@ from harness.plugin.events import CellFinished, EpochFinished, StageFinished, St
 from harness.remote.dispatcher import LOOK_SECONDS, Dispatcher, TaskFailed
 from harness.results.records import Failure
 from harness.results.store import STAGE_FILE
-from harness.training.plan_executor import pending_stages
-from harness.training.stage_task import BY_CONTENT, StageOrder, StageParcel, Told, train_stage
+from harness.training.plan_executor import encode_first
+from harness.training.stage_task import StageOrder, StageParcel, Told, train_stage
 
 if TYPE_CHECKING:
     from typing import Any
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harness.data.dataset import Dataset
     from harness.planning.plan import Scoring, StageNode
     from harness.planning.resolved import ResolvedModel
-    from harness.plugin.executor import Executor
+    from harness.remote.executor_session import ExecutorSession
     from harness.training.run_context import RunContext
 
 
@@ -38,30 +38,33 @@ class RemoteStages:
 
     Args:
         context: with the plan.
-        executor: of the stages.
+        session: with the executor.
     """
 
-    def __init__(self, context: RunContext, executor: Executor) -> None:
+    def __init__(self, context: RunContext, session: ExecutorSession) -> None:
         self._context, self._plan, self._store = context, context.plan, context.store
-        self._dispatcher = Dispatcher(executor, context.registry, BY_CONTENT)
+        self._dispatcher = Dispatcher(session)
         self._encodings: dict[tuple[str, ...], tuple[str, Any]] = {}
         self._locks: dict[str, ExitStack] = {}
         self._telling = Lock()  # messages come in threads; observers hear one at a time
         self._fractions: dict[str, float] = {}
         self._total, self._done, self._work, self._work_done = 0, 0, 0, 0
 
-    def train(self) -> None:
+    def train(self, stages: Sequence[StageNode]) -> None:
         """Gives out every stage once what it goes on from is there, until none is left.
+
+        Args:
+            stages: each after its parent.
 
         Raises:
             KeyboardInterrupt: it was to stop; what is complete is on disk.
             ExecutorError: nothing can be carried out there any more; the same.
         """
-        waiting = pending_stages(self._plan, self._store)
+        waiting = list(stages)
+        encode_first(self._plan, waiting)  # while all workers are free
         self._total, self._work = len(waiting), sum(node.work for node in waiting) or 1
         try:
             while waiting or self._dispatcher.under_way:
-                self._context.stop.check()
                 waiting = self._give_out(waiting)
                 for node, outcome in self._dispatcher.finished():
                     self._take(node, outcome)
@@ -83,7 +86,7 @@ class RemoteStages:
             if not failed.isdisjoint(stage.key for stage in node.chain):
                 continue
             ready = node.parent is None or self._store.has_stage(node.parent.key)
-            if not (ready and self._dispatcher.free > 0 and self._reserve(node)):
+            if not (ready and self._dispatcher.session.free > 0 and self._reserve(node)):
                 left.append(node)
                 continue
             scorings = self._pending_scorings(node)
@@ -129,14 +132,12 @@ class RemoteStages:
         self._dispatcher.start(node, train_stage, order, hear=hear, more=dict(packed))
 
     def _packed(self, model: ResolvedModel, dataset: Dataset) -> tuple[str, Any]:
-        """Encodes a dataset where that has not been done; returns what stands for its encodings."""
+        """Returns the digest of what is kept of a dataset's encodings, and what stands for it."""
         identity = (*encodings_of(model), dataset.digest)
         if identity not in self._encodings:
-            with suppress(Exception):  # it is met again, and told, by the stage
-                self._plan.encoder.encode(model, dataset)
             folder = encodings_folder(self._plan.encoder.cache, model)
             shard = pack_kept(model.backbone, dataset.crystals, folder)
-            self._encodings[identity] = self._dispatcher.packer.share_bytes(shard)
+            self._encodings[identity] = self._dispatcher.session.packer.share_bytes(shard)
         return self._encodings[identity]
 
     def _files(self, node: StageNode) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ from harness.planning.benchmark import Benchmark
 from harness.planning.encoder import Encoder, encodings_folder
 from harness.planning.plan import Plan, Scoring, StageNode
 from harness.planning.resolved import ResolvedModel
+from harness.plugin.backbone import Backbone
 from harness.plugin.locations import Locations
 from harness.plugin.property import PropertySpec
 from harness.remote.parcels import put_file
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from harness.plugin.executor import TaskLink
     from harness.remote.tasks import Worker
 
-BY_CONTENT = (Dataset,)
-"""What travels to a worker once, however many stages need it."""
+BY_CONTENT = (Dataset, Backbone)
+"""What travels to a worker once, however many tasks need it, and is one object in a process."""
 
 
 @dataclass(frozen=True, eq=False)

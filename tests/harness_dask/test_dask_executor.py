@@ -17,7 +17,7 @@ import pytest
 
 from harness.plugin import ExecutorError, ExecutorRequest
 from harness.registry.registry import Registry
-from harness.remote.dispatcher import executor_of
+from harness.remote.executor_session import executor_of
 from harness.results.store import Store
 from harness.testing import ExecutorCases
 from tests.conftest import TOY

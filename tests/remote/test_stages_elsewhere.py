@@ -11,7 +11,7 @@ from harness import api
 from harness.errors import ExecutorError, FailedCellsWarning
 from harness.plugin import ExecutorRequest, hookimpl
 from harness.registry.registry import Registry
-from harness.remote import code_digests, dispatcher
+from harness.remote import code_digests, dispatcher, executor_session
 from harness.remote.code_digests import check_code
 from harness.results.store import Store
 from harness.testing import ExecutorCases
@@ -29,7 +29,7 @@ class TestPool(ExecutorCases):
     @pytest.fixture
     def executor(self):
         registry = Registry([PLUGINS / "pool.py"])
-        with dispatcher.executor_of(POOL, registry) as executor:
+        with executor_session.executor_of(POOL, registry) as executor:
             yield executor
 
 
@@ -159,7 +159,7 @@ def test_a_stop_ends_the_run_and_the_next_one_goes_on(tmp_path):
 def test_other_code_on_a_worker_is_refused_by_name(tmp_path, monkeypatch):
     real = code_digests.code_digests
     monkeypatch.setattr(
-        dispatcher, "code_digests", lambda r: real(r) | {"the plugin 'megnet'": "0" * 16}
+        executor_session, "code_digests", lambda r: real(r) | {"the plugin 'megnet'": "0" * 16}
     )
     with pytest.raises(ExecutorError, match=r"a process runs other code .*the plugin 'megnet'"):
         run(tmp_path, executor=POOL)
@@ -181,11 +181,11 @@ def test_an_executor_file_is_read(tmp_path):
         '[executor]\nname = "dask"\ncluster = "SLURMCluster"\nworkers = 8\n'
         "[executor.options]\ncores = 1\n"
     )
-    request = dispatcher.read_request(file)
+    request = executor_session.read_request(file)
     assert (request.cluster, request.workers, request.options) == ("SLURMCluster", 8, {"cores": 1})
     file.write_text('[executor]\nname = "dask"\nworker = 8\n')
     with pytest.raises(ExecutorError, match="worker"):
-        dispatcher.read_request(file)
+        executor_session.read_request(file)
     file.write_text("")
     with pytest.raises(ExecutorError, match="no table"):
-        dispatcher.read_request(file)
+        executor_session.read_request(file)

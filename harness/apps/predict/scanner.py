@@ -40,7 +40,8 @@ from harness.errors import HarnessError, StoreError
 from harness.files import sweep, whole_file
 from harness.nn.encodings import end_with_parent
 from harness.registry.registry import Registry
-from harness.remote.dispatcher import Dispatcher, TaskFailed, executor_of
+from harness.remote.dispatcher import Dispatcher, TaskFailed
+from harness.remote.executor_session import session_of
 from harness.remote.parcels import pack_folder, unpack_folder
 from harness.training.environment import threads_wanted, use_threads
 from harness.training.workers import refuse_unguarded_script
@@ -262,9 +263,9 @@ def _carried_out(
     registry: Registry,
 ) -> Iterator[_Chunk]:
     """Yields every chunk when its part is there; few are under way at a time."""
-    with executor_of(request, registry) as executor:
-        if executor is not None:
-            yield from _carried_out_elsewhere(chunks, settings, Dispatcher(executor, registry))
+    with session_of(request, registry) as session:
+        if session is not None:
+            yield from _carried_out_elsewhere(chunks, settings, Dispatcher(session))
             return
     if jobs == 1:
         worker = _Worker(settings)
@@ -291,7 +292,8 @@ def _carried_out_elsewhere(
 ) -> Iterator[_Chunk]:
     """Yields every chunk when an executor has sent its part."""
     named = [(name, folder.name) for name, folder in settings.bundles]
-    shared = [dispatcher.packer.share_bytes(pack_folder(folder)) for _, folder in settings.bundles]
+    share = dispatcher.session.packer.share_bytes
+    shared = [share(pack_folder(folder)) for _, folder in settings.bundles]
     sent = replace(settings, bundles=(), plugins=())
     digests = tuple((*pair, digest) for pair, (digest, _) in zip(named, shared, strict=True))
     try:
@@ -300,7 +302,7 @@ def _carried_out_elsewhere(
                 yield chunk
                 continue
             dispatcher.start(chunk, predict_chunk, sent, digests, chunk, more=dict(shared))
-            while dispatcher.under_way >= WAITING_CHUNKS * dispatcher.slots:
+            while not dispatcher.room:
                 yield from _received(dispatcher)
         while dispatcher.under_way:
             yield from _received(dispatcher)
