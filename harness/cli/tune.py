@@ -11,14 +11,19 @@ from harness.cli.options import (
     INTERRUPTED,
     BenchmarkArgument,
     DataOption,
+    ExecutorFileOption,
+    ExecutorOption,
     JsonOption,
     LimitOption,
     OutOption,
     PluginOption,
+    SchedulerOption,
     SetOption,
     StrictDataOption,
     WeightsOption,
+    WorkersOption,
     cores,
+    executor_request,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +52,10 @@ def tune(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes that search; one per CPU core.")
     ] = None,
+    executor: ExecutorOption = None,
+    scheduler: SchedulerOption = None,
+    workers: WorkersOption = None,
+    executor_file: ExecutorFileOption = None,
     plugin: PluginOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     json: JsonOption = False,
@@ -76,6 +85,7 @@ def tune(
         "trials": trials,
         "timeout": timeout,
         "join": join,
+        "executor": executor_request(executor, scheduler, workers, executor_file),
     }
     try:
         with observer(quiet or json) as progress:

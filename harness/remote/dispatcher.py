@@ -70,6 +70,11 @@ class Dispatcher:
         return len(self._under_way)
 
     @property
+    def abouts(self) -> list[Any]:
+        """What the tasks are about that have not ended."""
+        return [sent.about for sent in self._under_way.values()]
+
+    @property
     def room(self) -> int:
         """How many short tasks may be given out now, so that workers need not wait for more."""
         return max(WAITING_TASKS * self.session.slots - len(self._under_way), 0)

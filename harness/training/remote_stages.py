@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from harness.nn.encodings import pack_kept
@@ -39,19 +38,22 @@ class RemoteStages:
     Args:
         context: with the plan.
         session: with the executor.
+        lenient: note what fails, and go on with what is not made of it.
     """
 
-    def __init__(self, context: RunContext, session: ExecutorSession) -> None:
+    def __init__(
+        self, context: RunContext, session: ExecutorSession, *, lenient: bool = True
+    ) -> None:
         self._context, self._plan, self._store = context, context.plan, context.store
-        self._dispatcher = Dispatcher(session)
+        self._dispatcher, self._lenient = Dispatcher(session), lenient
+        self._waiting: list[StageNode] = []
         self._encodings: dict[tuple[str, ...], tuple[str, Any]] = {}
         self._locks: dict[str, ExitStack] = {}
-        self._telling = Lock()  # messages come in threads; observers hear one at a time
         self._fractions: dict[str, float] = {}
         self._total, self._done, self._work, self._work_done = 0, 0, 0, 0
 
     def train(self, stages: Sequence[StageNode]) -> None:
-        """Gives out every stage once what it goes on from is there, until none is left.
+        """Has stages trained, each once what it goes on from is there, until none is left.
 
         Args:
             stages: each after its parent.
@@ -60,29 +62,53 @@ class RemoteStages:
             KeyboardInterrupt: it was to stop; what is complete is on disk.
             ExecutorError: nothing can be carried out there any more; the same.
         """
-        waiting = list(stages)
-        encode_first(self._plan, waiting)  # while all workers are free
-        self._total, self._work = len(waiting), sum(node.work for node in waiting) or 1
+        encode_first(self._plan, stages)  # while all workers are free
+        self.want(stages)
         try:
-            while waiting or self._dispatcher.under_way:
-                waiting = self._give_out(waiting)
-                for node, outcome in self._dispatcher.finished():
-                    self._take(node, outcome)
-                    self._locks.pop(node.key).close()
-                if waiting and not self._dispatcher.under_way:  # all are other processes'
-                    time.sleep(LOOK_SECONDS)
+            while self._waiting or self._dispatcher.under_way:
+                self.advance()
         finally:
-            self._dispatcher.cancel()
-            for lock in self._locks.values():
-                lock.close()
+            self.close()
+
+    def want(self, stages: Sequence[StageNode]) -> None:
+        """Takes stages to be trained, each after its parent; some may be wanted already."""
+        wanted = self._locks.keys() | {node.key for node in self._waiting}
+        further = [node for node in stages if node.key not in wanted]
+        self._waiting += further
+        self._total += len(further)
+        self._work += sum(node.work for node in further)
+
+    def advance(self, seconds: float = LOOK_SECONDS) -> None:
+        """Gives out what can be, and takes what has come back.
+
+        Args:
+            seconds: to wait for something, at most.
+
+        Raises:
+            TaskFailed: a stage has failed, where that is not to be noted only.
+            KeyboardInterrupt, ExecutorError: see `train`.
+        """
+        self._waiting = self._give_out()
+        for node, outcome in self._dispatcher.finished(seconds):
+            self._take(node, outcome)
+            self._locks.pop(node.key).close()
+        if self._waiting and not self._dispatcher.under_way:  # all are other processes'
+            time.sleep(seconds)
+
+    def close(self) -> None:
+        """Cancels what is under way, and leaves it to others."""
+        self._dispatcher.cancel()
+        for lock in self._locks.values():
+            lock.close()
+        self._locks.clear()
 
     # --- giving out ---------------------------------------------------------------------------
 
-    def _give_out(self, waiting: Sequence[StageNode]) -> list[StageNode]:
+    def _give_out(self) -> list[StageNode]:
         """Gives out what can be; returns what still waits, less what waits for what has failed."""
-        failed = self._store.failures().keys()
+        failed = self._store.failures().keys() if self._lenient else set()
         left = []
-        for node in waiting:
+        for node in self._waiting:
             if not failed.isdisjoint(stage.key for stage in node.chain):
                 continue
             ready = node.parent is None or self._store.has_stage(node.parent.key)
@@ -94,7 +120,9 @@ class RemoteStages:
                 self._locks.pop(node.key).close()
                 self._finish(node)
                 continue
-            self._send(node, scorings)
+            order, shared = self.order(node, scorings)
+            hear = partial(self._hear, node)
+            self._dispatcher.start(node, train_stage, order, hear=hear, more=shared)
         return left
 
     def _reserve(self, node: StageNode) -> bool:
@@ -116,7 +144,10 @@ class RemoteStages:
             and not set(scoring.runs) <= scored.get(scoring.key, set())
         )
 
-    def _send(self, node: StageNode, scorings: tuple[Scoring, ...]) -> None:
+    def order(
+        self, node: StageNode, scorings: tuple[Scoring, ...] = ()
+    ) -> tuple[StageOrder, dict[str, Any]]:
+        """Returns what a worker is sent of a stage, and by digest what stands for its encodings."""
         datasets = {id(data): data for data in (*node.datasets, *(s.dataset for s in scorings))}
         packed = [self._packed(node.model, dataset) for dataset in datasets.values()]
         order = StageOrder(
@@ -128,13 +159,14 @@ class RemoteStages:
             tuple((node.model, digest) for digest, _ in packed),
             self._plan.limit,
         )
-        hear = partial(self._hear, node)
-        self._dispatcher.start(node, train_stage, order, hear=hear, more=dict(packed))
+        return order, dict(packed)
 
     def _packed(self, model: ResolvedModel, dataset: Dataset) -> tuple[str, Any]:
-        """Returns the digest of what is kept of a dataset's encodings, and what stands for it."""
+        """Encodes a dataset where that has not been done; returns what stands for its encodings."""
         identity = (*encodings_of(model), dataset.digest)
         if identity not in self._encodings:
+            with suppress(Exception):  # it is met again, and told, by the stage
+                self._plan.encoder.encode(model, dataset)
             folder = encodings_folder(self._plan.encoder.cache, model)
             shard = pack_kept(model.backbone, dataset.crystals, folder)
             self._encodings[identity] = self._dispatcher.session.packer.share_bytes(shard)
@@ -161,15 +193,17 @@ class RemoteStages:
     def _take(self, node: StageNode, outcome: StageParcel | TaskFailed) -> None:
         """Writes what has come of a stage: weights first, then rows, then results."""
         if isinstance(outcome, TaskFailed):
-            self._store.append_failure(
-                Failure(key=node.key, reason=str(outcome), traceback=outcome.traceback)
-            )
-            return
+            failure = Failure(key=node.key, reason=str(outcome), traceback=outcome.traceback)
+            outcome = StageParcel(failures=(failure,))
+        for failure in outcome.failures:
+            if not self._lenient:
+                raise TaskFailed(failure.reason, failure.traceback)
+            self._store.append_failure(failure)
         if outcome.stage and not self._store.has_stage(node.key):
             self._store.put_stage(node.key, outcome.stage)
             seconds = self._store.stage_record(node.key).seconds
             self._finish(node)
-            self._tell(
+            self._context.tell(
                 "stage_finished",
                 StageFinished(node.key, node.title, seconds, self._done, self._total),
             )
@@ -180,8 +214,6 @@ class RemoteStages:
         for key, rows in outcome.tuning.items():
             self._store.put_rows(self._store.tuning_ledger_path(key), rows)
         self._store.append_results(outcome.results)
-        for failure in outcome.failures:
-            self._store.append_failure(failure)
         self._tell_cells(outcome)
 
     def _tell_cells(self, outcome: StageParcel) -> None:
@@ -189,7 +221,7 @@ class RemoteStages:
         for scoring in self._plan.scorings:
             if scoring.key in keys:
                 event = CellFinished(**vars(scoring.cell), runs=len(scoring.runs))
-                self._tell("cell_finished", event)
+                self._context.tell("cell_finished", event)
 
     def _finish(self, node: StageNode) -> None:
         self._done += 1
@@ -206,11 +238,7 @@ class RemoteStages:
         elif isinstance(event, EpochFinished):
             self._fractions[node.key] = event.fraction * node.work
             work = self._work_done + sum(list(self._fractions.values()))
-            event = replace(event, fraction=min(work / self._work, 1.0), worker=told.worker)
+            event = replace(event, fraction=min(work / (self._work or 1), 1.0), worker=told.worker)
         else:  # told when it is on disk here
             return
-        self._tell(told.hook, event)
-
-    def _tell(self, hook: str, event: object) -> None:
-        with self._telling:
-            self._context.tell(hook, event)
+        self._context.tell(told.hook, event)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.data.dataset import Dataset
@@ -69,11 +70,11 @@ class StageParcel:
         failures: of the stage, or of cells.
     """
 
-    stage: Mapping[str, bytes]
-    predictions: Mapping[str, bytes]
-    tuning: Mapping[str, bytes]
-    results: tuple[ResultLine, ...]
-    failures: tuple[Failure, ...]
+    stage: Mapping[str, bytes] = field(default_factory=dict)
+    predictions: Mapping[str, bytes] = field(default_factory=dict)
+    tuning: Mapping[str, bytes] = field(default_factory=dict)
+    results: tuple[ResultLine, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,23 +114,28 @@ class WorkerContext(RunContext):
 
 
 def train_stage(worker: Worker, order: StageOrder) -> StageParcel:
-    """Trains and scores one stage in a store of its own, which goes when all is sent back.
+    """Trains and scores one stage; see `stage_at_hand`."""
+    with stage_at_hand(worker, order) as context:
+        PlanExecutor(context).train([order.node], lenient=True)
+        return _parcel(context.store, order)
 
-    The store lies in the folder of the worker, under the stage's key: a worker that sees the same
-    folder goes on from the checkpoint of one that was lost.
+
+@contextmanager
+def stage_at_hand(worker: Worker, order: StageOrder) -> Iterator[WorkerContext]:
+    """Yields what carries out a stage in a store of its own, which goes when the block has ended.
+
+    The store lies in the folder of the worker, under the stage's key: where the block fails it
+    stays, and a worker that sees the same folder goes on from the checkpoint of one that was lost.
     """
     folder = worker.folder / "stages" / order.node.key
     store = Store.create(folder)
     store.forget_failures()
     for name, content in order.files.items():
         put_file(folder / name, content)
-    context = WorkerContext(
+    yield WorkerContext(
         _plan(worker, order), store, worker.registry, LinkedStop(worker.link), worker
     )
-    PlanExecutor(context).train([order.node], lenient=True)
-    parcel = _parcel(store, order)
     shutil.rmtree(folder, ignore_errors=True)
-    return parcel
 
 
 def _plan(worker: Worker, order: StageOrder) -> Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,8 +263,38 @@ def _notes(study: optuna.Study) -> dict[str, Any]:
     return notes
 
 
+@dataclass(frozen=True)
+class Reported:
+    """The score of a trial up to an epoch.
+
+    Attributes:
+        trial: its place among those of its stack.
+    """
+
+    trial: int
+    epoch: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What has come of a trial.
+
+    Attributes:
+        trial: its place among those of its stack.
+        value: its score, where it was trained to its end.
+        state: complete or pruned.
+        notes: that stay with it.
+    """
+
+    trial: int
+    value: float | None
+    state: TrialState
+    notes: Mapping[str, Any]
+
+
 class Rehearsal:
-    """Decides which trials of a stack are pruned, in memory, and notes what comes of them.
+    """Decides which trials of a stack are pruned, in memory; can be sent to another machine.
 
     A stack that was killed is trained again as a whole, also the trials that it had finished, so
     that the others are measured and rounded as they would have been; pruners see of a trial what
@@ -275,52 +305,72 @@ class Rehearsal:
     """
 
     def __init__(self, attempts: Sequence[Attempt]) -> None:
-        self._drafts: dict[str, optuna.Study] = {}
+        drafts: dict[str, optuna.Study] = {}
         for one in attempts:
             name = one.study.study_name
-            if name not in self._drafts:
+            if name not in drafts:
                 again = {own.number for own in attempts if own.study is one.study}
-                self._drafts[name] = _draft(one.study, one.proposer(min(again)), again)
-        self._trials = {
-            attempt: Trial(draft := self._drafts[attempt.study.study_name], _id(draft, attempt))
-            for attempt in attempts
-        }
-        self._finished = {attempt for attempt in attempts if attempt.finished}
+                drafts[name] = _draft(one.study, one.proposer(min(again)), again)
+        self._drafts = [drafts[attempt.study.study_name] for attempt in attempts]
+        self._trials = [
+            Trial(draft, _id(draft, attempt.number))
+            for draft, attempt in zip(self._drafts, attempts, strict=True)
+        ]
+        self._before = [set(attempt.trial.system_attrs) for attempt in attempts]
 
-    def report(self, attempt: Attempt, score: float, epoch: int) -> None:
+    def report(self, trial: int, score: float, epoch: int) -> Reported:
         """Reports the score so far of a trial."""
-        self._trials[attempt].report(score, epoch)
-        if attempt not in self._finished:
-            identifier = _id(attempt.study, attempt)
-            with suppress(UpdateFinishedTrialError):  # taken for dead, and another was faster
-                _storage(attempt.study).set_trial_intermediate_value(identifier, epoch, score)
+        self._trials[trial].report(score, epoch)
+        return Reported(trial, epoch, score)
 
-    def prunes(self, attempt: Attempt) -> bool:
+    def prunes(self, trial: int) -> bool:
         """Whether a trial is to end early, by what has been reported."""
-        return self._trials[attempt].should_prune()
+        return self._trials[trial].should_prune()
 
     def end(
-        self, attempt: Attempt, value: float | None, state: TrialState, notes: Mapping[str, Any]
-    ) -> None:
-        """Ends a trial, with notes that stay with it."""
-        study, draft = attempt.study, self._drafts[attempt.study.study_name]
-        before = set(attempt.trial.system_attrs)
-        noted = draft.get_trials(deepcopy=False)[attempt.number].system_attrs
-        pruner = {name: noted[name] for name in noted if name not in before}
-        draft.tell(attempt.number, value, state)
-        if attempt in self._finished:
-            return
-        identifier = _id(study, attempt)
-        with suppress(UpdateFinishedTrialError):
-            for name, note in {**notes, **({PRUNER: pruner} if pruner else {})}.items():
-                _storage(study).set_trial_user_attr(identifier, name, note)
-        study.tell(attempt.number, value, state, skip_if_finished=True)
+        self, trial: int, value: float | None, state: TrialState, notes: Mapping[str, Any]
+    ) -> Ended:
+        """Ends a trial, with notes that stay with it; what its pruner has noted is among them."""
+        draft, number = self._drafts[trial], self._trials[trial].number
+        noted = draft.get_trials(deepcopy=False)[number].system_attrs
+        pruner = {name: noted[name] for name in noted if name not in self._before[trial]}
+        draft.tell(number, value, state)
+        return Ended(trial, value, state, {**notes, **({PRUNER: pruner} if pruner else {})})
 
 
-def _id(study: optuna.Study, attempt: Attempt) -> int:
+class TrialNotes:
+    """Notes in their studies what comes of the trials of a stack that were not finished before.
+
+    Args:
+        attempts: of the stack.
+    """
+
+    def __init__(self, attempts: Sequence[Attempt]) -> None:
+        self._attempts = attempts
+        self._finished = [attempt.finished for attempt in attempts]
+
+    def take(self, news: Iterable[Reported | Ended]) -> None:
+        """Notes what is new; what was noted before may come again."""
+        for one in news:
+            if self._finished[one.trial]:
+                continue
+            attempt = self._attempts[one.trial]
+            study = attempt.study
+            identifier = _id(study, attempt.number)
+            with suppress(UpdateFinishedTrialError):  # taken for dead, and another was faster
+                if isinstance(one, Reported):
+                    _storage(study).set_trial_intermediate_value(identifier, one.epoch, one.score)
+                    continue
+                for name, note in one.notes.items():
+                    _storage(study).set_trial_user_attr(identifier, name, note)
+            if isinstance(one, Ended):
+                study.tell(attempt.number, one.value, one.state, skip_if_finished=True)
+
+
+def _id(study: optuna.Study, number: int) -> int:
     """The number that only the storage of a study knows a trial by."""
     find = _storage(study).get_trial_id_from_study_id_trial_number
-    identifier: int = find(study._study_id, attempt.number)
+    identifier: int = find(study._study_id, number)
     return identifier
 
 
@@ -431,7 +481,11 @@ class Worker:
     def beating(self, attempts: Sequence[Attempt]) -> Iterator[None]:
         """Sends heartbeats for trials while the block runs, where the storage takes them."""
         interval = next((_heartbeat(attempt.study) for attempt in attempts), None)
-        beats = [(_storage(own.study), _id(own.study, own)) for own in attempts if not own.finished]
+        beats = [
+            (_storage(own.study), _id(own.study, own.number))
+            for own in attempts
+            if not own.finished
+        ]
         if not interval:
             yield
             return

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
-from optuna.trial import TrialState
 
 from harness.errors import BenchmarkError, LeakError
 from harness.planning.chosen_settings import Chosen
-from harness.planning.plan import MemberOf, StageNode, digest_of
+from harness.planning.plan import digest_of
 from harness.planning.stage_planner import Assigned, StagePlanner
 from harness.plugin.events import EpochFinished, SearchProgressed
 from harness.plugin.seeds import derive_seed
@@ -24,7 +25,6 @@ from harness.training.plan_executor import PlanExecutor
 from harness.tuning.search import (
     Attempt,
     Proposer,
-    Rehearsal,
     Search,
     Worker,
     find_shapes,
@@ -33,6 +33,8 @@ from harness.tuning.search import (
     title_of,
 )
 from harness.tuning.search_space import ConfigurationSpace, check_changes, space_of
+from harness.tuning.trial_jobs import Batch, TrialCarrier, TrialJob, TrialsHere
+from harness.tuning.trials_elsewhere import TrialsElsewhere
 from harness.tuning.trials_table import thaw_searches
 
 if TYPE_CHECKING:
@@ -40,11 +42,13 @@ if TYPE_CHECKING:
 
     import optuna
 
+    from harness.planning.plan import StageNode
     from harness.planning.resolved import Configuration
     from harness.plugin.metric import MetricSpec
-    from harness.training.fit_progress import EpochReport
     from harness.training.run_context import RunContext
-    from harness.training.stack_fit import StackFit
+
+PATIENCE_SECONDS = 1.0
+"""Between two looks at trials that other processes hold."""
 
 MOST_MEMBERS = 64
 """Members of one stack of trials; more are trained one stack after another."""
@@ -74,7 +78,9 @@ class Tuner:
         assert self.benchmark.tuning is not None
         self.tuning: Tuning = self.benchmark.tuning
         self._fraction = 0.0
-        self._executor = PlanExecutor(context)
+        self._carrier = self._make_carrier()
+        self._under_way: list[TrialJob] = []
+        self._ask_from = -math.inf
         self._folder = self._store.folder / TUNING_FOLDER
         self._folder.mkdir(parents=True, exist_ok=True)
         self._join = join
@@ -207,94 +213,97 @@ class Tuner:
         Raises:
             KeyboardInterrupt: it was to stop; trials that are done are in their studies.
         """
-        with Worker(self._folder) as worker, quiet():
-            while time.monotonic() < deadline:
+        with Worker(self._folder) as worker, quiet(), ExitStack() as ends:
+            ends.callback(self._carrier.close)
+            waiting: deque[TrialJob] = deque()
+            while True:
                 self._context.stop.check()
-                busy = False
-                for search in sorted(self.searches, key=lambda own: own.asked / own.wanted):
-                    attempts = self._ask(search, worker)
-                    if attempts:
-                        with worker.beating(attempts):
-                            self._carry_out(search, attempts)
-                        break
-                    busy |= search.finished < search.wanted
-                else:
-                    if not busy:
-                        if self._fraction < 1.0:  # others have carried out the last ones
-                            self._say(self.searches[-1], 0.0)
-                        return
-                    time.sleep(1.0)  # other processes hold the last trials, and may yet be killed
+                self._give_out(waiting, worker, deadline, ends)
+                if self._under_way:
+                    for job, ended in self._carrier.advance():
+                        self._take(job, ended=ended)
+                elif self._asked_all():
+                    if self._fraction < 1.0:  # others have carried out the last ones
+                        self._say(self.searches[-1])
+                    return
+                elif time.monotonic() >= deadline:
+                    return
+                else:  # other processes hold the last trials, and may yet be killed
+                    time.sleep(PATIENCE_SECONDS)
 
-    def _ask(self, search: Search, worker: Worker) -> list[Attempt]:
-        with FileLock(self._lock_path(search.key)):
-            return search.take(self._registry, worker)
+    def _give_out(
+        self, waiting: deque[TrialJob], worker: Worker, deadline: float, ends: ExitStack
+    ) -> None:
+        """Starts stacks of trials while there is room; asks for further trials when it needs to."""
+        while self._carrier.free > 0:
+            if not waiting:
+                now = time.monotonic()
+                if not self._ask_from <= now < deadline:
+                    return
+                waiting += self._next_jobs(worker, ends)
+                if not waiting:
+                    self._ask_from = now + PATIENCE_SECONDS
+                    return
+            job = waiting.popleft()
+            if job.finished:
+                self._take(job, ended=True)
+            else:
+                self._carrier.start(job)
+                self._under_way.append(job)
 
-    def _carry_out(self, search: Search, attempts: Sequence[Attempt]) -> None:
+    def _next_jobs(self, worker: Worker, ends: ExitStack) -> list[TrialJob]:
+        """Takes a batch of trials, of the search that has fewest; none where none are left."""
+        for search in sorted(self.searches, key=lambda own: own.asked / own.wanted):
+            with FileLock(self._lock_path(search.key)):
+                attempts = search.take(self._registry, worker)
+            if attempts:
+                beating = ends.enter_context(ExitStack())
+                beating.enter_context(worker.beating(attempts))
+                jobs = list(self._stacks(Batch(search, beating), attempts))
+                jobs[0].batch.jobs = len(jobs)
+                return jobs
+        return []
+
+    def _stacks(self, batch: Batch, attempts: Sequence[Attempt]) -> Iterator[TrialJob]:
+        """Yields the trials of a batch by what can be trained side by side."""
         assigned = [
             (attempt, Assigned(run, attempt.configuration))
             for attempt in attempts
             for run in attempt.runs
         ]
-        groups = search.planner.by_shape([own for _, own in assigned])
-        together = len(attempts[0].runs)
+        groups = batch.search.planner.by_shape([own for _, own in assigned])
         for positions in groups:
-            for part in _parts(positions, together):
-                group = [assigned[position] for position in part]
-                if all(attempt.finished for attempt, _ in group):
-                    continue  # a process that was killed has come to the end of this stack
-                members = search.planner.members([own for _, own in group])
-                self._executor.train(_missing(members, self._store.has_stage))
-                trials = _Trials([attempt for attempt, _ in group])
-                self._fit(members, trials, lambda shares: self._say(search, shares / together))
-        self._say(search, 0.0)
+            for part in _parts(positions, len(attempts[0].runs)):
+                yield TrialJob(batch, [assigned[position] for position in part])
 
-    def _fit(
-        self, members: Sequence[MemberOf], trials: _Trials, tell: Callable[[float], None]
-    ) -> None:
-        """Trains trials to their ends.
+    def _take(self, job: TrialJob, *, ended: bool) -> None:
+        """Tells how far a stack of trials is; ends its batch when it was the last of it."""
+        batch = job.batch
+        if ended:
+            job.share = 0.0
+            batch.jobs -= 1
+            if job in self._under_way:
+                self._under_way.remove(job)
+            if batch.jobs:
+                return
+            batch.beating.close()
+            self._ask_from = -math.inf
+        self._say(batch.search)
 
-        Args:
-            members: of one stage.
-            trials: told of their scores.
-            tell: hears, of the members still in training, the shares that are done, summed.
-        """
-        (node,) = {member.stage.key: member.stage for member in members}.values()
-        if node.closed_form:
-            trials.finish(self._executor.validate(node))
-            return
-        fit = self._start(node)
-        alive = list(range(len(members)))
+    def _asked_all(self) -> bool:
+        return all(search.finished >= search.wanted for search in self.searches)
 
-        def heard(epoch: EpochReport) -> None:
-            event = EpochFinished(
-                node.key,
-                node.title,
-                epoch.epoch,
-                node.epochs,
-                node.selection.name,
-                epoch.score,
-                epoch.skipped,
-                self._fraction,
-            )
-            self._context.tell("epoch_finished", event)
-            self._context.stop.check()
+    def _hear(self, epoch: EpochFinished) -> None:
+        self._context.tell("epoch_finished", replace(epoch, fraction=self._fraction))
 
-        while alive:
-            fit.train(fit.progress.epoch + self.tuning.report_every, heard)
-            keep = trials.report(fit, alive)
-            if keep:
-                tell(len(keep) * fit.progress.epoch / node.epochs)
-            if keep and len(keep) < len(alive):
-                kept = [alive[place] for place in keep]
-                fit = fit.of_members(keep, self._executor.stage_builder.modules(node, kept))
-            alive = [alive[place] for place in keep]
+    def _make_carrier(self) -> TrialCarrier:
+        session, every = self._context.elsewhere, self.tuning.report_every
+        if session is None:
+            return TrialsHere(PlanExecutor(self._context), every, self._hear)
+        return TrialsElsewhere(self._context, session, every, self._hear)
 
-    def _start(self, node: StageNode) -> StackFit:
-        model = self._executor.stage_builder.modules(node)
-        self._executor.stage_builder.start_weights(node, model)
-        return self._executor.stage_builder.stack_fit(node, model)
-
-    def _say(self, search: Search, training: float) -> None:
+    def _say(self, search: Search) -> None:
+        training = sum(job.share for job in self._under_way)
         finished = sum(own.finished for own in self.searches)
         wanted = sum(own.wanted for own in self.searches)
         self._fraction = min(1.0, (finished + training) / wanted)
@@ -349,85 +358,11 @@ class Tuner:
                     )
 
 
-class _Trials:
-    """Tells Optuna of the trials whose members share a stack; a trial has one member, or all runs.
-
-    Args:
-        attempts: one per member.
-    """
-
-    def __init__(self, attempts: Sequence[Attempt]) -> None:
-        self._attempts = attempts
-        self._rehearsal = Rehearsal(list(dict.fromkeys(attempts)))
-
-    def _members(self, alive: Sequence[int]) -> Iterator[tuple[Attempt, list[int]]]:
-        """Yields the trials that are still in training, with the places of their members."""
-        places: dict[int, list[int]] = {}
-        for place, member in enumerate(alive):
-            places.setdefault(id(self._attempts[member]), []).append(place)
-        for own in places.values():
-            yield self._attempts[alive[own[0]]], own
-
-    def report(self, fit: StackFit, alive: Sequence[int]) -> list[int]:
-        """Reports scores so far and ends trials; returns the places of members that go on."""
-        keep: list[int] = []
-        training = fit.training
-        for attempt, places in self._members(alive):
-            score = self._score(fit, places)
-            if math.isfinite(score):
-                self._rehearsal.report(attempt, score, fit.progress.epoch)
-            if not training & set(places):
-                self._tell(attempt, fit, places, TrialState.COMPLETE)
-            elif math.isfinite(score) and self._rehearsal.prunes(attempt):
-                self._tell(attempt, fit, places, TrialState.PRUNED)
-            else:
-                keep += places
-        return keep
-
-    def finish(self, scores: Sequence[float]) -> None:
-        """Ends trials of heads in closed form: one score per member."""
-        for attempt, places in self._members(range(len(self._attempts))):
-            own = [scores[place] for place in places]
-            self._close(attempt, own, TrialState.COMPLETE)
-
-    def _score(self, fit: StackFit, places: Sequence[int]) -> float:
-        return float(np.mean([fit.progress.best_score[place] for place in places]))
-
-    def _tell(
-        self, attempt: Attempt, fit: StackFit, places: Sequence[int], state: TrialState
-    ) -> None:
-        best = float(np.mean([fit.progress.best_epoch[place] for place in places]))
-        self._close(attempt, [fit.progress.best_score[place] for place in places], state, best)
-
-    def _close(
-        self,
-        attempt: Attempt,
-        scores: Sequence[float],
-        state: TrialState,
-        best_epoch: float | None = None,
-    ) -> None:
-        score = float(np.mean(scores))
-        notes: dict[str, float | None] = {"best_epoch": best_epoch}
-        if len(scores) > 1:
-            notes["spread"] = float(np.std(scores, ddof=1))
-        if not math.isfinite(score):
-            # Counts as a trial, or settings that diverge would be tried for ever.
-            state = TrialState.PRUNED
-        value = score if state is TrialState.COMPLETE else None
-        self._rehearsal.end(attempt, value, state, notes)
-
-
 def _parts(positions: Sequence[int], together: int) -> Iterator[Sequence[int]]:
     """Cuts a group that is too large for one stack; the runs of one trial stay together."""
     size = max(1, MOST_MEMBERS // together) * together
     for start in range(0, len(positions), size):
         yield positions[start : start + size]
-
-
-def _missing(members: Sequence[MemberOf], has_stage: Callable[[str], bool]) -> list[StageNode]:
-    """The stages that members go on from and that are not there yet, first to last."""
-    found = {before.stage.key: before.stage for member in members for before in member.line[:-1]}
-    return [stage for key, stage in found.items() if not has_stage(key)]
 
 
 def _named(runs: Sequence[int], shared: bool) -> str:

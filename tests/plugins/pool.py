@@ -13,7 +13,7 @@ from typing import Any
 from harness.plugin import Executor, ExecutorRequest, Task, hookimpl
 from tests.plugins.pool_link import PoolLink
 
-PRELOADED = ["harness.training.stage_task", "harness.remote.tasks", "harness.apps.predict.scanner"]
+PRELOADED = ["harness.tuning.trial_task", "harness.remote.tasks", "harness.apps.predict.scanner"]
 
 
 class PoolExecutor(Executor):
