@@ -14,10 +14,15 @@ from harness.cli.default_bundle import bundles_or_default, tell_default
 from harness.cli.options import (
     BundlesOption,
     DeviceOption,
+    ExecutorFileOption,
+    ExecutorOption,
     JsonOption,
     LevelOption,
     PluginOption,
     PropertyOption,
+    SchedulerOption,
+    WorkersOption,
+    executor_request,
 )
 from harness.cli.output import say
 
@@ -55,6 +60,10 @@ def predict(
     ] = None,
     property_name: PropertyOption = None,
     level: LevelOption = None,
+    executor: ExecutorOption = None,
+    scheduler: SchedulerOption = None,
+    workers: WorkersOption = None,
+    executor_file: ExecutorFileOption = None,
     device: DeviceOption = "cpu",
     plugin: PluginOption = None,
     json: JsonOption = False,
@@ -72,35 +81,44 @@ def predict(
         harness predict my.cif
         harness predict crystals/ -b kappa -b gap=band-gaps -o table.csv
     """
-    from harness.apps.predict.bundle_set import load_bundles
-    from harness.apps.predict.conformal import DEFAULT_LEVEL, check_level
+    from harness.apps.predict import predicting
+    from harness.apps.predict.bundle import read_record
+    from harness.apps.predict.bundle_set import name_folders
+    from harness.apps.predict.conformal import DEFAULT_LEVEL
     from harness.apps.predict.prediction_table import check_writable, write_frame
     from harness.cli.output import print_json
-    from harness.data.structure_files import read_structures
+    from harness.cli.progress import ExecutorTitle
 
     if output is not None:
         check_writable(output)
     level = DEFAULT_LEVEL if level is None else level
-    check_level(level)
     with bundles_or_default(bundle) as named:
-        loaded = load_bundles(
-            named, properties=property_name or (), device=device, plugins=plugin or ()
+        frame = predicting.predict_files(
+            files,
+            named,
+            properties=property_name or (),
+            level=level,
+            device=device,
+            plugins=plugin or (),
+            executor=executor_request(executor, scheduler, workers, executor_file),
+            observers=(ExecutorTitle(),),
         )
-    frame = loaded.predict(read_structures(*files), level)
+        layout = predicting.layout_of(named, plugin or ())
+        records = [read_record(folder) for _, folder in name_folders(named)]
     if output is not None:
         write_frame(frame, output)
     if not bundle:
-        tell_default(loaded.bundles[0].record, to_errors=json)
+        tell_default(records[0], to_errors=json)
     if json:
         print_json(loads(frame.to_json(orient="records", double_precision=15)))
         return
-    predicted = ", ".join(one.label_and_unit for one in loaded.layout)
+    predicted = ", ".join(one.label_and_unit for one in layout)
     title = f"{predicted}, by {', '.join(bundle)}" if bundle else predicted
-    print_predictions(frame, title, loaded.layout)
-    for one, of_bundle in zip(loaded.layout, loaded.bundles, strict=True):
+    print_predictions(frame, title, layout)
+    for one, record in zip(layout, records, strict=True):
         label = "" if one.alone else f"{one.label}: "
-        say(label + coverage_line(of_bundle.record, level))
-    if any(one.spec.is_log for one in loaded.layout):
+        say(label + coverage_line(record, level))
+    if any(one.spec.is_log for one in layout):
         say(CENTRE_TOLD)
     if output is not None:
         say(f"Written to {output}: {len(frame)} rows.")

@@ -196,7 +196,16 @@ def _bar_of(worker: str) -> str:
     return f"stage of {worker}"
 
 
-class PlainProgress:
+class ExecutorTitle:
+    """A line that says what runs where."""
+
+    @hookimpl
+    def executor_started(self, event: ExecutorStarted) -> None:
+        """Prints it."""
+        _line(event.title)
+
+
+class PlainProgress(ExecutorTitle):
     """A line when a stage starts and ends, and every few seconds in between."""
 
     def __init__(self) -> None:
@@ -222,11 +231,6 @@ class PlainProgress:
         left = self._search_clock.left(event.fraction)
         if self._is_due() or event.fraction == 1.0:
             _line(f"{event.title}: {_trials_text(event)}, {left} left")
-
-    @hookimpl
-    def executor_started(self, event: ExecutorStarted) -> None:
-        """Prints what runs where."""
-        _line(event.title)
 
     @hookimpl
     def stage_started(self, event: StageStarted) -> None:

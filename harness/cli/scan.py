@@ -99,6 +99,7 @@ def scan(
     from harness.apps.predict import predicting
     from harness.apps.predict.bundle import read_record
     from harness.apps.predict.default_bundle import default_bundle
+    from harness.cli.progress import ExecutorTitle
 
     try:
         with bundles_or_default(bundle) as named, _progress(quiet or json) as progress:
@@ -115,6 +116,7 @@ def scan(
                 data_dir=data_dir,
                 plugins=plugin or (),
                 executor=executor_request(executor, scheduler, workers, executor_file),
+                observers=() if quiet or json else (ExecutorTitle(),),
                 progress=progress,
             )
     except KeyboardInterrupt:

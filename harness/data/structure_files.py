@@ -130,7 +130,12 @@ class _Form:
 
 
 def read_structures(*paths: Path) -> Iterator[StructureRow]:
-    """Yields the structures of files, or of all files below folders, in a settled order.
+    """Yields the structures of files, or of all files below folders; see `find_structures`."""
+    return (record.read() for record in find_structures(*paths))
+
+
+def find_structures(*paths: Path) -> Iterator[UnreadStructure]:
+    """Yields what is in files, or in all files below folders, in a settled order; reads nothing.
 
     Structures of several files are called by as much of the path as tells the files apart.
 
@@ -141,7 +146,7 @@ def read_structures(*paths: Path) -> Iterator[StructureRow]:
     for path, name in zip(paths, names, strict=True):
         # run1/CONTCAR and run2/CONTCAR, or two folders
         told_apart = _stem(path.as_posix()) if names.count(name) > 1 else name
-        yield from (record.read() for record in find_records(path, told_apart))
+        yield from find_records(path, told_apart)
 
 
 def is_structure(thing: Any) -> bool:

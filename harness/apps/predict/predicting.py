@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from harness.api.lookup import default_out, path_of, registry_of, results_alone
 from harness.api.plans import plan_again
+from harness.plugin.executor import LOCAL
 from harness.plugin.locations import Locations
 from harness.registry.attribution import blaming
 from harness.registry.registry import Registry
+from harness.remote.executor_session import session_of
 from harness.results.store import CHOICES_FILE, Store
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from harness.apps.predict.bundle import BundleRecord
     from harness.apps.predict.bundle_set import Folders
+    from harness.apps.predict.bundle_task import BundleRequest
     from harness.apps.predict.prediction_table import BundleColumns
     from harness.apps.predict.scanner import ScanReport
     from harness.plugin.executor import ExecutorRequest
@@ -92,6 +95,8 @@ def predict_files(
     level: float | None = None,
     device: str = "cpu",
     plugins: Sequence[Path | str] = (),
+    executor: ExecutorRequest | None = None,
+    observers: Sequence[object] = (),
 ) -> pd.DataFrame:
     """Predicts properties of the structures in files, or in all files below folders.
 
@@ -103,6 +108,8 @@ def predict_files(
         level: of the interval; 0.9 unless given.
         device: `cpu`, `cuda` or `auto`.
         plugins: Python files to load as plugins besides the installed ones.
+        executor: what predicts, on other machines say; this process unless given.
+        observers: objects with observer hooks; they hear of the executor.
 
     Returns:
         One row per structure, columns as in `prediction_table`.
@@ -111,15 +118,53 @@ def predict_files(
         DataError: a file is missing, or of no known kind.
         BundleError, PluginError: see `load_bundles`.
     """
-    from harness.apps.predict.bundle_set import load_bundles
-    from harness.apps.predict.conformal import DEFAULT_LEVEL
-    from harness.apps.predict.default_bundle import default_bundle
-    from harness.data.structure_files import read_structures
+    from harness.apps.predict.bundle import read_record
+    from harness.apps.predict.bundle_set import lay_out_records, load_named
+    from harness.apps.predict.bundle_task import PredictorElsewhere
+    from harness.data.structure_files import find_structures, read_structures
 
-    bundle = default_bundle() if bundle is None else bundle
-    loaded = load_bundles(bundle, properties=properties, device=device, plugins=plugins)
-    rows = read_structures(*map(Path, files))
-    return loaded.predict(rows, DEFAULT_LEVEL if level is None else level)
+    request = _request_of(bundle, properties, level, device, plugins)
+    if executor is None or executor.name == LOCAL:
+        loaded = load_named(request.bundles, request.properties, device, request.plugins)
+        return loaded.predict(read_structures(*map(Path, files)), request.level)
+    registry = _observed(request.plugins, observers)
+    records = [read_record(folder) for _, folder in request.bundles]
+    lay_out_records(request.bundles, records, registry, request.properties)
+    found = list(find_structures(*map(Path, files)))
+    with session_of(executor, registry) as session:
+        assert session is not None
+        frame: pd.DataFrame = PredictorElsewhere(request, session).table(found).to_pandas()
+        return frame
+
+
+def _request_of(
+    bundle: Folders | None,
+    properties: Sequence[str],
+    level: float | None,
+    device: str,
+    plugins: Sequence[Path | str],
+) -> BundleRequest:
+    """Settles names, the default bundle and the default level.
+
+    Raises:
+        BundleError: a name or the level is none.
+    """
+    from harness.apps.predict.bundle_set import name_folders
+    from harness.apps.predict.bundle_task import BundleRequest
+    from harness.apps.predict.conformal import DEFAULT_LEVEL, check_level
+    from harness.apps.predict.default_bundle import default_bundle
+
+    level = DEFAULT_LEVEL if level is None else level
+    check_level(level)
+    named = name_folders(default_bundle() if bundle is None else bundle)
+    return BundleRequest(named, level, device, tuple(map(Path, plugins)), tuple(properties))
+
+
+def _observed(plugins: Sequence[Path], observers: Sequence[object]) -> Registry:
+    registry = Registry(plugins)
+    for observer in observers:
+        registry.add_observer(observer)
+    return registry
 
 
 def scan(
@@ -134,6 +179,7 @@ def scan(
     data_dir: Path | str | None = None,
     plugins: Sequence[Path | str] = (),
     executor: ExecutorRequest | None = None,
+    observers: Sequence[object] = (),
     progress: Callable[[ScanReport], None] = lambda report: None,
 ) -> ScanReport:
     """Predicts every structure of a source into a Parquet file; goes on where it was stopped.
@@ -151,25 +197,21 @@ def scan(
         data_dir: folder with datasets, looked in first.
         plugins: Python files to load as plugins besides the installed ones.
         executor: what predicts, on other machines say; the processes of this one unless given.
+        observers: objects with observer hooks; they hear of the executor.
         progress: called when a chunk is done.
 
     Raises:
         HarnessError: see `scanner.scan`; what was done before stays.
     """
-    from harness.apps.predict.bundle_set import name_folders
-    from harness.apps.predict.conformal import DEFAULT_LEVEL, check_level
-    from harness.apps.predict.default_bundle import default_bundle
     from harness.apps.predict.scan_sources import find_source
-    from harness.apps.predict.scanner import ScanSettings
     from harness.apps.predict.scanner import scan as carry_out
 
-    files = tuple(Path(plugin) for plugin in plugins)
-    level = DEFAULT_LEVEL if level is None else level
-    check_level(level)
-    named = name_folders(default_bundle() if bundle is None else bundle)
-    settings = ScanSettings(named, level, device, files, tuple(properties))
-    found = find_source(str(source), Registry(files), Locations.of(path_of(data_dir)))
-    return carry_out(found, settings, Path(table), jobs=jobs, executor=executor, progress=progress)
+    request = _request_of(bundle, properties, level, device, plugins)
+    registry = _observed(request.plugins, observers)
+    found = find_source(str(source), registry, Locations.of(path_of(data_dir)))
+    return carry_out(
+        found, request, Path(table), registry, jobs=jobs, executor=executor, progress=progress
+    )
 
 
 def layout_of(bundle: Folders, plugins: Sequence[Path | str] = ()) -> tuple[BundleColumns, ...]:

@@ -11,7 +11,6 @@ structures.
 
 from __future__ import annotations
 
-import io
 import json
 import multiprocessing
 import os
@@ -28,32 +27,32 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from harness.apps.predict.bundle import read_record
-from harness.apps.predict.bundle_set import NamedFolders, lay_out_records, load_named
+from harness.apps.predict.bundle_set import lay_out_records
+from harness.apps.predict.bundle_task import (
+    CHUNK_STRUCTURES,
+    BundleRequest,
+    Predictor,
+    PredictorElsewhere,
+)
 from harness.apps.predict.prediction_table import BundleColumns, joint_schema
-from harness.apps.predict.scan_sources import Item, ScanSource, digest_item, read_item
+from harness.apps.predict.scan_sources import Item, ScanSource, digest_item
 from harness.errors import HarnessError, StoreError
 from harness.files import sweep, whole_file
 from harness.nn.encodings import end_with_parent
-from harness.registry.registry import Registry
 from harness.remote.dispatcher import Dispatcher, TaskFailed
 from harness.remote.executor_session import session_of
-from harness.remote.parcels import pack_folder, unpack_folder
-from harness.training.environment import threads_wanted, use_threads
 from harness.training.workers import refuse_unguarded_script
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from harness.plugin.executor import ExecutorRequest
-    from harness.remote.tasks import Worker
-
-CHUNK_STRUCTURES = 512
-"""Structures per part: what a killed process has to do again."""
+    from harness.registry.registry import Registry
 
 MOST_REASONS = 1000
 """So many different ones are counted."""
@@ -63,25 +62,6 @@ WAITING_CHUNKS = 2
 
 DIGEST_KEY = b"harness.chunk"
 SCAN_KEY = b"harness.scan"
-
-
-@dataclass(frozen=True)
-class ScanSettings:
-    """What determines a scan besides its source.
-
-    Attributes:
-        bundles: their names and folders, in the order of their columns.
-        level: of the interval.
-        device: to predict on; see `prediction.resolve_device`.
-        plugins: Python files to load as plugins besides the installed ones.
-        properties: what the bundles are to predict; any if there are none.
-    """
-
-    bundles: NamedFolders
-    level: float
-    device: str = "cpu"
-    plugins: tuple[Path, ...] = ()
-    properties: tuple[str, ...] = ()
 
 
 @dataclass
@@ -141,8 +121,9 @@ class ScanReport:
 
 def scan(
     source: ScanSource,
-    settings: ScanSettings,
+    settings: BundleRequest,
     table: Path,
+    registry: Registry,
     *,
     jobs: int = 1,
     executor: ExecutorRequest | None = None,
@@ -152,8 +133,9 @@ def scan(
 
     Args:
         source: see `find_source`.
-        settings: bundles and level.
+        settings: which bundles, and how.
         table: Parquet file to write; columns as in `prediction_table`.
+        registry: with the plugins of the settings.
         jobs: processes.
         executor: what predicts, on other machines say; in the place of processes of this one.
         progress: called when a chunk is done.
@@ -168,7 +150,6 @@ def scan(
     if table.suffix != ".parquet":
         raise StoreError(f"{table}: a scan writes a Parquet file. Name one, as scan.parquet.")
     records = [read_record(folder) for _, folder in settings.bundles]
-    registry = Registry(settings.plugins)
     layout = lay_out_records(settings.bundles, records, registry, settings.properties)
     identity = _identity([record.digest for record in records], layout, settings.level)
     parts = table.with_name(table.name + ".parts")
@@ -257,7 +238,7 @@ class _Chunks:
 
 def _carried_out(
     chunks: _Chunks,
-    settings: ScanSettings,
+    settings: BundleRequest,
     jobs: int,
     request: ExecutorRequest | None,
     registry: Registry,
@@ -265,13 +246,13 @@ def _carried_out(
     """Yields every chunk when its part is there; few are under way at a time."""
     with session_of(request, registry) as session:
         if session is not None:
-            yield from _carried_out_elsewhere(chunks, settings, Dispatcher(session))
+            yield from _carried_out_elsewhere(chunks, PredictorElsewhere(settings, session))
             return
     if jobs == 1:
-        worker = _Worker(settings)
+        predictor = Predictor(settings)
         for chunk in chunks:
             if not chunk.kept:
-                worker.write(chunk)
+                _write(predictor, chunk)
             yield chunk
         return
     with _pool(settings, jobs) as pool:
@@ -280,28 +261,22 @@ def _carried_out(
             if chunk.kept:
                 yield chunk
                 continue
-            under_way[pool.submit(_write, chunk)] = chunk
+            under_way[pool.submit(_write_there, chunk)] = chunk
             if len(under_way) >= jobs * WAITING_CHUNKS:
                 yield from _finished(under_way)
         while under_way:
             yield from _finished(under_way)
 
 
-def _carried_out_elsewhere(
-    chunks: _Chunks, settings: ScanSettings, dispatcher: Dispatcher
-) -> Iterator[_Chunk]:
+def _carried_out_elsewhere(chunks: _Chunks, elsewhere: PredictorElsewhere) -> Iterator[_Chunk]:
     """Yields every chunk when an executor has sent its part."""
-    named = [(name, folder.name) for name, folder in settings.bundles]
-    share = dispatcher.session.packer.share_bytes
-    shared = [share(pack_folder(folder)) for _, folder in settings.bundles]
-    sent = replace(settings, bundles=(), plugins=())
-    digests = tuple((*pair, digest) for pair, (digest, _) in zip(named, shared, strict=True))
+    dispatcher = elsewhere.dispatcher
     try:
         for chunk in chunks:
             if chunk.kept:
                 yield chunk
                 continue
-            dispatcher.start(chunk, predict_chunk, sent, digests, chunk, more=dict(shared))
+            elsewhere.start(replace(chunk, items=()), chunk.items, {DIGEST_KEY: chunk.digest})
             while not dispatcher.room:
                 yield from _received(dispatcher)
         while dispatcher.under_way:
@@ -314,46 +289,8 @@ def _received(dispatcher: Dispatcher) -> Iterator[_Chunk]:
     for chunk, outcome in dispatcher.finished():
         if isinstance(outcome, TaskFailed):
             raise outcome
-        with _replacing(chunk.path) as staging:
-            staging.write_bytes(outcome)
+        _write_part(outcome, chunk.path)
         yield chunk
-
-
-def predict_chunk(
-    worker: Worker, settings: ScanSettings, named: Sequence[tuple[str, str, str]], chunk: _Chunk
-) -> bytes:
-    """Predicts a chunk on a worker; returns the part as the bytes of its file.
-
-    Args:
-        worker: with the bundles among what is shared.
-        settings: of the scan, less the places of its bundles.
-        named: of every bundle its name, that of its folder, and the digest of what is shared.
-        chunk: with its items.
-    """
-    scan_worker = _kept_worker(worker, settings, tuple(named))
-    part = io.BytesIO()
-    scan_worker.write(chunk, part)
-    return part.getvalue()
-
-
-_loaded: dict[tuple[object, ...], _Worker] = {}
-"""Bundles that this worker predicts with: those of the scan that it was last at."""
-
-
-def _kept_worker(
-    worker: Worker, settings: ScanSettings, named: tuple[tuple[str, str, str], ...]
-) -> _Worker:
-    key = (named, settings)
-    if key not in _loaded:
-        places = []
-        for name, folder, digest in named:
-            place = worker.folder / "bundles" / digest / folder
-            unpack_folder(worker.shared[digest], place)
-            places.append((name, place))
-        plugins = tuple(worker.registry.files.values())
-        _loaded.clear()
-        _loaded[key] = _Worker(replace(settings, bundles=tuple(places), plugins=plugins))
-    return _loaded[key]
 
 
 def _finished(under_way: dict[Future[None], _Chunk]) -> Iterator[_Chunk]:
@@ -365,7 +302,7 @@ def _finished(under_way: dict[Future[None], _Chunk]) -> Iterator[_Chunk]:
 
 
 @contextmanager
-def _pool(settings: ScanSettings, jobs: int) -> Iterator[ProcessPoolExecutor]:
+def _pool(settings: BundleRequest, jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that share nothing with this one, and end when it ends, even if it is killed."""
     refuse_unguarded_script()
     methods = multiprocessing.get_all_start_methods()
@@ -384,42 +321,30 @@ def _pool(settings: ScanSettings, jobs: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Worker:
-    """Loaded bundles, and what to do with them."""
-
-    def __init__(self, settings: ScanSettings) -> None:
-        use_threads(threads_wanted())
-        self.bundles = load_named(
-            settings.bundles, settings.properties, settings.device, settings.plugins
-        )
-        self.level = settings.level
-
-    def write(self, chunk: _Chunk, to: BinaryIO | None = None) -> None:
-        """Reads and predicts the items of a chunk, and writes its part: to its file, or there."""
-        predictions = self.bundles.table([read_item(item) for item in chunk.items], self.level)
-        part = predictions.replace_schema_metadata({DIGEST_KEY: chunk.digest})
-        _write_table(part, chunk.path if to is None else to)
+def _write(predictor: Predictor, chunk: _Chunk) -> None:
+    """Predicts the items of a chunk, and writes its part."""
+    _write_part(predictor.part(chunk.items, {DIGEST_KEY: chunk.digest}), chunk.path)
 
 
-_worker: _Worker | HarnessError | None = None
+_predictor: Predictor | HarnessError | None = None
 """Of this process, where it is one that `_pool` has started; or why there is none."""
 
 
-def _start_worker(settings: ScanSettings) -> None:
-    global _worker  # noqa: PLW0603
+def _start_worker(settings: BundleRequest) -> None:
+    global _predictor  # noqa: PLW0603
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and stops this one
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
-        _worker = _Worker(settings)
+        _predictor = Predictor(settings)
     except HarnessError as problem:  # a pool would only say that it is broken
-        _worker = problem
+        _predictor = problem
 
 
-def _write(chunk: _Chunk) -> None:
-    if not isinstance(_worker, _Worker):
-        raise _worker or RuntimeError("not a process of a scan")
-    _worker.write(chunk)
+def _write_there(chunk: _Chunk) -> None:
+    if not isinstance(_predictor, Predictor):
+        raise _predictor or RuntimeError("not a process of a scan")
+    _write(_predictor, chunk)
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -524,14 +449,9 @@ def _digest_of(path: Path, key: bytes) -> str | None:
     return stated.decode() if stated is not None else None
 
 
-def _write_table(table: pa.Table, path: Path | BinaryIO) -> None:
-    import pyarrow.parquet as pq
-
-    if not isinstance(path, Path):
-        pq.write_table(table, path, compression="zstd")
-        return
+def _write_part(content: bytes, path: Path) -> None:
     with _replacing(path) as staging:
-        pq.write_table(table, staging, compression="zstd")
+        staging.write_bytes(content)
 
 
 @contextmanager

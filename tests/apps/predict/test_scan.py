@@ -386,3 +386,24 @@ def test_an_executor_leaves_the_same_table_and_goes_on_after_a_stop(scan, source
     assert report.kept > 0
     here, there = (tmp_path / name for name in ("scan.parquet", "there.parquet"))
     assert there.read_bytes() == here.read_bytes()
+
+
+def test_an_executor_predicts_what_this_process_predicts(source, toy_bundle, tiny):
+    plugins = [tiny, tiny.with_name("pool.py")]
+    here = predicting.predict_files([source], toy_bundle, plugins=plugins)
+    pool = ExecutorRequest("pool", workers=2)
+    there = predicting.predict_files([source], toy_bundle, plugins=plugins, executor=pool)
+    assert_frame_equal(there, here, rtol=1e-5)
+
+
+def test_other_properties_than_those_asked_for_are_refused_before_an_executor_is_made(
+    source, toy_bundle, tiny
+):
+    with pytest.raises(BundleError, match="band-gap"):
+        predicting.predict_files(
+            [source],
+            toy_bundle,
+            properties=["band-gap"],
+            plugins=[tiny],
+            executor=ExecutorRequest("nothing"),
+        )
