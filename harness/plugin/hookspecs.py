@@ -79,11 +79,11 @@ def make_study(request: StudyRequest) -> Any:
 
 @hookspec(firstresult=True)
 def make_executor(request: ExecutorRequest) -> Executor | None:
-    """Makes what carries out stages, encodings and chunks of a scan, on other machines say.
+    """Makes what carries out stages, trials, encodings and predictions, on other machines say.
 
-    Called once by a command that is given `--executor` with another name than `local`. The first
-    result that is not None is used: a plugin answers requests for the name that it brings, and
-    leaves the others alone.
+    Called once by a command that is given `--executor` with another name than `local`, when there
+    is work. The first result that is not None is used: a plugin answers requests for the name that
+    it brings, and leaves the others alone.
     """
 
 

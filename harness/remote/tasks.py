@@ -52,13 +52,15 @@ _registries: dict[tuple[str, ...], Registry] = {}
 
 
 def carry_out(payload: bytes, shared: Sequence[bytes], link: TaskLink) -> bytes:
-    """Carries out one task; whatever happens in it is told by what is returned.
+    """Carries out one task, unless it was cancelled; what it returns tells whatever happens in it.
 
     Threads, seeds and settings of torch belong to the process, so tasks take turns in one.
     """
     with _one_at_a_time:
         outcome: tuple[str, Any]
         try:
+            if link.is_stopped():  # it was cancelled while it waited for its turn
+                raise KeyboardInterrupt
             outcome = ("done", _call(pickle.loads(payload), shared, link))  # noqa: S301
         except KeyboardInterrupt:
             outcome = ("stopped", None)

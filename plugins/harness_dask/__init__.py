@@ -1,4 +1,4 @@
-"""The executor `dask`: stages, encodings and scans on a Dask cluster; needs the extra `dask`."""
+"""The executor `dask`: trials, stages, encodings and predictions on Dask; needs that extra."""
 
 from __future__ import annotations
 

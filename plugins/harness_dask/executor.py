@@ -197,12 +197,14 @@ def _start_cluster(request: ExecutorRequest) -> Any:
     """
     if request.cluster is None:
         with dask.config.set({"distributed.scheduler.allowed-failures": LOST_WORKERS}):
+            own = {"preload": "harness_dask.local_worker", "silence_logs": logging.ERROR}
+            options = {**own, **request.options}
             return LocalCluster(
                 n_workers=request.workers or os.cpu_count() or 1,
                 threads_per_worker=1,
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
-                **request.options,
+                **options,
             )
     module, _, name = request.cluster.rpartition(".")
     try:

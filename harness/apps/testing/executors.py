@@ -21,6 +21,9 @@ PATIENCE_SECONDS = 60.0
 """After which something that was promised is taken not to come."""
 
 LOOK_SECONDS = 0.05
+WAITING = 4
+"""Tasks beyond the slots, which wait for their turn."""
+
 MANY = 50
 """Tasks that are given out at once."""
 
@@ -90,6 +93,23 @@ class ExecutorCases:
             "`cancel` of a future tells its task, if it runs already",
             repr(heard),
             "let `TaskLink.is_stopped` be true once the future was cancelled",
+        )
+
+    def test_what_is_cancelled_makes_room(self, executor: Executor) -> None:
+        """Tasks that run and tasks that wait are given up when they are cancelled."""
+        heard: list[bytes] = []
+        count = executor.slots() + WAITING
+        futures = [executor.submit(run_until_stopped, b"", [], heard.append) for _ in range(count)]
+        _wait_until(lambda: b"started" in heard)
+        for future in reversed(futures):
+            future.cancel()
+        after = executor.submit(join_bytes, b"after", [], _ignore)
+        wait([after], PATIENCE_SECONDS)
+        promise(
+            after.done() and b"never told" not in heard,
+            f"a task that is given out after {count} others were cancelled has its turn",
+            f"it has not, or one of them went on: {heard}",
+            "drop cancelled tasks that wait, and tell those that run",
         )
 
 
