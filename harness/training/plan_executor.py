@@ -71,6 +71,15 @@ def pending_stages(plan: Plan, store: Store) -> list[StageNode]:
     return [stage for stage in plan.stages if stage.key in needed]
 
 
+def scored_by_one(plan: Plan) -> dict[str, list[Scoring]]:
+    """Returns by key of a stage the cells that it alone predicts."""
+    found: dict[str, list[Scoring]] = {}
+    for scoring in plan.scorings:
+        if len(scoring.stages) == 1:
+            found.setdefault(scoring.stages[0].key, []).append(scoring)
+    return found
+
+
 def metrics_of(plan: Plan, registry: Registry) -> dict[str, PropertyMetric]:
     """Returns the metrics of a plan's benchmark, by name."""
     known = registry.metrics_of(plan.property.name)
@@ -79,8 +88,9 @@ def metrics_of(plan: Plan, registry: Registry) -> dict[str, PropertyMetric]:
 
 def encode_first(plan: Plan, stages: Sequence[StageNode]) -> None:
     """Encodes what some stages and their cells need, so that no two processes do it at once."""
+    keys = {node.key for node in stages}
     needed = [(node.model, dataset) for node in stages for dataset in node.datasets]
-    needed += [(n.model, s.dataset) for s in plan.scorings for n in s.stages if n in stages]
+    needed += [(n.model, s.dataset) for s in plan.scorings for n in s.stages if n.key in keys]
     unique = {(*encodings_of(model), data.digest): (model, data) for model, data in needed}
     for model, dataset in unique.values():
         with suppress(Exception):  # it is met again, and told, by the stage
@@ -114,10 +124,7 @@ class PlanExecutor:
         device = resolve_device(self.plan.benchmark.device)
         self.stage_builder = StageBuilder(self.plan.encoder, self.store, device)
         self.metrics = metrics_of(self.plan, self.registry)
-        self._scored_by: dict[str, list[Scoring]] = {}
-        for scoring in self.plan.scorings:
-            if len(scoring.stages) == 1:
-                self._scored_by.setdefault(scoring.stages[0].key, []).append(scoring)
+        self._scored_by = scored_by_one(self.plan)
         self._work_done = 0
         self._work_total = 0
 

@@ -16,7 +16,7 @@ from harness.plugin.events import CellFinished, EpochFinished, StageFinished, St
 from harness.remote.dispatcher import LOOK_SECONDS, Dispatcher, TaskFailed
 from harness.results.records import Failure
 from harness.results.store import STAGE_FILE
-from harness.training.plan_executor import encode_first
+from harness.training.plan_executor import encode_first, scored_by_one
 from harness.training.stage_task import StageOrder, StageParcel, Told, train_stage
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class RemoteStages:
         self._context, self._plan, self._store = context, context.plan, context.store
         self._dispatcher, self._lenient = Dispatcher(session), lenient
         self._waiting: list[StageNode] = []
+        self._scored_by = scored_by_one(context.plan)
         self._encodings: dict[tuple[str, ...], tuple[str, Any]] = {}
         self._locks: dict[str, ExitStack] = {}
         self._fractions: dict[str, float] = {}
@@ -106,13 +107,18 @@ class RemoteStages:
 
     def _give_out(self) -> list[StageNode]:
         """Gives out what can be; returns what still waits, less what waits for what has failed."""
+        if not self._waiting:
+            return []
+        free = self._dispatcher.session.free
         failed = self._store.failures().keys() if self._lenient else set()
-        left = []
-        for node in self._waiting:
+        left: list[StageNode] = []
+        for place, node in enumerate(self._waiting):
+            if free <= 0:
+                return [*left, *self._waiting[place:]]
             if not failed.isdisjoint(stage.key for stage in node.chain):
                 continue
             ready = node.parent is None or self._store.has_stage(node.parent.key)
-            if not (ready and self._dispatcher.session.free > 0 and self._reserve(node)):
+            if not (ready and self._reserve(node)):
                 left.append(node)
                 continue
             scorings = self._pending_scorings(node)
@@ -123,6 +129,7 @@ class RemoteStages:
             order, shared = self.order(node, scorings)
             hear = partial(self._hear, node)
             self._dispatcher.start(node, train_stage, order, hear=hear, more=shared)
+            free -= 1
         return left
 
     def _reserve(self, node: StageNode) -> bool:
@@ -138,10 +145,8 @@ class RemoteStages:
         scored = self._store.scored()
         return tuple(
             scoring
-            for scoring in self._plan.scorings
-            if len(scoring.stages) == 1
-            and scoring.stages[0].key == node.key
-            and not set(scoring.runs) <= scored.get(scoring.key, set())
+            for scoring in self._scored_by.get(node.key, ())
+            if not set(scoring.runs) <= scored.get(scoring.key, set())
         )
 
     def order(
@@ -214,11 +219,8 @@ class RemoteStages:
         for key, rows in outcome.tuning.items():
             self._store.put_rows(self._store.tuning_ledger_path(key), rows)
         self._store.append_results(outcome.results)
-        self._tell_cells(outcome)
-
-    def _tell_cells(self, outcome: StageParcel) -> None:
         keys = {line.key for line in outcome.results}
-        for scoring in self._plan.scorings:
+        for scoring in self._scored_by.get(node.key, ()):
             if scoring.key in keys:
                 event = CellFinished(**vars(scoring.cell), runs=len(scoring.runs))
                 self._context.tell("cell_finished", event)
