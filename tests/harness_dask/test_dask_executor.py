@@ -31,6 +31,23 @@ STAGES = """transfers = [
     "scratch", { name = "two-stage", source = "Source", source_start = "random" }
 ]"""
 
+TUNING = """
+[tuning]
+trials = 4
+batch = 2
+ensemble = 0
+sampler = "random"
+pruner = "none"
+
+[tuning.space.training]
+batch_size = [8, 16]
+loss = "mae-log"
+
+[tuning.space.heads]
+mlp = false
+"""
+"""Trials that depend on nothing but their numbers, in whatever order they are carried out."""
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
@@ -76,14 +93,51 @@ def process_of(line: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def table(folder: Path) -> tuple[str, str]:
-    results = folder / "toy"
-    return (results / "table.csv").read_text(), (results / "table.md").read_text()
+def outcome(folder: Path) -> dict[str, str]:
+    """What a run or a search is for; less what says when a trial was made, and by whom."""
+    names = ("table.csv", "table.md", "best.toml", "trials.csv")
+    paths = [folder / "toy" / name for name in names]
+    return {path.name: path.read_text() for path in paths if path.exists()}
 
 
-def prepared(folder: Path) -> Path:
+def is_gone(group: int) -> bool:
+    """Whether all processes of a group come to their end."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def call_of(command: str) -> list[str]:
+    """The call of a command that takes some seconds."""
+    return [word if word != "run" else command for word in CALL]
+
+
+def shake(call: list[str], folder: Path, address: str, chance: random.Random) -> None:
+    """Carries out a command whose workers, and which itself, are killed now and then."""
+    for _ in range(2):
+        with worker_of(address) as first, worker_of(address):
+            coordinator = subprocess.Popen(call, cwd=folder)
+            time.sleep(chance.uniform(6, 12))
+            first.kill()
+            time.sleep(chance.uniform(0, 3))
+            with suppress(ProcessLookupError):
+                os.kill(coordinator.pid, signal.SIGKILL)
+            coordinator.wait()
+    with worker_of(address) as first, worker_of(address):
+        coordinator = subprocess.Popen(call, cwd=folder)
+        time.sleep(chance.uniform(6, 10))
+        first.kill()
+        assert coordinator.wait() == 0
+
+
+def prepared(folder: Path, tuning: str = "") -> Path:
     folder.mkdir()
-    text = TOY.replace("runs = 3", f"{STAGES}\nruns = 3")
+    text = TOY.replace("runs = 3", f"{STAGES}\nruns = 3") + tuning
     (folder / "toy.toml").write_text(text)
     return folder
 
@@ -94,24 +148,54 @@ def test_killed_workers_and_coordinators_leave_the_same_table(tmp_path):
     subprocess.run(CALL, cwd=plain, check=True)
     chance = random.Random(16)
     with scheduler_of(tmp_path) as (address, _):
-        there = [*CALL, "--executor", "dask", "--scheduler", address]
-        for _ in range(2):  # the coordinator dies, and a worker in between
-            with worker_of(address) as first, worker_of(address):
-                coordinator = subprocess.Popen(there, cwd=shaken)
-                time.sleep(chance.uniform(6, 12))
-                first.kill()
-                time.sleep(chance.uniform(0, 3))
-                with suppress(ProcessLookupError):
-                    os.kill(coordinator.pid, signal.SIGKILL)
-                coordinator.wait()
-        with worker_of(address) as first, worker_of(address):
-            coordinator = subprocess.Popen(there, cwd=shaken)
-            time.sleep(chance.uniform(6, 10))
-            first.kill()
-            assert coordinator.wait() == 0
-    assert table(shaken) == table(plain)
+        shake([*CALL, "--executor", "dask", "--scheduler", address], shaken, address, chance)
+    assert outcome(shaken) == outcome(plain)
     lines = [line.place for line in Store(shaken / "toy").read_results()]
     assert len(lines) == len(set(lines))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["run", "tune"])
+def test_ctrl_c_ends_workers_too_and_the_same_command_goes_on(tmp_path, command):
+    tuning = TUNING if command == "tune" else ""
+    folder, calm = prepared(tmp_path / "stopped", tuning), prepared(tmp_path / "calm", tuning)
+    (folder / "cluster.toml").write_text(f'[executor]\nname = "dask"\nfolder = "{tmp_path}"\n')
+    there = [*call_of(command), "--executor-file", "cluster.toml", "--workers", "2"]
+    loud = [word for word in there if word != "-q"]
+    process = subprocess.Popen(
+        loud,
+        cwd=folder,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    said = ""
+    while "validation" not in said:  # a worker is at an epoch, or at a trial
+        said = process.stderr.readline()
+        assert said
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to everybody
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Stopped." in said
+    assert "Traceback" not in said
+    assert is_gone(process.pid)
+    assert command == "tune" or any(tmp_path.rglob("*.checkpoint"))
+    subprocess.run(there, cwd=folder, check=True)
+    subprocess.run(call_of(command), cwd=calm, check=True)
+    assert outcome(folder) == outcome(calm)
+
+
+@pytest.mark.slow
+def test_killed_workers_and_coordinators_leave_the_same_search(tmp_path):
+    plain, shaken = prepared(tmp_path / "plain", TUNING), prepared(tmp_path / "shaken", TUNING)
+    subprocess.run(call_of("tune"), cwd=plain, check=True)
+    chance = random.Random(61)
+    with scheduler_of(tmp_path) as (address, _):
+        there = [*call_of("tune"), "--executor", "dask", "--scheduler", address]
+        shake(there, shaken, address, chance)
+    assert outcome(shaken) == outcome(plain)
 
 
 @pytest.mark.slow
