@@ -14,6 +14,7 @@ said to stand.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
@@ -128,7 +129,7 @@ class Differences:
             for row in leaderboard.summary(subset, [metric.name]).to_dict("records")
         }
         self._cells = {
-            name: _read_runs(leaderboard.runs_of(name, subset), name, metric.name)
+            name: _read_runs(leaderboard, name, subset, metric.name)
             for name, row in self._summary.items()
             if row["runs"]
         }
@@ -336,17 +337,22 @@ class Differences:
         )
 
 
-def _read_runs(frame: pd.DataFrame, name: CellName, metric: str) -> _Runs:
-    runs = frame["run"]
-    if runs.duplicated().any():
-        twice = sorted(set(runs[runs.duplicated()]))
+def _read_runs(leaderboard: Leaderboard, name: CellName, subset: str, metric: str) -> _Runs:
+    columns = ("run", "n", "train_share", "test_share", metric)
+    runs, n, *shares, scores = leaderboard.values_of(name, subset, columns)
+    times = Counter(runs.tolist())
+    if len(times) < len(runs):
+        twice = sorted(run for run, count in times.items() if count > 1)
         raise StoreError(f"{_title(name)} has more than one result of run {_listed(twice)}.")
+    train_share, test_share, scores = (
+        values.astype(np.float64, copy=False) for values in (*shares, scores)
+    )
     return _Runs(
-        runs=runs.to_numpy(dtype=np.int64),
-        n=frame["n"].to_numpy(dtype=np.int64),
-        train_share=frame["train_share"].to_numpy(dtype=np.float64),
-        test_share=frame["test_share"].to_numpy(dtype=np.float64),
-        scores=frame[metric].to_numpy(dtype=np.float64),
+        runs.astype(np.int64, copy=False),
+        n.astype(np.int64, copy=False),
+        train_share,
+        test_share,
+        scores,
     )
 
 
