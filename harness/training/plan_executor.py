@@ -280,7 +280,8 @@ class PlanExecutor:
             own = [by_stage[source.stage.key][source.index] for source in sources]
             predictions.append(average([values for values, _ in own], self.plan.property))
             spreads += [own[0][1]] if len(own) == 1 and own[0][1] is not None else []
-        rows = test_rows(scoring).assign(prediction=np.concatenate(predictions))
+        rows = test_rows(scoring)
+        rows["prediction"] = np.concatenate(predictions)
         if spreads:
             rows[SPREAD_COLUMNS[self.plan.property.scale]] = np.concatenate(spreads)
         self.store.write_predictions(scoring.key, rows)
