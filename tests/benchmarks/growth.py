@@ -198,9 +198,9 @@ def main() -> None:
     material = Material.make(400)
     lines: list[Line] = []
     measured: list[Callable[[Path], Iterator[Line]]] = [
-        lambda folder: cells(folder, material),
         lambda folder: rows(folder, material),
         lambda _: training(material),
+        lambda folder: cells(folder, material),
     ]
     with tempfile.TemporaryDirectory() as folder:
         # what is imported and encoded is not to be found again, nor to be left behind
