@@ -25,7 +25,7 @@ import numpy as np
 from harness.errors import BenchmarkError, StoreError, did_you_mean
 from harness.plugin.cell import BASELINE, CELL, COMMITTEE, DEFAULT, FIXED
 from harness.report.leaderboard import has_enough_rows, is_mostly_trained_on
-from harness.scoring.statistics import SIGNIFICANT, Gain, holm, paired_gain
+from harness.scoring.statistics import SIGNIFICANT, Gain, OneMoreTest, holm, paired_gain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,8 +174,9 @@ class Differences:
         pair = frozenset((ours, baseline))
         if pair in self._family:
             return self._family[pair], self.tests
-        beside = float(holm([*self._known, p])[-1])
-        return beside, self.tests + (not math.isnan(p))
+        if math.isnan(p):
+            return p, self.tests
+        return self._one_more.adjust(p), self.tests + 1
 
     def is_undecided(self, name: CellName) -> bool:
         """Whether the paired test does not tell a cell from the best of its train-on → test-on."""
@@ -197,6 +198,10 @@ class Differences:
     @cached_property
     def _known(self) -> list[float]:
         return [p for p in self._p_values.values() if not math.isnan(p)]
+
+    @cached_property
+    def _one_more(self) -> OneMoreTest:
+        return OneMoreTest(self._known)
 
     @cached_property
     def _family(self) -> dict[frozenset[CellName], float]:

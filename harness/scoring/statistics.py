@@ -263,5 +263,25 @@ def holm(p_values: ArrayLike) -> Floats:
     return adjusted
 
 
+class OneMoreTest:
+    """Holm's correction of one further test beside a family, for as many as come, one at a time.
+
+    Args:
+        p_values: of the family, as in `holm`.
+    """
+
+    def __init__(self, p_values: ArrayLike) -> None:
+        p = _one_per_run(p_values)
+        self._known = np.sort(p[~np.isnan(p)])
+        times = np.arange(len(self._known) + 1, 1, -1)
+        self._steps = np.maximum.accumulate(self._known * times)
+
+    def adjust(self, p: float) -> float:
+        """Returns what `holm` makes of it as the last of all."""
+        place = int(np.searchsorted(self._known, p, side="right"))
+        before = float(self._steps[place - 1]) if place else 0.0
+        return min(max(p * (len(self._known) + 1 - place), before), 1.0)
+
+
 def _one_per_run(values: ArrayLike) -> Floats:
     return np.asarray(values, dtype=np.float64).reshape(-1)
