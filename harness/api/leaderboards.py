@@ -68,13 +68,31 @@ def read_leaderboard(
     """
     store = Store(out or results_folder(source))
     leaderboard = open_leaderboard(store.folder)
-    registry = registry or registry_of(source)
-    metrics = registry.metrics_of(leaderboard.property_name)
-    made_from = (store.folder, metrics, _published_file(source), TABLES)
-    if holds_submissions(store.folder) or not are_current(*made_from):
-        write_tables(leaderboard, store, registry, published_cells(source))
-        note_current(*made_from)
+    refresh_tables(leaderboard, store, registry or registry_of(source), source)
     return leaderboard
+
+
+def refresh_tables(
+    leaderboard: Leaderboard,
+    store: Store,
+    registry: Registry,
+    source: Source,
+    benchmark: Benchmark | None = None,
+) -> None:
+    """Writes the files of a leaderboard, unless they are known to be what its results give.
+
+    Args:
+        leaderboard: as it was read just now.
+        store: where it lies.
+        registry: where metrics come from.
+        source: the benchmark, for the published cells that it names.
+        benchmark: as it was read from the source, where that has been done.
+    """
+    metrics = registry.metrics_of(leaderboard.property_name)
+    made_from = (store.folder, metrics, _published_file(source, benchmark), TABLES)
+    if holds_submissions(store.folder) or not are_current(*made_from):
+        write_tables(leaderboard, store, registry, published_cells(source, benchmark))
+        note_current(*made_from)
 
 
 def published_cells(source: Source, benchmark: Benchmark | None = None) -> pd.DataFrame | None:

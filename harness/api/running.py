@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api.leaderboards import published_cells, write_tables
+from harness.api.leaderboards import published_cells, refresh_tables
 from harness.api.lookup import Source
 from harness.api.plans import describe
 from harness.api.request import Request
@@ -89,7 +89,7 @@ def run(
         plugins=plugins,
         strict_data=strict_data,
     )
-    published = published_cells(source, asked.benchmark)
+    published_cells(source, asked.benchmark)  # what is wrong with them is told before the work
     with asked.begun(stop or StopSignal(), observers, jobs, executor) as begun:
         context = begun
         if asked.benchmark.tuning is not None and not asked.benchmark.chosen:
@@ -103,7 +103,7 @@ def run(
                 store.forget_failures()
             _carry_out(asked, context, jobs)
             leaderboard = Leaderboard.of(plan, store)
-            write_tables(leaderboard, store, context.registry, published)
+            refresh_tables(leaderboard, store, context.registry, source, asked.benchmark)
     if failed := leaderboard.failed:
         warnings.warn(
             f"{len(failed)} of {len(leaderboard.cells)} cells failed: "

@@ -6,9 +6,9 @@ A row holds `id`, the target, `lattice` (3 × 3, Å), `species` and `frac_coords
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from harness.plugin.locations import Locations
 
 _SUFFIXES = (".jsonl.gz", ".jsonl")
+
+GZIP = 16 + zlib.MAX_WBITS
+"""What zlib calls the format."""
 
 
 def find_neutral(name: str, locations: Locations) -> Path | None:
@@ -59,12 +62,19 @@ def write_neutral(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         OSError: the folder cannot be made or written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    content = gzip.compress(text, mtime=0) if path.suffix == ".gz" else text
+    lines = (f"{json.dumps(row, ensure_ascii=False)}\n".encode() for row in rows)
     with whole_file(path) as staging, staging.open("wb") as file:
-        file.write(content)
+        file.writelines(_gzipped(lines) if path.suffix == ".gz" else lines)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _gzipped(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Compresses piece by piece; the header names no time."""
+    packer = zlib.compressobj(zlib.Z_BEST_COMPRESSION, wbits=GZIP)
+    for part in parts:
+        yield packer.compress(part)
+    yield packer.flush()
 
 
 def _parse_row(line: str, path: Path, number: int) -> dict[str, Any]:

@@ -45,6 +45,7 @@ WRAPPED = 100.0
 """Fractional coordinates from here on are brought into the cell, which the others need not be."""
 
 _KNOWN_SYMBOLS = frozenset(SYMBOLS)
+_PLAIN = frozenset((float, int))
 _EVERY_DIRECTION = np.array([1, 1, 1], dtype=np.int64)
 _GRAMS_PER_CM3 = 1.66053907
 """One unit of mass per Å³."""
@@ -145,6 +146,8 @@ def _numbers(values: Any) -> Any:
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
         return values
     if isinstance(values, list | tuple | np.ndarray):
+        if _PLAIN.issuperset(map(type, values)):
+            return values
         return [_numbers(value) for value in values]
     if isinstance(values, bool | np.bool_):
         raise ValueError(f"a coordinate is {bool(values)}, not a number")

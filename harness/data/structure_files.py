@@ -43,7 +43,7 @@ SHOWN = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class StructureRow:
     """A structure that was read, or why it could not be.
 

@@ -10,8 +10,10 @@ set of a chain, whichever dataset it is of.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from harness.errors import LeakError
@@ -111,29 +113,27 @@ def check_plan(plan: Plan) -> None:
         LeakError: names the row, its two roles, the run and the stages.
     """
     tested = _test_groups(plan)
-    checked = set()
+    checked: set[tuple[object, ...]] = set()
+    uses = _Uses()
     for scoring in plan.scorings:
-        target = scoring.target
+        protocol, target = scoring.protocol, scoring.target
+        if not protocol.rules.leak_free:
+            continue
         for stage in scoring.chain:
-            task = (stage.key, target.name, scoring.protocol.label)
-            if scoring.protocol.rules.leak_free and task not in checked:
+            looked_at = [
+                data
+                for data in stage.datasets
+                if data is not target and not _may_keep(protocol, data, target)
+            ]
+            task = (stage.key, protocol.label, *map(id, looked_at))
+            if task not in checked:
                 checked.add(task)
-                _check_sources(stage, target, scoring.protocol, tested[scoring.protocol.label])
-    leak_free = (own for own in plan.scorings if own.protocol.rules.leak_free)
-    for _, of_one in groupby(leak_free, key=lambda own: (own.sources, [*map(id, own.tuning)])):
-        _check_scorings(list(of_one))
-
-
-def _check_scorings(scorings: Sequence[Scoring]) -> None:
-    """Checks the cells of one row of a table, before which the same was done with the same rows."""
-    first, runs = scorings[0], range(len(scorings[0].rows))
-    rows = [_used_rows(first, number) for number in runs]
-    groups = [_used_groups(first, number) for number in runs]
-    for scoring in scorings:
-        for number in runs:
-            _check_rows(scoring, number, rows[number])
-            if scoring.dataset is scoring.target or _has_own_groups(scoring):
-                _check_groups(scoring, number, groups[number])
+                _check_sources(stage, looked_at, protocol, tested[protocol.label])
+        for number in range(len(scoring.rows)):
+            used = uses.before(scoring, number)
+            _check_rows(scoring, number, used)
+            if scoring.dataset is target or _has_own_groups(scoring):
+                _check_groups(scoring, number, used)
 
 
 def _test_groups(plan: Plan) -> dict[str, dict[int, dict[str | None, str]]]:
@@ -153,74 +153,107 @@ def _has_own_groups(scoring: Scoring) -> bool:
     return any(own is not scoring.dataset.formulas for own in scoring.groups)
 
 
-def _uses(scoring: Scoring, number: int) -> Iterator[tuple[Dataset, Groups, str, int, str]]:
-    """Yields (dataset, groups, role, row, where) of all that a run did before it is scored."""
-    for source in scoring.sources[number]:
-        for member in source.line:
-            for data, groups, role, rows in roles_of(member):
-                if _may_keep(scoring.protocol, data, scoring.target):
-                    continue
-                for row in rows:
-                    yield data, groups, role, row, f"in the stage {member.stage.title}"
-    if scoring.tuning:
-        groups = scoring.sources[number][0].rows.groups
-        for row in scoring.tuning[number]:
-            yield scoring.target, groups, "tuning", row, "in the choice of settings"
+@dataclass(frozen=True, eq=False)
+class _Use:
+    """What was done with the rows of a dataset at one place, and so with their groups.
+
+    Attributes:
+        data: the dataset.
+        where: as `in the stage …`.
+        rows: by what a row is called, its first role.
+        groups: by group, the first of its rows, and its role.
+    """
+
+    data: Dataset
+    where: str
+    rows: dict[Row, str]
+    groups: dict[str | None, tuple[int, str]]
+
+    @classmethod
+    def of(
+        cls,
+        data: Dataset,
+        where: str,
+        groups: Groups,
+        by_role: Iterable[tuple[str, Sequence[int]]],
+    ) -> _Use:
+        use = cls(data, where, {}, {})
+        for role, rows in by_role:
+            for row in rows:
+                use.rows.setdefault(_row(data, row), role)
+                use.groups.setdefault(groups[row], (row, role))
+        return use
 
 
-def _used_rows(scoring: Scoring, number: int) -> dict[Row, tuple[str, str]]:
-    """The (role, where) of the first use of every row that a run uses."""
-    used: dict[Row, tuple[str, str]] = {}
-    for data, _, role, row, where in _uses(scoring, number):
-        used.setdefault(_row(data, row), (role, where))
-    return used
+class _Uses:
+    """What runs did before they are scored; looks through each member of a stage once."""
+
+    def __init__(self) -> None:
+        self._of_members: dict[tuple[str, int], list[_Use]] = {}
+
+    def before(self, scoring: Scoring, number: int) -> list[_Use]:
+        """All that a run of a scoring did, first to last."""
+        sources = scoring.sources[number]
+        found = [
+            use
+            for source in sources
+            for member in source.line
+            for use in self._of(member)
+            if not _may_keep(scoring.protocol, use.data, scoring.target)
+        ]
+        if scoring.tuning:
+            chosen_by = [("tuning", scoring.tuning[number].tolist())]
+            where, groups = "in the choice of settings", sources[0].rows.groups
+            found.append(_Use.of(scoring.target, where, groups, chosen_by))
+        return found
+
+    def _of(self, member: MemberOf) -> list[_Use]:
+        key = (member.stage.key, member.index)
+        if key not in self._of_members:
+            where = f"in the stage {member.stage.title}"
+            self._of_members[key] = [
+                _Use.of(data, where, groups, ((role, rows) for _, _, role, rows in roles))
+                for (data, groups), roles in groupby(roles_of(member), key=itemgetter(0, 1))
+            ]
+        return self._of_members[key]
 
 
-def _used_groups(scoring: Scoring, number: int) -> dict[str | None, tuple[Dataset, int, str, str]]:
-    """The (dataset, row, role, where) of the first use of every group that a run uses."""
-    used: dict[str | None, tuple[Dataset, int, str, str]] = {}
-    for data, groups, role, row, where in _uses(scoring, number):
-        used.setdefault(groups[row], (data, row, role, where))
-    return used
-
-
-def _check_rows(scoring: Scoring, number: int, used: Mapping[Row, tuple[str, str]]) -> None:
+def _check_rows(scoring: Scoring, number: int, used: Sequence[_Use]) -> None:
     for row in scoring.rows[number]:
-        if (known := used.get(_row(scoring.dataset, row))) is not None:
-            role, where = known
-            raise LeakError(
-                f"Leak in run {scoring.runs[number]}: the row {_name(scoring.dataset, row)} has "
-                f"the role 'test' in {_title(scoring)} and the role {role!r} {where}. "
-                f"{_culprit(scoring.protocol, role)}"
-            )
+        name = _row(scoring.dataset, row)
+        for use in used:
+            if (role := use.rows.get(name)) is not None:
+                raise LeakError(
+                    f"Leak in run {scoring.runs[number]}: the row {_name(scoring.dataset, row)} "
+                    f"has the role 'test' in {_title(scoring)} and the role {role!r} {use.where}. "
+                    f"{_culprit(scoring.protocol, role)}"
+                )
 
 
-def _check_groups(
-    scoring: Scoring, number: int, used: Mapping[str | None, tuple[Dataset, int, str, str]]
-) -> None:
+def _check_groups(scoring: Scoring, number: int, used: Sequence[_Use]) -> None:
     for row in scoring.rows[number]:
         group = scoring.groups[number][row]
-        if (known := used.get(group)) is not None:
-            data, other, role, where = known
-            raise LeakError(
-                f"Leak in run {scoring.runs[number]}: the row {_name(scoring.dataset, row)} has "
-                f"the role 'test' in {_title(scoring)}, and {_name(data, other)}, of the "
-                f"{_same(group, data.formulas[other])}, the role {role!r} {where}: twins across "
-                "the split. "
-                f"{_culprit(scoring.protocol, role)}"
-            )
+        for use in used:
+            if (known := use.groups.get(group)) is not None:
+                other, role = known
+                raise LeakError(
+                    f"Leak in run {scoring.runs[number]}: the row {_name(scoring.dataset, row)} "
+                    f"has the role 'test' in {_title(scoring)}, and {_name(use.data, other)}, of "
+                    f"the {_same(group, use.data.formulas[other])}, the role {role!r} {use.where}: "
+                    f"twins across the split. {_culprit(scoring.protocol, role)}"
+                )
 
 
 def _check_sources(
     stage: StageNode,
-    target: Dataset,
+    looked_at: Sequence[Dataset],
     protocol: ResolvedProtocol,
     reserved: dict[int, dict[str | None, str]],
 ) -> None:
-    """Looks for groups of test rows among what a stage does with other datasets than the target."""
+    """Looks for groups of test rows among what a stage does with some of its datasets."""
     for number, member in enumerate(stage.members):
         for data, groups, role, rows in roles_of(MemberOf(stage, number)):
-            if data is target or _may_keep(protocol, data, target):
+            if not any(data is one for one in looked_at):
                 continue
             for row in rows:
                 group = groups[row]

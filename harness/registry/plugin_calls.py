@@ -88,8 +88,8 @@ def call(function: Callable[..., Any], *arguments: Any, action: str, returns: ty
     """
     with using(function, action):
         value = function(*arguments)
-    name = getattr(unwrapped(function), "__qualname__", repr(function))
     if not isinstance(value, returns):
+        name = getattr(unwrapped(function), "__qualname__", repr(function))
         raise Breach(
             function,
             f"{name} must return {_door(returns)}.{returns.__name__}, but returned "

@@ -14,6 +14,7 @@ said to stand.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
@@ -24,7 +25,7 @@ import numpy as np
 from harness.errors import BenchmarkError, StoreError, did_you_mean
 from harness.plugin.cell import BASELINE, CELL, COMMITTEE, DEFAULT, FIXED
 from harness.report.leaderboard import has_enough_rows, is_mostly_trained_on
-from harness.scoring.statistics import SIGNIFICANT, Gain, holm, paired_gain
+from harness.scoring.statistics import SIGNIFICANT, Gain, OneMoreTest, holm, paired_gain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +129,7 @@ class Differences:
             for row in leaderboard.summary(subset, [metric.name]).to_dict("records")
         }
         self._cells = {
-            name: _read_runs(leaderboard.runs_of(name, subset), name, metric.name)
+            name: _read_runs(leaderboard, name, subset, metric.name)
             for name, row in self._summary.items()
             if row["runs"]
         }
@@ -173,8 +174,9 @@ class Differences:
         pair = frozenset((ours, baseline))
         if pair in self._family:
             return self._family[pair], self.tests
-        beside = float(holm([*self._known, p])[-1])
-        return beside, self.tests + (not math.isnan(p))
+        if math.isnan(p):
+            return p, self.tests
+        return self._one_more.adjust(p), self.tests + 1
 
     def is_undecided(self, name: CellName) -> bool:
         """Whether the paired test does not tell a cell from the best of its train-on → test-on."""
@@ -196,6 +198,10 @@ class Differences:
     @cached_property
     def _known(self) -> list[float]:
         return [p for p in self._p_values.values() if not math.isnan(p)]
+
+    @cached_property
+    def _one_more(self) -> OneMoreTest:
+        return OneMoreTest(self._known)
 
     @cached_property
     def _family(self) -> dict[frozenset[CellName], float]:
@@ -336,17 +342,22 @@ class Differences:
         )
 
 
-def _read_runs(frame: pd.DataFrame, name: CellName, metric: str) -> _Runs:
-    runs = frame["run"]
-    if runs.duplicated().any():
-        twice = sorted(set(runs[runs.duplicated()]))
+def _read_runs(leaderboard: Leaderboard, name: CellName, subset: str, metric: str) -> _Runs:
+    columns = ("run", "n", "train_share", "test_share", metric)
+    runs, n, *shares, scores = leaderboard.values_of(name, subset, columns)
+    times = Counter(runs.tolist())
+    if len(times) < len(runs):
+        twice = sorted(run for run, count in times.items() if count > 1)
         raise StoreError(f"{_title(name)} has more than one result of run {_listed(twice)}.")
+    train_share, test_share, scores = (
+        values.astype(np.float64, copy=False) for values in (*shares, scores)
+    )
     return _Runs(
-        runs=runs.to_numpy(dtype=np.int64),
-        n=frame["n"].to_numpy(dtype=np.int64),
-        train_share=frame["train_share"].to_numpy(dtype=np.float64),
-        test_share=frame["test_share"].to_numpy(dtype=np.float64),
-        scores=frame[metric].to_numpy(dtype=np.float64),
+        runs.astype(np.int64, copy=False),
+        n.astype(np.int64, copy=False),
+        train_share,
+        test_share,
+        scores,
     )
 
 

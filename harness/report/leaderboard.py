@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harness.errors import BenchmarkError, did_you_mean
 from harness.escaping import html_text
 from harness.planning.benchmark import BENCHMARK_FILE, read_fields
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    from numpy.typing import NDArray
 
+    from harness.plugin.arrays import Indices
     from harness.plugin.protocol import Resampling
     from harness.report.trust import Trust
     from harness.results.records import PlanFile, PlannedCell, ResultLine
@@ -239,36 +243,39 @@ class Leaderboard:
     def _count(self, subset: str) -> pd.DataFrame:
         import pandas as pd
 
-        grouped = self._groups[subset]
-        free = self.runs[self.runs["subset"] == "overlap-free"]
-        untrained = free.groupby(list(self.identity), sort=False)["n"].sum().to_dict()
+        places, free = self._places[subset], self._places["overlap-free"]
+        n, failed = self._columns["n"], self._columns["failed"]
+        nowhere = np.array([], dtype=np.int64)
         rows = []
         for cell, name in zip(self.cells, self._names, strict=True):
-            group = grouped.get(name, self.runs.iloc[:0])
-            tested = int(group["n"].sum())
+            own = places.get(name, nowhere)
+            tested = int(n[own].sum())
             row: dict[str, Any] = {
                 **cell,
-                "runs": len(group),
-                "n": float(group["n"].mean()) if len(group) else 0.0,
-                "n_min": int(group["n"].min()) if len(group) else 0,
-                "failed": int(group["failed"].sum()),
-                "trained_on": 1 - untrained[name] / tested if tested else 0.0,
+                "runs": len(own),
+                "n": float(n[own].mean()) if len(own) else 0.0,
+                "n_min": int(n[own].min()) if len(own) else 0,
+                "failed": int(failed[own].sum()),
+                "trained_on": 1 - int(n[free[name]].sum()) / tested if tested else 0.0,
             }
             rows.append(row)
         return pd.DataFrame(rows)
 
     @cached_property
-    def _groups(self) -> dict[str, dict[Any, pd.DataFrame]]:
-        """By subset and cell, the rows of `runs` as they come."""
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        """The columns of `runs`; pandas would take longer to find a cell than what follows."""
+        return {str(name): values.to_numpy() for name, values in self.runs.items()}
+
+    @cached_property
+    def _places(self) -> dict[str, dict[tuple[str, ...], Indices]]:
+        """By subset and cell, where its rows stand in `runs`, as they come."""
+        found: dict[str, dict[tuple[str, ...], list[int]]] = {subset: {} for subset in SUBSETS}
+        names = zip(*(self._columns[column] for column in self.identity), strict=True)
+        for place, (name, subset) in enumerate(zip(names, self._columns["subset"], strict=True)):
+            found[subset].setdefault(name, []).append(place)
         return {
-            subset: dict(
-                list(
-                    self.runs[self.runs["subset"] == subset].groupby(
-                        list(self.identity), sort=False
-                    )
-                )
-            )
-            for subset in SUBSETS
+            subset: {name: np.array(own, dtype=np.int64) for name, own in places.items()}
+            for subset, places in found.items()
         }
 
     @cached_property
@@ -285,10 +292,10 @@ class Leaderboard:
         import pandas as pd
 
         counts: list[Any] = self._counts[subset].to_dict("records")
-        grouped = self._groups[subset]
+        places, values = self._places[subset], self._columns[metric]
         rows = []
         for row, name in zip(counts, self._names, strict=True):
-            scores = grouped[name][metric].astype(float) if has_enough_rows(row) else [math.nan]
+            scores = values[places[name]] if has_enough_rows(row) else [math.nan]
             seed = derive_seed(self.settings["seed"], "interval", metric, subset, *name)
             made = summarise(scores, seed)
             rows.append((made.mean, made.std, made.low, made.high))
@@ -297,17 +304,19 @@ class Leaderboard:
 
     def runs_of(self, name: tuple[str, ...], subset: str = "all") -> pd.DataFrame:
         """The rows of `runs` of one cell, by its identity, in the order of runs."""
-        return self._runs_by_cell[subset][name]
+        return self.runs.iloc[self._in_order(name, subset)]
 
-    @cached_property
-    def _runs_by_cell(self) -> dict[str, dict[Any, pd.DataFrame]]:
-        ordered = self.runs.sort_values("run", kind="stable")
-        return {
-            subset: dict(
-                list(ordered[ordered["subset"] == subset].groupby(list(self.identity), sort=False))
-            )
-            for subset in SUBSETS
-        }
+    def values_of(
+        self, name: tuple[str, ...], subset: str, columns: Sequence[str]
+    ) -> list[NDArray[Any]]:
+        """Some columns of `runs_of`."""
+        places = self._in_order(name, subset)
+        return [self._columns[column][places] for column in columns]
+
+    def _in_order(self, name: tuple[str, ...], subset: str) -> Indices:
+        places = self._places[subset][name]
+        in_order: Indices = places[self._columns["run"][places].argsort(kind="stable")]
+        return in_order
 
     @property
     def skipped(self) -> pd.DataFrame:

@@ -44,14 +44,24 @@ def score_run(
         For each of `SUBSETS`: `n` rows, `failed` rows (prediction not finite) and every metric. A
         metric is NaN where a row failed (it is never dropped) or where no row is left.
     """
-    scores = {}
-    for subset, rows in zip(SUBSETS, (np.ones(len(target), bool), ~overlap), strict=True):
-        failed = int((~np.isfinite(prediction[rows])).sum())
-        values: dict[str, Any] = {"n": int(rows.sum()), "failed": failed}
-        for name, metric in metrics.items():
-            values[name] = measure(metric, target[rows], prediction[rows])
-        scores[subset] = values
-    return scores
+    whole = _score_rows(metrics, target, prediction)
+    free = ~overlap
+    left = whole if free.all() else _score_rows(metrics, target[free], prediction[free])
+    return dict(zip(SUBSETS, (whole, left), strict=True))
+
+
+def _score_rows(
+    metrics: Mapping[str, PropertyMetric],
+    target: NDArray[np.float64],
+    prediction: NDArray[np.float64],
+) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "n": len(target),
+        "failed": int((~np.isfinite(prediction)).sum()),
+    }
+    for name, metric in metrics.items():
+        values[name] = measure(metric, target, prediction)
+    return values
 
 
 def measure(

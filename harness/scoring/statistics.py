@@ -41,6 +41,8 @@ NAMES: Mapping[Resampling, tuple[str, str]] = {
 """What `corrected_t_test` is called, and its source, by how runs share rows."""
 
 RESAMPLES = 9999
+UNROLLED = 8
+"""From so many values on numpy adds those of a row in another order than one after the other."""
 SAME = 1e-12
 """Differences that vary by less than this share of the largest are one number, repeated."""
 
@@ -138,19 +140,23 @@ def _bootstrap_interval(x: Floats, rng: np.random.Generator) -> tuple[float, flo
     Written out here: scipy's spends most of its time on checking what it is given, and loading it
     takes longer than a table.
     """
-    means = x[rng.integers(0, len(x), (RESAMPLES, len(x)))].mean(axis=-1)
+    drawn = x.take(rng.integers(0, len(x), (RESAMPLES, len(x))))
+    if len(x) < UNROLLED:
+        means = sum(drawn.T[1:], start=drawn.T[0]) / len(x)
+    else:
+        means = drawn.mean(axis=-1)
     tail = (1 - CONFIDENCE) / 2
-    return _quantile(means, tail), _quantile(means, 1 - tail)
+    places = [share * (RESAMPLES - 1) for share in (tail, 1 - tail)]
+    ordered = np.partition(means, [int(place) + step for place in places for step in (0, 1)])
+    low, high = (_between(ordered, place) for place in places)
+    return low, high
 
 
-def _quantile(values: Floats, q: float) -> float:
-    """A quantile, linear between neighbours (type 7 of Hyndman and Fan)."""
-    place = q * (len(values) - 1)
+def _between(ordered: Floats, place: float) -> float:
+    """The value at a place between two, linear (type 7 of Hyndman and Fan)."""
     below = int(place)
     share = place - below
-    above = min(below + 1, len(values) - 1)
-    ordered = np.partition(values, (below, above))
-    return float((1 - share) * ordered[below] + share * ordered[above])
+    return float((1 - share) * ordered[below] + share * ordered[below + 1])
 
 
 def corrected_t_test(differences: ArrayLike, n_train: ArrayLike, n_test: ArrayLike) -> TTest:
@@ -255,6 +261,26 @@ def holm(p_values: ArrayLike) -> Floats:
     stepped[order] = np.minimum(steps, 1.0)
     adjusted[made] = stepped
     return adjusted
+
+
+class OneMoreTest:
+    """Holm's correction of one further test beside a family, for as many as come, one at a time.
+
+    Args:
+        p_values: of the family, as in `holm`.
+    """
+
+    def __init__(self, p_values: ArrayLike) -> None:
+        p = _one_per_run(p_values)
+        self._known = np.sort(p[~np.isnan(p)])
+        times = np.arange(len(self._known) + 1, 1, -1)
+        self._steps = np.maximum.accumulate(self._known * times)
+
+    def adjust(self, p: float) -> float:
+        """Returns what `holm` makes of it as the last of all."""
+        place = int(np.searchsorted(self._known, p, side="right"))
+        before = float(self._steps[place - 1]) if place else 0.0
+        return min(max(p * (len(self._known) + 1 - place), before), 1.0)
 
 
 def _one_per_run(values: ArrayLike) -> Floats:

@@ -23,15 +23,13 @@ from harness.results.store import SPREAD_COLUMNS
 from harness.scoring.averages import average
 from harness.scoring.scores import SUBSETS, measure, score_run, score_stored
 from harness.training.checkpoint import CheckpointFile
-from harness.training.closed_form import ask, fit_head, rows_to_fit
 from harness.training.environment import environment, peak_memory_mb, threads_wanted, use_threads
 from harness.training.fit_progress import EpochReport, FitResult
-from harness.training.prediction import embed, predict, resolve_device
+from harness.training.prediction import resolve_device
 from harness.training.stage_builder import StageBuilder, tensors_of
+from harness.training.stage_predictor import Predicted, StagePredictor
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from harness.data.dataset import Dataset
     from harness.planning.plan import Plan, Scoring, StageNode
     from harness.plugin.arrays import Floats, Indices
@@ -40,9 +38,6 @@ if TYPE_CHECKING:
     from harness.results.store import Store
     from harness.training.run_context import RunContext
     from harness.training.stack_fit import StackFit
-
-Predicted = tuple["Floats", "Floats | None"]
-"""Values of one member's rows, and their std on the property's scale where the head gives it."""
 
 CHECKPOINT_SECONDS = 30.0
 """Shortest time between two checkpoints of a stage: what a kill costs at most, and an epoch."""
@@ -125,6 +120,7 @@ class PlanExecutor:
         self.stage_builder = StageBuilder(self.plan.encoder, self.store, device)
         self.metrics = metrics_of(self.plan, self.registry)
         self._scored_by = scored_by_one(self.plan)
+        self._at_hand: StagePredictor | None = None
         self._work_done = 0
         self._work_total = 0
 
@@ -219,6 +215,9 @@ class PlanExecutor:
         transferred = self.stage_builder.start_weights(node, model)
         fit = None if node.closed_form else self.stage_builder.stack_fit(node, model)
         result = None if fit is None else self._fit(node, fit)
+        if node.closed_form:
+            self._at_hand = StagePredictor(node, model, self.stage_builder)
+            self._at_hand.fit()
         seconds = time.perf_counter() - started
         if result is not None:
             seconds = result.seconds  # of earlier sessions too, where the fit was resumed
@@ -288,7 +287,8 @@ class PlanExecutor:
             own = [by_stage[source.stage.key][source.index] for source in sources]
             predictions.append(average([values for values, _ in own], self.plan.property))
             spreads += [own[0][1]] if len(own) == 1 and own[0][1] is not None else []
-        rows = test_rows(scoring).assign(prediction=np.concatenate(predictions))
+        rows = test_rows(scoring)
+        rows["prediction"] = np.concatenate(predictions)
         if spreads:
             rows[SPREAD_COLUMNS[self.plan.property.scale]] = np.concatenate(spreads)
         self.store.write_predictions(scoring.key, rows)
@@ -306,18 +306,48 @@ class PlanExecutor:
             for source in sources
             if source.stage is node
         }
+        if len(scoring.stages) > 1:
+            stored = self._stored_predictions(node, scoring.dataset, wanted)
+            if wanted.keys() <= stored.keys():
+                return stored
         none = np.array([], dtype=np.int64)
         asked = [wanted.get(index, none) for index in range(len(node.members))]
-        model = self.stage_builder.modules(node)
-        tensors, _ = self.store.read_stage(node.key)
-        model.load_state_dict(tensors)
-        found = self._predict_rows(node, model, scoring.dataset, asked)
+        found = self._predictor(node).predict(scoring.dataset, asked)
         return {
             index: (np.full(len(rows), math.nan), None)
             if self._has_diverged(MemberOf(node, index))
             else found[index]
             for index, rows in wanted.items()
         }
+
+    def _stored_predictions(
+        self, node: StageNode, dataset: Dataset, wanted: Mapping[int, Indices]
+    ) -> dict[int, Predicted]:
+        """Returns what cells that a stage alone predicts hold of the rows wanted of its members.
+
+        A committee is a mean of such: its members are not to predict, nor to be fitted, once more.
+        """
+        found: dict[int, Predicted] = {}
+        scored = self.store.scored()
+        for scoring in self._scored_by.get(node.key, ()):
+            if scoring.dataset is not dataset or scoring.key not in scored:
+                continue
+            frame = self.store.read_predictions(scoring.key)
+            runs, values = frame["run"].to_numpy(), frame["prediction"].to_numpy()
+            for run, sources, rows in zip(scoring.runs, scoring.sources, scoring.rows, strict=True):
+                own = [source.index for source in sources]
+                if len(own) == 1 and np.array_equal(rows, wanted.get(own[0], ())):
+                    found[own[0]] = (values[runs == run], None)
+        return found
+
+    def _predictor(self, node: StageNode) -> StagePredictor:
+        """The trained stage; the last one that was asked for is kept at hand."""
+        if self._at_hand is None or self._at_hand.node is not node:
+            model = self.stage_builder.modules(node)
+            tensors, _ = self.store.read_stage(node.key)
+            model.load_state_dict(tensors)
+            self._at_hand = StagePredictor(node, model, self.stage_builder)
+        return self._at_hand
 
     def _has_diverged(self, member: MemberOf) -> bool:
         """Whether a member, or one that it goes on from, holds the weights that it began with.
@@ -333,42 +363,16 @@ class PlanExecutor:
                     return True
         return False
 
-    def _predict_rows(
-        self, node: StageNode, model: nn.ModuleDict, dataset: Dataset, asked: Sequence[Indices]
-    ) -> list[Predicted]:
-        """Returns what every member predicts for the rows it is asked for; nothing if for none."""
-        pool, device = self.stage_builder.pool(dataset, node.model), self.stage_builder.device
-        if node.model.head.fit is None:
-            scalers = [member.scaler for member in node.members]
-            found = predict(model["backbone"], model["head"], pool, asked, scalers, device=device)
-            return [(values, None) for values in found]
-        own = self.stage_builder.pool(node.dataset, node.model)
-        rows = [member.train for member in node.members]
-        trained = embed(model["backbone"], own, rows, device=device)
-        tested = embed(model["backbone"], pool, asked, device=device)
-        return [
-            self._predict_in_closed_form(node, index, *pair)
-            if len(asked[index])
-            else (pair[1], None)
-            for index, pair in enumerate(zip(trained, tested, strict=True))
-        ]
-
     def validate(self, node: StageNode) -> list[float]:
         """Returns every member's score on its validation rows; for heads in closed form."""
         model = self.stage_builder.modules(node)
         self.stage_builder.start_weights(node, model)
         asked = [member.validation for member in node.members]
-        found = self._predict_rows(node, model, node.dataset, asked)
+        found = StagePredictor(node, model, self.stage_builder).predict(node.dataset, asked)
         return [
             measure(node.selection, member.labels[member.validation], values)
             for member, (values, _) in zip(node.members, found, strict=True)
         ]
-
-    def _predict_in_closed_form(
-        self, node: StageNode, index: int, trained: Floats, asked: Floats
-    ) -> Predicted:
-        rows = rows_to_fit(MemberOf(node, index), trained)
-        return ask(node.model, fit_head(node.model, rows), asked)
 
     def _result_lines(self, scoring: Scoring, predictions: Sequence[Floats]) -> list[ResultLine]:
         records = {stage.key: self.store.stage_record(stage.key) for stage in scoring.stages}

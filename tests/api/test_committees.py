@@ -13,9 +13,13 @@ from harness import Leaderboard, api, export, load_bundle, load_dataset, run
 from harness.data.structure_files import StructureRow
 from harness.errors import BenchmarkError, BundleError
 from harness.results.store import Store
+from harness.training.closed_form import fit_head
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from harness.planning.resolved import ResolvedModel
+    from harness.plugin.head import FitRows, Predictor
 
 BENCHMARK = """
 train_on = ["Experiment"]
@@ -75,6 +79,20 @@ def test_it_predicts_the_geometric_mean_of_its_members(
     np.testing.assert_allclose(np.log10(own["prediction"]), np.mean(logs, axis=0), rtol=1e-12)
     for column in ("run", "id", "target"):
         assert all(own[column].equals(member[column]) for member in members)
+
+
+def test_no_head_is_fitted_twice_for_other_test_sets_or_for_a_committee(
+    make: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[str] = []
+
+    def fit(model: ResolvedModel, rows: FitRows) -> Predictor:
+        fitted.append(model.head_ref.label)
+        return fit_head(model, rows)
+
+    monkeypatch.setattr("harness.training.stage_predictor.fit_head", fit)
+    run(make(ALL))
+    assert len(fitted) == 3 * 3, "members × runs"
 
 
 def test_its_overlap_is_that_of_all_members(folder: Path, leaderboard: Leaderboard) -> None:

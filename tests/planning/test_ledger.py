@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 
 from harness.errors import DataError, LeakError
-from harness.planning import stage_planner
+from harness.planning import ledger, stage_planner
 from harness.planning.benchmark import Benchmark
-from harness.planning.ledger import stage_ledger
-from harness.planning.plan import Plan
+from harness.planning.ledger import roles_of, stage_ledger
+from harness.planning.plan import MemberOf, Plan
 from harness.planning.planner import plan
 from harness.plugin.locations import Locations
 from harness.registry.registry import Registry
@@ -121,11 +122,29 @@ def test_a_dataset_fitted_alongside_with_a_test_group_is_caught(
         planned(transfers=[joint], protocols=["strict"])
 
 
+def test_members_are_looked_through_as_often_however_many_cells_they_have(
+    planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source stage of thousands of rows serves all targets, and these all test sets."""
+    looked: Counter[tuple[str, int]] = Counter()
+
+    def roles(member: MemberOf) -> Any:
+        looked[member.stage.key, member.index] += 1
+        return roles_of(member)
+
+    monkeypatch.setattr(ledger, "roles_of", roles)
+    two_stage = {"name": "two-stage", "source": "Source", "source_start": "random"}
+    names = ["Toy", "Twins"]
+    planned(transfers=[two_stage], protocols=["strict"], train_on=names, test_on=names)
+    assert len(looked) == 2 * 3, "runs × stages"
+    assert set(looked.values()) == {2}, "for rows, and for what a source stage has seen"
+
+
 def test_the_ledger_holds_the_rows_that_are_fitted_alongside(planned) -> None:
     joint = {"name": "joint", "source": "Source", "start": "random"}
     (stage,) = planned(transfers=[joint], protocols=["strict"]).stages
-    ledger = stage_ledger(stage)
-    counts = ledger[ledger["part"] == "Source"].groupby(["run", "role"]).size().to_dict()
+    used = stage_ledger(stage)
+    counts = used[used["part"] == "Source"].groupby(["run", "role"]).size().to_dict()
     (other,) = stage.alongside
     assert counts == {
         (member.run, role): len(member.train)
@@ -155,8 +174,8 @@ def test_a_protocol_without_the_promise_is_not_stopped(planned) -> None:
 
 def test_the_ledger_holds_every_role_of_every_run(planned) -> None:
     (stage,) = planned().stages
-    ledger = stage_ledger(stage)
-    counts = ledger.groupby(["run", "role"]).size().to_dict()
+    used = stage_ledger(stage)
+    counts = used.groupby(["run", "role"]).size().to_dict()
     assert counts == {
         (run, role): n
         for run in (1, 2)

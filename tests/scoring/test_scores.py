@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ import pytest
 from harness.registry.property_metrics import PropertyMetric
 from harness.scoring.scores import same_score, score_run
 from harness_properties import KAPPA
+
+if TYPE_CHECKING:
+    from harness.plugin.arrays import Floats
 
 BIAS = {
     "bias": PropertyMetric(
@@ -31,6 +35,19 @@ def test_a_failed_row_makes_the_metric_nan_and_is_counted() -> None:
     assert scores["all"]["failed"] == 1
     assert math.isnan(scores["all"]["bias"])
     assert scores["overlap-free"] == {"n": 1, "failed": 0, "bias": 1.0}
+
+
+def test_rows_without_overlap_are_scored_once() -> None:
+    asked = []
+
+    def count(targets: Floats, predictions: Floats) -> float:
+        asked.append(len(targets))
+        return 0.0
+
+    counted = {"count": PropertyMetric("count", "count", "", False, count, property=KAPPA)}
+    scores = score_run(counted, np.ones(2), np.ones(2), np.array([False, False]))
+    assert scores["all"] == scores["overlap-free"] == {"n": 2, "failed": 0, "count": 0.0}
+    assert asked == [2]
 
 
 def test_no_rows_give_nan_and_no_failure() -> None:

@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.scoring.statistics import corrected_t_test, holm, paired_gain, summarise
+from harness.scoring.statistics import (
+    OneMoreTest,
+    corrected_t_test,
+    holm,
+    paired_gain,
+    summarise,
+)
 
 steady = settings(deadline=None, derandomize=True, max_examples=40)
 
@@ -285,6 +291,14 @@ def test_holm_is_that_of_statsmodels() -> None:
 
     p_values = np.random.default_rng(0).uniform(0, 0.2, 40).round(2)  # with ties
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.001, 0.02, 0.3, 1.0, math.nan]) | st.floats(0, 1)),
+    st.sampled_from([0.02, 0.3]) | st.floats(0, 1),
+)
+def test_one_more_test_is_corrected_as_with_all_others(family: list[float], p: float) -> None:
+    assert OneMoreTest(family).adjust(p) == holm([*family, p])[-1]
 
 
 def test_holm_worked_by_hand() -> None:

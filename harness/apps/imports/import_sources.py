@@ -47,7 +47,7 @@ _FILE_ENDING = re.compile(r"\.(cif|vasp|poscar)(\.gz)?$", re.IGNORECASE)
 _CALCULATION_FILE = re.compile(r"^(?:(.*)/)?(?:POSCAR|CONTCAR)(?:[._-](.+))?$", re.IGNORECASE)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class SourceRow:
     """A row of a source, as it stands there.
 

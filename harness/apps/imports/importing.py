@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from harness.apps.imports.import_sources import (
@@ -26,12 +27,13 @@ from harness.apps.imports.import_sources import (
     strip_ending,
 )
 from harness.apps.imports.imported import RejectedRow, imported_datasets, write_imported
-from harness.data.dataset import Dataset, build_dataset
+from harness.data.dataset import Dataset, factor_of
 from harness.data.materials.project import QUERY_PREFIX, Fetched, fetch_materials
 from harness.data.materials.server import Service
 from harness.data.row_checks import usable_target
 from harness.data.structure_files import StructureRow
 from harness.errors import DataError
+from harness.plugin.crystal import Crystal
 from harness.plugin.dataset import Card
 from harness.plugin.locations import Locations
 from harness.plugin.property import THERMAL_CONDUCTIVITY, PropertySpec
@@ -116,6 +118,15 @@ class Question:
         if not text and self.field != "id_column" and text not in self.choices:
             raise DataError(f"{self.option} is empty: expected the {self.text}.")
         return text
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _UsableRow:
+    """A row that is imported; its target in the unit of the source."""
+
+    id: str
+    target: float
+    crystal: Crystal
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,8 +220,9 @@ def import_dataset(
         raise DataError(_refusal(name, rows, rejected))
     remarks = (*_remarks(answers, given, fetched), *_doubts(opened, rows))
     card = _card(name, opened, answers, spec, len(rows), fetched, facts or {})
-    dataset = build_dataset(name, card, spec, rows)
-    folder = write_imported(name, card, rows, rejected, locations, overwrite=overwrite)
+    lines = (_neutral(row, spec) for row in rows)
+    folder = write_imported(name, card, lines, rejected, locations, overwrite=overwrite)
+    dataset = _dataset(name, card, spec, rows)
     return Imported(dataset, folder, tuple(rejected), remarks)
 
 
@@ -368,9 +380,9 @@ def _sort(
     answers: Answers,
     spec: PropertySpec,
     fetched: Fetched | None,
-) -> tuple[list[dict[str, Any]], list[RejectedRow]]:
-    """Tells usable rows, in neutral form, from those that are not."""
-    usable: dict[int, dict[str, Any]] = {}
+) -> tuple[list[_UsableRow], list[RejectedRow]]:
+    """Tells usable rows from those that are not."""
+    usable: dict[int, _UsableRow] = {}
     rejected: dict[int, RejectedRow] = {}
     temperature = _temperature_column(source, answers) if spec.at_temperature else None
     for number, entry in enumerate(source.entries):
@@ -387,26 +399,26 @@ def _sort(
             usable[number] = _row(row_id, entry, source, answers, spec, fetched)
         except (ValueError, TypeError) as problem:
             rejected[number] = RejectedRow(entry.place, row_id, str(problem))
-    for number, reason in _doubles(usable, source, spec.column).items():
+    for number, reason in _doubles(usable, source).items():
         row = usable.pop(number)
-        rejected[number] = RejectedRow(source.entries[number].place, row["id"], reason)
+        rejected[number] = RejectedRow(source.entries[number].place, row.id, reason)
     listed = [rejected[number] for number in sorted(rejected)]
     return list(usable.values()), listed + list(_without_target(source, answers))
 
 
-def _doubles(
-    usable: Mapping[int, Mapping[str, Any]], source: ImportSource, column: str
-) -> dict[int, str]:
+def _doubles(usable: Mapping[int, _UsableRow], source: ImportSource) -> dict[int, str]:
     """Which rows are left out because others have their id, and why.
 
     The first of equal ones stays; where values differ none does, for nothing says which is meant.
     """
     alike: dict[str, list[int]] = {}
     for number, row in usable.items():
-        alike.setdefault(row["id"], []).append(number)
+        alike.setdefault(row.id, []).append(number)
     reasons: dict[int, str] = {}
     for first, *others in alike.values():
-        values = dict.fromkeys(f"{usable[number][column]:g}" for number in (first, *others))
+        if not others:
+            continue
+        values = dict.fromkeys(f"{usable[number].target:g}" for number in (first, *others))
         if len(values) > 1:
             differ = f"rows of this id have other values ({', '.join(values)}): leave one"
             reasons |= dict.fromkeys((first, *others), differ)
@@ -452,7 +464,7 @@ def _row(
     answers: Answers,
     spec: PropertySpec,
     fetched: Fetched | None,
-) -> dict[str, Any]:
+) -> _UsableRow:
     assert answers.target_column is not None
     assert answers.unit is not None
     column = answers.target_column
@@ -460,15 +472,34 @@ def _row(
     structure = _structure(row_id, entry, source, fetched)
     if structure.crystal is None:
         raise ValueError(structure.reason)
-    crystal = structure.crystal
+    return _UsableRow(row_id, target, structure.crystal)
+
+
+def _neutral(row: _UsableRow, spec: PropertySpec) -> dict[str, Any]:
+    """A row as it is written."""
     return {
-        "id": row_id,
-        "formula": crystal.formula,
-        spec.column: target,
-        "lattice": crystal.lattice.tolist(),
-        "species": list(crystal.species),
-        "frac_coords": crystal.frac_coords.tolist(),
+        "id": row.id,
+        "formula": row.crystal.formula,
+        spec.column: row.target,
+        "lattice": row.crystal.lattice.tolist(),
+        "species": list(row.crystal.species),
+        "frac_coords": row.crystal.frac_coords.tolist(),
     }
+
+
+def _dataset(name: str, card: Card, spec: PropertySpec, rows: Sequence[_UsableRow]) -> Dataset:
+    """What was imported, as it will be read; its crystals have been looked at."""
+    factor = factor_of(name, card, spec)
+    return Dataset(
+        name,
+        card,
+        spec,
+        ids=tuple(row.id for row in rows),
+        parts=(name,) * len(rows),
+        numbers=tuple(range(1, len(rows) + 1)),
+        targets=np.array([row.target * factor for row in rows]),
+        crystals=tuple(row.crystal for row in rows),
+    )
 
 
 def _structure(
@@ -542,10 +573,10 @@ def _remarks(answers: Answers, given: Answers, fetched: Fetched | None) -> Itera
         yield f"{material} has been withdrawn by the Materials Project (deprecated)"
 
 
-def _doubts(source: ImportSource, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _doubts(source: ImportSource, rows: Sequence[_UsableRow]) -> Iterator[str]:
     """What in the files of rows that are used gives rise to doubt."""
     if source.structures is not None:
-        structures = [source.structures.find(row["id"]) for row in rows]
+        structures = [source.structures.find(row.id) for row in rows]
     else:
         structures = [entry.structure for entry in source.entries]
     for structure in structures:

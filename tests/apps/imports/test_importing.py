@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness import DataError, Locations, Registry, import_dataset, load_dataset, read_neutral
-from harness.apps.imports.imported import imported_datasets, remove_imported
+from harness.apps.imports.imported import imported_datasets, remove_imported, write_imported
 from harness.apps.imports.importing import Imported, Question
-from harness.data.dataset import Dataset, build_dataset
+from harness.data import row_checks
+from harness.data.dataset import Dataset
 from harness.data.pickle_tables import read_pickled_table
 from harness.plugin.crystal import Crystal
 
@@ -665,18 +666,27 @@ def test_a_database_in_which_one_row_has_a_key_id_keeps_all_rows(rocksalt, tmp_p
     assert (len(ids), ids[1], ids[2]) == (len(rocksalt), "mine", "all:3")
 
 
+def test_every_crystal_is_looked_at_once(
+    rocksalt: Dataset, tmp_path: Path, imports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[Crystal] = []
+    monkeypatch.setattr(row_checks, "check_geometry", looked_at.append)
+    import_dataset("Mine", cif_folder(rocksalt, tmp_path)[0], **SAID)
+    assert len(looked_at) == len(rocksalt)
+
+
 def test_of_two_imports_of_one_name_at_once_one_succeeds(
     rocksalt: Dataset, tmp_path: Path, imports: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other one is begun, and ends, while the first is at its rows."""
-    source, home = cif_folder(rocksalt, tmp_path)[0], "harness.apps.imports.importing.build_dataset"
+    """The other one is begun, and ends, before the first writes its rows."""
+    source, home = cif_folder(rocksalt, tmp_path)[0], "harness.apps.imports.importing"
 
-    def build_late(*arguments: Any) -> Dataset:
-        monkeypatch.setattr(home, build_dataset)
+    def write_late(*arguments: Any, **options: Any) -> Path:
+        monkeypatch.setattr(f"{home}.write_imported", write_imported)
         import_dataset("Mine", source, **SAID)
-        return build_dataset(*arguments)
+        return write_imported(*arguments, **options)
 
-    monkeypatch.setattr(home, build_late)
+    monkeypatch.setattr(f"{home}.write_imported", write_late)
     with pytest.raises(DataError, match="'Mine' was imported meanwhile"):
         import_dataset("Mine", source, **SAID)
     assert load_dataset("Mine").ids == rocksalt.ids
