@@ -16,7 +16,7 @@ from harness.errors import HarnessError, StoreError
 from harness.planning.benchmark import flatten
 from harness.planning.ledger import COLUMNS, stage_ledger, test_rows
 from harness.planning.plan import facts_of_run, one_or_all
-from harness.results.records import DatasetFacts, as_stored, title_of
+from harness.results.records import SETTINGS_OF_SOME, DatasetFacts, as_stored, title_of
 from harness.results.role_report import conflicts
 from harness.results.store import TRIALS_FILE
 from harness.scoring.scores import SUBSETS, same_score, score_stored
@@ -204,11 +204,17 @@ class _Check:
     # --- plan.json and the tables -------------------------------------------------------------
 
     def benchmark(self, benchmark: Benchmark, declared: Benchmark | None) -> None:
-        """Compares the benchmark as it was run with its file, key by key."""
+        """Compares the benchmark as it was run with its file, key by key.
+
+        What the file says of the results, as `finding`, may have been written afterwards.
+        """
         if declared is None:
             self.unchecked.append("benchmark.toml: the results lie here without it")
             return
-        run, file = (flatten(one.model_dump(mode="json")) for one in (benchmark, declared))
+        said = set(SETTINGS_OF_SOME)
+        run, file = (
+            flatten(one.model_dump(mode="json", exclude=said)) for one in (benchmark, declared)
+        )
         if declared.tuning is not None:  # what it chose is no part of the file
             file["chosen"] = run["chosen"]
         for name in dict.fromkeys((*file, *run)):

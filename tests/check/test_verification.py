@@ -324,6 +324,15 @@ def test_settings_that_differ_from_the_file_are_listed(verify, leaderboard: Path
     )
 
 
+def test_what_the_file_says_of_the_results_may_be_written_afterwards(
+    verify, leaderboard: Path
+) -> None:
+    file = leaderboard / "benchmark.toml"
+    file.write_text('finding = "As expected."\norder = 1\n' + file.read_text())
+    (table,) = verify().differences
+    assert table.endswith("the results give '**What came out.** As expected.'")
+
+
 def test_a_results_folder_without_its_file_is_verified(verify, leaderboard: Path) -> None:
     (leaderboard / "benchmark.toml").unlink()
     found = verify()

@@ -154,7 +154,7 @@ def _render(
         yield f"{FOLDER}/{guide.name}.html", template.render(root="../", guide=guide, start=START)
     for result in results:
         if result.leaderboard.name not in taken:
-            yield from _render_leaderboard(environment, result, registry)
+            yield from _render_leaderboard(environment, result)
     first = next((result for result in results if result.finding.leads), None)
     yield (
         "index.html",
@@ -202,9 +202,7 @@ def _code_address() -> str:
     return next((addresses[name] for name in ("Source", "Repository") if name in addresses), "")
 
 
-def _render_leaderboard(
-    environment: Environment, results: Results, registry: Registry
-) -> Iterator[tuple[str, str]]:
+def _render_leaderboard(environment: Environment, results: Results) -> Iterator[tuple[str, str]]:
     name = results.leaderboard.name
     page = leaderboard_pages.make_leaderboard_page(results)
     published = leaderboard_pages.make_published_pages(results)
@@ -242,7 +240,7 @@ def _render_leaderboard(
     yield from ((f"{name}/figures/{drawn.name}.svg", drawn.draw()) for drawn in page.figures)
     for configuration, cells in results.matrices.items():
         stages = makers.stages_of(next(iter(cells.values())))
-        model = make_model_page(results, configuration, stages, registry)
+        model = make_model_page(results, configuration, stages)
         text = render("model.html.j2", root="../../", model=model)
         yield f"{name}/models/{model.page}.html", text
     for cell in results.cells:

@@ -76,6 +76,7 @@ def _describe(results: Sequence[Results], folder: Path) -> dict[str, Any]:
 def source_digest(results: Results) -> str:
     """The sha256 of what the pages of a leaderboard are made from: results, settings, code."""
     found = sha256(f"{harness.__version__} {_code_digest()} {results.property!r}".encode())
+    found.update(repr(sorted(results.parts.items())).encode())
     for name, metric in results.metrics.items():
         facts = (name, metric.title, metric.unit, metric.higher_is_better)
         found.update(repr(facts).encode())

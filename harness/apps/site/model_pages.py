@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from harness.apps.site.html_tables import (
-    PAPER,
     Column,
     HtmlEntry,
     Table,
@@ -18,14 +14,11 @@ from harness.apps.site.html_tables import (
     title_of,
 )
 from harness.apps.site.leaderboard_pages import cost_columns, cost_entries, make_score
+from harness.apps.site.parts import KINDS
 from harness.apps.site.results import PLACE, Configuration, Results
 from harness.apps.site.stages import StagePart
 from harness.planning.labels import find_labelled, make_labels
-from harness.planning.selectors import name_of
 from harness.plugin.cell import COMMITTEE, DEFAULT
-from harness.plugin.transfer import TransferSpec
-from harness.registry.catalog import Catalog
-from harness.registry.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ class ModelPage:
 
 
 def make_model_page(
-    results: Results, configuration: Configuration, stages: Sequence[StagePart], registry: Registry
+    results: Results, configuration: Configuration, stages: Sequence[StagePart]
 ) -> ModelPage:
     """Gathers the page of a model.
 
@@ -62,17 +55,16 @@ def make_model_page(
         results: of its leaderboard.
         configuration: the model.
         stages: of its first cell that was run.
-        registry: knows its plugins.
     """
     named = dict(zip(results.model, configuration, strict=True))
     committee = named["transfer"] == COMMITTEE
-    kinds = () if committee else ("backbone", "head", "transfer", "protocol")
+    kinds = () if committee else KINDS
     shown = [(kind, named[kind]) for kind in kinds]
     shown += [("tuning", named["tuning"])] if named["tuning"] != DEFAULT else []
     return ModelPage(
         page=results.model_pages[configuration],
         label=results.label(configuration),
-        parts=[(kind, text, _told(registry, kind, text)) for kind, text in shown],
+        parts=[(kind, text, results.parts.get((kind, text), "")) for kind, text in shown],
         members=_members(results, named["head"]) if committee else (),
         weights={
             stage.settings["weights"]: stage.manifest.get("weights_digest", "")
@@ -83,29 +75,6 @@ def make_model_page(
         metric=metric_title(next(iter(results.metrics.values()))),
         cells=_cells(results, configuration),
     )
-
-
-def _told(registry: Registry, kind: str, text: str) -> str:
-    """What a plugin says of what it offers: its summary, and the papers that it names."""
-    catalogs: dict[str, Catalog[Any]] = {
-        "backbone": registry.backbones,
-        "head": registry.heads,
-        "transfer": registry.transfers,
-        "protocol": registry.protocols,
-    }
-    name = name_of(text)
-    if kind not in catalogs or name not in catalogs[kind]:
-        return ""
-    spec = catalogs[kind][name]
-    told = (spec.settings, *([spec.stages] if isinstance(spec, TransferSpec) else ()))
-    docs = [inspect.getdoc(own) or "" for one in told for own in getattr(one, "__mro__", (one,))]
-    papers = [
-        " ".join(paragraph.split())
-        for doc in docs
-        for paragraph in doc.split("\n\n")
-        if re.search(PAPER, paragraph)
-    ]
-    return " ".join([f"{spec.summary[:1].upper()}{spec.summary[1:].rstrip('.')}.", *papers])
 
 
 def _members(results: Results, label: str) -> list[HtmlEntry]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.api import open_leaderboard, published_cells, results_folder
 from harness.api.costs import COSTS_FILE, read_costs
 from harness.apps.site.html_tables import Scale
+from harness.apps.site.parts import tell_parts
 from harness.errors import HarnessError, StoreError
 from harness.planning.benchmark import BENCHMARK_FILE
 from harness.plugin.cell import SUBMISSION
@@ -79,6 +80,7 @@ class Results:
         cells: all that tables show, in their order.
         costs: by label and training set, seconds of one core to `encode` a crystal, `fit` one run
             and `predict` a crystal; none where that was not measured.
+        parts: what plugins say of what models are made of; see `tell_parts`.
     """
 
     folder: Path
@@ -88,6 +90,7 @@ class Results:
     published: pd.DataFrame | None
     cells: Sequence[LeaderboardCell]
     costs: Mapping[tuple[str, str], Mapping[str, float]]
+    parts: Mapping[tuple[str, str], str]
 
     @cached_property
     def model(self) -> tuple[str, ...]:
@@ -241,6 +244,7 @@ def read_results(source: str | Path, registry: Registry) -> Results:
         None if alone else published_cells(source),
         tuple(_cells(leaderboard, folder)),
         _costs(folder),
+        tell_parts(leaderboard.cells, registry),
     )
 
 
