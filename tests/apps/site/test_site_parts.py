@@ -210,7 +210,7 @@ def test_templates_and_assets_are_named_in_no_other_place() -> None:
 
 def entry_of(name: str, mean: float, **facts: Any) -> PivotEntry:
     cell = {"protocol": "strict", "train_on": "A", "test_on": "A"}
-    nothing = dict.fromkeys(("std", "low", "high"), math.nan)
+    nothing: dict[str, Any] = dict.fromkeys(("std", "low", "high"), math.nan)
     known = {"state": "scored", "runs": 9, "n": 20.0, "failed": 0, "trained_on": 0.0, **facts}
     return PivotEntry(name=(name,), cell=cell, metric="mae-log", mean=mean, **nothing, **known)
 
