@@ -197,7 +197,7 @@ def _start_cluster(request: ExecutorRequest) -> Any:
     """
     if request.cluster is None:
         with dask.config.set({"distributed.scheduler.allowed-failures": LOST_WORKERS}):
-            own = {"preload": "harness_dask.local_worker", "silence_logs": logging.ERROR}
+            own = {"preload": "harness_dask.local_worker", "silence_logs": logging.CRITICAL}
             options = {**own, **request.options}
             return LocalCluster(
                 n_workers=request.workers or os.cpu_count() or 1,
