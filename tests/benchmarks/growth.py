@@ -32,7 +32,7 @@ SIDES = (4, 8, 16, 32)
 """Datasets trained and tested on, each with each."""
 
 IMPORTED = (1_000, 4_000, 16_000, 64_000)
-SCANNED = (500, 2_000, 8_000, 32_000)
+SCANNED = (250, 1_000, 4_000, 16_000)
 MEMBERS = (1, 3, 9, 27)
 ROWS = (40, 80, 160, 320)
 
