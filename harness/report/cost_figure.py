@@ -131,9 +131,7 @@ def _draw(axes: Axes, models: Sequence[Priced], higher_is_better: bool) -> None:
         zorder=1,
     )
     plain_log_axis(axes, "x")
-    low, high = axes.get_xlim()
-    axes.set_xlim(low / (high / low) ** 0.35, high)  # room for names, which nothing else needs:
-    axes.margins(y=0.15)  # cheaper and better than the front there is no model
+    _make_room(axes, higher_is_better)
     up, line = 1 if higher_is_better else -1, 0
     for before, model in zip([None, *front], front, strict=False):
         near = before is not None and model.seconds < CLOSE * before.seconds
@@ -149,3 +147,12 @@ def _draw(axes: Axes, models: Sequence[Priced], higher_is_better: bool) -> None:
             va="center",
         )
     axes.grid(color=QUIET, alpha=0.25, linewidth=0.5)
+
+
+def _make_room(axes: Axes, higher_is_better: bool) -> None:
+    """Leaves room for names where nothing else is: no model is cheaper and better than the front."""
+    low, high = axes.get_xlim()
+    axes.set_xlim(low / (high / low) ** 0.35, high)
+    bottom, top = axes.get_ylim()
+    room = 0.3 * (top - bottom)
+    axes.set_ylim(*((bottom, top + room) if higher_is_better else (bottom - room, top)))

@@ -1,7 +1,7 @@
 """What is drawn of stored rows and histories: prepared once, for figures and for web pages.
 
 Pages draw by hand what figures draw with matplotlib, since that was measured. Parity plot and
-curves of a cell (of `strict`, `head-study`, `paraisite-reduced`) take 9 to 13 kB and 0.01 s by
+curves of a cell (of `strict`, `head-study`, `paraisite`) take 9 to 13 kB and 0.01 s by
 hand, 65 to 105 kB and 0.7 to 1.4 s as matplotlib's SVG: a page would be three times as large and
 take five times as long to build.
 """

@@ -334,10 +334,13 @@ class PlanExecutor:
                 continue
             frame = self.store.read_predictions(scoring.key)
             runs, values = frame["run"].to_numpy(), frame["prediction"].to_numpy()
+            column = SPREAD_COLUMNS[self.plan.property.scale]
+            spreads = frame[column].to_numpy() if column in frame else None
             for run, sources, rows in zip(scoring.runs, scoring.sources, scoring.rows, strict=True):
                 own = [source.index for source in sources]
                 if len(own) == 1 and np.array_equal(rows, wanted.get(own[0], ())):
-                    found[own[0]] = (values[runs == run], None)
+                    spread = None if spreads is None else spreads[runs == run]
+                    found[own[0]] = (values[runs == run], spread)
         return found
 
     def _predictor(self, node: StageNode) -> StagePredictor:

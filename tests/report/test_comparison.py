@@ -119,6 +119,6 @@ def test_what_cannot_be_compared_says_why(backbones: Store, metrics) -> None:
         Side.read(backbones, {"transfer": "scrath"})
     with pytest.raises(BenchmarkError, match="say of both sides which transfer is meant"):
         compare(Side.read(backbones, SCRATCH), Side.read(backbones), metrics["mae-log"])
-    other = Store(backbones.folder.parent / "paraisite-reduced")
+    other = Store(backbones.folder.parent / "paraisite")
     with pytest.raises(BenchmarkError, match="no cell in common"):
         compare(Side.read(backbones), Side.read(other), metrics["mae-log"])
