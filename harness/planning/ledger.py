@@ -154,7 +154,7 @@ def _has_own_groups(scoring: Scoring) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class _Use:
+class Use:
     """What was done with the rows of a dataset at one place, and so with their groups.
 
     Attributes:
@@ -176,7 +176,8 @@ class _Use:
         where: str,
         groups: Groups,
         by_role: Iterable[tuple[str, Sequence[int]]],
-    ) -> _Use:
+    ) -> Use:
+        """Looks through rows, by the roles that they had."""
         use = cls(data, where, {}, {})
         for role, rows in by_role:
             for row in rows:
@@ -189,9 +190,9 @@ class _Uses:
     """What runs did before they are scored; looks through each member of a stage once."""
 
     def __init__(self) -> None:
-        self._of_members: dict[tuple[str, int], list[_Use]] = {}
+        self._of_members: dict[tuple[str, int], list[Use]] = {}
 
-    def before(self, scoring: Scoring, number: int) -> list[_Use]:
+    def before(self, scoring: Scoring, number: int) -> list[Use]:
         """All that a run of a scoring did, first to last."""
         sources = scoring.sources[number]
         found = [
@@ -204,21 +205,21 @@ class _Uses:
         if scoring.tuning:
             chosen_by = [("tuning", scoring.tuning[number].tolist())]
             where, groups = "in the choice of settings", sources[0].rows.groups
-            found.append(_Use.of(scoring.target, where, groups, chosen_by))
+            found.append(Use.of(scoring.target, where, groups, chosen_by))
         return found
 
-    def _of(self, member: MemberOf) -> list[_Use]:
+    def _of(self, member: MemberOf) -> list[Use]:
         key = (member.stage.key, member.index)
         if key not in self._of_members:
             where = f"in the stage {member.stage.title}"
             self._of_members[key] = [
-                _Use.of(data, where, groups, ((role, rows) for _, _, role, rows in roles))
+                Use.of(data, where, groups, ((role, rows) for _, _, role, rows in roles))
                 for (data, groups), roles in groupby(roles_of(member), key=itemgetter(0, 1))
             ]
         return self._of_members[key]
 
 
-def _check_rows(scoring: Scoring, number: int, used: Sequence[_Use]) -> None:
+def _check_rows(scoring: Scoring, number: int, used: Sequence[Use]) -> None:
     for row in scoring.rows[number]:
         name = _row(scoring.dataset, row)
         for use in used:
@@ -230,7 +231,7 @@ def _check_rows(scoring: Scoring, number: int, used: Sequence[_Use]) -> None:
                 )
 
 
-def _check_groups(scoring: Scoring, number: int, used: Sequence[_Use]) -> None:
+def _check_groups(scoring: Scoring, number: int, used: Sequence[Use]) -> None:
     for row in scoring.rows[number]:
         group = scoring.groups[number][row]
         for use in used:

@@ -150,7 +150,7 @@ def _draw(axes: Axes, models: Sequence[Priced], higher_is_better: bool) -> None:
 
 
 def _make_room(axes: Axes, higher_is_better: bool) -> None:
-    """Leaves room for names where nothing else is: no model is cheaper and better than the front."""
+    """Leaves room for names where no model is: none is cheaper and better than the front."""
     low, high = axes.get_xlim()
     axes.set_xlim(low / (high / low) ** 0.35, high)
     bottom, top = axes.get_ylim()

@@ -48,7 +48,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(row_tables, "read_table", "tables of rows read")
     count(Store, "read_plan", "plans read")
     count(plan_executor, "environment", "the machine asked")
-    count(ledger._Use, "of", "uses of rows laid out")
+    count(ledger.Use, "of", "uses of rows laid out")
     return counts
 
 

@@ -203,8 +203,12 @@ ensemble = 0
 
 @pytest.mark.parametrize(
     ("call", "search", "jobs"),
-    [(api.run, "", 1), (api.run, SEARCH, 1), (api.tune, SEARCH, 1), (api.run, SEARCH, 2)],
-    ids=["run", "run with a search", "tune", "two processes"],
+    [
+        pytest.param(api.run, "", 1, id="run"),
+        pytest.param(api.run, SEARCH, 1, id="run with a search"),
+        pytest.param(api.tune, SEARCH, 1, id="tune"),
+        pytest.param(api.run, SEARCH, 2, id="two processes", marks=pytest.mark.slow),
+    ],
 )
 def test_the_file_is_read_once_and_its_names_are_looked_up_once_in_every_process(
     toy: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, call: Any, search: str, jobs: int
@@ -276,7 +280,7 @@ def register_heads():
 """
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_what_fails_costs_no_other_cell_and_is_tried_again(
     toy: Path, tiny: Path, harness: Any, jobs: int
 ) -> None:

@@ -63,6 +63,7 @@ def test_several_workers_share_the_trials_and_none_is_lost(tmp_path):
     assert {who for who, _ in heard} == {"started", "a process", "progress"}
 
 
+@pytest.mark.slow
 def test_what_trials_go_on_from_is_trained_there_too(tmp_path):
     here, there = write(tmp_path / "a", "random", "none"), write(tmp_path / "b", "random", "none")
     tune(here, overrides=CHAIN)
@@ -73,6 +74,7 @@ def test_what_trials_go_on_from_is_trained_there_too(tmp_path):
     assert stages[0] == stages[1]
 
 
+@pytest.mark.slow
 def test_a_stop_ends_a_search_and_the_next_one_goes_on(tmp_path):
     here, there = write(tmp_path / "a", "random", "none"), write(tmp_path / "b", "random", "none")
     stop = StopSignal()

@@ -92,6 +92,7 @@ def test_every_kind_is_found_once_installed(site: Path) -> None:
     assert found["broken"] == []
 
 
+@pytest.mark.slow
 def test_every_kind_passes_the_tests_it_comes_with(
     plugins: dict[Kind, NewPlugin], site: Path
 ) -> None:
