@@ -65,7 +65,7 @@ def make_model_page(
         page=results.model_pages[configuration],
         label=results.label(configuration),
         parts=[(kind, text, results.parts.get((kind, text), "")) for kind, text in shown],
-        members=_members(results, named["head"]) if committee else (),
+        members=_members(results, named) if committee else (),
         weights={
             stage.settings["weights"]: stage.manifest.get("weights_digest", "")
             for stage in stages
@@ -77,16 +77,21 @@ def make_model_page(
     )
 
 
-def _members(results: Results, label: str) -> list[HtmlEntry]:
-    """What a committee is made of, found as its benchmark names it: without committees."""
+def _members(results: Results, committee: Mapping[str, str]) -> list[HtmlEntry]:
+    """What a committee is made of, found as its benchmark names it: by its protocol, of models."""
     settings = results.leaderboard.settings
-    others = [c.columns for c in results.cells if c.columns["transfer"] != COMMITTEE]
+    others = [
+        cell.columns
+        for cell in results.cells
+        if cell.columns["transfer"] != COMMITTEE
+        and cell.columns["protocol"] == committee["protocol"]
+    ]
     labels = make_labels(others, settings.get("labels", {}))
     members = [
         find_labelled(text, labels)
-        for committee in settings.get("committees", ())
-        if committee["label"] == label
-        for text in committee["of"]
+        for own in settings.get("committees", ())
+        if own["label"] == committee["head"]
+        for text in own["of"]
     ]
     return [
         HtmlEntry(results.label(own), href=f"{results.model_pages[own]}.html") for own in members

@@ -32,7 +32,9 @@ def test_json_says_what_was_written(harness, folder: Path) -> None:
 
 
 def test_a_benchmark_that_was_not_run_says_what_to_do(harness, folder: Path) -> None:
-    status, _, err = harness("site", "single", "paraisite")
+    (folder / "leaderboards" / "mine").mkdir()
+    shutil.copy(folder / "leaderboards" / "single" / "benchmark.toml", "leaderboards/mine")
+    status, _, err = harness("site", "single", "mine")
     assert status == 2
     assert "Run `harness run` first" in err
     assert not (folder / "site").exists()

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
+from harness import api
 from harness.api.docs_pages import page_names
 from harness.apps.site.build import write_site
 from harness.apps.site.kept_pages import MARKER
@@ -310,6 +311,19 @@ def test_a_committee_says_which_members_predict_and_that_nothing_was_searched_fo
     text = (site / "single" / "cells" / f"{both.key}.html").read_text()
     assert f"member 0 of {both.sources[0][0][0][:6]}, member 0 of" in text
     assert "searched for" not in text
+
+
+def test_a_committee_is_made_of_models_by_its_own_protocol(leaderboards, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    shutil.copy(leaderboards.folder / "single" / "benchmark.toml", mine)
+    several = 'protocols=["strict", { name = "strict", keep = 0.5 }]'
+    api.run(mine, plugins=leaderboards.plugins, overrides=[several])
+    write_site([mine], tmp_path / "site", leaderboards.plugins)
+    for protocol in ("strict", "strict-keep-0.5"):
+        page = (tmp_path / "site" / "mine" / "models" / f"both-{protocol}.html").read_text()
+        members = re.findall(r'<a href="(tiny-[^"]*)"', page.partition("A committee:")[2])
+        assert members[:2] == [f"tiny-{name}-{protocol}.html" for name in ("scratch", "two-stage")]
 
 
 # --- what came out, models, costs ----------------------------------------------------------------
