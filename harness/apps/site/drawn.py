@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING
 from harness.api.costs import read_costs
 from harness.apps.site.results import Results
 from harness.drawing.style import Sheet, show_as_written
-from harness.planning.selectors import name_of
 from harness.report.cost_figure import draw_costs
 from harness.report.figures import draw_gains, draw_learning
 from harness.report.pivot import Layout
@@ -22,6 +22,9 @@ TRIALS = "trials.svg"
 """Written by a search, beside its results."""
 
 UNTITLED = Sheet(title=False)
+
+KEEP = re.compile(r"\(keep=[^,)]*\)|keep=[^,)]*, |, keep=[^,)]*")
+"""The setting of a protocol that makes learning curves, as labels have it."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,11 @@ def find_figures(results: Results) -> Iterator[Drawn]:
 
 
 def _has_sizes(results: Results) -> bool:
-    """Whether some configuration was trained on parts of one dataset, by settings of a protocol."""
+    """Whether some configuration was trained on parts of one dataset, by `keep` of a protocol."""
     sizes: dict[tuple[str, ...], set[float]] = {}
     for cell in results.cells:
         if results.entries[results.leaderboard.metrics[0], "all"][cell.name].runs:
-            kept = {**cell.columns, "protocol": name_of(cell.columns["protocol"])}
+            kept = {**cell.columns, "protocol": KEEP.sub("", cell.columns["protocol"])}
             rows = results.leaderboard.runs_of(cell.name)["train_rows"]
             sizes.setdefault(tuple(kept.values()), set()).add(float(rows.mean()))
     return any(len(found) > 1 for found in sizes.values())
