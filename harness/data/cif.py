@@ -305,7 +305,7 @@ def _judge(block: Mapping[str, Any], structure: Structure) -> _Reading:
                 (),
             )
         units = _text(block, ("_cell_formula_units_Z",))
-        if units.isdigit() and abs(int(units) * declared.num_atoms - len(structure)) > 0.5:
+        if units.isdigit() and not _counts(int(units), declared, len(structure)):
             remarks.append(
                 f"the file counts {units} × {declared.formula} in the cell, its sites make "
                 f"{structure.composition.formula}"
@@ -316,6 +316,17 @@ def _judge(block: Mapping[str, Any], structure: Structure) -> _Reading:
         except ValueError as problem:
             return _Reading(structure, str(problem), ())
     return _Reading(structure, "", tuple(remarks))
+
+
+def _counts(units: int, declared: Composition, sites: float) -> bool:
+    """Whether a cell has as many sites as its file says.
+
+    The standard's sum formula is that of one unit. What pymatgen writes, and with it the Materials
+    Project, is that of the cell, beside the number of reduced formulas in it.
+    """
+    of_cell = declared.get_reduced_composition_and_factor()[1] == units
+    wanted = {units * declared.num_atoms, *([declared.num_atoms] if of_cell else ())}
+    return any(abs(number - sites) <= 0.5 for number in wanted)
 
 
 def _sum_formula(block: Mapping[str, Any]) -> Composition | None:

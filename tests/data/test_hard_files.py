@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from harness.data.row_checks import CLOSEST, usable_crystal, usable_target
 from harness.data.structure_files import StructureRow, read_structures
@@ -176,6 +177,17 @@ def test_a_count_that_does_not_fit_is_a_remark(tmp_path: Path) -> None:
     row = read(path)
     assert counts(row) == {"Na": 4, "Cl": 4}
     assert row.remarks == ("the file counts 2 × Na1 Cl1 in the cell, its sites make Na4 Cl4",)
+
+
+def test_a_file_that_pymatgen_has_written_counts_its_cell(tmp_path: Path) -> None:
+    """Its sum formula is that of the cell, beside the number of reduced formulas."""
+    cell = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    cell.to(filename=str(tmp_path / "nacl.cif"))
+    assert "_cell_formula_units_Z   4" in (tmp_path / "nacl.cif").read_text()
+    (row,) = read_structures(tmp_path / "nacl.cif")
+    assert (row.reason, row.remarks) == ("", ())
 
 
 # --- geometry, by one policy for all ----------------------------------------------------------
