@@ -35,7 +35,8 @@ def compare(
         typer.Option(
             "--a",
             metavar="COLUMN=VALUE",
-            help="Of A only cells with column=value; may be repeated.",
+            help="Of A only cells with column=value, or of the model of this label; may be "
+            "repeated.",
         ),
     ] = None,
     only_b: Annotated[
@@ -43,7 +44,8 @@ def compare(
         typer.Option(
             "--b",
             metavar="COLUMN=VALUE",
-            help="Of B only cells with column=value; may be repeated.",
+            help="Of B only cells with column=value, or of the model of this label; may be "
+            "repeated.",
         ),
     ] = None,
     subset: SubsetOption = "all",
@@ -93,7 +95,9 @@ def compare(
 
 
 def _one_each(texts: Sequence[str] | None) -> dict[str, str]:
-    values = values_of(texts)
+    """Reads conditions by column, or the label of a configuration."""
+    labelled = [text if "=" in text else f"model={text}" for text in texts or ()]
+    values = values_of(labelled)
     for column, several in values.items():
         if len(several) > 1:
             raise BenchmarkError(f"A side has one {column}, not {' and '.join(several)}.")

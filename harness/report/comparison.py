@@ -12,6 +12,7 @@ import numpy as np
 from harness.errors import BenchmarkError
 from harness.escaping import html_text
 from harness.planning.benchmark import flatten
+from harness.planning.labels import LABEL, MODEL, find_labelled
 from harness.planning.selectors import find_one_each
 from harness.plugin.cell import CELL
 from harness.report.differences import Differences
@@ -47,15 +48,21 @@ class Side:
         store: its results.
         leaderboard: its leaderboard.
         where: columns of cells with the value they must have; those are not matched.
+        label: of the one configuration that these values are, where it was named by that.
     """
 
     store: Store
     leaderboard: Leaderboard
     where: Mapping[str, str] = field(default_factory=dict)
+    label: str = ""
 
     @classmethod
     def read(cls, store: Store, where: Mapping[str, str] | None = None) -> Side:
         """Reads the results in a folder.
+
+        Args:
+            store: of the folder.
+            where: values by column; `model` is the label of a configuration.
 
         Raises:
             StoreError: there are none.
@@ -63,13 +70,18 @@ class Side:
         """
         leaderboard = Leaderboard.read(store)
         whose = f" of {leaderboard.name!r}"
-        where = find_one_each(where, leaderboard.cells, whose) if where else {}
-        return cls(store, leaderboard, where)
+        named = dict(where or {})
+        label = named.pop(LABEL, "")
+        if label:
+            named |= dict(zip(MODEL, find_labelled(label, leaderboard.labels), strict=True))
+        found = find_one_each(named, leaderboard.cells, whose) if named else {}
+        return cls(store, leaderboard, found, label)
 
     @property
     def title(self) -> str:
         """Name of the leaderboard, with the columns that are fixed."""
-        where = ", ".join(f"{column} {value}" for column, value in self.where.items())
+        own = {} if self.label else self.where
+        where = ", ".join([*filter(None, [self.label]), *map(" ".join, own.items())])
         return self.leaderboard.name + (f" ({where})" if where else "")
 
     def cells(self, matched: Sequence[str]) -> dict[tuple[str, ...], PlannedCell]:

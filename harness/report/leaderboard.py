@@ -183,7 +183,8 @@ class Leaderboard:
         )
 
     @cached_property
-    def _labels(self) -> dict[Configuration, str]:
+    def labels(self) -> dict[Configuration, str]:
+        """Short names of its configurations."""
         return make_labels(self.cells, self.settings.get("labels", {}))
 
     def label_of(self, cell: Mapping[str, str]) -> str:
@@ -192,7 +193,7 @@ class Leaderboard:
         Args:
             cell: its columns; `train_on` and `test_on` are not needed.
         """
-        label = self._labels.get(configuration_of(cell)) or " ".join(configuration_of(cell))
+        label = self.labels.get(configuration_of(cell)) or " ".join(configuration_of(cell))
         return f"{label} ({cell[SUBMISSION]})" if cell.get(SUBMISSION) else label
 
     def check_metric(self, metric: str) -> str:

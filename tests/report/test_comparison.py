@@ -112,6 +112,21 @@ def test_settings_that_differ_are_told(backbones: Store, metrics) -> None:
     assert found.only_a > 0
 
 
+def test_a_side_is_named_by_a_label_too(backbones: Store, metrics) -> None:
+    labelled = [
+        Side.read(backbones, {"model": f"m3gnet {how}"}) for how in ("scratch", "pretrained")
+    ]
+    named = [
+        Side.read(backbones, {"backbone": "m3gnet", "transfer": how})
+        for how in ("scratch", "pretrained")
+    ]
+    found, expected = (compare(*sides, metrics["mae-log"]) for sides in (labelled, named))
+    assert found.names == ("backbones (m3gnet scratch)", "backbones (m3gnet pretrained)")
+    assert found.cells["gain"].tolist() == expected.cells["gain"].tolist()
+    with pytest.raises(BenchmarkError, match="No configuration is called 'm3gnt scratch'"):
+        Side.read(backbones, {"model": "m3gnt scratch"})
+
+
 def test_what_cannot_be_compared_says_why(backbones: Store, metrics) -> None:
     with pytest.raises(BenchmarkError, match="Did you mean 'transfer'"):
         Side.read(backbones, {"transfers": "scratch"})
