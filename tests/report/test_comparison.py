@@ -113,14 +113,11 @@ def test_settings_that_differ_are_told(backbones: Store, metrics) -> None:
 
 
 def test_a_side_is_named_by_a_label_too(backbones: Store, metrics) -> None:
-    labelled = [
-        Side.read(backbones, {"model": f"m3gnet {how}"}) for how in ("scratch", "pretrained")
-    ]
-    named = [
-        Side.read(backbones, {"backbone": "m3gnet", "transfer": how})
-        for how in ("scratch", "pretrained")
-    ]
-    found, expected = (compare(*sides, metrics["mae-log"]) for sides in (labelled, named))
+    ways = ("scratch", "pretrained")
+    one, other = (Side.read(backbones, {"model": f"m3gnet {way}"}) for way in ways)
+    found = compare(one, other, metrics["mae-log"])
+    one, other = (Side.read(backbones, {"backbone": "m3gnet", "transfer": way}) for way in ways)
+    expected = compare(one, other, metrics["mae-log"])
     assert found.names == ("backbones (m3gnet scratch)", "backbones (m3gnet pretrained)")
     assert found.cells["gain"].tolist() == expected.cells["gain"].tolist()
     with pytest.raises(BenchmarkError, match="No configuration is called 'm3gnt scratch'"):
