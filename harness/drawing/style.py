@@ -124,6 +124,34 @@ def in_rows(number: int, columns: int = 4) -> tuple[int, int]:
     return rows, math.ceil(number / max(rows, 1))
 
 
+def panels_in_rows(
+    number: int,
+    abreast: int,
+    width: float,
+    height: float,
+    nothing: str = NOTHING,
+    sheet: Sheet = SCREEN,
+) -> tuple[Figure, list[Axes]]:
+    """Makes a figure with a number of panels, row by row; places that are left over stay empty.
+
+    Args:
+        number: of panels.
+        abreast: at most so many.
+        width: of a panel, in inches.
+        height: likewise.
+        nothing: what to say where there is no panel.
+        sheet: whose width, if it has one, is shared out among the panels.
+
+    Raises:
+        BenchmarkError: see `panels`.
+    """
+    figure, grid = panels(*in_rows(number, abreast), width, height, nothing, sheet)
+    flat = [axes for row in grid for axes in row]
+    for axes in flat[number:]:
+        axes.set_visible(False)
+    return figure, flat[:number]
+
+
 def plain_log_axis(axes: Axes, which: str) -> None:
     """Makes an axis logarithmic, with its numbers written out."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter

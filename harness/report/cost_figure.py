@@ -12,8 +12,7 @@ from harness.drawing.style import (
     QUIET,
     SCREEN,
     Sheet,
-    in_rows,
-    panels,
+    panels_in_rows,
     plain_log_axis,
 )
 from harness.report.figures import metric_label
@@ -81,15 +80,12 @@ def draw_costs(
         cost = seconds.get((entry.label, train_on), math.nan)
         if train_on == test_on and entry.state == "scored" and cost > 0:
             found.setdefault(test_on, []).append(Priced(cost, entry.mean, entry))
-    shape = in_rows(len(found), sheet.abreast(PANEL_INCHES[0], 2))
+    abreast = sheet.abreast(PANEL_INCHES[0], 2)
     nothing = "no model of the table was measured; `harness cost` does that"
-    figure, grid = panels(*shape, *PANEL_INCHES, nothing, sheet)
-    flat = [axes for line in grid for axes in line]
-    for axes, (dataset, models) in zip(flat, found.items(), strict=False):
+    figure, places = panels_in_rows(len(found), abreast, *PANEL_INCHES, nothing, sheet)
+    for axes, (dataset, models) in zip(places, found.items(), strict=True):
         _draw(axes, models, spec.higher_is_better)
         axes.set_title(dataset, fontsize=9)
-    for axes in flat[len(found) :]:
-        axes.set_visible(False)
     figure.supxlabel(
         f"seconds of one core: to fit one run, then {CRYSTALS} new crystals", fontsize=8
     )

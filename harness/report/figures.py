@@ -16,8 +16,8 @@ from harness.drawing.style import (
     QUIET,
     SCREEN,
     Sheet,
-    in_rows,
     panels,
+    panels_in_rows,
     plain_log_axis,
     series_style,
 )
@@ -313,11 +313,10 @@ def draw_heads(
     names = dict(zip((entry.name for entry in entries), apart, strict=True))
     series = list(dict.fromkeys(apart))
     width = 1.0 + len(categories) * max(0.9, 0.13 * len(series))
-    rows, columns = in_rows(len(groups), sheet.abreast(width, 2))
+    abreast = sheet.abreast(width, 2)
     nothing = "no chosen cell is of a strategy with a result"
-    figure, grid = panels(rows, columns, width, 2.8, nothing, sheet)
-    flat = [axes for row in grid for axes in row]
-    for axes, ((train_on, test_on), group) in zip(flat, groups.items(), strict=False):
+    figure, places = panels_in_rows(len(groups), abreast, width, 2.8, nothing, sheet)
+    for axes, ((train_on, test_on), group) in zip(places, groups.items(), strict=True):
         for entry in group:
             number = series.index(names[entry.name])
             place = categories.index(entry.cell["head"]) + _dodge(number, len(series))
@@ -328,8 +327,6 @@ def draw_heads(
         heights = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()]
         if _is_wide(np.concatenate(heights).tolist()):
             plain_log_axis(axes, "y")
-    for axes in flat[len(groups) :]:
-        axes.set_visible(False)
     _legend(figure, series)
     figure.supylabel(metric_label(spec), fontsize=9)
     sheet.entitle(
@@ -404,23 +401,20 @@ def draw_learning(
         )
     facets = list(dict.fromkeys(facet for facet, _ in lines))
     series = list(dict.fromkeys(name for _, name in lines))
-    rows, columns = in_rows(len(facets), sheet.abreast(LEARNING_INCHES[0], 2))
-    figure, grid = panels(rows, columns, *LEARNING_INCHES, sheet=sheet)
-    flat = [axes for row in grid for axes in row]
+    abreast = sheet.abreast(LEARNING_INCHES[0], 2)
+    figure, places = panels_in_rows(len(facets), abreast, *LEARNING_INCHES, sheet=sheet)
     heights: dict[str, list[float]] = {}
     for (facet, _), points in lines.items():
         heights.setdefault(facet, []).extend(entry.mean for _, entry in points)
     one_is_wide = any(map(_is_wide, heights.values()))
     for (facet, name), points in lines.items():
-        _draw_line(flat[facets.index(facet)], points, series.index(name))
-    for axes, facet in zip(flat, facets, strict=False):
+        _draw_line(places[facets.index(facet)], points, series.index(name))
+    for axes, facet in zip(places, facets, strict=True):
         axes.set_title(facet, fontsize=9)
         plain_log_axis(axes, "x")
         if one_is_wide:  # then all are, to be read in the same way
             plain_log_axis(axes, "y")
         _name_sizes(axes, [line for (own, _), line in lines.items() if own == facet])
-    for axes in flat[len(facets) :]:
-        axes.set_visible(False)
     _legend(figure, series)
     figure.supylabel(metric_label(spec), fontsize=9)
     sheet.entitle(

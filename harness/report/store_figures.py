@@ -12,8 +12,7 @@ from harness.drawing.style import (
     QUIET,
     SCREEN,
     Sheet,
-    in_rows,
-    panels,
+    panels_in_rows,
     plain_log_axis,
 )
 from harness.report.figures import wrapped
@@ -66,15 +65,12 @@ def draw_losses(
         BenchmarkError: none of the chosen cells was trained by gradient.
     """
     stages = _stages(store, pivot(leaderboard, metrics, layout))
-    rows, columns = in_rows(len(stages), sheet.abreast(3.0, 4))
-    figure, grid = panels(rows, columns, 3.0, 2.3, UNTRAINED, sheet)
-    flat = [axes for row in grid for axes in row]
-    for axes, (title, record) in zip(flat, stages, strict=False):
+    abreast = sheet.abreast(3.0, 4)
+    figure, places = panels_in_rows(len(stages), abreast, 3.0, 2.3, UNTRAINED, sheet)
+    for axes, (title, record) in zip(places, stages, strict=True):
         _draw_history(axes, record)
         head = wrapped(title, TITLE_LETTERS)
         axes.set_title(f"{head}\n{record.title}" if head else record.title, fontsize=7)
-    for axes in flat[len(stages) :]:
-        axes.set_visible(False)
     losses = dict.fromkeys(loss for _, record in stages for loss in _losses(record))
     _loss_legend(figure, ", ".join(losses))
     sheet.entitle(
@@ -166,19 +162,17 @@ def draw_parity(
     entries = [entry for entry in table.entries.values() if entry.runs]
     entries = entries if asked else list(_best_by_test(entries, table))
     abreast = len(table.column_keys) if asked else sheet.abreast(PARITY_INCHES, 3)
-    rows, columns = in_rows(len(entries), min(abreast, sheet.abreast(PARITY_INCHES, abreast)))
-    figure, grid = panels(rows, columns, PARITY_INCHES, PARITY_INCHES, sheet=sheet)
-    flat = [axes for row in grid for axes in row]
+    abreast = min(abreast, sheet.abreast(PARITY_INCHES, abreast))
+    inches = (PARITY_INCHES, PARITY_INCHES)
+    figure, places = panels_in_rows(len(entries), abreast, *inches, sheet=sheet)
     shown = [ParityRows.of(store.read_predictions(keys[entry.name]), spec) for entry in entries]
     limits = _limits([parity.target for parity in shown], spec)
-    for axes, entry, parity in zip(flat, entries, shown, strict=False):
+    for axes, entry, parity in zip(places, entries, shown, strict=True):
         _draw_rows(axes, parity, limits, spec)
         head = wrapped(entry.label, TITLE_LETTERS)
         axes.set_title(f"{head}\n{entry.cell['train_on']} → {entry.cell['test_on']}", fontsize=7)
         score = f"{entry.metric} {number_text(entry, Wording(), table.runs)}"
         axes.text(0.04, 0.96, score, transform=axes.transAxes, fontsize=7, va="top")
-    for axes in flat[len(entries) :]:
-        axes.set_visible(False)
     figure.supxlabel(f"true {spec.quantity}", fontsize=9)
     figure.supylabel(f"predicted {spec.quantity}", fontsize=9)
     lines = "; dashed: a factor of two" if spec.is_log else ""
