@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from itertools import islice
+from threading import Semaphore
 from typing import Any
 
 from harness.errors import ExecutorError, HarnessError
@@ -21,6 +23,9 @@ WAITING_TASKS = 2
 
 LOOK_SECONDS = 0.2
 """Between two looks at what else there is to do, such as to stop."""
+
+LAST_WORDS_SECONDS = 2.0
+"""That messages of a task which has ended are waited for, at most; one may be lost on the way."""
 
 
 class TaskFailed(HarnessError):
@@ -44,6 +49,7 @@ class Sent:
         payload, shared: what the executor is given.
         hear: takes messages of the task.
         tries: so far.
+        heard: a count of the messages of this try that were heard and not yet asked for.
     """
 
     about: Any
@@ -51,6 +57,14 @@ class Sent:
     shared: list[Any]
     hear: Callable[[Any], None]
     tries: int = field(default=0)
+    heard: Semaphore = field(default_factory=lambda: Semaphore(0))
+
+    def await_last_words(self, told: int) -> None:
+        """Waits until so many messages were heard: results and messages may go by two ways."""
+        end = time.monotonic() + LAST_WORDS_SECONDS
+        for _ in range(told):
+            if not self.heard.acquire(timeout=max(end - time.monotonic(), 0)):
+                return
 
 
 class Dispatcher:
@@ -68,11 +82,6 @@ class Dispatcher:
     def under_way(self) -> int:
         """How many tasks were given out and have not ended."""
         return len(self._under_way)
-
-    @property
-    def abouts(self) -> list[Any]:
-        """What the tasks are about that have not ended."""
-        return [sent.about for sent in self._under_way.values()]
 
     @property
     def room(self) -> int:
@@ -108,9 +117,11 @@ class Dispatcher:
 
     def _send(self, sent: Sent) -> None:
         sent.tries += 1
+        sent.heard = heard = Semaphore(0)
 
         def hear(message: bytes) -> None:
             sent.hear(pickle.loads(message))  # noqa: S301
+            heard.release()
 
         future = self.session.executor.submit(carry_out, sent.payload, sent.shared, hear)
         self._under_way[future] = sent
@@ -118,6 +129,8 @@ class Dispatcher:
 
     def finished(self, seconds: float = LOOK_SECONDS) -> Iterator[tuple[Any, Any]]:
         """Waits a moment; yields what has ended: what it was about, and its result or TaskFailed.
+
+        What a task has told was heard before, unless a message was lost.
 
         Args:
             seconds: to wait, at most.
@@ -180,11 +193,12 @@ class Dispatcher:
 
     def _outcome(self, future: Future[bytes], sent: Sent) -> Any:
         try:
-            kind, result = pickle.loads(future.result())  # noqa: S301
+            kind, result, told = pickle.loads(future.result())  # noqa: S301
         except (Exception, CancelledError) as problem:
             self.session.check()
             what = str(problem).strip() or type(problem).__name__
             return TaskFailed(f"The executor has lost the task, {sent.tries} times: {what}")
+        sent.await_last_words(told)
         if kind == "done":
             return result
         if kind == "failed":

@@ -44,6 +44,21 @@ class Worker:
         self.link.tell(pickle.dumps(message))
 
 
+class _CountedLink(TaskLink):
+    """A link that counts the messages, so that the coordinator knows how many it is to hear."""
+
+    def __init__(self, link: TaskLink) -> None:
+        self._link, self.worker, self.folder = link, link.worker, link.folder
+        self.told = 0
+
+    def tell(self, message: bytes) -> None:
+        self.told += 1
+        self._link.tell(message)
+
+    def is_stopped(self) -> bool:
+        return self._link.is_stopped()
+
+
 Function = Callable[..., Any]
 """Called on a worker as `function(worker, *arguments)`; a function of a module."""
 
@@ -55,7 +70,11 @@ def carry_out(payload: bytes, shared: Sequence[bytes], link: TaskLink) -> bytes:
     """Carries out one task, unless it was cancelled; what it returns tells whatever happens in it.
 
     Threads, seeds and settings of torch belong to the process, so tasks take turns in one.
+
+    Returns:
+        pickled: the kind of outcome, what there is to say of it, and how many messages were told.
     """
+    link = _CountedLink(link)
     with _one_at_a_time:
         outcome: tuple[str, Any]
         try:
@@ -72,7 +91,7 @@ def carry_out(payload: bytes, shared: Sequence[bytes], link: TaskLink) -> bytes:
             reason = str(problem) if told_by_us else f"{type(problem).__name__}: {problem}"
             told = "".join(traceback.format_exception(problem))
             outcome = ("failed", (f"{reason} (on the worker {link.worker})", told, known))
-        return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((*outcome, link.told), pickle.HIGHEST_PROTOCOL)
 
 
 def _call(order: dict[str, Any], shared: Sequence[bytes], link: TaskLink) -> Any:

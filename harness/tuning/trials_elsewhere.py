@@ -44,12 +44,13 @@ class TrialsElsewhere:
         self._dispatcher = Dispatcher(session)
         self._store, self._report_every, self._hear = context.store, report_every, hear
         self._waiting: list[TrialJob] = []
+        self._in_training: set[TrialJob] = set()
         self._told: SimpleQueue[tuple[TrialJob, TrialsTold]] = SimpleQueue()
 
     @property
     def free(self) -> int:
         """Slots less the stacks that were started; what they go on from takes turns with them."""
-        started = self._dispatcher.under_way + len(self._waiting)
+        started = len(self._in_training) + len(self._waiting)
         return self._dispatcher.session.slots - started
 
     def start(self, job: TrialJob) -> None:
@@ -60,12 +61,14 @@ class TrialsElsewhere:
     def advance(self) -> Iterator[tuple[TrialJob, bool]]:
         """Gives out what can be, waits a moment, and notes what has come; see `TrialCarrier`."""
         self._waiting = [job for job in self._waiting if not self._send(job)]
-        at_trials = self._dispatcher.under_way > 0
+        at_trials = bool(self._in_training)
         if self._waiting:
             self._stages.advance(0.0 if at_trials else LOOK_SECONDS)
         for (job, notes), outcome in self._dispatcher.finished():
             if isinstance(outcome, TaskFailed):
                 raise outcome
+            yield from self._heard()
+            self._in_training.remove(job)
             notes.take(outcome)
             yield job, True
         yield from self._heard()
@@ -86,6 +89,7 @@ class TrialsElsewhere:
         self._dispatcher.start(
             about, train_trials, TrialsOrder(order, stack), hear=hear, more=shared
         )
+        self._in_training.add(job)
         return True
 
     def _listen(self, job: TrialJob, told: TrialsTold) -> None:
@@ -93,13 +97,12 @@ class TrialsElsewhere:
         self._told.put((job, told))
 
     def _heard(self) -> Iterator[tuple[TrialJob, bool]]:
-        under_way = {job for job, _ in self._dispatcher.abouts}
         while True:
             try:
                 job, told = self._told.get_nowait()
             except Empty:
                 return
-            if job not in under_way:  # a last word, after the outcome
+            if job not in self._in_training:  # a last word that came too late
                 continue
             if told.epoch is not None:
                 self._hear(replace(told.epoch, worker=told.worker))

@@ -63,6 +63,34 @@ def test_several_workers_share_the_trials_and_none_is_lost(tmp_path):
     assert {who for who, _ in heard} == {"started", "a process", "progress"}
 
 
+def test_what_a_worker_told_is_heard_though_it_arrives_after_the_outcome(tmp_path):
+    text = (
+        (PLUGINS / "pool.py").read_text().replace("import tempfile", "import tempfile\nimport time")
+    )
+    late = tmp_path / "late.py"
+    late.write_text(text.replace("    while (told", "    time.sleep(1)\n        while (told"))
+    heard = []
+
+    class Observer:
+        @hookimpl
+        def epoch_finished(self, event):
+            heard.append(event)
+
+    path = write(tmp_path / "a", "random", "none")
+    few = ["tuning.trials=2", "tuning.batch=2", "training.epochs=2"]
+    api.tune(
+        path,
+        plugins=[PLUGINS / "tiny.py", late],
+        overrides=few,
+        executor=ONE,
+        observers=[Observer()],
+    )
+    here = write(tmp_path / "b", "random", "none")
+    there, heard[:] = list(heard), []
+    tune(here, overrides=few, observers=[Observer()])
+    assert len(there) == len(heard) > 0
+
+
 @pytest.mark.slow
 def test_what_trials_go_on_from_is_trained_there_too(tmp_path):
     here, there = write(tmp_path / "a", "random", "none"), write(tmp_path / "b", "random", "none")
