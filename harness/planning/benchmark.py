@@ -29,6 +29,7 @@ from harness.plugin.settings import Settings
 from harness.plugin.study import Tuning
 from harness.reading import UNREADABLE, parse_toml, read_text
 from harness.redaction import redacted
+from harness.scoring.averages import Weighting
 
 
 def _as_names(value: Any) -> Any:
@@ -88,14 +89,19 @@ class Model(Baseline):
 class Committee(Settings):
     """The mean of several configurations: of what they predict, run by run and row by row.
 
+    By `precision`, a member counts for a row by the inverse of the variance that it gives there.
+
     Attributes:
         label: what it is called in tables.
         of: its members, by their labels or by what tells them apart, as
             `"backbone=descriptors, head=gp"`.
+        weighting: how they count; `precision` asks for heads that give a standard deviation.
     """
 
     label: str = Field(min_length=1)
     of: tuple[str, ...] = Field(min_length=2)
+    # Not mentioned where it is what it was before there was another: plans stay as they are.
+    weighting: Weighting = Field(default="equal", exclude_if=lambda own: own == "equal")
 
 
 def default_baselines(spec: PropertySpec) -> tuple[Baseline, ...]:

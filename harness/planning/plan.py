@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from harness.plugin.property import PropertySpec
     from harness.plugin.transfer import Adapter
     from harness.registry.property_metrics import PropertyMetric
+    from harness.scoring.averages import Weighting
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,6 +246,7 @@ class Scoring:
         protocol: whose promise the scoring is under; equal stages are shared between protocols.
         sources: per run, the members whose predictions it is made of: one, or several of which
             the mean on the property's scale is taken.
+        weighting: how they count in it.
         groups: per run, the group of every row of the dataset tested on.
         tuning: per run, positions of rows of the dataset trained on that settings were chosen by.
         rows: per run, positions of its test rows in the dataset.
@@ -266,6 +268,7 @@ class Scoring:
     labels: tuple[Floats, ...]
     overlap: tuple[NDArray[np.bool_], ...]
     crystals_seen: tuple[str, ...] = ()
+    weighting: Weighting = "equal"
 
     @property
     def runs(self) -> tuple[int, ...]:

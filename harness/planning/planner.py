@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.data.dataset_loader import DatasetLoader
 from harness.errors import BenchmarkError, HarnessError
-from harness.planning.benchmark import Benchmark
+from harness.planning.benchmark import Benchmark, Committee
 from harness.planning.chosen_settings import Chosen
 from harness.planning.configurations import (
     configure,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from harness.plugin.property import PropertySpec
     from harness.registry.registry import Registry
     from harness.remote.executor_session import ExecutorSession
+    from harness.scoring.averages import Weighting
 
 
 def plan(
@@ -269,8 +270,8 @@ class _Planner:
                 )
                 if settings := chosen.pop(_key(one, protocol), None):
                     scorings += self._tuned(settings, one, planner)
-            for name, sources in self._committees(rows, protocol):
-                scorings += self._scorings(sources, name, DEFAULT, (), planner)
+            for name, sources, weighting in self._committees(rows, protocol):
+                scorings += self._scorings(sources, name, DEFAULT, (), planner, weighting)
         _refuse_unknown(chosen)
         _check_cells(scorings)
         laid_out = replace(
@@ -284,7 +285,7 @@ class _Planner:
 
     def _committees(
         self, rows: Mapping[Name, Sequence[tuple[MemberOf, ...]]], protocol: ResolvedProtocol
-    ) -> Iterator[tuple[Name, list[tuple[MemberOf, ...]]]]:
+    ) -> Iterator[tuple[Name, list[tuple[MemberOf, ...]], Weighting]]:
         """Yields the rows of committees: on each dataset that all of their members are trained on.
 
         Args:
@@ -292,7 +293,8 @@ class _Planner:
             protocol: which.
 
         Raises:
-            BenchmarkError: a member is not called so, or two are one and the same.
+            BenchmarkError: a member is not called so, two are one and the same, or one cannot
+                say how sure it is where that counts.
         """
         named = [dict(zip(CELL, (*name[:3], DEFAULT, *name[3:]), strict=False)) for name in rows]
         labels = make_labels(named, self.benchmark.labels)
@@ -308,8 +310,10 @@ class _Planner:
                 if all(name in rows for name in names):
                     runs = zip(*(rows[name] for name in names), strict=True)
                     sources = [tuple(chain.from_iterable(of_run)) for of_run in runs]
+                    if committee.weighting == "precision":
+                        _check_stds(sources[0], committee)
                     name = (COMMITTEE, committee.label, COMMITTEE, protocol.label, target)
-                    yield name, sources
+                    yield name, sources, committee.weighting
 
     def _name_runs(self, planner: StagePlanner) -> tuple[str, ...]:
         """Asks a protocol whether it can make so many runs, and what each of them tests."""
@@ -381,6 +385,7 @@ class _Planner:
         tuning: str,
         chose: Sequence[Indices],
         planner: StagePlanner,
+        weighting: Weighting = "equal",
     ) -> list[Scoring]:
         """Cells of one row of a table.
 
@@ -390,6 +395,7 @@ class _Planner:
             tuning: how its settings were found.
             chose: per run, the rows of the target that settings were chosen by.
             planner: of the protocol.
+            weighting: how the members of a run count.
         """
         splits, protocol = planner.splits, planner.protocol
         identity = name if tuning == DEFAULT else (*name, tuning)
@@ -438,6 +444,7 @@ class _Planner:
                 _names_of(scored),
                 dataset.digest,
                 [array_digest(a) for a in (*rows, *labels, *overlap)],
+                *([] if weighting == "equal" else [weighting]),
             ]
             scorings.append(
                 Scoring(
@@ -452,9 +459,20 @@ class _Planner:
                     tuple(labels),
                     tuple(overlap),
                     tuple(sorted(crystals_seen)),
+                    weighting,
                 )
             )
         return scorings
+
+
+def _check_stds(members: Sequence[MemberOf], committee: Committee) -> None:
+    """Refuses networks in a committee by precision: they give one value for a row, and no std."""
+    if networks := [one.stage.title for one in members if not one.stage.closed_form]:
+        raise BenchmarkError(
+            f"The committee {committee.label!r} weighs its members by their own standard "
+            f"deviations, and {networks[0]!r} has a network as head, which gives none. Leave it "
+            'out, or take weighting = "equal".'
+        )
 
 
 def _check_labels(seen: Sequence[Floats], name: Name) -> None:

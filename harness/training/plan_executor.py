@@ -20,14 +20,14 @@ from harness.plugin.events import CellFinished, EpochFinished, StageFinished, St
 from harness.registry.attribution import blaming
 from harness.results.records import Failure, ResultLine, StageFacts, as_stored
 from harness.results.store import SPREAD_COLUMNS
-from harness.scoring.averages import average
+from harness.scoring.averages import Predicted, combine
 from harness.scoring.scores import SUBSETS, measure, score_run, score_stored
 from harness.training.checkpoint import CheckpointFile
 from harness.training.environment import environment, peak_memory_mb, threads_wanted, use_threads
 from harness.training.fit_progress import EpochReport, FitResult
 from harness.training.prediction import resolve_device
 from harness.training.stage_builder import StageBuilder, tensors_of
-from harness.training.stage_predictor import Predicted, StagePredictor
+from harness.training.stage_predictor import StagePredictor
 
 if TYPE_CHECKING:
     from harness.data.dataset import Dataset
@@ -282,11 +282,16 @@ class PlanExecutor:
             return
         self.context.stop.check()
         by_stage = {node.key: self._predict(node, scoring) for node in scoring.stages}
-        predictions, spreads = [], []
-        for sources in scoring.sources:
-            own = [by_stage[source.stage.key][source.index] for source in sources]
-            predictions.append(average([values for values, _ in own], self.plan.property))
-            spreads += [own[0][1]] if len(own) == 1 and own[0][1] is not None else []
+        found = [
+            combine(
+                [by_stage[source.stage.key][source.index] for source in sources],
+                self.plan.property,
+                scoring.weighting,
+            )
+            for sources in scoring.sources
+        ]
+        predictions = [values for values, _ in found]
+        spreads = [spread for _, spread in found if spread is not None]
         rows = test_rows(scoring)
         rows["prediction"] = np.concatenate(predictions)
         if spreads:

@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from harness.planning.plan import StageNode
     from harness.plugin.arrays import Floats, Indices
     from harness.plugin.head import Predictor
+    from harness.scoring.averages import Predicted
     from harness.training.stage_builder import StageBuilder
-
-Predicted = tuple["Floats", "Floats | None"]
-"""Values of one member's rows, and their std on the property's scale where the head gives it."""
 
 
 class StagePredictor:

@@ -68,6 +68,24 @@ def predictions(folder: Path, leaderboard: Leaderboard, **wanted: str) -> dict[s
     return {leaderboard.label_of(c.columns): store.read_predictions(c.key) for c in cells}
 
 
+def assert_bundle_predicts(path: Path, folder: Path, label: str) -> None:
+    """A bundle predicts what is stored of a configuration, run by run."""
+    bundle = load_bundle(path)
+    dataset = load_dataset("Rocksalt")
+    rows = [
+        StructureRow(name, crystal)
+        for name, crystal in zip(dataset.ids, dataset.crystals, strict=True)
+    ]
+    values = bundle.judge(rows).predicted
+    stored = predictions(folder, api.read_leaderboard(folder), test_on="Rocksalt")[label]
+    for number in stored["run"].unique().tolist():
+        of_run = stored[stored["run"] == number]
+        known = dict(zip(of_run["id"], of_run["prediction"], strict=True))
+        for place, name in enumerate(dataset.ids):
+            if name in known:
+                assert values[number - 1, place] == pytest.approx(known[name], rel=1e-5)
+
+
 @pytest.mark.parametrize("test_on", ["Experiment", "Rocksalt"])
 def test_it_predicts_the_geometric_mean_of_its_members(
     folder: Path, leaderboard: Leaderboard, test_on: str
@@ -125,24 +143,79 @@ def test_the_order_of_its_members_does_not_matter(
     np.testing.assert_allclose(ours["prediction"], theirs["prediction"], rtol=1e-12)
 
 
-def test_a_bundle_of_it_predicts_the_mean(
-    folder: Path, leaderboard: Leaderboard, tmp_path: Path
-) -> None:
+def test_a_bundle_of_it_predicts_the_mean(folder: Path, tmp_path: Path) -> None:
     export(folder, "all", tmp_path / "bundle")
-    bundle = load_bundle(tmp_path / "bundle")
-    dataset = load_dataset("Rocksalt")
-    rows = [
-        StructureRow(name, crystal)
-        for name, crystal in zip(dataset.ids, dataset.crystals, strict=True)
+    assert_bundle_predicts(tmp_path / "bundle", folder, "all")
+
+
+SURE = """
+train_on = ["Experiment"]
+test_on = ["Experiment", "Rocksalt"]
+backbones = ["composition", { name = "composition", features = "elements" }]
+heads = ["gp"]
+baselines = [{ head = "mean-log" }]
+committees = [{ label = "sure", weighting = "precision", of = ["gp", "gp (features=elements)"] }]
+runs = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def sure(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sure")
+    (folder / "benchmark.toml").write_text(SURE)
+    run(folder)
+    return folder
+
+
+def test_by_precision_each_member_counts_as_it_is_sure(sure: Path) -> None:
+    found = predictions(sure, api.read_leaderboard(sure), test_on="Rocksalt")
+    own = found.pop("sure")
+    members = [found[label] for label in found if "mean-log" not in label]
+    weights = np.array([member["std_log"] ** -2.0 for member in members])
+    logs = np.array([np.log10(member["prediction"]) for member in members])
+    np.testing.assert_allclose(
+        np.log10(own["prediction"]), (logs * weights).sum(axis=0) / weights.sum(axis=0), rtol=1e-9
+    )
+    np.testing.assert_allclose(own["std_log"], weights.mean(axis=0) ** -0.5, rtol=1e-9)
+    assert not np.allclose(np.log10(own["prediction"]), logs.mean(axis=0), rtol=1e-3)
+    assert not api.verify(sure).differences
+
+
+def test_how_members_count_belongs_to_what_a_cell_is(sure: Path, tmp_path: Path) -> None:
+    (tmp_path / "benchmark.toml").write_text(SURE.replace('weighting = "precision", ', ""))
+    run(tmp_path)
+    keys = [
+        {c.key for c in Store(one).read_plan().cells if c.transfer == "committee"}
+        for one in (sure, tmp_path)
     ]
-    values = bundle.judge(rows).predicted
-    stored = predictions(folder, leaderboard, test_on="Rocksalt")["all"]
-    for number in stored["run"].unique().tolist():
-        of_run = stored[stored["run"] == number]
-        known = dict(zip(of_run["id"], of_run["prediction"], strict=True))
-        for place, name in enumerate(dataset.ids):
-            if name in known:
-                assert values[number - 1, place] == pytest.approx(known[name], rel=1e-5)
+    assert keys[0].isdisjoint(keys[1])
+
+
+def test_a_bundle_by_precision_predicts_as_its_cell(sure: Path, tmp_path: Path) -> None:
+    export(sure, "sure", tmp_path / "bundle")
+    assert_bundle_predicts(tmp_path / "bundle", sure, "sure")
+
+
+def test_a_network_is_refused_where_members_count_by_precision(tmp_path: Path) -> None:
+    text = SURE.replace('heads = ["gp"]', 'heads = ["gp", "linear"]')
+    text = text.replace(
+        '"gp", "gp (features=elements)"] }',
+        '"backbone=composition(), head=linear", "head=gp, backbone=composition()"] }',
+    )
+    (tmp_path / "benchmark.toml").write_text(text)
+    with pytest.raises(BenchmarkError, match=r"'sure' weighs .* a network as head"):
+        run(tmp_path)
+
+
+def test_a_head_without_a_std_fails_its_committee_and_nothing_else(tmp_path: Path) -> None:
+    text = SURE.replace('of = ["gp"', 'of = ["mean-log"')
+    (tmp_path / "benchmark.toml").write_text(text)
+    leaderboard = run(tmp_path)
+    failed = Store(tmp_path).failures()
+    assert {"no standard deviation" in one.reason for one in failed.values()} == {True}
+    keys = {cell.key for cell in Store(tmp_path).read_plan().cells if cell.transfer == "committee"}
+    assert failed.keys() == keys
+    assert "sure" not in set(leaderboard.runs["head"])
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from harness.plugin.protocol import Scaler
 from harness.plugin.settings import Settings
 from harness.reading import UNREADABLE, check_regular, parse_json, read_text
 from harness.registry.attribution import blaming
+from harness.scoring.averages import Weighting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,6 +160,7 @@ class BundleRecord(Settings):
         runs: run numbers.
         sources: per run, the models whose mean on the property's scale it predicts: positions,
             counted through the members of all stacks.
+        weighting: how they count in that mean.
         cells: the test sets it was scored on.
         property_name: what is predicted.
         unit: of it.
@@ -182,6 +184,7 @@ class BundleRecord(Settings):
     property_name: str = Field(
         default=THERMAL_CONDUCTIVITY, exclude_if=lambda name: name == THERMAL_CONDUCTIVITY
     )
+    weighting: Weighting = Field(default="equal", exclude_if=lambda own: own == "equal")
     unit: str
     datasets: Mapping[str, tuple[str, int]]
     elements: tuple[str, ...]
@@ -553,7 +556,7 @@ def assemble(
         training += rows
     return Bundle(
         record,
-        Ensemble.of_stacks(stacks, record.sources, spec, resolve_device(device)),
+        Ensemble.of_stacks(stacks, record.sources, record.weighting, spec, resolve_device(device)),
         Neighbourhood.of(training),
         tensors["residuals"].numpy(),
     )

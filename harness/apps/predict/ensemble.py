@@ -23,7 +23,7 @@ from harness.planning.plugin_modules import build_backbone, build_head, state_of
 from harness.plugin.backbone import join_encodings
 from harness.plugin.locations import Locations
 from harness.registry.plugin_calls import using
-from harness.scoring.averages import average
+from harness.scoring.averages import combine
 from harness.training.closed_form import ask, fit_head
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from harness.plugin.head import FitRows
     from harness.plugin.property import PropertySpec
     from harness.plugin.protocol import Scaler
+    from harness.scoring.averages import Predicted, Weighting
 
 BATCH_CRYSTALS = 512
 """Most crystals in one forward pass."""
@@ -44,8 +45,8 @@ BATCH_BYTES = 2**18
 """Most encoded bytes in one forward pass, but for a single crystal that is larger: what a network
 holds in memory at once goes with the size of what it is given."""
 
-Answer = Callable[[Tensor], "Floats"]
-"""Embeddings of one member, rows × width → values in the property's unit."""
+Answer = Callable[[Tensor], "Predicted"]
+"""Embeddings of one member, rows × width → what it predicts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +130,7 @@ class Ensemble:
         encoders: of members that share an encoding; every crystal is encoded once for each.
         sources: per run, positions of the members whose mean on the property's scale is what the
             run predicts.
+        weighting: how they count in that mean.
         property: what they predict.
         device: where they compute.
     """
@@ -136,6 +138,7 @@ class Ensemble:
     members: tuple[Member, ...]
     encoders: tuple[Encoder, ...]
     sources: tuple[tuple[int, ...], ...]
+    weighting: Weighting
     property: PropertySpec
     device: torch.device
 
@@ -144,6 +147,7 @@ class Ensemble:
         cls,
         stacks: Sequence[Stack],
         sources: Sequence[Sequence[int]],
+        weighting: Weighting,
         spec: PropertySpec,
         device: torch.device,
     ) -> Ensemble:
@@ -152,6 +156,7 @@ class Ensemble:
         Args:
             stacks: what is kept.
             sources: see above; positions are counted through the stacks.
+            weighting: see above.
             spec: what they predict.
             device: where to compute.
 
@@ -168,6 +173,7 @@ class Ensemble:
             tuple(members),
             tuple(Encoder(model, tuple(own)) for model, own in found.values()),
             tuple(tuple(own) for own in sources),
+            weighting,
             spec,
             device,
         )
@@ -184,7 +190,7 @@ class Ensemble:
             Values in the property's unit, `runs × crystals`, which may be infinite or NaN; and each
             member's embeddings, crystals × width.
         """
-        values = np.empty((len(self.members), len(encodings)))
+        values, stds = np.empty((2, len(self.members), len(encodings)))
         embeddings = [np.empty((len(encodings), one.width), np.float32) for one in self.members]
         for place, encoder in enumerate(self.encoders):
             own = [encoding[place] for encoding in encodings]
@@ -196,9 +202,13 @@ class Ensemble:
                     member = self.members[number]
                     with torch.inference_mode():
                         embedding = member.backbone(batch)
-                        values[number, rows] = member.answer(embedding)
+                        values[number, rows], std = member.answer(embedding)
+                    stds[number, rows] = np.nan if std is None else std
                     embeddings[number][rows] = embedding[0].cpu().numpy()
-        of_runs = [average([values[m] for m in own], self.property) for own in self.sources]
+        of_runs = [
+            combine([(values[m], stds[m]) for m in own], self.property, self.weighting)[0]
+            for own in self.sources
+        ]
         return np.stack(of_runs), embeddings
 
 
@@ -241,8 +251,8 @@ def _check_shapes(module: nn.Module, stack: Stack, part: str) -> None:
 
 
 def _by_network(head: nn.Module, scaler: Scaler) -> Answer:
-    def answer(embedding: Tensor) -> Floats:
-        return scaler.decode(head(embedding)[0].cpu().numpy().astype(np.float64))
+    def answer(embedding: Tensor) -> Predicted:
+        return scaler.decode(head(embedding)[0].cpu().numpy().astype(np.float64)), None
 
     return answer
 
@@ -250,8 +260,8 @@ def _by_network(head: nn.Module, scaler: Scaler) -> Answer:
 def _by_fit(model: ResolvedModel, rows: FitRows) -> Answer:
     predictor = fit_head(model, rows)
 
-    def answer(embedding: Tensor) -> Floats:
-        return ask(model, predictor, embedding[0].cpu().numpy().astype(np.float64))[0]
+    def answer(embedding: Tensor) -> Predicted:
+        return ask(model, predictor, embedding[0].cpu().numpy().astype(np.float64))
 
     return answer
 

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from harness.registry.registry import Registry
     from harness.results.records import PlannedCell
     from harness.results.store import Store
+    from harness.scoring.averages import Weighting
 
 IDENTITY = tuple(column for column in CELL if column != "test_on")
 """What tells the ensembles of a leaderboard apart: cells that differ in the test set share one."""
@@ -299,7 +300,7 @@ class _Draft:
             for number, stack in enumerate(stacks)
             for name, tensor in _tensors(store, stack, encodings).items()
         }
-        record = _describe(planned, sources, stacks, registry)
+        record = _describe(planned, sources, scorings[0].weighting, stacks, registry)
         bundle = assemble(record, {**tensors, "residuals": torch.zeros(1)}, registry, "cpu")
         values = {
             data.digest: bundle.ensemble.predict(encodings.of_ensemble(bundle.ensemble, data))[0]
@@ -500,6 +501,7 @@ def _number(value: float) -> float | None:
 def _describe(
     planned: Plan,
     sources: Sequence[Sequence[MemberOf]],
+    weighting: Weighting,
     stacks: Sequence[Sequence[MemberOf]],
     registry: Registry,
 ) -> BundleRecord:
@@ -523,6 +525,7 @@ def _describe(
         sources=tuple(
             tuple(places[own.stage.key, own.index] for own in members) for members in sources
         ),
+        weighting=weighting,
         cells=(),
         property_name=planned.property.name,
         unit=planned.property.unit,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.apps.site.html_tables import (
     Column,
@@ -30,6 +31,7 @@ class ModelPage:
         label: of the configuration.
         parts: what it is made of: kind, name with settings, and what its plugin says of it.
         members: labels and pages of what a committee is made of.
+        weighting: how these count.
         weights: it starts from: name, digest where it is known.
         settings: of its stages, by title.
         metric: by which it is drawn.
@@ -40,6 +42,7 @@ class ModelPage:
     label: str
     parts: Sequence[tuple[str, str, str]]
     members: Sequence[HtmlEntry]
+    weighting: str
     weights: Mapping[str, str]
     settings: Mapping[str, Mapping[str, str]]
     metric: str
@@ -66,6 +69,7 @@ def make_model_page(
         label=results.label(configuration),
         parts=[(kind, text, results.parts.get((kind, text), "")) for kind, text in shown],
         members=_members(results, named) if committee else (),
+        weighting=_committee(results, named).get("weighting", "equal") if committee else "",
         weights={
             stage.settings["weights"]: stage.manifest.get("weights_digest", "")
             for stage in stages
@@ -77,22 +81,22 @@ def make_model_page(
     )
 
 
+def _committee(results: Results, named: Mapping[str, str]) -> Mapping[str, Any]:
+    """What the benchmark says of a committee; of one that it no longer has, that it has nobody."""
+    listed = results.leaderboard.settings.get("committees", ())
+    return next((own for own in listed if own["label"] == named["head"]), {"of": ()})
+
+
 def _members(results: Results, committee: Mapping[str, str]) -> list[HtmlEntry]:
     """What a committee is made of, found as its benchmark names it: by its protocol, of models."""
-    settings = results.leaderboard.settings
     others = [
         cell.columns
         for cell in results.cells
         if cell.columns["transfer"] != COMMITTEE
         and cell.columns["protocol"] == committee["protocol"]
     ]
-    labels = make_labels(others, settings.get("labels", {}))
-    members = [
-        find_labelled(text, labels)
-        for own in settings.get("committees", ())
-        if own["label"] == committee["head"]
-        for text in own["of"]
-    ]
+    labels = make_labels(others, results.leaderboard.settings.get("labels", {}))
+    members = [find_labelled(text, labels) for text in _committee(results, committee)["of"]]
     return [
         HtmlEntry(results.label(own), href=f"{results.model_pages[own]}.html") for own in members
     ]
