@@ -23,14 +23,14 @@ MakeLeaderboard = Callable[..., Leaderboard]
 
 
 @pytest.fixture(scope="session")
-def backbones() -> Store:
-    """Results of a real benchmark: 40 cells, nine runs."""
-    return Store(LEADERBOARDS / "backbones")
+def shipped() -> Store:
+    """Results of a real benchmark: 81 cells, nine runs."""
+    return Store(LEADERBOARDS / "learn-first")
 
 
 @pytest.fixture(scope="session")
-def backbones_leaderboard(backbones: Store) -> Leaderboard:
-    return Leaderboard.read(backbones)
+def shipped_leaderboard(shipped: Store) -> Leaderboard:
+    return Leaderboard.read(shipped)
 
 
 @pytest.fixture(scope="session")

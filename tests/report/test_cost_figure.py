@@ -19,11 +19,11 @@ def costs(leaderboard, seconds: float = 2.0) -> pd.DataFrame:
     return made.assign(fit_seconds=seconds, encode_seconds=0.001, predict_seconds=0.002)
 
 
-def test_every_model_stands_where_it_was_trained_and_tested(backbones_leaderboard, metrics) -> None:
-    figure: Any = draw_costs(backbones_leaderboard, metrics, Layout(), costs(backbones_leaderboard))
+def test_every_model_stands_where_it_was_trained_and_tested(shipped_leaderboard, metrics) -> None:
+    figure: Any = draw_costs(shipped_leaderboard, metrics, Layout(), costs(shipped_leaderboard))
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["Dataset1", "Dataset2"]
-    means = pivot(backbones_leaderboard, metrics).frame().query("train_on == test_on")
+    means = pivot(shipped_leaderboard, metrics).frame().query("train_on == test_on")
     for axes in figure.axes:
         dots = [line for line in axes.get_lines() if line.get_marker() == "o"]
         assert [float(dot.get_xdata()[0]) for dot in dots] == pytest.approx([5.0] * len(dots))
@@ -32,10 +32,10 @@ def test_every_model_stands_where_it_was_trained_and_tested(backbones_leaderboar
         )
 
 
-def test_without_any_cost_it_says_what_to_do(backbones_leaderboard, metrics) -> None:
-    nobody = costs(backbones_leaderboard).assign(model="nobody")
+def test_without_any_cost_it_says_what_to_do(shipped_leaderboard, metrics) -> None:
+    nobody = costs(shipped_leaderboard).assign(model="nobody")
     with pytest.raises(BenchmarkError, match="harness cost"):
-        draw_costs(backbones_leaderboard, metrics, Layout(), nobody)
+        draw_costs(shipped_leaderboard, metrics, Layout(), nobody)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_only_the_best_of_the_same_training_set_is_the_measure() -> None:
 LEADERBOARDS = Path(__file__).resolve().parents[2] / "leaderboards"
 
 
-@pytest.mark.parametrize("name", ["strict", "strategies"])
+@pytest.mark.parametrize("name", ["strict", "learn-first"])
 def test_every_place_tells_the_same_of_a_difference(name: str, metrics) -> None:
     """Tables and figures (the pivot), table.md, `--against` and `compare`, of the gains."""
     store = Store(LEADERBOARDS / name)

@@ -15,7 +15,7 @@ from harness.report.differences import Differences
 from harness.report.pivot import Layout, pivot
 from harness.report.tables import Wording, number_text
 
-MEGNET = {"backbone": ["megnet"]}
+FINE_TUNED = {"transfer": ["scratch", "pretrained"]}
 
 
 def texts(figure) -> list[str]:
@@ -25,13 +25,13 @@ def texts(figure) -> list[str]:
     return [found.get_text() for found in figure.findobj(Text) if found.get_visible()]
 
 
-def test_the_heat_map_writes_every_number(backbones_leaderboard, metrics) -> None:
+def test_the_heat_map_writes_every_number(shipped_leaderboard, metrics) -> None:
     layout = Layout(columns=("train_on", "test_on"))
-    written = texts(figures.draw_cells(backbones_leaderboard, metrics, layout))
-    for _, row in pivot(backbones_leaderboard, metrics, layout).lines():
+    written = texts(figures.draw_cells(shipped_leaderboard, metrics, layout))
+    for _, row in pivot(shipped_leaderboard, metrics, layout).lines():
         for entry in row:
             assert number_text(entry, Wording(), 9) in written
-    assert written.count("Dataset1") == 3, "outer heads stand once, over their columns"
+    assert written.count("Dataset1") == 4, "outer heads stand once, over their columns"
 
 
 def test_the_heat_map_shows_failed_and_missing_cells(make_leaderboard, metrics) -> None:
@@ -40,9 +40,9 @@ def test_the_heat_map_shows_failed_and_missing_cells(make_leaderboard, metrics) 
     assert {"failed (1 rows)", "not run", "0.40 (0.14), 2 of 3 runs"} <= set(written)
 
 
-def test_gains_are_those_of_the_table(backbones_leaderboard, metrics) -> None:
-    figure: Any = figures.draw_gains(backbones_leaderboard, metrics, Layout())
-    gained = Differences(backbones_leaderboard, metrics["mae-log"]).gains()
+def test_gains_are_those_of_the_table(shipped_leaderboard, metrics) -> None:
+    figure: Any = figures.draw_gains(shipped_leaderboard, metrics, Layout())
+    gained = Differences(shipped_leaderboard, metrics["mae-log"]).gains()
     drawn = {
         round(float(line.get_xdata()[0]), 9)
         for axes in figure.axes
@@ -52,12 +52,12 @@ def test_gains_are_those_of_the_table(backbones_leaderboard, metrics) -> None:
     assert drawn == {round(gain, 9) for gain in gained["gain"]}
 
 
-def test_gains_of_all_datasets_share_one_axis(backbones_leaderboard, metrics) -> None:
-    figure = figures.draw_gains(backbones_leaderboard, metrics, Layout())
+def test_gains_of_all_datasets_share_one_axis(shipped_leaderboard, metrics) -> None:
+    figure = figures.draw_gains(shipped_leaderboard, metrics, Layout())
     (axes,) = figure.axes
     names = [label.get_text() for label in axes.get_yticklabels()]
-    gained = Differences(backbones_leaderboard, metrics["mae-log"]).gains()
-    assert len(names) == len(gained) + 4, "a line for each, and one for every train-on → test-on"
+    gained = Differences(shipped_leaderboard, metrics["mae-log"]).gains()
+    assert len(names) == len(gained) + 9, "a line for each, and one for every train-on → test-on"
     assert {"Dataset1 → Dataset2", "Dataset2 → Dataset2"} <= set(names)
 
 
@@ -68,10 +68,10 @@ def test_heads_show_every_run(make_leaderboard, metrics) -> None:
     assert [list(line.get_ydata()) for line in points] == [[0.3, 0.5, 0.4]]
 
 
-def test_learning_curves_join_sizes_of_one_training_set(backbones_leaderboard, metrics) -> None:
-    figure = figures.draw_learning([backbones_leaderboard], metrics, Layout(only=MEGNET))
+def test_learning_curves_join_sizes_of_one_training_set(shipped_leaderboard, metrics) -> None:
+    figure = figures.draw_learning([shipped_leaderboard], metrics, Layout(only=FINE_TUNED))
     dotted = [line for line in figure.axes[0].get_lines() if line.get_linestyle() == ":"]
-    assert len(dotted) == 2, "scratch and pretrained, across two training sets"
+    assert len(dotted) == 2, "scratch and pretrained, across three training sets"
     assert "66\nDataset1" in texts(figure)
 
 
@@ -86,43 +86,43 @@ def test_learning_curves_of_one_training_set_have_a_panel_for_each_test_set(
     assert len({axes.get_yscale() for axes in figure.axes}) == 1
 
 
-def test_learning_curves_need_two_sizes(backbones_leaderboard, metrics) -> None:
+def test_learning_curves_need_two_sizes(shipped_leaderboard, metrics) -> None:
     layout = Layout(only={"train_on": ["Dataset1"]})
     with pytest.raises(BenchmarkError, match="trained on sets of two sizes"):
-        figures.draw_learning([backbones_leaderboard], metrics, layout)
+        figures.draw_learning([shipped_leaderboard], metrics, layout)
 
 
-def test_losses_show_every_run_and_their_mean(backbones, backbones_leaderboard, metrics) -> None:
-    layout = Layout(only=MEGNET)
-    figure: Any = store_figures.draw_losses(backbones, backbones_leaderboard, metrics, layout)
+def test_losses_show_every_run_and_their_mean(shipped, shipped_leaderboard, metrics) -> None:
+    layout = Layout(only=FINE_TUNED)
+    figure: Any = store_figures.draw_losses(shipped, shipped_leaderboard, metrics, layout)
     panels = [axes for axes in figure.axes if axes.get_visible()]
-    assert len(panels) == 4
+    assert len(panels) == 6, "a stage each"
     for axes in panels:
-        curves = [line for line in axes.get_lines() if len(line.get_xdata()) == 40]
+        curves = [line for line in axes.get_lines() if len(line.get_xdata()) == 300]
         widths = [line.get_linewidth() for line in curves]
         assert (widths.count(0.4), widths.count(1.5)) == (2 * 9, 2), "of runs, and their means"
 
 
-def test_parity_shows_every_test_row(backbones, backbones_leaderboard, metrics) -> None:
+def test_parity_shows_every_test_row(shipped, shipped_leaderboard, metrics) -> None:
     only = {"backbone": ["megnet"], "transfer": ["scratch"], "train_on": ["Dataset1"]}
     figure: Any = store_figures.draw_parity(
-        backbones, backbones_leaderboard, metrics, Layout(only=only)
+        shipped, shipped_leaderboard, metrics, Layout(only=only)
     )
     drawn = [
         sum(len(line.get_xdata()) for line in axes.get_lines() if line.get_linestyle() == "None")
         for axes in figure.axes
     ]
-    summary = backbones_leaderboard.summary()
+    summary = shipped_leaderboard.summary()
     cells = summary[(summary["backbone"] == "megnet") & (summary["transfer"] == "scratch")]
     expected = cells[cells["train_on"] == "Dataset1"]
     assert drawn == [round(n * 9) for n in expected["n"]]
 
 
 def test_parity_shows_the_best_of_each_test_set_unless_cells_are_chosen(
-    backbones, backbones_leaderboard, metrics
+    shipped, shipped_leaderboard, metrics
 ) -> None:
-    figure = store_figures.draw_parity(backbones, backbones_leaderboard, metrics, Layout())
-    summary = backbones_leaderboard.summary()
+    figure = store_figures.draw_parity(shipped, shipped_leaderboard, metrics, Layout())
+    summary = shipped_leaderboard.summary()
     best = summary.loc[summary.groupby("test_on", sort=False)["mae-log"].idxmin()]
     expected = [f"{row.train_on} → {row.test_on}" for row in best.itertuples()]
     titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
@@ -131,16 +131,16 @@ def test_parity_shows_the_best_of_each_test_set_unless_cells_are_chosen(
 
 @pytest.mark.parametrize("draw", [figures.draw_cells, figures.draw_gains, figures.draw_heads])
 def test_a_figure_for_a_column_is_as_wide_as_that_and_leaves_its_title_to_the_caption(
-    backbones_leaderboard, metrics, draw: Any, tmp_path
+    shipped_leaderboard, metrics, draw: Any, tmp_path
 ) -> None:
     from PIL import Image
 
     sheet = Sheet(width=3.4, title=False)
-    figure = draw(backbones_leaderboard, metrics, Layout(), sheet)
+    figure = draw(shipped_leaderboard, metrics, Layout(), sheet)
     with Image.open(write_figure(figure, tmp_path / "figure.png", sheet, 300)) as image:
         assert image.width == 1020
     assert figure.get_suptitle() == ""
-    assert draw(backbones_leaderboard, metrics, Layout()).get_suptitle()
+    assert draw(shipped_leaderboard, metrics, Layout()).get_suptitle()
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ def test_a_figure_for_a_column_is_as_wide_as_that_and_leaves_its_title_to_the_ca
     ],
 )
 def test_nothing_to_draw_says_why(
-    backbones, backbones_leaderboard, metrics, draw: str, layout: Layout, said: str, monkeypatch
+    shipped, shipped_leaderboard, metrics, draw: str, layout: Layout, said: str, monkeypatch
 ) -> None:
     monkeypatch.setattr("harness.drawing.style.PANELS", 20)
     module = store_figures if draw in ("losses", "parity") else figures
-    given = (backbones,) if draw in ("losses", "parity") else ()
+    given = (shipped,) if draw in ("losses", "parity") else ()
     with pytest.raises(BenchmarkError, match=said):
-        getattr(module, f"draw_{draw}")(*given, backbones_leaderboard, metrics, layout)
+        getattr(module, f"draw_{draw}")(*given, shipped_leaderboard, metrics, layout)
 
 
 def test_what_is_left_at_its_default_has_a_name_beside_what_is_not(

@@ -9,9 +9,9 @@ from harness.report.findings import derive_finding, finding_lines, never_beaten
 from harness.report.pivot import pivot
 
 
-def test_who_leads_is_the_best_of_the_table(backbones_leaderboard, metrics) -> None:
-    finding = derive_finding(backbones_leaderboard, metrics["mae-log"])
-    frame = pivot(backbones_leaderboard, metrics).frame()
+def test_who_leads_is_the_best_of_the_table(shipped_leaderboard, metrics) -> None:
+    finding = derive_finding(shipped_leaderboard, metrics["mae-log"])
+    frame = pivot(shipped_leaderboard, metrics).frame()
     for lead in finding.leads:
         home = frame.query(f"train_on == test_on == '{lead.dataset}'")
         assert lead.mean == home["mean"].min()
@@ -20,15 +20,15 @@ def test_who_leads_is_the_best_of_the_table(backbones_leaderboard, metrics) -> N
 
 
 def test_models_that_nothing_beats_are_best_or_undecided_everywhere(
-    backbones_leaderboard, metrics
+    shipped_leaderboard, metrics
 ) -> None:
-    finding = derive_finding(backbones_leaderboard, metrics["mae-log"])
-    identity = backbones_leaderboard.identity
+    finding = derive_finding(shipped_leaderboard, metrics["mae-log"])
+    identity = shipped_leaderboard.identity
 
     def label(name: tuple[str, ...]) -> str:
-        return backbones_leaderboard.label_of(dict(zip(identity, name, strict=True)))
+        return shipped_leaderboard.label_of(dict(zip(identity, name, strict=True)))
 
-    frame = pivot(backbones_leaderboard, metrics).frame().query("train_on == test_on")
+    frame = pivot(shipped_leaderboard, metrics).frame().query("train_on == test_on")
     fit = frame[frame["best"] | frame["undecided"]]
     names = [label(tuple(row)) for row in fit[list(identity)].to_numpy().tolist()]
     assert sorted(never_beaten(finding, label)) == sorted(n for n in {*names} if names.count(n) > 1)
@@ -48,6 +48,6 @@ def test_gains_that_stand_are_those_of_the_table(make_leaderboard, metrics) -> N
     assert [gain.gain for gain in gains.better] == gained[stand]["gain"].tolist()
 
 
-def test_the_author_has_the_first_word(backbones_leaderboard, metrics) -> None:
-    written = replace(backbones_leaderboard, finding="Nobody\nknows.")
+def test_the_author_has_the_first_word(shipped_leaderboard, metrics) -> None:
+    written = replace(shipped_leaderboard, finding="Nobody\nknows.")
     assert finding_lines(written, metrics["mae-log"]) == ["Nobody knows."]

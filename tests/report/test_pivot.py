@@ -49,15 +49,15 @@ def test_any_layout_shows_every_cell_once(small_leaderboard, metrics, layout: La
     assert all(entry.mean == means[entry.name] for entry in shown)
 
 
-def test_rows_with_equal_heads_stand_together(backbones_leaderboard, metrics) -> None:
-    table = pivot(backbones_leaderboard, metrics, Layout(rows=("train_on", "transfer")))
+def test_rows_with_equal_heads_stand_together(shipped_leaderboard, metrics) -> None:
+    table = pivot(shipped_leaderboard, metrics, Layout(rows=("train_on", "transfer")))
     firsts = [key[0] for key in table.row_keys]
     assert firsts == sorted(firsts, key=firsts.index)
     assert len(dict.fromkeys(firsts)) < len(firsts)
 
 
-def test_what_varies_and_is_not_named_joins_the_rows(backbones_leaderboard, metrics) -> None:
-    table = pivot(backbones_leaderboard, metrics, Layout(rows=("transfer",)))
+def test_what_varies_and_is_not_named_joins_the_rows(shipped_leaderboard, metrics) -> None:
+    table = pivot(shipped_leaderboard, metrics, Layout(rows=("transfer",)))
     assert table.layout.rows == ("transfer", "backbone", "head", "train_on")
     assert table.same["protocol"] == "strict"
     assert not set(table.same) & set(table.layout.rows)
@@ -70,15 +70,15 @@ def test_a_head_of_rows_is_always_there(make_leaderboard, metrics) -> None:
     assert pivot(leaderboard, metrics, Layout(columns=CELL)).layout.rows == ("metric",)
 
 
-def test_several_metrics_stand_side_by_side(backbones_leaderboard, metrics) -> None:
-    table = pivot(backbones_leaderboard, metrics, Layout(metrics=("mape", "mae-log")))
+def test_several_metrics_stand_side_by_side(shipped_leaderboard, metrics) -> None:
+    table = pivot(shipped_leaderboard, metrics, Layout(metrics=("mape", "mae-log")))
     assert table.layout.columns == ("metric", "test_on")
     assert [key[0] for key in table.column_keys] == ["mape", "mape", "mae-log", "mae-log"]
 
 
-def test_values_are_chosen_by_column(backbones_leaderboard, metrics) -> None:
+def test_values_are_chosen_by_column(shipped_leaderboard, metrics) -> None:
     only = {"transfer": ["scratch", "pretrained"], "test_on": ["Dataset1"]}
-    shown = pivot(backbones_leaderboard, metrics, Layout(only=only)).frame()
+    shown = pivot(shipped_leaderboard, metrics, Layout(only=only)).frame()
     assert set(shown["transfer"]) == {"scratch", "pretrained"}
     assert set(shown["test_on"]) == {"Dataset1"}
 
@@ -100,10 +100,10 @@ def test_values_are_chosen_by_column(backbones_leaderboard, metrics) -> None:
     ],
 )
 def test_what_there_is_not_is_named(
-    backbones_leaderboard, metrics, layout: Layout, said: str
+    shipped_leaderboard, metrics, layout: Layout, said: str
 ) -> None:
     with pytest.raises(BenchmarkError, match=said):
-        pivot(backbones_leaderboard, metrics, layout)
+        pivot(shipped_leaderboard, metrics, layout)
 
 
 def entries(table):
@@ -219,9 +219,9 @@ def test_too_few_rows_are_no_number(make_leaderboard, metrics) -> None:
     assert entry.state == "too few rows"
 
 
-def test_negative_transfer_is_that_of_the_table_of_gains(backbones_leaderboard, metrics) -> None:
-    shown = pivot(backbones_leaderboard, metrics).frame()
-    gained = Differences(backbones_leaderboard, metrics["mae-log"]).gains()
+def test_negative_transfer_is_that_of_the_table_of_gains(shipped_leaderboard, metrics) -> None:
+    shown = pivot(shipped_leaderboard, metrics).frame()
+    gained = Differences(shipped_leaderboard, metrics["mae-log"]).gains()
     expected = {tuple(row[c] for c in CELL) for _, row in gained[gained["negative"]].iterrows()}
     assert expected
     marked = {tuple(row[c] for c in CELL) for _, row in shown[shown["negative"]].iterrows()}
@@ -235,8 +235,8 @@ def test_a_transfer_without_scratch_has_no_gain(make_leaderboard, metrics) -> No
     assert all(entry.gain is None for entry in pivot(leaderboard, metrics).entries.values())
 
 
-def test_numbers_come_as_a_matrix(backbones_leaderboard, metrics) -> None:
-    table = pivot(backbones_leaderboard, metrics, Layout(only={"transfer": ["scratch"]}))
+def test_numbers_come_as_a_matrix(shipped_leaderboard, metrics) -> None:
+    table = pivot(shipped_leaderboard, metrics, Layout(only={"transfer": ["scratch"]}))
     numbers = table.matrix("mean")
     assert list(numbers.columns) == ["Dataset1", "Dataset2"]
     assert numbers.index.names == list(table.layout.rows)

@@ -91,10 +91,10 @@ def test_csv_has_a_line_per_row(table: Pivot) -> None:
     }
 
 
-def test_long_csv_has_every_number(backbones_leaderboard, metrics) -> None:
-    table = pivot(backbones_leaderboard, metrics)
+def test_long_csv_has_every_number(shipped_leaderboard, metrics) -> None:
+    table = pivot(shipped_leaderboard, metrics)
     rows = list(csv.DictReader(io.StringIO(render(table, "csv-long"))))
-    assert len(rows) == len(backbones_leaderboard.cells)
+    assert len(rows) == len(shipped_leaderboard.cells)
     assert {"mean", "std", "low", "high", "n", "runs", "best", "undecided", "negative"} <= set(
         rows[0]
     )
@@ -122,9 +122,9 @@ def test_latex_is_booktabs_with_names_escaped(table: Pivot) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
-def test_latex_compiles_and_fits_the_page(backbones_leaderboard, metrics, tmp_path: Path) -> None:
+def test_latex_compiles_and_fits_the_page(shipped_leaderboard, metrics, tmp_path: Path) -> None:
     layout = Layout(metrics=("mape", "mae-log"))
-    body = render(pivot(backbones_leaderboard, metrics, layout), "latex")
+    body = render(pivot(shipped_leaderboard, metrics, layout), "latex")
     (tmp_path / "doc.tex").write_text(
         "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs,graphicx}\n"
         f"\\begin{{document}}\n{body}\n\\end{{document}}\n"
@@ -153,9 +153,9 @@ def test_a_log_has_marks_in_place_of_styles(table: Pivot, capsys, monkeypatch) -
 
 
 def test_columns_that_do_not_fit_go_below(
-    backbones_leaderboard, metrics, capsys, monkeypatch
+    shipped_leaderboard, metrics, capsys, monkeypatch
 ) -> None:
-    table = pivot(backbones_leaderboard, metrics, Layout(columns=("train_on", "test_on")))
+    table = pivot(shipped_leaderboard, metrics, Layout(columns=("train_on", "test_on")))
     wide = shown(table, capsys, monkeypatch, 400)
     narrow = shown(table, capsys, monkeypatch, 60)
     assert narrow.count("tensornet") > wide.count("tensornet")
@@ -202,11 +202,11 @@ def test_names_of_others_are_text_in_every_form(make_leaderboard, metrics, form:
         assert "[a](" not in text
 
 
-def test_captions_name_what_is_the_same_everywhere(backbones_leaderboard, metrics) -> None:
+def test_captions_name_what_is_the_same_everywhere(shipped_leaderboard, metrics) -> None:
     only = {"transfer": ["scratch"], "backbone": ["megnet"]}
-    text = caption(pivot(backbones_leaderboard, metrics, Layout(only=only, subset="overlap-free")))
+    text = caption(pivot(shipped_leaderboard, metrics, Layout(only=only, subset="overlap-free")))
     assert "Everywhere: backbone megnet" in text
     assert "protocol strict" in text
     assert "overlap-free rows only" in text
-    table = pivot(backbones_leaderboard, metrics, Layout(columns=("train_on", "test_on")))
+    table = pivot(shipped_leaderboard, metrics, Layout(columns=("train_on", "test_on")))
     assert "Columns: train_on, within it test_on" in caption(table)
