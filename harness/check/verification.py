@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from harness.check.committees import compare_committees
 from harness.check.known_rows import RowFindings, other_rows
 from harness.errors import HarnessError, StoreError
 from harness.planning.benchmark import flatten
@@ -144,6 +145,7 @@ def verify(
     else:
         check.plan(expected)
         check.rows(planned)
+        check.committees(planned)
         compared = tuple(check.cells)
     check.results(planned)
     check.scores()
@@ -408,6 +410,16 @@ class _Check:
             if scoring.key in have and (rows := self.predictions(scoring.key)) is not None:
                 expected = test_rows(scoring)
                 self.differences += other_rows(title_of(scoring.cell), expected, rows)
+
+    def committees(self, planned: Plan) -> None:
+        """Compares what committees predict with the mean of their members."""
+        for scoring, run, agrees in compare_committees(planned, self.predictions):
+            self._count("committees")
+            if not agrees:
+                self.differences.append(
+                    f"{title_of(scoring.cell)}, run {run}: its predictions are not the mean of "
+                    "those of its members"
+                )
 
     # --- stages -------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,6 +130,22 @@ def test_its_ledger_is_that_of_its_members(folder: Path) -> None:
 def test_all_of_it_is_recomputed(folder: Path) -> None:
     found = api.verify(folder)
     assert not found.differences
+    assert found.checked["committees"] == 2 * 3, "test sets × runs"
+
+
+@pytest.mark.parametrize("which", ["folder", "sure"])
+def test_a_mean_that_is_not_that_of_its_members_is_found(
+    which: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    store = Store(shutil.copytree(request.getfixturevalue(which), tmp_path / "copy"))
+    changed = next(c for c in store.read_plan().cells if c.transfer == "committee")
+    rows = store.read_predictions(changed.key)
+    rows.loc[rows["run"] == 2, "prediction"] *= 1.001
+    store.write_predictions(changed.key, rows)
+    found = [text for text in api.verify(store.folder).differences if "mean of those" in text]
+    assert found == [
+        f"{changed.title}, run 2: its predictions are not the mean of those of its members"
+    ]
 
 
 def test_the_order_of_its_members_does_not_matter(
