@@ -24,7 +24,8 @@ _IN_QUERY = re.compile(
     r"""(?P<before>[?&](?:password|passwd|pwd|token|api_?key|secret)=)[^\s&"'<>#]+""",
     re.IGNORECASE,
 )
-_PATTERNS = (_IN_URL, _IN_QUERY)
+_PATTERNS = ((_IN_URL, ("@",)), (_IN_QUERY, ("?", "&")))
+"""Each with letters of which it needs one: text without is told apart a thousand times faster."""
 
 
 def redacted_url(url: str) -> str:
@@ -36,8 +37,9 @@ def redacted(text: str) -> str:
     """Returns text with every secret that can be told replaced by `***`."""
     for secret in _known():
         text = text.replace(secret, HIDDEN)
-    for pattern in _PATTERNS:  # bounded, so that no text of others takes for ever
-        text = pattern.sub(rf"\g<before>{HIDDEN}", text)
+    for pattern, needed in _PATTERNS:  # bounded, so that no text of others takes for ever
+        if any(letter in text for letter in needed):
+            text = pattern.sub(rf"\g<before>{HIDDEN}", text)
     return text
 
 
