@@ -42,7 +42,8 @@ NAMES: Mapping[Resampling, tuple[str, str]] = {
 
 RESAMPLES = 9999
 UNROLLED = 8
-"""From so many values on numpy adds those of a row in another order than one after the other."""
+"""From so many values on numpy adds those of a row in another order than one after the other: the
+first eight in pairs, and as long as there are no eight more, the rest after them."""
 SAME = 1e-12
 """Differences that vary by less than this share of the largest are one number, repeated."""
 
@@ -140,16 +141,27 @@ def _bootstrap_interval(x: Floats, rng: np.random.Generator) -> tuple[float, flo
     Written out here: scipy's spends most of its time on checking what it is given, and loading it
     takes longer than a table.
     """
-    drawn = x.take(rng.integers(0, len(x), (RESAMPLES, len(x))))
-    if len(x) < UNROLLED:
-        means = sum(drawn.T[1:], start=drawn.T[0]) / len(x)
-    else:
-        means = drawn.mean(axis=-1)
+    means = _sums(x.take(rng.integers(0, len(x), (RESAMPLES, len(x))))) / len(x)
     tail = (1 - CONFIDENCE) / 2
     places = [share * (RESAMPLES - 1) for share in (tail, 1 - tail)]
-    ordered = np.partition(means, [int(place) + step for place in places for step in (0, 1)])
-    low, high = (_between(ordered, place) for place in places)
+    means.partition([int(place) + step for place in places for step in (0, 1)])
+    low, high = (_between(means, place) for place in places)
     return low, high
+
+
+def _sums(rows: Floats) -> Floats:
+    """The sums of short rows, added in numpy's order, but of all rows at once: a third of the time.
+
+    Args:
+        rows: resamples × runs.
+    """
+    first, *rest = rows.T
+    if len(rest) >= 2 * UNROLLED - 1:
+        return np.asarray(rows.sum(axis=-1))
+    if len(rest) >= UNROLLED - 1:
+        b, c, d, e, f, g, h, *rest = rest
+        first = ((first + b) + (c + d)) + ((e + f) + (g + h))
+    return np.asarray(sum(rest, start=first))
 
 
 def _between(ordered: Floats, place: float) -> float:
@@ -191,23 +203,41 @@ def corrected_t_test(differences: ArrayLike, n_train: ArrayLike, n_test: ArrayLi
     Raises:
         ValueError: `n_train` is not above 0, or `n_test` is below 0.
     """
-    train, test = float(_one_per_run(n_train).mean()), float(_one_per_run(n_test).mean())
-    if not (train > 0 and test >= 0):
-        raise ValueError(f"expected n_train > 0 and n_test >= 0, got {train:g} and {test:g}")
-    d = _one_per_run(differences)
-    df = max(len(d) - 1, 0)
-    if len(d) < 2 or not np.isfinite(d).all():
-        return TTest(math.nan, math.nan, df)
-    if not d.any():
-        return TTest(0.0, 1.0, df, 0.0, 0.0)
-    if np.ptp(d) <= SAME * np.abs(d).max():
-        return TTest(math.nan, math.nan, df)
+    d, train, test = (_one_per_run(given) for given in (differences, n_train, n_test))
+    return _corrected_t_tests(d[None], train[None], test[None])[0]
+
+
+def _corrected_t_tests(d: Floats, n_train: Floats, n_test: Floats) -> list[TTest]:
+    """Makes many tests at once; all arguments are tests × runs, see `corrected_t_test`."""
+    train, test = n_train.mean(axis=1), n_test.mean(axis=1)
+    for one, other in zip(train.tolist(), test.tolist(), strict=True):
+        if not (one > 0 and other >= 0):
+            raise ValueError(f"expected n_train > 0 and n_test >= 0, got {one:g} and {other:g}")
+    n = d.shape[1]
+    df = max(n - 1, 0)
+    made = [TTest(math.nan, math.nan, df)] * len(d)
+    if n < 2:
+        return made
+    nothing = ~d.any(axis=1)
+    for place in np.flatnonzero(nothing).tolist():
+        made[place] = TTest(0.0, 1.0, df, 0.0, 0.0)
+    finite = np.isfinite(d).all(axis=1) & ~nothing
+    varies = np.flatnonzero(finite)[
+        np.ptp(d[finite], axis=1) > SAME * np.abs(d[finite]).max(axis=1)
+    ]
+    if not len(varies):
+        return made
     from scipy.special import stdtr, stdtrit  # scipy.stats takes a second to load
 
-    mean, error = float(d.mean()), math.sqrt(1 / len(d) + test / train) * float(d.std(ddof=1))
+    mean = d[varies].mean(axis=1)
+    error = np.sqrt(1 / n + test[varies] / train[varies]) * d[varies].std(axis=1, ddof=1)
     t = mean / error
-    reach = float(stdtrit(df, 0.5 + CONFIDENCE / 2)) * error
-    return TTest(t, float(2 * stdtr(df, -abs(t))), df, mean - reach, mean + reach)
+    reach = stdtrit(df, 0.5 + CONFIDENCE / 2) * error
+    columns = (t, 2 * stdtr(df, -np.abs(t)), mean - reach, mean + reach)
+    rows = zip(varies.tolist(), *(column.tolist() for column in columns), strict=True)
+    for place, statistic, p, low, high in rows:
+        made[place] = TTest(statistic, p, df, low, high)
+    return made
 
 
 def paired_gain(
@@ -232,14 +262,36 @@ def paired_gain(
     Raises:
         ValueError: the two differ in length.
     """
-    a, b = _one_per_run(ours), _one_per_run(baseline)
+    a, b, train, test = (_one_per_run(given) for given in (ours, baseline, n_train, n_test))
     if len(a) != len(b):
         raise ValueError(f"{len(a)} runs cannot be paired with {len(b)}")
+    return paired_gains(a[None], b[None], higher_is_better, train[None], test[None])[0]
+
+
+def paired_gains(
+    ours: Floats, baseline: Floats, higher_is_better: bool, n_train: Floats, n_test: Floats
+) -> list[Gain]:
+    """Many gains at once, which costs little more than one.
+
+    Args:
+        ours: as in `paired_gain`, cells × runs; and so is all that follows.
+        baseline: likewise.
+        higher_is_better: the direction of the metric.
+        n_train: likewise; or cells × 1.
+        n_test: likewise.
+    """
     with np.errstate(invalid="ignore"):  # ∞ − ∞ is NaN, and is kept
-        gain = a - b if higher_is_better else b - a
-    test = corrected_t_test(gain, n_train, n_test)
-    mean = float(gain.mean()) if len(gain) and np.isfinite(gain).all() else math.nan
-    return Gain(len(gain), mean, test.low, test.high, test.p, test.high < 0)
+        gains = ours - baseline if higher_is_better else baseline - ours
+    n = gains.shape[1]
+    known = np.isfinite(gains).all(axis=1) if n else np.zeros(len(gains), dtype=bool)
+    means = np.full(len(gains), math.nan)
+    means[known] = gains[known].mean(axis=1)
+    return [
+        Gain(n, mean, test.low, test.high, test.p, test.high < 0)
+        for mean, test in zip(
+            means.tolist(), _corrected_t_tests(gains, n_train, n_test), strict=True
+        )
+    ]
 
 
 def holm(p_values: ArrayLike) -> Floats:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from harness.apps.site.html_tables import p_value
-from harness.apps.site.results import Configuration, Results
-from harness.report.differences import Difference, Differences, Verdict, stands_text
+from harness.apps.site.results import LeaderboardCell, Results
+from harness.report.differences import CellName, Difference, Differences, Verdict, stands_text
 from harness.report.tables import Wording, number_text
 
 Row = tuple[str, str, str, str, float | None, float | None, float | None, str, str, Verdict, int]
@@ -54,31 +54,37 @@ class Comparisons:
 
     def pairs(self, metric: str) -> Iterator[Pair]:
         """Yields all pairs, compared by one metric."""
-        protocol = self.results.model.index("protocol")
         differences = Differences(self.results.leaderboard, self.results.metrics[metric])
+        texts = self._texts(metric)
+        places = list(self._comparable(differences))
+        found = differences.between_each([(b.name, a.name) for _, a, b in places])
+        rows: dict[tuple[int, int], list[Row]] = {}
+        for (pair, a, b), difference in zip(places, found, strict=True):
+            row = _row(a.place, (texts[a.name], texts[b.name]), difference)
+            rows.setdefault(pair, []).append(row)
+        yield from (Pair(*pair, tuple(own)) for pair, own in rows.items())
+
+    def _comparable(
+        self, differences: Differences
+    ) -> Iterator[tuple[tuple[int, int], LeaderboardCell, LeaderboardCell]]:
+        """Yields the positions of two configurations, and two cells of theirs with one place."""
+        protocol = self.results.model.index("protocol")
         for (i, one), (j, other) in combinations(enumerate(self.results.configurations), 2):
-            if one[protocol] == other[protocol] and (
-                rows := tuple(self._rows(differences, metric, one, other))
-            ):
-                yield Pair(i, j, rows)
+            if one[protocol] != other[protocol]:
+                continue
+            for place in self._places:
+                a, b = (self.results.matrices[which].get(place) for which in (one, other))
+                if a and b and differences.comparable(a.name, b.name):
+                    yield (i, j), a, b
 
-    def _rows(
-        self, differences: Differences, metric: str, one: Configuration, other: Configuration
-    ) -> Iterator[Row]:
-        for place in self._places:
-            cells = (self.results.matrices[which].get(place) for which in (one, other))
-            names = [cell.name for cell in cells if cell is not None]
-            if len(names) == 2 and differences.comparable(*names):
-                texts = [_text(self.results, metric, name) for name in names]
-                yield _row(place, texts, differences.between(names[1], names[0]))
+    def _texts(self, metric: str) -> dict[CellName, str]:
+        """The `mean (std)` of all cells."""
+        runs = self.results.leaderboard.settings["runs"]
+        entries = self.results.entries[metric, "all"]
+        return {name: number_text(entry, Wording(), runs) for name, entry in entries.items()}
 
 
-def _text(results: Results, metric: str, name: tuple[str, ...]) -> str:
-    entry = results.entries[metric, "all"].get(name)
-    return number_text(entry, Wording(), results.leaderboard.settings["runs"])
-
-
-def _row(place: tuple[str, str], texts: list[str], found: Difference) -> Row:
+def _row(place: tuple[str, str], texts: tuple[str, str], found: Difference) -> Row:
     (train_on, test_on), (a, b), gain = place, texts, found.gain
     mean, low, high = (_finite(value) for value in (gain.mean, gain.low, gain.high))
     p, adjusted = (p_value(value).text for value in (gain.p, found.p_holm))
