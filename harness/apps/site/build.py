@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from harness.apps.site.guides import FOLDER, START, make_guides
 from harness.apps.site.html_tables import (
     SHADES,
     breakable,
+    compact_json,
     entry_html,
     linked,
     metric_title,
@@ -210,7 +211,7 @@ def _render_leaderboard(environment: Environment, results: Results) -> Iterator[
     pairs = {metric: list(compared.pairs(metric)) for metric in results.metrics}
     comparable = any(pairs.values())
     makers = CellPages(results)
-    materials = list(make_materials(results, makers.tested))
+    materials = list(make_materials(results, makers.uses.tested))
     shared = {
         "root": "../",
         "page": page,
@@ -243,12 +244,14 @@ def _render_leaderboard(environment: Environment, results: Results) -> Iterator[
         model = make_model_page(results, configuration, stages)
         text = render("model.html.j2", root="../../", model=model)
         yield f"{name}/models/{model.page}.html", text
+    # cells have stages in common
+    tell_stage = cache(lambda stage: render("stage.html.j2", stage=stage))
     for cell in results.cells:
         made = makers.make(cell)
-        text = render("cell.html.j2", root="../../", cell=made)
+        text = render("cell.html.j2", root="../../", cell=made, tell_stage=tell_stage)
         yield f"{name}/cells/{made.page}.html", text
         if made.rows is not None:
-            yield f"{name}/cells/{made.page}.js", _script("harnessRows", made.rows)
+            yield f"{name}/cells/{made.page}.js", _script("harnessRows", made.rows.text)
 
 
 def _first_pair(results: Results, pairs: Sequence[Pair]) -> tuple[int, int]:
@@ -267,10 +270,9 @@ def _pairs_script(results: Results, metric: str, pairs: Sequence[Pair]) -> str:
         "title": metric_title(results.metrics[metric]),
         "pairs": {f"{pair.first}-{pair.second}": pair.rows for pair in pairs},
     }
-    return _script("harnessPairs", content)
+    return _script("harnessPairs", compact_json(content))
 
 
-def _script(function: str, content: Mapping[str, Any]) -> str:
-    """A script that hands data to a page: from a file system, pages may load nothing else."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return f"{function}({text});\n"
+def _script(function: str, content: str) -> str:
+    """A script that hands JSON to a page: from a file system, pages may load nothing else."""
+    return f"{function}({content});\n"

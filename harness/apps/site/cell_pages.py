@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +18,14 @@ from harness.apps.site.html_tables import (
     title_of,
 )
 from harness.apps.site.plots import Plot, draw_strip
-from harness.apps.site.predictions import draw_parity, pack_rows, worst_materials
+from harness.apps.site.predictions import PackedRows, draw_parity, pack_rows, worst_materials
 from harness.apps.site.results import LeaderboardCell, Results
 from harness.apps.site.stages import StagePart, read_stage
-from harness.planning.ledger import ROLES
+from harness.apps.site.tested_rows import CellRows, RowUses
 from harness.report.tables import Wording, number_text
-from harness.results.role_report import conflicts
 from harness.scoring.scores import SUBSETS
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from harness.report.pivot import PivotEntry
     from harness.results.store import Store
 
@@ -84,7 +80,7 @@ class CellPage:
     ledger: Table | None
     both: Mapping[str, int]
     missing: Sequence[str]
-    rows: Mapping[str, Any] | None
+    rows: PackedRows | None
 
 
 class CellPages:
@@ -92,6 +88,7 @@ class CellPages:
 
     def __init__(self, results: Results) -> None:
         self.results = results
+        self.uses = RowUses(results)
         self._stages: dict[tuple[Path, str], StagePart] = {}
 
     def make(self, cell: LeaderboardCell) -> CellPage:
@@ -102,11 +99,9 @@ class CellPages:
             for subset in SUBSETS
         )
         done = bool(whole[metric].runs)
-        runs, free_runs = (
-            results.leaderboard.runs_of(cell.name, subset) if done else None for subset in SUBSETS
-        )
-        tested = self.tested(cell)
-        ledger, both = self._use_of_rows(cell, tested)
+        runs = _runs(results, cell) if done else None
+        tested = self.uses.tested(cell)
+        ledger = None if tested is None else self._use_of_rows(cell, tested)
         lost = done and tested is None
         planned = results.leaderboard.settings["runs"]
         return CellPage(
@@ -124,15 +119,15 @@ class CellPages:
             weights=cell.planned.weights,
             test_rows=(count(whole[metric].n).text, count(whole[metric].n - free[metric].n).text),
             scores=_score_table(results, whole, free),
-            runs=_run_table(results, runs, free_runs, cell.run_names),
-            strip=_strip(results, whole[metric], runs),
-            parity=None if tested is None else draw_parity(tested, results.property),
+            runs=_run_table(results, runs or (), cell.run_names),
+            strip=_strip(results, whole[metric], runs or ()),
+            parity=None if tested is None else draw_parity(tested.frame, results.property),
             worst=None if tested is None else worst_materials(tested, results.property),
             tuned=cell.planned.tuned,
             sources=_sources(cell),
             stages=self.stages_of(cell),
             ledger=ledger,
-            both=both,
+            both=self.uses.conflicts(cell, tested.rows) if tested and ledger else {},
             missing=[f"predictions/{cell.planned.key}.parquet"] if lost else [],
             rows=None if tested is None else pack_rows(tested, results.property),
         )
@@ -148,89 +143,25 @@ class CellPages:
             self._stages[place] = read_stage(store, key)
         return self._stages[place]
 
-    def tested(self, cell: LeaderboardCell) -> pd.DataFrame | None:
-        """Returns the predictions of scored runs, where they are, with formulas from ledgers."""
-        leaderboard = self.results.leaderboard
-        scored = self.results.entries[leaderboard.metrics[0], "all"][cell.name].runs
-        if not scored or not cell.store.has_predictions(cell.planned.key):
+    def _use_of_rows(self, cell: LeaderboardCell, tested: CellRows) -> Table | None:
+        """What rows were used for, per run; None where that was not kept."""
+        sizes = self.uses.sizes(cell)
+        if sizes is None:
             return None
-        tested = cell.store.read_predictions(cell.planned.key)
-        tested = tested[tested["run"].isin(leaderboard.runs_of(cell.name)["run"])]
-        pairs = zip(tested["part"], tested["id"], strict=True)
-        return tested.assign(formula=[self._formulas.get(pair, "") for pair in pairs])
-
-    @cached_property
-    def _ledgers(self) -> Mapping[tuple[Path, str], pd.DataFrame]:
-        """The ledgers of all stages that have one, by folder and key."""
-        stages = {
-            (c.store.folder, key): c.store for c in self.results.cells for key in c.planned.chain
-        }
-        return {
-            (folder, key): store.read_ledger(key)
-            for (folder, key), store in stages.items()
-            if store.has_ledger(key)
-        }
-
-    @cached_property
-    def _ledger_sizes(self) -> Mapping[tuple[Path, str], list[tuple[str, str, float]]]:
-        """What `_sizes` says of every stage, which many cells have in common."""
-        return {place: _sizes(ledger) for place, ledger in self._ledgers.items()}
-
-    @cached_property
-    def _formulas(self) -> Mapping[tuple[str, str], str]:
-        """Reduced formulas by (part, id): of every row that any run has used."""
-        known: dict[tuple[str, str], str] = {}
-        for ledger in self._ledgers.values():
-            rows = ledger[["part", "id", "group"]].drop_duplicates(["part", "id"])
-            known |= {(part, row): group for part, row, group in rows.itertuples(index=False)}
-        return known
-
-    def _use_of_rows(
-        self, cell: LeaderboardCell, tested: pd.DataFrame | None
-    ) -> tuple[Table | None, dict[str, int]]:
-        """What rows were used for, per run; and how many test rows had another role too."""
-        import pandas as pd
-
-        used = {key: self._ledgers.get((cell.store.folder, key)) for key in cell.planned.chain}
-        ledgers = [ledger for ledger in used.values() if ledger is not None]
-        if tested is None or len(ledgers) < len(used):
-            return None, {}
-        what = [f"{self._stage(cell.store, key).title}, {key[:6]}" for key in used]
-        if cell.planned.tuned:
-            ledgers.append(cell.store.read_tuning_ledger(cell.planned.key))
-            what.append("choice of settings")
-        sizes = [self._ledger_sizes[cell.store.folder, key] for key in used]
-        sizes += [_sizes(ledger) for ledger in (*ledgers[len(used) :], tested.assign(role="test"))]
+        what = [f"{self._stage(cell.store, key).title}, {key[:6]}" for key in cell.planned.chain]
+        what += ["choice of settings"] if cell.planned.tuned else []
         rows = [
             (HtmlEntry(title), HtmlEntry(part), HtmlEntry(role), count(size))
-            for title, of_one in zip([*what, "scoring"], sizes, strict=True)
+            for title, of_one in zip((*what, "scoring"), (*sizes, tested.rows.sizes), strict=True)
             for part, role, size in of_one
         ]
-        of_tested = [
-            own[own["id"].isin(tested["id"])] for own in ledgers
-        ]  # few, and the rest costs
-        both = conflicts(pd.concat(of_tested), tested)["role"].value_counts()
         columns = (
             Column("stage", "name"),
             Column("dataset", "name"),
             Column("role", "name"),
             Column("rows per run", "number"),
         )
-        return (
-            Table("ledger", "", columns, tuple(rows)),
-            {role: int(both.get(role, 0)) for role in ROLES[:-1] if both.get(role, 0)},
-        )
-
-
-def _sizes(ledger: pd.DataFrame) -> list[tuple[str, str, float]]:
-    """How many rows of each part had which role, per run that is in the ledger."""
-    once = ledger.drop_duplicates(["run", "part", "id", "role"])
-    runs = ledger["run"].nunique()
-    counted = once.groupby(["part", "role"], sort=False, as_index=False).size()
-    return [
-        (str(line["part"]), str(line["role"]), line["size"] / runs)
-        for line in counted.to_dict("records")
-    ]
+        return Table("ledger", "", columns, tuple(rows))
 
 
 def _sources(cell: LeaderboardCell) -> dict[int, list[str]]:
@@ -278,12 +209,17 @@ def interval(score: PivotEntry, digits: int = 3) -> str:
     return f"{score.low:.{digits}f} … {score.high:.{digits}f}"
 
 
-def _run_table(
-    results: Results,
-    whole: pd.DataFrame | None,
-    free: pd.DataFrame | None,
-    names: Sequence[str],
-) -> Table:
+def _runs(results: Results, cell: LeaderboardCell) -> Sequence[Mapping[str, Any]]:
+    """Scores and rows of every run, and how many of these are `free` of overlap."""
+    leaderboard, subset = results.leaderboard, SUBSETS[0]
+    columns = ("run", "n", "failed", "skipped", *results.metrics)
+    values = leaderboard.values_of(cell.name, subset, columns)
+    free = dict(zip(*leaderboard.values_of(cell.name, "overlap-free", ("run", "n")), strict=True))
+    rows = zip(*(own.tolist() for own in values), strict=True)
+    return [{**dict(zip(columns, row, strict=True)), "free": free[row[0]]} for row in rows]
+
+
+def _run_table(results: Results, runs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
     """The scores of every run, and where its protocol names it, what it tests."""
     columns = [
         Column("run", "name"),
@@ -292,24 +228,20 @@ def _run_table(
         *(Column(title, "number") for title in ("test rows", "overlap-free", "failed")),
         Column("updates left out", "number"),
     ]
-    if whole is None or free is None:
-        return Table("runs", "", tuple(columns), ())
-    left = dict(zip(free["run"], free["n"], strict=True))
     rows = tuple(
         (
             count(row["run"]),
             *([HtmlEntry(names[row["run"] - 1])] if names else []),
             *(number(row[metric], 3) for metric in results.metrics),
-            *(count(n) for n in (row["n"], left[row["run"]], row["failed"], row["skipped"])),
+            *(count(row[what]) for what in ("n", "free", "failed", "skipped")),
         )
-        for row in whole.to_dict("records")
+        for row in runs
     )
     return Table("runs", "", tuple(columns), rows)
 
 
-def _strip(results: Results, score: PivotEntry, runs: pd.DataFrame | None) -> Plot | None:
-    values = [] if runs is None else [float(value) for value in runs[score.metric]]
-    values = [value for value in values if math.isfinite(value)]
+def _strip(results: Results, score: PivotEntry, runs: Sequence[Mapping[str, Any]]) -> Plot | None:
+    values = [row[score.metric] for row in runs if math.isfinite(row[score.metric])]
     if not values:
         return None
     spec = results.metrics[score.metric]

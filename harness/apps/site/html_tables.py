@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from bisect import bisect_left
@@ -294,6 +295,15 @@ def flat(settings: Mapping[str, Any]) -> dict[str, str]:
     """Returns nested settings as text by dotted key; what is empty or None is left out."""
     values = flatten(settings)
     return {key: _plain(value) for key, value in values.items() if value not in (None, [], "")}
+
+
+def compact_json(content: Any) -> str:
+    """Returns what a script hands to a page, as JSON without spaces.
+
+    Raises:
+        ValueError: a number in it is not finite.
+    """
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _plain(value: Any) -> str:

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.apps.site.results import Configuration, LeaderboardCell, Results
+    from harness.apps.site.tested_rows import CellRows
     from harness.plugin.property import PropertySpec
 
-Read = Callable[["LeaderboardCell"], "pd.DataFrame | None"]
-"""A cell → its predictions with formulas, as `CellPages.tested`; None where they are not there."""
+Read = Callable[["LeaderboardCell"], "CellRows | None"]
+"""A cell → its predictions, as `RowUses.tested`; None where they are not there."""
 
 MOST = 300
 """Materials that a table shows; of more, those that are missed most."""
@@ -75,14 +76,16 @@ def _title(results: Results, name: Configuration, cell: LeaderboardCell) -> str:
     return results.label(name) + (f", trained on {train_on}" if train_on != test_on else "")
 
 
-def _by_material(tested: pd.DataFrame, spec: PropertySpec) -> pd.DataFrame:
+def _by_material(tested: CellRows, spec: PropertySpec) -> pd.DataFrame:
     """Target and prediction of every material on the property's scale, means over runs."""
-    parity = ParityRows.of(tested, spec)
-    rows = tested.assign(
-        target=spec.to_scale(parity.target), predicted=spec.to_scale(parity.predicted)
-    )
-    rows["off"] = (rows["predicted"] - rows["target"]).abs()
-    return rows.groupby(MATERIAL, sort=False)[["target", "predicted", "off"]].mean()
+    import pandas as pd
+
+    parity = ParityRows.of(tested.frame, spec)
+    target, predicted = spec.to_scale(parity.target), spec.to_scale(parity.predicted)
+    off = np.abs(predicted - target)
+    rows = pd.DataFrame({"target": target, "predicted": predicted, "off": off})
+    means = rows.groupby(tested.rows.of_row).mean()
+    return means.set_axis(pd.MultiIndex.from_tuples(tested.rows.materials, names=MATERIAL))
 
 
 def _part(

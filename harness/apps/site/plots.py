@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,7 +65,7 @@ class Axis:
             x, low, high = np.log10(x), math.log10(low), math.log10(high)
         return np.asarray(self.start + (x - low) / (high - low) * (self.end - self.start))
 
-    @property
+    @cached_property
     def ticks(self) -> tuple[tuple[float, str], ...]:
         """Positions and labels."""
         from matplotlib.ticker import LogLocator, MaxNLocator
@@ -165,16 +166,15 @@ def frame_y(title: str, values: Floats, height: int = HEIGHT, *, log: bool | Non
 
 def dots(x: Floats, y: Floats) -> str:
     """Returns a path of lines of no length: the style's line caps make them dots or squares."""
-    return "".join(f"M{_short(a)} {_short(b)}h0" for a, b in zip(x, y, strict=True))
+    return "".join([f"M{a} {b}h0" for a, b in zip(_texts(x), _texts(y), strict=True)])
 
 
 def line(x: Floats, y: Floats) -> str:
     """Returns a path through points, interrupted where one is not finite."""
     path, joined = [], False
-    for a, b in zip(x, y, strict=True):
-        here = math.isfinite(b)
+    for a, b, here in zip(_texts(x), _texts(y), np.isfinite(y).tolist(), strict=True):
         if here:
-            path.append(f"{'L' if joined else 'M'}{_short(a)} {_short(b)}")
+            path.append(f"{'L' if joined else 'M'}{a} {b}")
         joined = here
     return "".join(path)
 
@@ -213,6 +213,23 @@ def draw_strip(name: str, title: str, unit: str, values: Sequence[float], low: f
                 height=STRIP_HEIGHT)  # fmt: skip
 
 
+def _texts(positions: Floats) -> list[str]:
+    """Positions with one decimal at most: those of a drawing, looked up, and any other."""
+    tenths = 10 * positions
+    nearest = np.rint(tenths)
+    # what lies in the middle between two is left to `_short`, which sees all digits
+    plain = (nearest >= 0) & (nearest < len(TENTHS)) & (np.abs(tenths - nearest) < NEAR_MIDDLE)
+    found = np.where(plain, nearest, -1).astype(np.int64).tolist()
+    return [
+        TENTHS[tenth] if tenth >= 0 else _short(position)
+        for tenth, position in zip(found, positions.tolist(), strict=True)
+    ]
+
+
 def _short(value: float) -> str:
     """A position with one decimal at most."""
     return f"{value:.1f}".removesuffix(".0")
+
+
+TENTHS = tuple(_short(tenth / 10) for tenth in range(10 * max(WIDTH, SQUARE_HEIGHT)))
+NEAR_MIDDLE = 0.4999999

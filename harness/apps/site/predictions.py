@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from harness.apps.site.html_tables import (
     Column,
     HtmlEntry,
     Table,
+    compact_json,
     count,
     counted,
     number,
@@ -33,7 +35,8 @@ from harness.report.plot_data import FACTOR, ParityRows
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.plugin.arrays import Floats, Indices
+    from harness.apps.site.tested_rows import CellRows
+    from harness.plugin.arrays import Floats
     from harness.plugin.property import PropertySpec
 
 
@@ -114,34 +117,32 @@ def _diagonal(x: Axis, y: Axis, factor: float) -> str:
     return f"M{a:.1f} {c:.1f}L{b:.1f} {d:.1f}"
 
 
-def worst_materials(tested: pd.DataFrame, spec: PropertySpec) -> Table:
-    """The materials whose predictions are furthest off, on the property's scale, over all runs.
-
-    Args:
-        tested: rows of `Store.read_predictions` with their `formula`.
-        spec: what was predicted.
-    """
-    import pandas as pd
-
-    parity = ParityRows.of(tested, spec)
+def worst_materials(tested: CellRows, spec: PropertySpec) -> Table:
+    """The materials whose predictions are furthest off, on the property's scale, over all runs."""
+    parity = ParityRows.of(tested.frame, spec)
     predicted = spec.to_scale(parity.predicted)
-    names, of_row = _materials(tested)
-    runs = pd.DataFrame({"run": tested["run"].to_numpy(), "of": of_row}).drop_duplicates()["of"]
-    rows = np.bincount(of_row, minlength=len(names))
+    rows, names = tested.rows, tested.rows.materials
+    number_of = np.bincount(rows.of_row, minlength=len(names))
 
     def mean(values: Floats) -> Floats:
-        return np.bincount(of_row, values, len(names)) / rows
+        return np.bincount(rows.of_row, values, len(names)) / number_of
 
-    materials = pd.DataFrame(names, columns=["part", "id", "formula"]).assign(
-        runs=np.bincount(runs, minlength=len(names)),
-        failed=mean(parity.failed.astype(np.float64)),
-        target=mean(parity.target),
-        scaled=mean(predicted),
-        off=mean(np.abs(predicted - spec.to_scale(parity.target))),
-        overlap=mean(parity.overlap.astype(np.float64)),
-    )
-    order = ["failed", "off", "part", "id"]
-    worst = materials.sort_values(order, ascending=[False, False, True, True]).head(WORST)
+    materials = {
+        "failed": mean(parity.failed.astype(np.float64)),
+        "target": mean(parity.target),
+        "scaled": mean(predicted),
+        "off": mean(np.abs(predicted - spec.to_scale(parity.target))),
+        "overlap": mean(parity.overlap.astype(np.float64)),
+        "runs": rows.runs_of_each,
+    }
+    failed, off = (-materials[what] for what in ("failed", "off"))
+    # the furthest off first, those with equal numbers by name; NaN, where all failed, comes last
+    order = np.lexsort((rows.by_name, off, failed))
+    worst = [
+        dict(zip(("part", "id", "formula"), names[place], strict=True))
+        | {what: values[place].item() for what, values in materials.items()}
+        for place in order[:WORST].tolist()
+    ]
     columns = (
         Column("material", "name"),
         Column("id", "text"),
@@ -152,7 +153,7 @@ def worst_materials(tested: pd.DataFrame, spec: PropertySpec) -> Table:
         Column("factor off" if spec.is_log else f"off by, {spec.unit}", "number"),
         Column("overlap", "text"),
     )
-    entries = tuple(_material(row, spec) for row in worst.to_dict("records"))
+    entries = tuple(_material(row, spec) for row in worst)
     # a column that says the same of all is left out
     kept = [
         position
@@ -184,45 +185,47 @@ def _material(row: dict[Any, Any], spec: PropertySpec) -> tuple[HtmlEntry, ...]:
     )
 
 
-def pack_rows(tested: pd.DataFrame, spec: PropertySpec) -> dict[str, Any]:
-    """All predictions, small: materials once, then (run, material, target, prediction, overlap).
+@dataclass(frozen=True)
+class PackedRows:
+    """All predictions of a cell, small.
 
-    Args:
-        tested: rows of `Store.read_predictions` with their `formula`.
-        spec: what was predicted.
+    Attributes:
+        length: how many there are.
+        text: JSON: what was predicted, materials once, and rows as (run, material, target,
+            prediction, overlap).
     """
-    names, of_row = _materials(tested)
-    rows = zip(
-        tested["run"].tolist(),
-        of_row.tolist(),
-        _short(tested["target"].to_numpy(dtype=np.float64)),
-        _short(tested["prediction"].to_numpy(dtype=np.float64)),
-        tested["overlap"].astype(int).tolist(),
-        strict=True,
-    )
-    return {
+
+    length: int
+    text: str
+
+
+def pack_rows(tested: CellRows, spec: PropertySpec) -> PackedRows:
+    """Packs all predictions of a cell; numbers of four digits, null for what is not finite."""
+    facts = {
         "symbol": spec.symbol,
         "unit": spec.unit,
         "log": spec.is_log,
         "lowest": spec.lowest if spec.is_log else None,
-        "materials": [list(name) for name in names],
-        "rows": [list(row) for row in rows],
     }
+    frame, rows = tested.frame, tested.rows
+    columns = (
+        rows.runs.tolist(),
+        rows.of_row.tolist(),
+        *(_short(frame[name].to_numpy(dtype=np.float64)) for name in ("target", "prediction")),
+        frame["overlap"].astype(int).tolist(),
+    )
+    lines = ",".join(f"[{a},{b},{c},{d},{e}]" for a, b, c, d, e in zip(*columns, strict=True))
+    materials = compact_json([list(material) for material in rows.materials])
+    text = f'{compact_json(facts)[:-1]},"materials":{materials},"rows":[{lines}]}}'
+    return PackedRows(len(frame), text)
 
 
-def _materials(tested: pd.DataFrame) -> tuple[list[tuple[str, str, str]], Indices]:
-    """The (part, id, formula) of all materials, and the position of each row's among them."""
-    names = list(zip(tested["part"], tested["id"], tested["formula"], strict=True))
-    positions = {name: position for position, name in enumerate(dict.fromkeys(names))}
-    return list(positions), np.array([positions[name] for name in names], dtype=np.int64)
-
-
-def _short(values: Floats) -> list[float | None]:
-    """Four digits, which is more than is shown; None for what is not finite."""
+def _short(values: Floats) -> list[str]:
+    """Four digits, which is more than is shown, as JSON has them."""
     finite = np.isfinite(values)
     plain = np.where(finite & (values != 0), values, 1.0)
     shift = 3 - np.floor(np.log10(np.abs(plain)))
     up, down = 10.0 ** np.maximum(shift, 0), 10.0 ** np.maximum(-shift, 0)
     rounded = np.rint(plain * up / down) / up * down
     shown = np.where(values == 0, 0.0, rounded).tolist()
-    return [value if known else None for value, known in zip(shown, finite.tolist(), strict=True)]
+    return [repr(x) if known else "null" for x, known in zip(shown, finite.tolist(), strict=True)]

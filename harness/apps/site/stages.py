@@ -27,7 +27,7 @@ ELSEWHERE = ("title", "runs", "scalers", "history", *PER_MEMBER)
 """What is shown in another form."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StagePart:
     """One stage of a cell's chain.
 

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from harness.apps.site import materials
-from harness.apps.site.cell_pages import CellPages
 from harness.apps.site.materials import make_materials
 from harness.apps.site.results import Results, read_results
+from harness.apps.site.tested_rows import RowUses
 from harness.registry.registry import Registry
 from harness.results.store import Store
 
@@ -30,7 +30,7 @@ def off(store: Store, key: str) -> pd.Series[float]:
 
 
 def test_a_material_is_off_by_the_mean_over_configurations(results: Results) -> None:
-    for part in make_materials(results, CellPages(results).tested):
+    for part in make_materials(results, RowUses(results).tested):
         places = {cell.place for cell in results.cells if cell.place[1] == part.test_on}
         own = (part.test_on, part.test_on)  # or else what the leaderboard trains on first
         here = [c for c in results.cells if c.place == (own if own in places else min(places))]
@@ -44,7 +44,7 @@ def test_a_material_is_off_by_the_mean_over_configurations(results: Results) -> 
 
 
 def test_what_is_missed_most_comes_first(results: Results) -> None:
-    for part in make_materials(results, CellPages(results).tested):
+    for part in make_materials(results, RowUses(results).tested):
         factors = [row[3].value for row in part.table.rows]
         assert factors == sorted(factors, reverse=True)
 
@@ -52,9 +52,9 @@ def test_what_is_missed_most_comes_first(results: Results) -> None:
 def test_of_many_materials_those_that_are_missed_most_are_shown(
     results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = next(make_materials(results, CellPages(results).tested))
+    whole = next(make_materials(results, RowUses(results).tested))
     monkeypatch.setattr(materials, "MOST", 2)
-    few = next(make_materials(results, CellPages(results).tested))
+    few = next(make_materials(results, RowUses(results).tested))
     assert few.table.rows == whole.table.rows[:2]
     assert few.known == whole.known == len(whole.table.rows)
 

@@ -28,6 +28,7 @@ from harness.apps.site.html_tables import (
 )
 from harness.apps.site.predictions import draw_parity, worst_materials
 from harness.apps.site.results import rank_cells
+from harness.apps.site.tested_rows import CellRows, RowSet
 from harness.report.pivot import PivotEntry
 from harness_properties import KAPPA
 
@@ -97,7 +98,6 @@ def rows_of(predictions: list[float], overlap: bool = False) -> pd.DataFrame:
             "run": [1] * n,
             "part": ["A"] * n,
             "id": [f"m{i}" for i in range(n)],
-            "formula": ["NaCl"] * n,
             "target": [10.0] * n,
             "prediction": predictions,
             "overlap": [overlap] * n,
@@ -120,7 +120,8 @@ def test_overlapping_rows_are_drawn_apart() -> None:
 
 
 def test_worst_materials_come_with_failures_first_then_by_their_error() -> None:
-    table = worst_materials(rows_of([11.0, 100.0, math.nan, 1.0, 30.0]), KAPPA)
+    frame = rows_of([11.0, 100.0, math.nan, 1.0, 30.0])
+    table = worst_materials(CellRows(frame, RowSet.of(frame, {})), KAPPA)
     titles = [column.title for column in table.columns]
     shown = [[entry.text for entry in row] for row in table.rows]
     assert [row[titles.index("id")] for row in shown] == ["m2", "m1", "m3", "m4", "m0"]
