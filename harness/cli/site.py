@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import JsonOption, PluginOption
+from harness.cli.options import JsonOption, PluginOption, cores
 
 BYTES_PER_MB = 1e6
 
@@ -41,7 +41,7 @@ def site(
     from harness.apps.site.html_tables import counted
     from harness.cli.output import print_json
 
-    written = write_site(benchmarks or (), to, plugin or ())
+    written = write_site(benchmarks or (), to, plugin or (), cores())
     if json:
         print_json({**vars(written), "folder": str(written.folder)})
         return

@@ -41,6 +41,9 @@ NAMES: Mapping[Resampling, tuple[str, str]] = {
 """What `corrected_t_test` is called, and its source, by how runs share rows."""
 
 RESAMPLES = 9999
+BLOCK = 3333
+"""Resamples drawn at once: memory for all of them would be asked of the system each time, and that
+took as long as all the rest."""
 UNROLLED = 8
 """From so many values on numpy adds those of a row in another order than one after the other: the
 first eight in pairs, and as long as there are no eight more, the rest after them."""
@@ -141,7 +144,8 @@ def _bootstrap_interval(x: Floats, rng: np.random.Generator) -> tuple[float, flo
     Written out here: scipy's spends most of its time on checking what it is given, and loading it
     takes longer than a table.
     """
-    means = _sums(x.take(rng.integers(0, len(x), (RESAMPLES, len(x))))) / len(x)
+    blocks = (x.take(rng.integers(0, len(x), (BLOCK, len(x)))) for _ in range(RESAMPLES // BLOCK))
+    means = np.concatenate([_sums(drawn) for drawn in blocks]) / len(x)
     tail = (1 - CONFIDENCE) / 2
     places = [share * (RESAMPLES - 1) for share in (tail, 1 - tail)]
     means.partition([int(place) + step for place in places for step in (0, 1)])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, metadata
@@ -21,15 +21,16 @@ from harness.apps.site.html_tables import (
     SHADES,
     breakable,
     compact_json,
-    entry_html,
     linked,
     metric_title,
     prose,
+    rows_html,
 )
 from harness.apps.site.kept_pages import MARKER, KeptPages, marker_text
 from harness.apps.site.materials import make_materials
 from harness.apps.site.model_pages import make_model_page
 from harness.apps.site.overview import find_data, make_card
+from harness.apps.site.processes import make_pool
 from harness.apps.site.results import Results, check_names, find_sources, read_results
 from harness.errors import StoreError
 from harness.files import replacing_folder
@@ -69,6 +70,7 @@ def write_site(
     sources: Sequence[str | Path] = (),
     out: str | Path = "site",
     plugins: Sequence[str | Path] = (),
+    jobs: int = 1,
 ) -> Site:
     """Writes leaderboards as a folder of pages that works from a file system, without a server.
 
@@ -81,6 +83,7 @@ def write_site(
         out: the folder; a site that lies there is replaced as a whole, once the new one is
             complete.
         plugins: Python files to load as plugins besides the installed ones.
+        jobs: processes that render, each whole leaderboards.
 
     Raises:
         HarnessError: there are no results, or they are damaged; or `out` holds something else or
@@ -100,10 +103,9 @@ def write_site(
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with replacing_folder(folder) as draft:
-                taken = {r.leaderboard.name for r in results if kept.take(r, draft)}
-                for path, text in _render(results, taken, registry):
-                    (draft / path).parent.mkdir(parents=True, exist_ok=True)
-                    (draft / path).write_text(redacted(text), encoding="utf-8", newline="\n")
+                fresh = [result for result in results if not kept.take(result, draft)]
+                with _rendered(fresh, draft, tuple(plugins), jobs):
+                    _write(_render(results, registry), draft)
                 (draft / MARKER).write_text(marker_text(results, draft), encoding="utf-8")
         except OSError as problem:
             raise StoreError(
@@ -134,17 +136,47 @@ def _check_free(folder: Path) -> None:
         )
 
 
+@contextmanager
+def _rendered(
+    results: Sequence[Results], draft: Path, plugins: Sequence[str | Path], jobs: int
+) -> Iterator[None]:
+    """Renders leaderboards, in other processes while the block runs; by its end, all are there."""
+    if min(jobs, len(results)) < 2:
+        for result in results:
+            _write(_render_leaderboard(_environment(), result), draft)
+        yield
+        return
+    with make_pool(min(jobs, len(results))) as pool:
+        largest_first = sorted(results, key=lambda result: -len(result.cells))
+        under_way = [
+            pool.submit(_render_there, result.source, plugins, draft) for result in largest_first
+        ]
+        yield
+        for future in under_way:
+            future.result()
+
+
+def _render_there(source: str | Path, plugins: Sequence[str | Path], draft: Path) -> None:
+    """Reads and renders one leaderboard, in a process of its own."""
+    registry = registry_of(source, plugins=plugins)
+    with blaming(registry):
+        _write(_render_leaderboard(_environment(), read_results(source, registry)), draft)
+
+
+def _write(files: Iterable[tuple[str, str]], draft: Path) -> None:
+    for path, text in files:
+        (draft / path).parent.mkdir(parents=True, exist_ok=True)
+        (draft / path).write_text(redacted(text), encoding="utf-8", newline="\n")
+
+
 # --- pages ------------------------------------------------------------------------------------
 
 
-def _render(
-    results: Sequence[Results], taken: AbstractSet[str], registry: Registry
-) -> Iterator[tuple[str, str]]:
-    """Yields path and text of every file.
+def _render(results: Sequence[Results], registry: Registry) -> Iterator[tuple[str, str]]:
+    """Yields path and text of every file that is of no single leaderboard.
 
     Args:
         results: of all leaderboards, in the order shown.
-        taken: names of those whose pages are there already.
         registry: knows their plugins.
     """
     environment = _environment()
@@ -153,9 +185,6 @@ def _render(
     template = environment.get_template("guide.html.j2")
     for guide in make_guides():
         yield f"{FOLDER}/{guide.name}.html", template.render(root="../", guide=guide, start=START)
-    for result in results:
-        if result.leaderboard.name not in taken:
-            yield from _render_leaderboard(environment, result)
     first = next((result for result in results if result.finding.leads), None)
     yield (
         "index.html",
@@ -183,7 +212,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "assets": ASSETS,
         "code": _code_address(),
-        "entry": entry_html,
+        "rows": rows_html,
         "guides": f"{FOLDER}/{START}.html",
         "version": __version__,
         "plots": plots,

@@ -8,16 +8,17 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from markupsafe import Markup, escape
 
 from harness.planning.benchmark import flatten
 from harness.report.tables import direction
 
 if TYPE_CHECKING:
     import pandas as pd
-    from markupsafe import Markup
 
     from harness.plugin.metric import MetricSpec
 
@@ -30,6 +31,9 @@ with every kind of colour vision."""
 
 PAPER = r"(?:doi )?(10\.\d{4,}/[\w./()-]*\w)|arXiv[: ](\d{4}\.\d{4,5})"
 """A paper, named by its DOI or arXiv number."""
+
+SPECIAL = re.compile(r"[&<>\"']")
+"""What text of a page may not hold as it is."""
 
 LETTERS = 3
 """Marks that are longer are words, and stand on a line of their own."""
@@ -57,6 +61,11 @@ class Column:
     kind: Kind = "text"
     better: Better = ""
     hidden: bool = False
+
+    @cached_property
+    def label(self) -> str:
+        """Its heading as an attribute of entries."""
+        return _escaped(self.title)
 
 
 @dataclass(frozen=True)
@@ -199,48 +208,62 @@ def p_value(value: float) -> HtmlEntry:
     return number(value, 3, "< 0.001" if value < P_SHOWN else None)
 
 
+def rows_html(table: Table, marked: bool = False) -> Markup:
+    """Writes the rows of a table as elements: a template would take ten times as long.
+
+    Args:
+        table: the table.
+        marked: whether its entries show what stands out about them.
+    """
+    groups = [f' data-group="{group}"' for group in table.groups] or [""] * len(table.rows)
+    lines = []
+    for group, row in zip(groups, table.rows, strict=True):
+        entries = [entry_html(*pair, marked) for pair in zip(row, table.columns, strict=True)]
+        lines.append(f"<tr{group}>{''.join(entries)}</tr>\n")
+    return Markup("".join(lines))  # noqa: S704 — made of escaped text
+
+
 def entry_html(entry: HtmlEntry, column: Column, marked: bool = False) -> str:
-    """Writes an entry as an element of a row: a template would take ten times as long.
+    """Writes an entry as an element of a row.
 
     Args:
         entry: the entry.
         column: where it stands.
         marked: whether it shows what stands out about it.
     """
-    from markupsafe import escape
-
-    text = str(breakable(entry.text) if column.kind == "name" else escape(entry.text))
+    text = str(breakable(entry.text)) if column.kind == "name" else _escaped(entry.text)
     if entry.href:
-        text = f'<a href="{escape(entry.href)}">{text}</a>'
+        text = f'<a href="{_escaped(entry.href)}">{text}</a>'
     if entry.tag:
-        text += f' <span class="tag">{escape(entry.tag)}</span>'
+        text += f' <span class="tag">{_escaped(entry.tag)}</span>'
     hidden = " hidden" if column.hidden else ""
     if column.kind == "name":
         return f'<th scope="row" class="name"{hidden}>{text}</th>'
     shade = "" if entry.shade is None else f" s{entry.shade}"
-    facts = f'class="{column.kind}{shade}"{hidden} data-label="{escape(column.title)}"'
+    facts = f'class="{column.kind}{shade}"{hidden} data-label="{column.label}"'
     if column.kind == "number":
         facts += f' data-value="{"" if entry.value is None else f"{entry.value:.6g}"}"'
     if entry.key:
-        facts += f' data-key="{escape(entry.key)}"'
+        facts += f' data-key="{_escaped(entry.key)}"'
     if entry.key and marked:
         facts += f' data-rank="{entry.rank}"{" data-home" if entry.home else ""}'
         words = " words" if len(entry.marks) > LETTERS else ""
-        text += f'<span class="mark{words}">{escape(entry.marks)}</span>'
+        text += f'<span class="mark{words}">{_escaped(entry.marks)}</span>'
     return f"<td {facts}>{text}</td>"
+
+
+def _escaped(text: str) -> str:
+    """As `markupsafe.escape`, which takes longer over the usual text that needs nothing."""
+    return str(escape(text)) if SPECIAL.search(text) else text
 
 
 def breakable(text: str) -> Markup:
     """Lets the label of a configuration break before its settings."""
-    from markupsafe import Markup, escape
-
     return escape(text).replace("(", Markup("<wbr>("))
 
 
 def prose(text: str) -> Markup:
     """Marks up text that people wrote for Markdown: of all that, only `code` is used."""
-    from markupsafe import Markup, escape
-
     parts = re.split(r"`([^`]+)`", text)
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
@@ -250,8 +273,6 @@ def prose(text: str) -> Markup:
 
 def linked(text: str) -> Markup:
     """Marks up text as `prose`, with links to papers that it names by DOI or arXiv number."""
-    from markupsafe import Markup
-
     found, end = Markup(""), 0
     for paper in re.finditer(PAPER, text):
         doi, number = paper.groups()

@@ -72,6 +72,7 @@ class Results:
     """One leaderboard, read.
 
     Attributes:
+        source: what was read: a benchmark file, its folder or name, or a folder with results.
         folder: where it lies.
         leaderboard: its tables.
         property: what is predicted.
@@ -83,6 +84,7 @@ class Results:
         parts: what plugins say of what models are made of; see `tell_parts`.
     """
 
+    source: str | Path
     folder: Path
     leaderboard: Leaderboard
     property: PropertySpec
@@ -237,6 +239,7 @@ def read_results(source: str | Path, registry: Registry) -> Results:
     metrics = registry.metrics_of(leaderboard.property_name)
     alone = not Path(source).is_file() and not (folder / BENCHMARK_FILE).is_file()
     return Results(
+        source,
         folder,
         leaderboard,
         metrics.property,

@@ -143,7 +143,10 @@ class RowUses:
         See `role_report.conflicts`, which lists them.
         """
         uses = self._uses_of(cell) or ()
-        numbers = [self._number(material[:2]) for material in tested.materials]
+        numbers = [
+            self._numbers.setdefault(material[:2], len(self._numbers))
+            for material in tested.materials
+        ]
         last = max(int(runs.max(initial=0)) for runs in (tested.runs, *(own.runs for own in uses)))
         are_tested = np.zeros((last + 1, len(self._numbers)), dtype=bool)
         are_tested[tested.runs, np.array(numbers, dtype=np.int64)[tested.of_row]] = True
@@ -177,19 +180,30 @@ class RowUses:
         }
 
     def _read(self, ledger: pd.DataFrame) -> _Uses:
-        once = ledger.drop_duplicates(["run", "part", "id", "role"])
-        roles = {role: number for number, role in enumerate(ROLES)}
-        rows = list(zip(once["part"], once["id"], strict=True))
-        self._formulas.update(zip(rows, once["group"], strict=True))
-        return _Uses(
-            once["run"].to_numpy(dtype=np.int64),
-            np.array([self._number(row) for row in rows], dtype=np.int64),
-            np.array([roles.get(role, len(ROLES)) for role in once["role"]], dtype=np.int64),
-            _sizes(once),
-        )
+        import pandas as pd
 
-    def _number(self, row: tuple[str, str]) -> int:
-        return self._numbers.setdefault(row, len(self._numbers))
+        of_part, parts = pd.factorize(ledger["part"])
+        of_id, ids = pd.factorize(ledger["id"])
+        of_role, roles = pd.factorize(ledger["role"])
+        _, first, of_row = np.unique(
+            of_part * len(ids) + of_id, return_index=True, return_inverse=True
+        )
+        names = zip(parts[of_part[first]], ids[of_id[first]], strict=True)
+        groups = dict(zip(names, ledger["group"].to_numpy()[first], strict=True))
+        self._formulas.update(groups)
+        numbers = [self._numbers.setdefault(row, len(self._numbers)) for row in groups]
+        runs = ledger["run"].to_numpy(dtype=np.int64)
+        uses = (runs * len(groups) + of_row) * len(roles) + of_role
+        once = np.sort(np.unique(uses, return_index=True)[1])
+        known = [ROLES.index(role) if role in ROLES else len(ROLES) for role in roles]
+        counted = Counter(zip(of_part[once].tolist(), of_role[once].tolist(), strict=True))
+        number_of_runs = len(np.unique(runs))
+        return _Uses(
+            runs[once],
+            np.array(numbers, dtype=np.int64)[of_row[once]],
+            np.array(known, dtype=np.int64)[of_role[once]],
+            [(parts[p], roles[r], n / number_of_runs) for (p, r), n in counted.items()],
+        )
 
 
 def _sizes(used: pd.DataFrame) -> Sizes:
