@@ -16,6 +16,7 @@ from harness.scoring.statistics import (
     corrected_t_test,
     holm,
     paired_gain,
+    paired_gains,
     summarise,
 )
 
@@ -47,6 +48,16 @@ def test_the_interval_is_the_bootstrap_of_the_mean() -> None:
     """
     made = summarise([0, 0, 3], seed=0)
     assert (made.low, made.high) == (0, 3)
+
+
+@pytest.mark.parametrize("runs", [2, 7, 8, 9, 15, 16, 33])
+def test_the_interval_is_scipys_to_the_last_bit(runs: int) -> None:
+    from scipy.stats import bootstrap
+
+    x = np.random.default_rng(runs).normal(5, 2, size=runs)
+    made = summarise(x, seed=3)
+    known = bootstrap((x,), np.mean, method="percentile", rng=np.random.default_rng(3))
+    assert (made.low, made.high) == tuple(known.confidence_interval)
 
 
 def test_the_interval_of_many_runs_is_the_normal_one() -> None:
@@ -246,6 +257,17 @@ def test_equal_learners_are_seldom_called_negative_transfer() -> None:
     d = simulate(100, None, repetitions=400)
     called = [paired_gain(-row, np.zeros(len(row)), False, 70, 20).high < 0 for row in d]
     assert np.mean(called) <= 0.05
+
+
+def test_many_gains_are_those_of_one_at_a_time_to_the_last_bit() -> None:
+    rows = np.random.default_rng(0).normal(size=(2, 60, 9))
+    rows[0, :4] = rows[1, :4]  # no difference at all
+    rows[0, 4:8] = rows[1, 4:8] + 1  # the same for all runs
+    rows[0, 8] = np.inf
+    train, test = np.full((60, 1), 0.7), np.full((60, 1), 0.2)
+    many = paired_gains(*rows, True, train, test)
+    single = [paired_gain(*pair, True, 0.7, 0.2) for pair in zip(*rows, strict=True)]
+    assert repr(many) == repr(single)  # as text, NaN equals NaN
 
 
 @steady

@@ -10,6 +10,7 @@ import pytest
 from harness.api import render_csv
 from harness.apps.site import build
 from harness.apps.site.build import write_site
+from harness.errors import StoreError
 
 
 @pytest.fixture
@@ -78,3 +79,22 @@ def test_a_site_of_other_leaderboards_holds_no_page_of_the_former(sources, tmp_p
     assert not (tmp_path / "site" / "other").exists()
     write_site(sources[:1], tmp_path / "fresh")
     assert files_of(tmp_path / "site") == files_of(tmp_path / "fresh")
+
+
+def test_other_processes_render_the_same_bytes(sources, rendered, tmp_path: Path) -> None:
+    write_site(sources, tmp_path / "here")
+    rendered.clear()
+    write_site(sources, tmp_path / "there", jobs=2)
+    assert rendered == [], "nothing in this process"
+    assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
+
+
+def test_what_fails_in_another_process_is_told_and_leaves_the_site(sources, tmp_path: Path) -> None:
+    write_site(sources, tmp_path / "site")
+    before = files_of(tmp_path / "site")
+    table = next((sources[1] / "predictions").glob("*.parquet"))
+    table.write_bytes(b"damaged")
+    (sources[0] / "notes.txt").write_text("new")
+    with pytest.raises(StoreError, match=table.name):
+        write_site(sources, tmp_path / "site", jobs=2)
+    assert files_of(tmp_path / "site") == before

@@ -86,6 +86,16 @@ def test_ticks_stand_where_their_numbers_do() -> None:
     assert [label for _, label in axis.ticks] == ["1", "10", "100", "1000"]
 
 
+@steady
+@given(
+    st.lists(st.floats(0, 600).map(abs) | st.integers(0, 8800).map(lambda n: n / 20), min_size=1)
+)
+def test_positions_are_rounded_to_one_decimal(values: list[float]) -> None:
+    texts = [f"{value:.1f}".removesuffix(".0") for value in values]
+    path = "".join(f"M{text} {text}h0" for text in texts)
+    assert plots.dots(np.array(values), np.array(values)) == path
+
+
 def test_a_curve_is_interrupted_where_a_loss_is_not_finite() -> None:
     path = plots.line(np.arange(4.0), np.array([1.0, math.nan, 2.0, 3.0]))
     assert path == "M0 1M2 2L3 3"
