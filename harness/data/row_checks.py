@@ -7,8 +7,9 @@ a structure that was misread mostly has atoms on top of one another, or no densi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,7 +125,7 @@ def usable_crystal(raw: Mapping[str, Any]) -> Crystal:
     Raises:
         ValueError, TypeError, KeyError: they make none; the message is a reason for people.
     """
-    species = tuple(_element(symbol) for symbol in raw["species"])
+    species = _elements(raw["species"])
     if not species:
         raise ValueError("no sites")
     lattice, coords = (
@@ -146,12 +147,30 @@ def _numbers(values: Any) -> Any:
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
         return values
     if isinstance(values, list | tuple | np.ndarray):
-        if _PLAIN.issuperset(map(type, values)):
+        if _PLAIN.issuperset(map(type, values)) or _are_rows(values):
             return values
         return [_numbers(value) for value in values]
     if isinstance(values, bool | np.bool_):
         raise ValueError(f"a coordinate is {bool(values)}, not a number")
     return parse_number(values) if isinstance(values, str) else values
+
+
+def _are_rows(values: Sequence[Any]) -> bool:
+    """Whether they are lists of plain numbers: as JSON has them, and quick to tell."""
+    return {list}.issuperset(map(type, values)) and _PLAIN.issuperset(
+        map(type, chain.from_iterable(values))
+    )
+
+
+def _elements(symbols: Any) -> tuple[str, ...]:
+    """Returns the symbols of elements, one per site."""
+    species = tuple(symbols)
+    try:
+        if _KNOWN_SYMBOLS.issuperset(species):
+            return species
+    except TypeError:  # dicts of partial occupancies, say
+        pass
+    return tuple(map(_element, species))
 
 
 def _element(symbol: Any) -> str:
@@ -172,13 +191,13 @@ def _settle(crystal: Crystal) -> Crystal:
         ValueError: there is no volume, or a coordinate that has lost its digits.
     """
     lattice, coords = crystal.lattice, crystal.frac_coords
-    lengths = np.linalg.norm(lattice, axis=1)
-    if crystal.volume < 1e-6 or crystal.volume < 1e-9 * lengths.prod():
+    box = math.prod(math.hypot(*vector) for vector in lattice.tolist())
+    if crystal.volume < 1e-6 or crystal.volume < 1e-9 * box:
         raise ValueError("the lattice vectors span no volume")
     largest = np.abs(coords).max()
     if largest > FARTHEST:
         raise ValueError(f"a fractional coordinate is {largest:.3g}: has it lost its point?")
-    if lengths.prod() > SKEWED * crystal.volume:
+    if box > SKEWED * crystal.volume:
         return _with_short_vectors(crystal)
     if largest > WRAPPED:
         return Crystal(lattice, crystal.species, coords - np.floor(coords))
@@ -224,13 +243,16 @@ def closest_pair(crystal: Crystal) -> tuple[int, int, float] | None:
     """
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
-    radii: Floats = np.array([_radii().get(s, UNKNOWN_RADIUS) for s in crystal.species])
+    known = _radii()
+    radii: Floats = np.array([known.get(symbol, UNKNOWN_RADIUS) for symbol in crystal.species])
     reach = 2.0 * CLOSEST * float(radii.max())
     lattice = np.ascontiguousarray(crystal.lattice, dtype=np.float64)
     positions = (crystal.frac_coords - np.floor(crystal.frac_coords)) @ lattice
     one, other, image, distance = find_points_in_spheres(
         positions, positions, r=reach, pbc=_EVERY_DIRECTION, lattice=lattice, tol=1e-8
     )
+    if len(one) == len(radii):  # each site meets itself, and nothing else
+        return None
     itself = (one == other) & ~image.any(axis=1)
     share = np.where(itself, np.inf, distance / (radii[one] + radii[other]))
     nearest = int(share.argmin())

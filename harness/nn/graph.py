@@ -348,17 +348,9 @@ def _refine_colours(union: _Union, length: Indices, lengths: Indices) -> Indices
     while len(left):
         sees = np.bincount(dst, minlength=len(home))[left]
         seen = np.sort(dst * span + colour[src] * lengths[owner] + length)
-        # What a node sees is a slice of bytes: exact to compare, unlike a hash of the multiset.
-        sights = (seen - np.repeat(left * span, sees)).tobytes()
+        seen -= np.repeat(left * span, sees)
         own, old = home[left], colour[left]
-        signatures = [
-            (crystal, before, sights[view])
-            for crystal, before, view in zip(
-                own.tolist(), old.tolist(), _slices(sees * seen.itemsize), strict=True
-            )
-        ]
-        number = {signature: i for i, signature in enumerate(sorted(set(signatures)))}
-        new = np.array([number[signature] for signature in signatures])
+        new = _rank_signatures(own * len(home) + old, seen, sees)
         first = np.flatnonzero(np.diff(own, prepend=-1))
         new -= np.repeat(np.minimum.reduceat(new, first), np.diff(first, append=len(left)))
         colour[left] = new
@@ -367,6 +359,33 @@ def _refine_colours(union: _Union, length: Indices, lengths: Indices) -> Indices
         left, keep = left[split[own]], split[owner]
         owner, src, dst, length = owner[keep], src[keep], dst[keep], length[keep]
     return colour
+
+
+def _rank_signatures(before: Indices, seen: Indices, sees: Indices) -> Indices:
+    """Numbers what nodes are and see: first by what they are, then by the bytes of what they see.
+
+    A slice of bytes is exact to compare, unlike a hash of the multiset.
+
+    Args:
+        before: nodes; number of what each is.
+        seen: what they see, node after node, each node's in ascending order.
+        sees: nodes; how many each sees.
+
+    Returns:
+        nodes; the number of each one's signature among all of them.
+    """
+    ends = np.cumsum(sees + 1)
+    heads = ends - sees - 1
+    codes = np.empty(len(seen) + len(before), dtype="<i8")
+    at_head = np.zeros(len(codes), dtype=bool)
+    at_head[heads] = True
+    codes[at_head] = before.astype(">i8").view("<i8")  # as bytes, these sort as numbers do
+    codes[~at_head] = seen
+    content = codes.tobytes()
+    bounds = zip((heads * 8).tolist(), (ends * 8).tolist(), strict=True)
+    signatures = [content[start:end] for start, end in bounds]
+    number = {signature: i for i, signature in enumerate(sorted(set(signatures)))}
+    return np.array([number[signature] for signature in signatures])
 
 
 def _rank_species(species: Sequence[str]) -> Indices:

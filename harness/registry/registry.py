@@ -6,8 +6,9 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
-from importlib.metadata import EntryPoint
+from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 from threading import RLock
 from types import ModuleType
@@ -251,7 +252,13 @@ def _order(entry: EntryPoint) -> tuple[bool, str]:
 
 
 def _is_built_in(entry: EntryPoint) -> bool:
-    return entry.dist is not None and entry.dist.name == DISTRIBUTION
+    return entry.dist is not None and _name_of(entry.dist) == DISTRIBUTION
+
+
+@lru_cache(maxsize=64)
+def _name_of(distribution: Distribution) -> str:
+    """Its name, for which all of its metadata are parsed: the same for each of its plugins."""
+    return distribution.name
 
 
 def _place(entry: EntryPoint) -> Path | None:
