@@ -7,7 +7,7 @@ a structure that was misread mostly has atoms on top of one another, or no densi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from harness.plugin.crystal import SYMBOLS, Crystal
 from harness.reading import parse_number
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from harness.plugin.arrays import Floats
     from harness.plugin.property import PropertySpec
 
@@ -155,7 +157,7 @@ def _numbers(values: Any) -> Any:
     return parse_number(values) if isinstance(values, str) else values
 
 
-def _are_rows(values: Sequence[Any]) -> bool:
+def _are_rows(values: list[Any] | tuple[Any, ...] | NDArray[Any]) -> bool:
     """Whether they are lists of plain numbers: as JSON has them, and quick to tell."""
     return {list}.issuperset(map(type, values)) and _PLAIN.issuperset(
         map(type, chain.from_iterable(values))

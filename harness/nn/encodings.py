@@ -298,8 +298,7 @@ def _read_shards(folder: Path, wanted: Collection[str]) -> dict[str, Encoded]:
             warnings.warn(f"Cached encodings not readable, building anew: {error}", stacklevel=3)
             continue
         if _name(content) == path.name:
-            encodings = _unpack(content)
-            known.update((d, _told(encodings[d])) for d in encodings.keys() & wanted)
+            known.update((d, _told(encoding)) for d, encoding in _unpack(content, wanted).items())
         else:
             warnings.warn(f"Cached encodings damaged, building anew: {path}", stacklevel=3)
             with suppress(OSError):
@@ -364,11 +363,18 @@ def _pack(encodings: Mapping[str, Encoding]) -> bytes:
     return save(tensors)
 
 
-def _unpack(content: bytes) -> dict[str, Encoding]:
-    """The inverse of `_pack`; arrays are views into their column."""
+def _unpack(content: bytes, wanted: Collection[str]) -> dict[str, Encoding]:
+    """The inverse of `_pack`, for the crystals that are wanted; arrays are views into their column.
+
+    Most shards of a folder have none of them where there are many datasets.
+    """
     tensors = load(content)
-    digests = tensors["digests"].tobytes().hex()
-    encodings: list[Encoding] = [{} for _ in range(len(digests) // 64)]
+    together = tensors["digests"].tobytes().hex()
+    digests = [together[start : start + 64] for start in range(0, len(together), 64)]
+    found = {digest: row for row, digest in enumerate(digests) if digest in wanted}
+    if not found:
+        return {}
+    encodings: list[Encoding] = [{} for _ in digests]
     for key in tensors:
         if not key.startswith("values/"):
             continue
@@ -378,7 +384,7 @@ def _unpack(content: bytes) -> dict[str, Encoding]:
         pieces = np.split(tensors[key], ends[:-1])
         for row, piece, shape in zip(rows.tolist(), pieces, shapes.tolist(), strict=True):
             encodings[row][name] = piece.reshape(shape)
-    return {digests[64 * row : 64 * row + 64]: e for row, e in enumerate(encodings)}
+    return {digest: encodings[row] for digest, row in found.items()}
 
 
 # --- building ---------------------------------------------------------------------------------

@@ -347,7 +347,7 @@ def _refine_colours(union: _Union, length: Indices, lengths: Indices) -> Indices
     left = np.arange(len(home))  # nodes of the crystals whose colours may still split
     while len(left):
         sees = np.bincount(dst, minlength=len(home))[left]
-        seen = np.sort(dst * span + colour[src] * lengths[owner] + length)
+        seen: Indices = np.sort(dst * span + colour[src] * lengths[owner] + length)
         seen -= np.repeat(left * span, sees)
         own, old = home[left], colour[left]
         new = _rank_signatures(own * len(home) + old, seen, sees)

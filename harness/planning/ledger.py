@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
+    Column = Sequence[str] | NDArray[np.generic]
 
 ROLES = ("scaler", "gradient", "selection", "tuning", "test")
 COLUMNS = ("run", "part", "id", "group", "role")
@@ -79,7 +80,9 @@ def tuning_ledger(scoring: Scoring) -> pd.DataFrame:
 
 def test_rows(scoring: Scoring) -> pd.DataFrame:
     """Returns the rows that a scoring predicts: run, part, id, role `test`, target, overlap."""
-    return rows_frame(scoring.dataset, scoring.runs, scoring.rows, scoring.labels, scoring.overlap)
+    import pandas as pd
+
+    return pd.DataFrame(test_columns(scoring))
 
 
 def rows_frame(
@@ -90,20 +93,35 @@ def rows_frame(
     overlap: Sequence[NDArray[np.bool_]],
 ) -> pd.DataFrame:
     """Returns test rows of a dataset, as `test_rows`; arguments as in `Scoring`."""
-    import numpy as np
     import pandas as pd
 
-    places = np.concatenate(rows)
-    return pd.DataFrame(
-        {
-            "run": np.repeat(np.array(runs, dtype=np.int32), [len(own) for own in rows]),
-            "part": [data.parts[row] for row in places],
-            "id": [data.ids[row] for row in places],
-            "role": "test",
-            "target": np.concatenate(labels),
-            "overlap": np.concatenate(overlap),
-        }
-    )
+    return pd.DataFrame(_columns(data, runs, rows, labels, overlap))
+
+
+def test_columns(scoring: Scoring) -> dict[str, Column]:
+    """Returns the columns of `test_rows`; pandas would take longer than all else about a cell."""
+    own = (scoring.runs, scoring.rows, scoring.labels, scoring.overlap)
+    return _columns(scoring.dataset, *own)
+
+
+def _columns(
+    data: Dataset,
+    runs: Sequence[int],
+    rows: Sequence[Indices],
+    labels: Sequence[Floats],
+    overlap: Sequence[NDArray[np.bool_]],
+) -> dict[str, Column]:
+    import numpy as np
+
+    places = np.concatenate(rows).tolist()
+    return {
+        "run": np.repeat(np.array(runs, dtype=np.int32), [len(own) for own in rows]),
+        "part": [data.parts[row] for row in places],
+        "id": [data.ids[row] for row in places],
+        "role": ["test"] * len(places),
+        "target": np.concatenate(labels),
+        "overlap": np.concatenate(overlap),
+    }
 
 
 def check_plan(plan: Plan) -> None:

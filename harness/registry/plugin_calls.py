@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -95,10 +95,17 @@ def call(function: Callable[..., Any], *arguments: Any, action: str, returns: ty
             f"{name} must return {_door(returns)}.{returns.__name__}, but returned "
             f"{type(value).__name__}, {value!r}, while {action}.",
         )
-    lacking = [key for key in inspect.get_annotations(returns) if not hasattr(value, key)]
+    # mypy takes a type of anything for what has no hash
+    annotated = _annotated(returns)  # type: ignore[arg-type]
+    lacking = [key for key in annotated if not hasattr(value, key)]
     if lacking:
         raise Breach(type(value), f"{type(value).__name__} lacks {', '.join(lacking)}.")
     return value
+
+
+@cache
+def _annotated(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(inspect.get_annotations(kind))
 
 
 def _door(kind: type[Any]) -> str:

@@ -130,7 +130,7 @@ class Differences:
         self._leaderboard, self._metric, self._subset = leaderboard, metric, subset
         self._summary: dict[CellName, Any] = {
             tuple(row[column] for column in leaderboard.identity): row
-            for row in leaderboard.summary(subset, [metric.name]).to_dict("records")
+            for row in leaderboard.summary_rows(subset, metric.name)
         }
         self._cells = {
             name: _read_runs(leaderboard, name, subset, metric.name)

@@ -116,7 +116,7 @@ def _leads(
     leaderboard: Leaderboard, metric: MetricSpec, differences: Differences
 ) -> Iterator[Lead]:
     columns = leaderboard.identity
-    rows: list[Any] = leaderboard.summary(metrics=[metric.name]).to_dict("records")
+    rows = leaderboard.summary_rows("all", metric.name)
     known = {tuple(row[column] for column in columns): row for row in rows}
     places: dict[str, dict[str, list[CellName]]] = {}
     for name in differences.best_of:

@@ -232,6 +232,25 @@ class Leaderboard:
         known = [pd.DataFrame({"trust": [trust.get(name) for name in self._names]})]
         return pd.concat([self._counts[subset], *scores, *(known if trust else ())], axis=1)
 
+    def summary_rows(self, subset: str, metric: str) -> list[dict[str, Any]]:
+        """Rows of `summary` by one metric, as dicts: pandas takes longer to make them than these.
+
+        They are made once, and are not to be changed.
+        """
+        if (subset, metric) not in self._known_rows:
+            columns = _score_columns(metric)
+            rows = [
+                {**counted, **dict(zip(columns, scores, strict=True))}
+                for counted, scores in zip(
+                    self._counted[subset], self._score_rows(subset, metric), strict=True
+                )
+            ]
+            if any(name in self.trust for name in self._names):
+                for row, name in zip(rows, self._names, strict=True):
+                    row["trust"] = self.trust.get(name)
+            self._known_rows[subset, metric] = rows
+        return self._known_rows[subset, metric]
+
     @cached_property
     def _names(self) -> list[tuple[str, ...]]:
         return [tuple(cell[column] for column in self.identity) for cell in self.cells]
@@ -239,11 +258,16 @@ class Leaderboard:
     @cached_property
     def _counts(self) -> dict[str, pd.DataFrame]:
         """By subset, what summaries say of every cell besides its scores."""
-        return {subset: self._count(subset) for subset in SUBSETS}
-
-    def _count(self, subset: str) -> pd.DataFrame:
         import pandas as pd
 
+        return {subset: pd.DataFrame(rows) for subset, rows in self._counted.items()}
+
+    @cached_property
+    def _counted(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of `_counts`."""
+        return {subset: self._count(subset) for subset in SUBSETS}
+
+    def _count(self, subset: str) -> list[dict[str, Any]]:
         places, free = self._places[subset], self._places["overlap-free"]
         n, failed = self._columns["n"], self._columns["failed"]
         nowhere = np.array([], dtype=np.int64)
@@ -260,7 +284,7 @@ class Leaderboard:
                 "trained_on": 1 - int(n[free[name]].sum()) / tested if tested else 0.0,
             }
             rows.append(row)
-        return pd.DataFrame(rows)
+        return rows
 
     @cached_property
     def _columns(self) -> dict[str, NDArray[Any]]:
@@ -280,28 +304,34 @@ class Leaderboard:
         }
 
     @cached_property
-    def _known_scores(self) -> dict[tuple[str, str], pd.DataFrame]:
+    def _known_rows(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        return {}
+
+    @cached_property
+    def _known_scores(self) -> dict[tuple[str, str], list[tuple[float, float, float, float]]]:
         return {}
 
     def _scores(self, subset: str, metric: str) -> pd.DataFrame:
-        """Mean, std and interval of a metric for every cell; computed once, when first asked."""
+        """Mean, std and interval of a metric for every cell."""
+        import pandas as pd
+
+        return pd.DataFrame(self._score_rows(subset, metric), columns=_score_columns(metric))
+
+    def _score_rows(self, subset: str, metric: str) -> list[tuple[float, float, float, float]]:
+        """The rows of `_scores`; computed once, when first asked for."""
         if (subset, metric) not in self._known_scores:
             self._known_scores[subset, metric] = self._summarise(subset, metric)
         return self._known_scores[subset, metric]
 
-    def _summarise(self, subset: str, metric: str) -> pd.DataFrame:
-        import pandas as pd
-
-        counts: list[Any] = self._counts[subset].to_dict("records")
+    def _summarise(self, subset: str, metric: str) -> list[tuple[float, float, float, float]]:
         places, values = self._places[subset], self._columns[metric]
         rows = []
-        for row, name in zip(counts, self._names, strict=True):
+        for row, name in zip(self._counted[subset], self._names, strict=True):
             scores = values[places[name]] if has_enough_rows(row) else [math.nan]
             seed = derive_seed(self.settings["seed"], "interval", metric, subset, *name)
             made = summarise(scores, seed)
             rows.append((made.mean, made.std, made.low, made.high))
-        columns = [metric, *(f"{metric}_{what}" for what in ("std", "low", "high"))]
-        return pd.DataFrame(rows, columns=columns)
+        return rows
 
     def runs_of(self, name: tuple[str, ...], subset: str = "all") -> pd.DataFrame:
         """The rows of `runs` of one cell, by its identity, in the order of runs."""
@@ -333,8 +363,7 @@ class Leaderboard:
         Either they could not be trained or scored, or predictions are not finite.
         """
         found = dict(self.failures)
-        rows: list[Any] = self.summary(metrics=self.metrics[:1]).to_dict("records")
-        for row in rows:
+        for row in self.summary_rows("all", self.metrics[0]):
             if row["failed"] and has_enough_rows(row) and math.isnan(row[self.metrics[0]]):
                 name = tuple(row[column] for column in self.identity)
                 tested = round(row["n"] * row["runs"])
@@ -451,3 +480,7 @@ def _pretraining(cells: Sequence[PlannedCell]) -> dict[tuple[str, str], tuple[st
             name, seen = cell.weights
             found.setdefault((name, seen), {})[cell.transfer] = None
     return {weights: tuple(transfers) for weights, transfers in found.items()}
+
+
+def _score_columns(metric: str) -> list[str]:
+    return [metric, *(f"{metric}_{what}" for what in ("std", "low", "high"))]

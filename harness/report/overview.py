@@ -74,7 +74,7 @@ def find_leader(
     """
     models: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     columns = [column for column in leaderboard.identity if column != "test_on"]
-    rows: list[Any] = leaderboard.summary(metrics=[metric.name]).to_dict("records")
+    rows = leaderboard.summary_rows("all", metric.name)
     for row in rows:
         models.setdefault(tuple(row[column] for column in columns), []).append(row)
     most = max((len(cells) for cells in models.values()), default=0)

@@ -351,7 +351,7 @@ def _entries(
         for row in differences.gains(lenient=True).to_dict("records")
     }
     made: dict[Key, PivotEntry] = {}
-    for row in leaderboard.summary(layout.subset, [metric]).to_dict("records"):
+    for row in leaderboard.summary_rows(layout.subset, metric):
         if any(row[column] not in values for column, values in layout.only.items()):
             continue
         name = tuple(row[column] for column in leaderboard.identity)

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     import torch
 
     from harness.plugin.property import Scale
+    from harness.results.row_tables import Rows
 
 PLAN_FILE = "plan.json"
 RESULTS_FILE = "results.jsonl"
@@ -316,9 +317,9 @@ class Store:
         """Where the rows of a scoring lie until they are frozen."""
         return self.folder / "predictions" / f"{key}.parquet"
 
-    def write_predictions(self, key: str, frame: pd.DataFrame) -> None:
+    def write_predictions(self, key: str, rows: Rows) -> None:
         """Writes the rows of a scoring atomically."""
-        write_rows(self.predictions_path(key), key, frame)
+        write_rows(self.predictions_path(key), key, rows)
 
     def put_rows(self, path: Path, content: bytes) -> None:
         """Writes a file of rows, predictions or a tuning ledger, that was made elsewhere."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.errors import HarnessError, StoreError
 from harness.planning.encoder import encodings_of
-from harness.planning.ledger import stage_ledger, test_rows, tuning_ledger
+from harness.planning.ledger import stage_ledger, test_columns, tuning_ledger
 from harness.planning.plan import MemberOf, facts_of_run, one_or_all
 from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.registry.attribution import blaming
@@ -35,9 +35,13 @@ if TYPE_CHECKING:
     from harness.plugin.arrays import Floats, Indices
     from harness.registry.property_metrics import PropertyMetric
     from harness.registry.registry import Registry
+    from harness.results.records import StageRecord
     from harness.results.store import Store
     from harness.training.run_context import RunContext
     from harness.training.stack_fit import StackFit
+
+RECORDS_AT_HAND = 64
+"""Records of stages that are kept in memory: those of the cells of one chain, and of some more."""
 
 CHECKPOINT_SECONDS = 30.0
 """Shortest time between two checkpoints of a stage: what a kill costs at most, and an epoch."""
@@ -121,6 +125,7 @@ class PlanExecutor:
         self.metrics = metrics_of(self.plan, self.registry)
         self._scored_by = scored_by_one(self.plan)
         self._at_hand: StagePredictor | None = None
+        self._records: dict[str, StageRecord] = {}
         self._work_done = 0
         self._work_total = 0
 
@@ -276,6 +281,14 @@ class PlanExecutor:
 
     # --- scoring ------------------------------------------------------------------------------
 
+    def _record_of(self, key: str) -> StageRecord:
+        """The record of a stage; those that the last scorings asked for are kept at hand."""
+        if key not in self._records:
+            if len(self._records) == RECORDS_AT_HAND:
+                self._records.clear()
+            self._records[key] = self.store.stage_record(key)
+        return self._records[key]
+
     def _score(self, scoring: Scoring) -> None:
         """Scores a cell whose stages are there, unless it is scored already."""
         if set(scoring.runs) <= self.store.scored().get(scoring.key, set()):
@@ -292,11 +305,10 @@ class PlanExecutor:
         ]
         predictions = [values for values, _ in found]
         spreads = [spread for _, spread in found if spread is not None]
-        rows = test_rows(scoring)
-        rows["prediction"] = np.concatenate(predictions)
+        columns = {**test_columns(scoring), "prediction": np.concatenate(predictions)}
         if spreads:
-            rows[SPREAD_COLUMNS[self.plan.property.scale]] = np.concatenate(spreads)
-        self.store.write_predictions(scoring.key, rows)
+            columns[SPREAD_COLUMNS[self.plan.property.scale]] = np.concatenate(spreads)
+        self.store.write_predictions(scoring.key, columns)
         if scoring.tuning:
             self.store.write_tuning_ledger(scoring.key, tuning_ledger(scoring))
         self.store.append_results(self._result_lines(scoring, predictions))
@@ -363,7 +375,7 @@ class PlanExecutor:
         No epoch had finite predictions, or no update before the best one had a finite loss.
         """
         for one in member.line:
-            record = self.store.stage_record(one.stage.key)
+            record = self._record_of(one.stage.key)
             best = record.of_member("best_epoch", one.index)
             if best is not None:
                 losses = (record.history or {}).get("train_loss", [])[:best]
@@ -383,7 +395,7 @@ class PlanExecutor:
         ]
 
     def _result_lines(self, scoring: Scoring, predictions: Sequence[Floats]) -> list[ResultLine]:
-        records = {stage.key: self.store.stage_record(stage.key) for stage in scoring.stages}
+        records = {stage.key: self._record_of(stage.key) for stage in scoring.stages}
         lines = []
         for number, sources in enumerate(scoring.sources):
             scores = score_run(
