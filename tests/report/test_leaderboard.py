@@ -93,6 +93,16 @@ def test_mean_and_std_over_runs(leaderboard) -> None:
     assert shown(made, "A") == "3.00 (2.65)"
 
 
+def test_rows_of_a_summary_are_what_the_frame_says(leaderboard) -> None:
+    made = leaderboard(
+        *(result(cell("A", "ka"), run, value) for run, value in enumerate((1, 2, 6), start=1))
+    )
+    for subset in ("all", "overlap-free"):
+        pd.testing.assert_frame_equal(
+            pd.DataFrame(made.summary_rows(subset, "mape")), made.summary(subset, ["mape"])
+        )
+
+
 def test_runs_tell_the_shares_of_rows_trained_and_tested_on(leaderboard) -> None:
     rows = leaderboard(result(cell("B", "kb"), 1, 0.5)).runs
     assert rows["train_share"].tolist() == [0.7, 0.7]

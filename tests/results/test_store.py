@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -71,6 +74,21 @@ def test_predictions_come_back(store: Store) -> None:
     frame = frame.assign(target=1.0, prediction=[1.0, float("nan")], overlap=False)
     store.write_predictions("k", frame)
     pd.testing.assert_frame_equal(store.read_predictions("k"), frame)
+
+
+def test_rows_given_as_columns_make_the_file_that_a_frame_makes(store: Store) -> None:
+    columns: dict[str, Any] = {
+        "run": np.array([1, 2], dtype=np.int32),
+        "part": ["D", "D"],
+        "id": ["a", "b"],
+        "target": np.array([1.0, math.nan]),
+        "overlap": np.array([True, False]),
+    }
+    contents = set()
+    for rows in (columns, columns, pd.DataFrame(columns)):
+        store.write_predictions("k", rows)
+        contents.add(store.predictions_path("k").read_bytes())
+    assert len(contents) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
