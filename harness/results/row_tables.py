@@ -109,8 +109,8 @@ def digest_of(frame: pd.DataFrame, key: str) -> str:
 def _table_of(rows: Rows) -> pa.Table:
     """Returns what `pa.Table.from_pandas` makes of rows.
 
-    That takes ten times as long as the rest, for what it says of a frame; which depends on the
-    types of the columns alone, so that of columns it is asked once.
+    Most of its time goes into what the file says of the frame. That depends on the names and types
+    of the columns alone, so it is asked once where columns are given.
     """
     import pandas as pd
     import pyarrow as pa
