@@ -265,8 +265,11 @@ def test_many_gains_are_those_of_one_at_a_time_to_the_last_bit() -> None:
     rows[0, 4:8] = rows[1, 4:8] + 1  # the same for all runs
     rows[0, 8] = np.inf
     train, test = np.full((60, 1), 0.7), np.full((60, 1), 0.2)
-    many = paired_gains(*rows, True, train, test)
-    single = [paired_gain(*pair, True, 0.7, 0.2) for pair in zip(*rows, strict=True)]
+    ours, baseline = rows
+    many = paired_gains(ours, baseline, True, train, test)
+    single = [
+        paired_gain(one, other, True, 0.7, 0.2) for one, other in zip(ours, baseline, strict=True)
+    ]
     assert repr(many) == repr(single)  # as text, NaN equals NaN
 
 
