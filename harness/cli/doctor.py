@@ -103,9 +103,12 @@ def _datasets(registry: Registry, locations: Locations) -> list[dict[str, Any]]:
 
 
 def _weights(registry: Registry, locations: Locations) -> list[dict[str, Any]]:
+    from harness.planning.component_ref import ComponentRef
+    from harness.planning.configurations import resolve_backbone
+
     def look(name: str) -> str:
-        spec = registry.backbones[name]
-        found = spec.make(spec.settings()).find_pretrained(locations)
+        own = resolve_backbone(ComponentRef(name=name), registry, locations)
+        found = own.backbone.find_pretrained(locations)
         return f"{found.name} in {found.path}"
 
     return [

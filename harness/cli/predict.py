@@ -21,6 +21,7 @@ from harness.cli.options import (
     PluginOption,
     PropertyOption,
     SchedulerOption,
+    WeightsOption,
     WorkersOption,
     executor_request,
 )
@@ -65,6 +66,7 @@ def predict(
     workers: WorkersOption = None,
     executor_file: ExecutorFileOption = None,
     device: DeviceOption = "cpu",
+    weights_dir: WeightsOption = None,
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -99,6 +101,7 @@ def predict(
             properties=property_name or (),
             level=level,
             device=device,
+            weights_dir=weights_dir,
             plugins=plugin or (),
             executor=executor_request(executor, scheduler, workers, executor_file),
             observers=(ExecutorTitle(),),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from hashlib import sha256
+from functools import cache
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,51 @@ def find_published(name: str, locations: Locations) -> PretrainedWeights:
             f"Weights {name!r} not found. Looked for: {looked}; then on the Hugging Face hub, "
             f"{HUB_OWNER}/{name}: {type(error).__name__}: {error} {remedy}"
         ) from error
+
+
+def find_weights_file(name: str, locations: Locations) -> PretrainedWeights:
+    """Finds a file of weights that the user names: in the folders for weights, else as a path.
+
+    What was named by its whole path, on another machine say, is looked for there first, and then by
+    its name alone.
+
+    Args:
+        name: of the file, which may lie in a folder of such a folder; or its path.
+        locations: with the folders.
+
+    Returns:
+        The name and digest of the file, of which nothing is known but its content.
+
+    Raises:
+        WeightsError: it cannot be read, or is nowhere: the message names every place and the
+            remedy.
+    """
+    own = Path(name).expanduser()
+    tried = [*(folder / own for folder in locations.weights), own]
+    if own.is_absolute():
+        tried = [own, *(folder / own.name for folder in locations.weights)]
+    for path in tried:
+        if path.is_file():
+            return PretrainedWeights(own.name, path.resolve(), _digest_of(path.resolve()), seen="")
+    raise WeightsError(
+        f"Weights {name!r} not found. Looked for: {', '.join(map(str, tried))}. Put the file in a "
+        "folder that --weights-dir or $HARNESS_WEIGHTS names, or write its path."
+    )
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        found = path.stat()
+        return _digest(path, found.st_size, found.st_mtime_ns)
+    except OSError as problem:
+        raise WeightsError(f"{path} cannot be read: {problem.strerror}.") from None
+
+
+@cache
+def _digest(path: Path, size: int, changed_ns: int) -> str:
+    """The sha256 of a file, which is read once for as long as it looks the same."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _download(name: str) -> Path:

@@ -9,6 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchmarkError, HarnessError, PluginError, WeightsError
+from harness.nn.published_weights import find_weights_file
 from harness.planning.benchmark import Benchmark, Model, check_settings
 from harness.planning.chosen_settings import Setting
 from harness.planning.component_ref import ComponentRef, NamedComponents
@@ -21,10 +22,11 @@ from harness.planning.resolved import (
     ResolvedTransfer,
 )
 from harness.planning.trainable import find_trainable
-from harness.plugin.backbone import Backbone, Layers
+from harness.plugin.backbone import Backbone, BackboneSpec, Layers, PretrainedWeights
 from harness.plugin.cell import FIXED
 from harness.plugin.head import FIT_ON, HeadSpec
 from harness.plugin.protocol import ProtocolRules
+from harness.plugin.settings import Settings
 from harness.plugin.transfer import Stage, Target
 from harness.registry.plugin_calls import Breach, call
 
@@ -39,7 +41,9 @@ ROWS_TO_FIT = ("train", "train+validation")
 """What heads in closed form may be fitted on; the first unless said otherwise."""
 
 
-def reconfigure(one: Configuration, setting: Setting, registry: Registry) -> Configuration:
+def reconfigure(
+    one: Configuration, setting: Setting, registry: Registry, locations: Locations
+) -> Configuration:
     """Returns a configuration with other settings, which go over its own.
 
     Raises:
@@ -52,6 +56,7 @@ def reconfigure(one: Configuration, setting: Setting, registry: Registry) -> Con
             model.backbone_ref.with_settings(setting.backbone),
             model.head_ref.with_settings(setting.head),
             registry,
+            locations,
         )
     transfer = resolve_transfer(one.transfer.ref.with_settings(setting.transfer), registry)
     stages = _stages(transfer, model, one.target)
@@ -74,18 +79,31 @@ def resolve_protocol(ref: ComponentRef, registry: Registry) -> ResolvedProtocol:
     return ResolvedProtocol(ref, rules)
 
 
-def resolve_backbone(ref: ComponentRef, registry: Registry) -> ResolvedBackbone:
-    """Looks up a backbone, checks its settings, and makes it, those that it is made of first."""
+def resolve_backbone(
+    ref: ComponentRef, registry: Registry, locations: Locations
+) -> ResolvedBackbone:
+    """Looks up a backbone, checks its settings, and makes it, those that it is made of first.
+
+    Raises:
+        HarnessError: the name or a setting is unknown, or weights that a setting names are missing.
+    """
     spec = registry.backbones[ref.name]
     settings = check_settings(spec.settings, ref.settings, f"backbone {ref.name!r}")
     written = settings.model_dump(mode="json")
-    parts = tuple(resolve_backbone(part, registry) for part in _parts_of(ref, registry))
+    identity = dict(written)
+    parts = tuple(resolve_backbone(part, registry, locations) for part in _parts_of(ref, registry))
     given: list[Any] = []
     if spec.made_of:
         given = [{part.backbone_ref.label: part.backbone for part in parts}]
-        written[spec.made_of] = [
-            {"name": part.backbone_ref.name, **part.backbone_settings} for part in parts
-        ]
+        for of_own, of_part in ((written, "backbone_settings"), (identity, "backbone_identity")):
+            of_own[spec.made_of] = [
+                {"name": part.backbone_ref.name, **getattr(part, of_part)} for part in parts
+            ]
+    if spec.weights_in:
+        weights = named_weights(spec, settings, locations)
+        given.append(weights)
+        if weights is not None:
+            identity[spec.weights_in] = weights.digest
     action = f"making the backbone {ref.name!r}"
     return ResolvedBackbone(
         ref,
@@ -93,8 +111,21 @@ def resolve_backbone(ref: ComponentRef, registry: Registry) -> ResolvedBackbone:
         spec.rows_per_second,
         code_of_backbone(ref, registry),
         written,
+        identity,
         parts,
     )
+
+
+def named_weights(
+    spec: BackboneSpec, settings: Settings, locations: Locations
+) -> PretrainedWeights | None:
+    """Finds the file of weights that the settings of a backbone name; see `weights_in`.
+
+    Raises:
+        WeightsError: it is in none of the places, which the message names.
+    """
+    name = getattr(settings, spec.weights_in)
+    return find_weights_file(name, locations) if name else None
 
 
 def _parts_of(ref: ComponentRef, registry: Registry) -> list[ComponentRef]:
@@ -119,9 +150,11 @@ def code_of_backbone(ref: ComponentRef, registry: Registry) -> str:
     return digest_of([own, *parts]) if any(parts) else own
 
 
-def resolve_model(backbone: ComponentRef, head: ComponentRef, registry: Registry) -> ResolvedModel:
+def resolve_model(
+    backbone: ComponentRef, head: ComponentRef, registry: Registry, locations: Locations
+) -> ResolvedModel:
     """Looks up backbone and head, checks their settings, and makes the backbone."""
-    own = resolve_backbone(backbone, registry)
+    own = resolve_backbone(backbone, registry, locations)
     spec, given = registry.heads[head.name], head.settings
     fits_validation = _fits_validation(head, spec, given.pop(FIT_ON, ROWS_TO_FIT[0]))
     settings = check_settings(spec.settings, given, f"head {head.name!r}")
@@ -133,7 +166,7 @@ def resolve_model(backbone: ComponentRef, head: ComponentRef, registry: Registry
         head_settings=settings,
         fits_validation=fits_validation,
         settings={
-            "backbone": [backbone.name, own.backbone_settings],
+            "backbone": [backbone.name, own.backbone_identity],
             "head": [head.name, settings.model_dump(mode="json")],
             **optional(
                 code=code if any(code) else None,
@@ -157,7 +190,9 @@ def _fits_validation(head: ComponentRef, spec: HeadSpec, fit_on: Any) -> bool:
     return both
 
 
-def known_models(benchmark: Benchmark, registry: Registry) -> list[ResolvedModel]:
+def known_models(
+    benchmark: Benchmark, registry: Registry, locations: Locations
+) -> list[ResolvedModel]:
     """Returns, of every backbone that is installed here, a model.
 
     Rows that one of them cannot encode are left out of every dataset.
@@ -168,7 +203,7 @@ def known_models(benchmark: Benchmark, registry: Registry) -> list[ResolvedModel
     for backbone in (*benchmark.backbones, *(own.backbone for own in pairs)):
         for head in heads:
             try:
-                found.append(resolve_model(backbone, head, registry))
+                found.append(resolve_model(backbone, head, registry, locations))
             except HarnessError:  # one of the two is not installed here
                 continue
             break
@@ -203,31 +238,34 @@ class Parts:
     baselines: tuple[ResolvedModel, ...]
 
 
-def resolve(benchmark: Benchmark, registry: Registry) -> Parts:
+def resolve(benchmark: Benchmark, registry: Registry, locations: Locations) -> Parts:
     """Looks up everything that a benchmark names besides datasets and metrics."""
     transfers = tuple(resolve_transfer(ref, registry) for ref in benchmark.transfers)
     return Parts(
-        models=tuple(_entries(benchmark, transfers, registry)),
+        models=tuple(_entries(benchmark, transfers, registry, locations)),
         fixed=resolve_transfer(ComponentRef(name=FIXED), registry),
         protocols=tuple(resolve_protocol(ref, registry) for ref in benchmark.protocols),
         baselines=tuple(
-            resolve_model(baseline.backbone, baseline.head, registry)
+            resolve_model(baseline.backbone, baseline.head, registry, locations)
             for baseline in benchmark.baselines or ()
         ),
     )
 
 
 def _entries(
-    benchmark: Benchmark, transfers: tuple[ResolvedTransfer, ...], registry: Registry
+    benchmark: Benchmark,
+    transfers: tuple[ResolvedTransfer, ...],
+    registry: Registry,
+    locations: Locations,
 ) -> Iterator[Entry]:
     """Yields every model but the baselines."""
     for backbone, head in product(benchmark.backbones, benchmark.heads):
-        yield Entry(resolve_model(backbone, head, registry), transfers)
+        yield Entry(resolve_model(backbone, head, registry, locations), transfers)
     for own in benchmark.models:
         given = transfers
         if own.transfers is not None:
             given = tuple(resolve_transfer(ref, registry) for ref in own.transfers)
-        yield Entry(resolve_model(own.backbone, own.head, registry), given, own)
+        yield Entry(resolve_model(own.backbone, own.head, registry, locations), given, own)
 
 
 def configure_baselines(

@@ -74,7 +74,7 @@ def plan(
     spec = property_of(benchmark, registry)
     benchmark = benchmark.of_property(spec)
     _check_names(benchmark, registry, spec)
-    parts, targets = resolve(benchmark, registry), benchmark.train_on
+    parts, targets = resolve(benchmark, registry, locations), benchmark.train_on
     models = (*(entry.model for entry in parts.models), *parts.baselines)
     _check_heads(models, spec)
     known = [(model.backbone_ref.name, model.backbone.elements) for model in models]
@@ -120,7 +120,7 @@ def plan_baselines(
     models = []
     for own in alone.baselines or ():
         with suppress(HarnessError):  # it is not installed here
-            models.append(resolve_model(own.backbone, own.head, registry))
+            models.append(resolve_model(own.backbone, own.head, registry, locations))
     found = configure_baselines([m for m in models if m.head.fit is not None], alone.train_on)
     encoder = make_encoder(registry, locations)
     resolved = Plan(
@@ -143,7 +143,7 @@ def known_rows(
     benchmark: Benchmark, registry: Registry, locations: Locations, limit: int | None = None
 ) -> DatasetLoader:
     """Returns the datasets with the rows that all backbones which are installed here can encode."""
-    models = known_models(benchmark, registry)
+    models = known_models(benchmark, registry, locations)
     return DatasetLoader(
         registry,
         locations,
@@ -344,8 +344,9 @@ class _Planner:
     ) -> list[Scoring]:
         """Cells of settings that a search has chosen: the best ones, and several averaged."""
         _check_complete(settings, self.runs)
+        locations = self.resolved.locations
         assigned = [
-            Assigned(chosen.run, reconfigure(one, chosen.setting, self.registry))
+            Assigned(chosen.run, reconfigure(one, chosen.setting, self.registry, locations))
             for chosen in settings
         ]
         by_run: dict[int, list[MemberOf]] = {run: [] for run in self.runs}

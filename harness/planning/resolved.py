@@ -21,7 +21,8 @@ class ResolvedBackbone:
 
     Attributes:
         backbone_code: names the code of the backbone; see `code_of_backbone`.
-        backbone_settings: all of them, as JSON.
+        backbone_settings: all of them, as JSON; it is made again by these.
+        backbone_identity: the same, with the digests of files in place of their names.
         parts: the backbones that it is made of.
     """
 
@@ -30,6 +31,7 @@ class ResolvedBackbone:
     rows_per_second: float
     backbone_code: str
     backbone_settings: Mapping[str, Any]
+    backbone_identity: Mapping[str, Any]
     parts: tuple[ResolvedBackbone, ...]
 
 

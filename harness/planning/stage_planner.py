@@ -67,6 +67,7 @@ class StagePlanner:
 
     Attributes:
         splits: of the protocol.
+        locations: as given.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class StagePlanner:
         self.protocol = protocol
         self.splits = Splits(loader, protocol.rules, benchmark.seed, datasets, benchmark.test_on)
         self._benchmark, self._loader = benchmark, loader
-        self._registry, self._locations = registry, locations
+        self._registry, self.locations = registry, locations
         self._stages = stages
 
     def members(self, assigned: Sequence[Assigned]) -> tuple[MemberOf, ...]:
@@ -211,7 +212,7 @@ class StagePlanner:
     ) -> tuple[MemberOf, ...]:
         model, target, own = one.model, one.target, self._loader[stage.dataset]
         parents = tuple(previous) if stage.start == "previous" else ()
-        weights = find_weights(model, self._locations) if stage.start == "pretrained" else None
+        weights = find_weights(model, self.locations) if stage.start == "pretrained" else None
         runs = [member.run for member in assigned]
         could_go_on = bool(previous) and _same_property(previous[0].stage.dataset, own)
         goes_on_with_head = could_go_on and not stage.new_head

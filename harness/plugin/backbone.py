@@ -249,6 +249,10 @@ class BackboneSpec:
             this one is made. `make` is then given these, made, by label, besides the settings.
             Crystals are encoded by them, each with its own cache; what `encode` returns must be
             their encodings, joined by `join_encodings` in that order.
+        weights_in: the setting that names a file of weights, if it is not empty. Planning looks for
+            it in the folders for weights first, then where the name leads as a path; `make` is then
+            given it as `PretrainedWeights` (None where none is named), after all else. Keys depend
+            on what is in it, wherever it lies.
     """
 
     name: str
@@ -259,3 +263,4 @@ class BackboneSpec:
     space: Space | None = None
     revision: int = 1
     made_of: str = ""
+    weights_in: str = ""

@@ -138,6 +138,12 @@ def _check_fields(spec: Any, here: str, place: str) -> None:
                 f"{here} offers {type(spec).__name__} {spec.name!r} with {field.name} = {value!r}: "
                 f"expected {expected}{place}."
             )
+    named = getattr(spec, "weights_in", "")
+    if named and named not in spec.settings.model_fields:
+        raise Refused(
+            f"{here} offers {type(spec).__name__} {spec.name!r} with weights_in = {named!r}: "
+            f"expected one of its settings{place}.{did_you_mean(named, spec.settings.model_fields)}"
+        )
 
 
 def _place(function: object) -> str:

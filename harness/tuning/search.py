@@ -156,7 +156,9 @@ class Search:
             for trial in study.get_trials(deepcopy=False):
                 if trial.user_attrs.get(BATCH) == batch:
                     worker.claim(study, trial)
-                    changed = reconfigure(self.configuration, setting_of(trial), registry)
+                    changed = reconfigure(
+                        self.configuration, setting_of(trial), registry, self.planner.locations
+                    )
                     proposer = self.proposers[runs]
                     attempts.append(Attempt(study, trial.number, runs, changed, proposer))
         return attempts
@@ -396,7 +398,10 @@ def find_shapes(
     for name, distribution in space.distributions.items():
         ends = getattr(distribution, "choices", None) or (distribution.low, distribution.high)  # type: ignore[attr-defined]
         settings = [space.settle({**base, name: end}) for end in ends]
-        shapes = {planner.shape(reconfigure(one, setting, registry)) for setting in settings}
+        shapes = {
+            planner.shape(reconfigure(one, setting, registry, planner.locations))
+            for setting in settings
+        }
         if len(shapes) > 1:
             found.append(name)
     return tuple(found)

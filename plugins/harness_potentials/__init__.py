@@ -18,7 +18,7 @@ from harness.plugin import (
 from harness_potentials.settings import EosSettings, FileSettings, OrbSettings
 
 if TYPE_CHECKING:
-    from harness.plugin import Backbone, Crystal
+    from harness.plugin import Backbone, Crystal, PretrainedWeights
     from harness_potentials.physics import Solid
 
 CHGNET_ROWS_PER_SECOND = 150.0
@@ -53,6 +53,7 @@ def register_backbones() -> Iterable[BackboneSpec]:
         settings=EosSettings,
         make="harness_potentials.backbones:make_eos",
         rows_per_second=100_000.0,
+        weights_in="weights",
     )
     for name, title, extra, settings in (
         ("mace", "MACE", "mace", FileSettings),
@@ -65,13 +66,16 @@ def register_backbones() -> Iterable[BackboneSpec]:
             settings=settings,
             make=partial(_make_from_file, name),
             rows_per_second=100_000.0,
+            weights_in="weights",
         )
 
 
-def _make_from_file(name: str, settings: FileSettings) -> Backbone:
+def _make_from_file(
+    name: str, settings: FileSettings, weights: PretrainedWeights | None
+) -> Backbone:
     from harness_potentials.backbones import make_from_file
 
-    return make_from_file(name, settings)
+    return make_from_file(name, settings, weights)
 
 
 @hookimpl

@@ -14,7 +14,7 @@ from harness.plugin import Crystal, FitRows, FixedFeatures, PluginError, Predict
 from harness_potentials import chgnet_potential, equation_of_state, sevennet_potential
 from harness_potentials.packages import ELEMENTS
 from harness_potentials.settings import EosSettings, FileSettings
-from harness_potentials.weight_files import find_file, package_version
+from harness_potentials.weight_files import declare_weights, package_version
 
 if TYPE_CHECKING:
     from harness.plugin import Floats, Invariance, PretrainedWeights
@@ -79,32 +79,36 @@ def make_sevennet(settings: Settings) -> FixedFeatures:
     return _fixed(own, own.embed, own.WIDTH, "sevennet-1", refuses=False, cutoff_angstrom=5.0)
 
 
-def make_eos(settings: EosSettings) -> FixedFeatures:
+def make_eos(settings: EosSettings, weights: PretrainedWeights | None = None) -> FixedFeatures:
     """Makes the backbone `eos`.
 
     Raises:
         PluginError: the potential is not installed.
-        WeightsError: see `find_file` and the potential's class.
+        WeightsError: see `declare_weights` and the potential's class.
     """
     name, width = f"eos-{equation_of_state.VERSION}", len(EOS_FEATURES)
     if settings.potential != "chgnet":
-        return _from_file(settings.potential, settings, f"{name} of ", _state_by_file, width)
+        potential, prefix = settings.potential, f"{name} of "
+        return _from_file(potential, settings, weights, prefix, _state_by_file, width)
     return _fixed(chgnet_potential, describe_state, width, name, cutoff_angstrom=6.0)
 
 
-def make_from_file(potential: str, settings: FileSettings) -> FixedFeatures:
+def make_from_file(
+    potential: str, settings: FileSettings, weights: PretrainedWeights | None
+) -> FixedFeatures:
     """Makes the backbone of the embeddings of a potential of `FROM_FILES`.
 
     Raises:
         PluginError: its package is not installed.
-        WeightsError: see `find_file` and the potential's class.
+        WeightsError: see `declare_weights` and the potential's class.
     """
-    return _from_file(potential, settings, "", _embed_by_file)
+    return _from_file(potential, settings, weights, "", _embed_by_file)
 
 
 def _from_file(
     name: str,
     settings: FileSettings,
+    named: PretrainedWeights | None,
     prefix: str,
     encode: Callable[[str, PretrainedWeights, FileSettings, Crystal], Floats],
     width: int | None = None,
@@ -112,7 +116,7 @@ def _from_file(
     """Makes a backbone of the numbers that `encode` gets from a file; by default, embeddings."""
     module = import_module(FROM_FILES[name][0])
     found = package_version(module.PACKAGE, module.EXTRA)
-    weights = find_file(settings, name)
+    weights = declare_weights(named, settings, name)
     potential = load_potential(name, weights, settings)
     return FixedFeatures(
         partial(encode, name, weights, settings),

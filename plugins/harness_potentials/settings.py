@@ -13,7 +13,7 @@ class FileSettings(Settings):
     """The weights of a potential whose package brings none."""
 
     weights: str = ""
-    """Name of the file in a folder of $HARNESS_WEIGHTS, or its path."""
+    """Name of the file in a folder of --weights-dir or $HARNESS_WEIGHTS, or its path."""
     seen: str = ""
     """Name of the data that it was trained on, for the audit; empty: not declared."""
     trust: str = ""

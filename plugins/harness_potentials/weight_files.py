@@ -6,12 +6,12 @@ import io
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.plugin import Locations, PluginError, PretrainedWeights, WeightsError
+from harness.plugin import PluginError, PretrainedWeights, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -35,36 +35,28 @@ def package_version(package: str, extra: str) -> str:
         ) from error
 
 
-def find_file(settings: FileSettings, potential: str) -> PretrainedWeights:
-    """Finds the file, and takes its digest.
+def declare_weights(
+    weights: PretrainedWeights | None, settings: FileSettings, potential: str
+) -> PretrainedWeights:
+    """Returns the file that was found, with what it is said to have been trained on.
 
     Raises:
-        WeightsError: none is named, or it is in none of the places, which the message names.
+        WeightsError: none is named.
     """
-    if not settings.weights:
+    if weights is None:
         raise WeightsError(
             f"The package of {potential!r} brings no weights, and none are named: write "
             f'{{ name = "{potential}", weights = "FILE", seen = "MPtrj" }}, with the name of a '
             "published file and of the data that it was trained on."
         )
-    name = Path(settings.weights).expanduser()
-    tried = [name, *(folder / name for folder in Locations().weights)]
-    for path in tried:
-        if path.is_file():
-            digest = sha256(path.read_bytes()).hexdigest()
-            return PretrainedWeights(path.name, path.resolve(), digest, settings.seen)
-    raise WeightsError(
-        f"Weights {settings.weights!r} not found. Looked for: {', '.join(map(str, tried))}. Put "
-        "the file in a folder that $HARNESS_WEIGHTS names (--weights-dir comes too late for it), "
-        "or write its path."
-    )
+    return replace(weights, seen=settings.seen)
 
 
 def read_file(weights: PretrainedWeights, trust: str) -> Any:
     """Reads what torch has saved; code in it, only if it is trusted.
 
     Args:
-        weights: as `find_file` found them.
+        weights: as they were found.
         trust: the digest of a file whose code is trusted.
 
     Raises:

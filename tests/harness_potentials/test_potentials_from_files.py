@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from harness import PluginError
 from harness.apps.testing.crystals import sample_crystals
-from harness.plugin import Crystal, Locations, WeightsError
+from harness.nn.published_weights import find_weights_file
+from harness.plugin import Crystal, Locations, PretrainedWeights, WeightsError
 from harness.testing import BackboneCases
 from harness_potentials import equation_of_state, register_backbones, weight_files
 from harness_potentials.backbones import load_potential
@@ -30,10 +31,12 @@ PACKAGES = {"mace": "mace", "mattersim": "mattersim", "orb": "orb_models"}
 MODEL = "orb-v3-conservative-inf-omat"
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HARNESS_WEIGHTS", str(tmp_path))
-    return tmp_path
+def find(path: Path | str) -> PretrainedWeights:
+    return find_weights_file(str(path), Locations())
+
+
+def make(name: str, settings: FileSettings) -> Any:
+    return BACKBONES[name].make(settings, find(settings.weights))
 
 
 # --- whatever the package --------------------------------------------------------------------
@@ -46,49 +49,48 @@ class Code:
         return os.mkdir, (os.environ["MADE"],)
 
 
-def test_a_file_is_found_by_name_and_known_by_its_digest(place: Path) -> None:
-    (place / "one.pt").write_bytes(b"one")
-    found = weight_files.find_file(FileSettings(weights="one.pt", seen="MPtrj"), "orb")
-    assert (found.name, found.seen) == ("one.pt", "MPtrj")
-    assert found.digest == sha256(b"one").hexdigest()
-    by_path = weight_files.find_file(FileSettings(weights=str(place / "one.pt")), "orb")
-    assert by_path.digest == found.digest
+def test_a_file_is_what_was_found_and_has_seen_what_is_declared(tmp_path: Path) -> None:
+    (tmp_path / "one.pt").write_bytes(b"one")
+    weights, settings = find(tmp_path / "one.pt"), FileSettings(weights="one.pt", seen="MPtrj")
+    declared = weight_files.declare_weights(weights, settings, "orb")
+    assert (declared.name, declared.seen) == ("one.pt", "MPtrj")
+    assert declared.digest == sha256(b"one").hexdigest()
 
 
-def test_where_a_file_was_looked_for_is_said(place: Path) -> None:
-    with pytest.raises(WeightsError, match=rf"'no.pt' not found. Looked for: no.pt, {place}/no.pt"):
-        weight_files.find_file(FileSettings(weights="no.pt"), "orb")
+@pytest.mark.parametrize("name", ["eos", *PACKAGES])
+def test_the_file_is_named_by_the_setting_weights(name: str) -> None:
+    assert BACKBONES[name].weights_in == "weights"
 
 
 def test_without_a_name_it_is_said_how_to_give_one() -> None:
     with pytest.raises(WeightsError, match='name = "mace", weights = "FILE", seen = "MPtrj"'):
-        weight_files.find_file(FileSettings(), "mace")
+        weight_files.declare_weights(None, FileSettings(), "mace")
 
 
 def test_code_in_a_file_runs_only_if_it_is_trusted(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MADE", str(place / "made"))
-    torch.save(Code(), place / "code.pt")
-    found = weight_files.find_file(FileSettings(weights="code.pt"), "mace")
+    monkeypatch.setenv("MADE", str(tmp_path / "made"))
+    torch.save(Code(), tmp_path / "code.pt")
+    found = find(tmp_path / "code.pt")
     for trust in ("", "0" * 64):
         with pytest.raises(WeightsError, match=f'trust it, write trust = "{found.digest}"'):
             weight_files.read_file(found, trust)
-    assert not (place / "made").exists()
+    assert not (tmp_path / "made").exists()
     weight_files.read_file(found, found.digest)
-    assert (place / "made").exists()
+    assert (tmp_path / "made").exists()
 
 
-def test_a_file_of_tensors_needs_no_trust(place: Path) -> None:
-    torch.save({"a": torch.ones(2)}, place / "tensors.pt")
-    found = weight_files.find_file(FileSettings(weights="tensors.pt"), "orb")
+def test_a_file_of_tensors_needs_no_trust(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "tensors.pt")
+    found = find(tmp_path / "tensors.pt")
     assert list(weight_files.read_file(found, "")) == ["a"]
 
 
-def test_a_file_that_changes_is_not_taken_for_the_one_of_before(place: Path) -> None:
-    torch.save({"a": torch.ones(2)}, place / "tensors.pt")
-    found = weight_files.find_file(FileSettings(weights="tensors.pt"), "orb")
-    torch.save({"a": torch.zeros(2)}, place / "tensors.pt")
+def test_a_file_that_changes_is_not_taken_for_the_one_of_before(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "tensors.pt")
+    found = find(tmp_path / "tensors.pt")
+    torch.save({"a": torch.zeros(2)}, tmp_path / "tensors.pt")
     with pytest.raises(WeightsError, match="has changed"):
         weight_files.read_file(found, "")
 
@@ -100,7 +102,7 @@ def test_without_its_package_the_extra_is_named(name: str, monkeypatch: pytest.M
 
     monkeypatch.setattr(weight_files, "version", absent)
     with pytest.raises(PluginError, match=rf"pip install 'paraisite-harness\[{name}\]'"):
-        BACKBONES[name].make(BACKBONES[name].settings(weights="some.pt"))
+        BACKBONES[name].make(BACKBONES[name].settings(weights="some.pt"), None)
 
 
 def test_keys_of_chgnets_equation_of_state_are_as_they_were() -> None:
@@ -205,7 +207,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str,
 @pytest.mark.parametrize("name", INSTALLED)
 def test_energies_follow_the_volume_and_go_by_atom(name: str, saved: Any) -> None:
     settings = BACKBONES[name].settings(**saved(name))
-    potential = load_potential(name, weight_files.find_file(settings, name), settings)
+    potential = load_potential(name, find(settings.weights), settings)
     doubled = Crystal(
         SALT.lattice * [[2], [1], [1]],
         ("Na", "Na", "Cl", "Cl"),
@@ -230,7 +232,7 @@ def test_the_equation_of_state_takes_its_energies(
         return volumes, 0.02 * (volumes - 20.0) ** 2 - 0.0008 * (volumes - 20.0) ** 3
 
     monkeypatch.setattr(equation_of_state, "energy_curve", curve)
-    made = BACKBONES["eos"].make(EosSettings(potential=name, **saved(name)))
+    made = make("eos", EosSettings(potential=name, **saved(name)))
     assert made.encode(SALT)["features"].shape == (6,)
     assert np.isfinite(taken).all()
     assert name in made.encoding and made.weights.digest in made.encoding
@@ -241,31 +243,31 @@ def test_a_process_is_left_as_it_was(name: str, saved: Any) -> None:
     settings = BACKBONES[name].settings(**saved(name))
     before = torch.get_default_dtype(), torch.get_float32_matmul_precision()
     load_potential.cache_clear()
-    BACKBONES[name].make(settings).encode(SALT)
+    make(name, settings).encode(SALT)
     assert (torch.get_default_dtype(), torch.get_float32_matmul_precision()) == before
     assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
 @pytest.mark.parametrize("name", INSTALLED)
-def test_a_file_of_something_else_is_refused(name: str, place: Path) -> None:
-    torch.save({"a": torch.ones(2)}, place / "else.pt")
+def test_a_file_of_something_else_is_refused(name: str, tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "else.pt")
     model = {"model": MODEL} if name == "orb" else {}
     with pytest.raises(WeightsError, match=r"else\.pt (holds|does not hold)"):
-        BACKBONES[name].make(BACKBONES[name].settings(weights="else.pt", **model))
+        make(name, BACKBONES[name].settings(weights=str(tmp_path / "else.pt"), **model))
 
 
 @pytest.mark.parametrize("name", [needs("mace")])
 def test_mace_is_refused_until_its_file_is_trusted(name: str, saved: Any) -> None:
     settings = FileSettings(**{**saved(name), "trust": ""})
     with pytest.raises(WeightsError, match='write trust = "'):
-        BACKBONES[name].make(settings)
+        make(name, settings)
 
 
 @pytest.mark.parametrize("name", [needs("orb")])
 def test_orb_asks_for_the_name_of_its_model(name: str, saved: Any) -> None:
     settings = BACKBONES[name].settings(**{**saved(name), "model": ""})
     with pytest.raises(WeightsError, match=f"Set `model` .* {MODEL}"):
-        BACKBONES[name].make(settings)
+        make(name, settings)
 
 
 class TestPromises(BackboneCases):
@@ -277,12 +279,12 @@ class TestPromises(BackboneCases):
         return BACKBONES[request.param]
 
     def test_it_is_fixed_and_says_what_it_has_seen(self, spec: Any) -> None:
-        made = spec.make(spec.settings(**self.settings))
+        made = make(spec.name, spec.settings(**self.settings))
         assert made.fixed
         assert made.find_pretrained(Locations()).seen == "nothing"
         assert made.weights.digest in made.encoding
 
     def test_embeddings_tell_crystals_apart(self, spec: Any) -> None:
-        made = spec.make(spec.settings(**self.settings))
+        made = make(spec.name, spec.settings(**self.settings))
         features = np.array([made.encode(c)["features"] for c in sample_crystals()])
         assert len(np.unique(features.round(6), axis=0)) == len(features)

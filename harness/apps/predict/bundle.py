@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
+from harness.api.lookup import path_of
 from harness.apps.predict.bundle_tensors import check_model_tensors, check_tensors, read_shapes
 from harness.apps.predict.conformal import DEFAULT_LEVEL, half_width
 from harness.apps.predict.prediction_table import Predictions
@@ -28,6 +29,7 @@ from harness.escaping import html_text
 from harness.files import new_folder, sweep
 from harness.plugin.crystal import Crystal
 from harness.plugin.head import FitRows
+from harness.plugin.locations import Locations
 from harness.plugin.property import THERMAL_CONDUCTIVITY
 from harness.plugin.protocol import Scaler
 from harness.plugin.settings import Settings
@@ -470,6 +472,7 @@ def load_bundle(
     property_name: str | None = None,
     device: str = "cpu",
     plugins: Sequence[Path | str] = (),
+    weights_dir: Path | str | None = None,
 ) -> Bundle:
     """Loads a bundle, and sees that it predicts what it must.
 
@@ -478,11 +481,13 @@ def load_bundle(
         property_name: what it is to predict, as `thermal-conductivity`; any property if not given.
         device: `cpu`, `cuda`, or `auto`.
         plugins: Python files to load as plugins besides the installed ones.
+        weights_dir: folder with files of weights that its model is made from, looked in first.
 
     Raises:
         BundleError: see `read_record`; it is of another property; or it does not predict what it
             did when it was written.
         PluginError: a plugin it needs is missing, or has other code; the property is unknown.
+        WeightsError: a file of weights is missing.
     """
     from harness.registry.registry import Registry
 
@@ -490,13 +495,24 @@ def load_bundle(
     registry = Registry([Path(plugin) for plugin in plugins])
     if property_name is not None:
         check_properties({str(folder): record}, [property_name], registry)
-    return open_bundle(Path(folder), record, registry, device)
+    locations = Locations.of(weights_dir=path_of(weights_dir))
+    return open_bundle(Path(folder), record, registry, device, locations)
 
 
-def open_bundle(folder: Path, record: BundleRecord, registry: Registry, device: str) -> Bundle:
-    """Loads the rest of a bundle whose record was read; see `load_bundle`."""
+def open_bundle(
+    folder: Path, record: BundleRecord, registry: Registry, device: str, locations: Locations
+) -> Bundle:
+    """Loads the rest of a bundle whose record was read; see `load_bundle`.
+
+    Args:
+        folder: of the bundle.
+        record: as it was read.
+        registry: with the plugins that it needs.
+        device: `cpu`, `cuda`, or `auto`.
+        locations: where weights are looked for that a setting of its model names.
+    """
     with blaming(registry):
-        bundle = assemble(record, _read_tensors(folder), registry, device)
+        bundle = assemble(record, _read_tensors(folder), registry, device, locations)
         _check_probes(bundle, folder)
     return bundle
 
@@ -534,9 +550,13 @@ def check_properties(
 
 
 def assemble(
-    record: BundleRecord, tensors: Mapping[str, Tensor], registry: Registry, device: str
+    record: BundleRecord,
+    tensors: Mapping[str, Tensor],
+    registry: Registry,
+    device: str,
+    locations: Locations,
 ) -> Bundle:
-    """Makes an ensemble of what a bundle holds, unchecked."""
+    """Makes an ensemble of what a bundle holds, unchecked; see `open_bundle`."""
     from harness.apps.predict.applicability import Neighbourhood
     from harness.apps.predict.ensemble import Ensemble
     from harness.training.prediction import resolve_device
@@ -552,7 +572,7 @@ def assemble(
         prefix = f"{number}."
         of_stack = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
         rows = [of_stack[f"training.{member}"].numpy() for member in range(len(one.runs))]
-        stacks.append(_assemble_stack(one, of_stack, rows, registry, spec))
+        stacks.append(_assemble_stack(one, of_stack, rows, registry, spec, locations))
         training += rows
     return Bundle(
         record,
@@ -568,6 +588,7 @@ def _assemble_stack(
     training: Sequence[NDArray[np.float32]],
     registry: Registry,
     spec: PropertySpec,
+    locations: Locations,
 ) -> Stack:
     from harness.apps.predict.ensemble import Stack
     from harness.planning.component_ref import ComponentRef
@@ -578,7 +599,7 @@ def _assemble_stack(
     )
     _check_plugin(record.backbone, "backbone", lambda: code_of_backbone(backbone, registry))
     _check_plugin(record.head, "head", lambda: registry.code_of(registry.heads, head.name))
-    model = resolve_model(backbone, head, registry)
+    model = resolve_model(backbone, head, registry, locations)
     check_model_tensors(tensors, model.backbone.width, labels=model.head.fit is not None)
     scalers = [Scaler(*numbers) for numbers in record.scalers]
     fits = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.api.lookup import path_of
 from harness.apps.predict.bundle import (
     Bundle,
     BundleRecord,
@@ -21,6 +22,7 @@ from harness.apps.predict.prediction_table import BundleColumns, join, lay_out
 from harness.apps.predict.row_encodings import RowEncodings
 from harness.data.structure_files import StructureRow
 from harness.errors import BundleError
+from harness.plugin.locations import Locations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +82,7 @@ def load_bundles(
     properties: Sequence[str] = (),
     device: str = "cpu",
     plugins: Sequence[Path | str] = (),
+    weights_dir: Path | str | None = None,
 ) -> BundleSet:
     """Loads bundles that are to be asked together, and sees that each predicts what it must.
 
@@ -89,24 +92,30 @@ def load_bundles(
         properties: what they are to predict; any properties if not given.
         device: `cpu`, `cuda`, or `auto`.
         plugins: Python files to load as plugins besides the installed ones.
+        weights_dir: see `load_bundle`.
 
     Raises:
-        BundleError, PluginError: see `load_bundle` and `lay_out`.
+        BundleError, PluginError, WeightsError: see `load_bundle` and `lay_out`.
     """
-    return load_named(name_folders(bundles), properties, device, [Path(p) for p in plugins])
+    named, files = name_folders(bundles), [Path(p) for p in plugins]
+    return load_named(named, properties, device, files, path_of(weights_dir))
 
 
 def load_named(
-    folders: NamedFolders, properties: Sequence[str], device: str, plugins: Sequence[Path]
+    folders: NamedFolders,
+    properties: Sequence[str],
+    device: str,
+    plugins: Sequence[Path],
+    weights_dir: Path | None,
 ) -> BundleSet:
     """Loads bundles whose names are settled; see `load_bundles`."""
     from harness.registry.registry import Registry
 
     records = [read_record(folder) for _, folder in folders]
-    registry = Registry(plugins)
+    registry, locations = Registry(plugins), Locations.of(weights_dir=weights_dir)
     layout = lay_out_records(folders, records, registry, properties)
     loaded = (
-        open_bundle(folder, record, registry, device)
+        open_bundle(folder, record, registry, device, locations)
         for (_, folder), record in zip(folders, records, strict=True)
     )
     return BundleSet(tuple(loaded), layout)

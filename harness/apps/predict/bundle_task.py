@@ -40,6 +40,7 @@ class BundleRequest:
         device: to predict on; see `prediction.resolve_device`.
         plugins: Python files to load as plugins besides the installed ones.
         properties: what the bundles are to predict; any if there are none.
+        weights_dir: folder with files of weights that their models are made from.
     """
 
     bundles: NamedFolders
@@ -47,6 +48,7 @@ class BundleRequest:
     device: str = "cpu"
     plugins: tuple[Path, ...] = ()
     properties: tuple[str, ...] = ()
+    weights_dir: Path | None = None
 
 
 class Predictor:
@@ -59,7 +61,11 @@ class Predictor:
     def __init__(self, request: BundleRequest) -> None:
         use_threads(threads_wanted())
         self._bundles = load_named(
-            request.bundles, request.properties, request.device, request.plugins
+            request.bundles,
+            request.properties,
+            request.device,
+            request.plugins,
+            request.weights_dir,
         )
         self._level = request.level
 
@@ -90,7 +96,7 @@ class PredictorElsewhere:
         self.dispatcher = Dispatcher(session)
         shared = [session.packer.share_bytes(pack_folder(folder)) for _, folder in request.bundles]
         self._handles = dict(shared)
-        self._request = replace(request, bundles=(), plugins=())
+        self._request = replace(request, bundles=(), plugins=(), weights_dir=None)
         self._folders: SharedFolders = tuple(
             (name, folder.name, digest)
             for (name, folder), (digest, _) in zip(request.bundles, shared, strict=True)
@@ -125,7 +131,7 @@ def predict_part(
 
     Args:
         worker: with the bundles among what is shared.
-        request: less the places of its bundles and plugins.
+        request: less the places of its bundles, plugins and weights.
         folders: of the bundles.
         about: see `Predictor.part`.
         items: the structures.

@@ -301,7 +301,8 @@ class _Draft:
             for name, tensor in _tensors(store, stack, encodings).items()
         }
         record = _describe(planned, sources, scorings[0].weighting, stacks, registry)
-        bundle = assemble(record, {**tensors, "residuals": torch.zeros(1)}, registry, "cpu")
+        whole = {**tensors, "residuals": torch.zeros(1)}
+        bundle = assemble(record, whole, registry, "cpu", planned.locations)
         values = {
             data.digest: bundle.ensemble.predict(encodings.of_ensemble(bundle.ensemble, data))[0]
             for data in {
@@ -546,20 +547,19 @@ def _describe(
 
 def _describe_stack(stack: Sequence[MemberOf], registry: Registry) -> StackRecord:
     stage = stack[0].stage
-    settings, scalers = stage.model.settings, [member.rows.scaler for member in stack]
+    model, scalers = stage.model, [member.rows.scaler for member in stack]
+    backbone = (model.backbone_ref.name, model.backbone_settings)
     return StackRecord(
         stage=stage.key,
         chain=tuple(node.title for node in stage.chain),
-        backbone=_part(
-            registry, registry.backbones, settings["backbone"], stage.model.backbone_code
-        ),
+        backbone=_part(registry, registry.backbones, backbone, model.backbone_code),
         head=_part(
             registry,
             registry.heads,
-            settings["head"],
-            registry.code_of(registry.heads, stage.model.head_ref.name),
+            model.settings["head"],
+            registry.code_of(registry.heads, model.head_ref.name),
         ),
-        cutoff_angstrom=stage.model.backbone.cutoff_angstrom,
+        cutoff_angstrom=model.backbone.cutoff_angstrom,
         runs=tuple(member.rows.run for member in stack),
         training=tuple(
             None if stage.closed_form else member.member_training.training.model_dump(mode="json")

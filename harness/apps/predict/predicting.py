@@ -94,6 +94,7 @@ def predict_files(
     properties: Sequence[str] = (),
     level: float | None = None,
     device: str = "cpu",
+    weights_dir: Path | str | None = None,
     plugins: Sequence[Path | str] = (),
     executor: ExecutorRequest | None = None,
     observers: Sequence[object] = (),
@@ -107,6 +108,7 @@ def predict_files(
         properties: what is to be predicted, as `band-gap`; whatever the bundles do, if not given.
         level: of the interval; 0.9 unless given.
         device: `cpu`, `cuda` or `auto`.
+        weights_dir: see `load_bundle`; workers of an executor look in their $HARNESS_WEIGHTS.
         plugins: Python files to load as plugins besides the installed ones.
         executor: what predicts, on other machines say; this process unless given.
         observers: objects with observer hooks; they hear of the executor.
@@ -123,9 +125,11 @@ def predict_files(
     from harness.apps.predict.bundle_task import PredictorElsewhere
     from harness.data.structure_files import find_structures, read_structures
 
-    request = _request_of(bundle, properties, level, device, plugins)
+    request = _request_of(bundle, properties, level, device, plugins, weights_dir)
     if executor is None or executor.name == LOCAL:
-        loaded = load_named(request.bundles, request.properties, device, request.plugins)
+        loaded = load_named(
+            request.bundles, request.properties, device, request.plugins, request.weights_dir
+        )
         return loaded.predict(read_structures(*map(Path, files)), request.level)
     registry = _observed(request.plugins, observers)
     records = [read_record(folder) for _, folder in request.bundles]
@@ -143,6 +147,7 @@ def _request_of(
     level: float | None,
     device: str,
     plugins: Sequence[Path | str],
+    weights_dir: Path | str | None,
 ) -> BundleRequest:
     """Settles names, the default bundle and the default level.
 
@@ -157,7 +162,14 @@ def _request_of(
     level = DEFAULT_LEVEL if level is None else level
     check_level(level)
     named = name_folders(default_bundle() if bundle is None else bundle)
-    return BundleRequest(named, level, device, tuple(map(Path, plugins)), tuple(properties))
+    return BundleRequest(
+        named,
+        level,
+        device,
+        tuple(map(Path, plugins)),
+        tuple(properties),
+        path_of(weights_dir),
+    )
 
 
 def _observed(plugins: Sequence[Path], observers: Sequence[object]) -> Registry:
@@ -177,6 +189,7 @@ def scan(
     jobs: int = 1,
     device: str = "cpu",
     data_dir: Path | str | None = None,
+    weights_dir: Path | str | None = None,
     plugins: Sequence[Path | str] = (),
     executor: ExecutorRequest | None = None,
     observers: Sequence[object] = (),
@@ -195,6 +208,7 @@ def scan(
             `if __name__ == "__main__"` in a script.
         device: `cpu`, `cuda` or `auto`.
         data_dir: folder with datasets, looked in first.
+        weights_dir: see `load_bundle`; workers of an executor look in their $HARNESS_WEIGHTS.
         plugins: Python files to load as plugins besides the installed ones.
         executor: what predicts, on other machines say; the processes of this one unless given.
         observers: objects with observer hooks; they hear of the executor.
@@ -206,7 +220,7 @@ def scan(
     from harness.apps.predict.scan_sources import find_source
     from harness.apps.predict.scanner import scan as carry_out
 
-    request = _request_of(bundle, properties, level, device, plugins)
+    request = _request_of(bundle, properties, level, device, plugins, weights_dir)
     registry = _observed(request.plugins, observers)
     found = find_source(str(source), registry, Locations.of(path_of(data_dir)))
     return carry_out(

@@ -32,7 +32,7 @@ from harness.apps.testing.stacked import (
 from harness.errors import BenchmarkError, CannotEncode, WeightsError
 from harness.nn.encodings import STORABLE, encode_together, load_encodings
 from harness.planning.component_ref import ComponentRef
-from harness.planning.configurations import resolve_backbone
+from harness.planning.configurations import named_weights, resolve_backbone
 from harness.planning.trainable import lies_under
 from harness.plugin.backbone import Backbone, BackboneSpec, PretrainedWeights
 from harness.plugin.crystal import SYMBOLS, Crystal
@@ -460,8 +460,9 @@ class BackboneCases(StackCases):
         settings = self.made_settings(spec)
         if spec.made_of:  # of others that are looked up by name, as in a benchmark
             named = ComponentRef.model_validate({"name": spec.name, **self.given(spec)})
-            return resolve_backbone(named, self._registry()).backbone
-        backbone: Any = spec.make(settings)
+            return resolve_backbone(named, self._registry(), self._locations()).backbone
+        given = [named_weights(spec, settings, self._locations())] if spec.weights_in else []
+        backbone: Any = spec.make(settings, *given)
         promise(
             isinstance(backbone, Backbone),
             "`make` returns a harness.plugin.Backbone",
