@@ -14,7 +14,7 @@ from harness.api.leaderboards import (
     write_tables,
 )
 from harness.api.lookup import Source, default_out, load_dataset, registry_of, results_folder
-from harness.api.plans import describe, prepare
+from harness.api.plans import describe, parameter_counts, prepare
 from harness.api.running import run
 from harness.api.searching import tune, write_choices
 from harness.api.verifying import verify
@@ -31,6 +31,7 @@ __all__ = [
     "freeze",
     "load_dataset",
     "open_leaderboard",
+    "parameter_counts",
     "prepare",
     "published_cells",
     "read_leaderboard",

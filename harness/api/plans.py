@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ from harness.results.store import PLAN_FILE, Store
 from harness.scoring.statistics import RANDOM_SPLITS
 
 if TYPE_CHECKING:
+    from harness.planning.parameter_counts import ParameterCount
     from harness.remote.executor_session import ExecutorSession
 
 
@@ -57,6 +58,14 @@ def prepare(
             jobs=jobs,
             elsewhere=elsewhere,
         )
+
+
+def parameter_counts(planned: Plan, registry: Registry) -> Mapping[str, ParameterCount]:
+    """Counts what each stage trains by gradient, by key; see `count_parameters`."""
+    from harness.planning.parameter_counts import count_parameters
+
+    with blaming(registry):
+        return count_parameters(planned.stages)
 
 
 def describe(planned: Plan, registry: Registry) -> PlanFile:

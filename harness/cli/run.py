@@ -39,12 +39,16 @@ from harness.plugin.cell import BASELINE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from harness.planning.parameter_counts import ParameterCount
     from harness.planning.plan import Plan, StageNode
     from harness.registry.registry import Registry
     from harness.report.leaderboard import Leaderboard
 
 START_SECONDS, CELL_SECONDS = 5.0, 0.1
 """What a run takes besides training: to load libraries, and to score a cell; rough, as the rest."""
+
+TRAINED = "trained parameters"
+"""Of one member: what stages are told apart by that train a few."""
 
 LONG = 100
 """Seconds or minutes from which the next unit is easier to read."""
@@ -94,7 +98,8 @@ def run(
     plugins = plugin or ()
     if plan:
         registry = api.registry_of(benchmark, plugins=plugins, run=True)
-        print_plan(api.prepare(benchmark, registry=registry, **options), json=json)
+        planned = api.prepare(benchmark, registry=registry, **options)
+        print_plan(planned, api.parameter_counts(planned, registry), json=json)
         return
     try:
         with observer(quiet or json) as progress, warnings.catch_warnings():
@@ -176,13 +181,21 @@ def _tell_failures(leaderboard: Leaderboard) -> None:
         )
 
 
-def print_plan(planned: Plan, json: bool) -> None:
-    """Prints the graph of stages with sizes and a rough estimate of the time."""
+def print_plan(planned: Plan, counts: Mapping[str, ParameterCount], json: bool) -> None:
+    """Prints the graph of stages with sizes and a rough estimate of the time.
+
+    Args:
+        planned: the graph.
+        counts: parameters of the stages that train by gradient, by key.
+        json: print it for scripts.
+    """
     from harness.cli.output import print_json, print_table
     from harness.planning.plan import one_or_all
 
     cells_of = Counter(stage.key for scoring in planned.scorings for stage in scoring.stages)
-    stages = [_stage_facts(stage, cells_of[stage.key]) for stage in planned.stages]
+    stages = [
+        _stage_facts(stage, cells_of[stage.key], counts.get(stage.key)) for stage in planned.stages
+    ]
     seconds = START_SECONDS + CELL_SECONDS * len(planned.scorings)
     seconds += sum(stage.seconds for stage in planned.stages)
     if json:
@@ -202,15 +215,16 @@ def print_plan(planned: Plan, json: bool) -> None:
         for part in ("backbone", "head", "protocol", "after")
         if len({stage[part] for stage in stages}) == 1
     }
+    left_out = {*same, "parameters", *(() if counts else (TRAINED,))}
     rows = [
         {
             key: "closed form" if value is None else value
-            for key, value in stage.items()
-            if key not in same
+            for key, value in {**stage, TRAINED: _share_in_words(stage)}.items()
+            if key not in left_out
         }
         for stage in stages
     ]
-    numbers = ("members", "train rows", "epochs", "about", "cells")
+    numbers = ("members", "train rows", "epochs", "about", "cells", TRAINED)
     print_table(planned.benchmark.title or planned.benchmark.name, rows, numbers)
     say(
         f"{len(planned.stages)} stages, {len(planned.scorings)} cells, about {_in_words(seconds)} "
@@ -232,6 +246,14 @@ def print_plan(planned: Plan, json: bool) -> None:
         )
 
 
+def _share_in_words(stage: Mapping[str, Any]) -> str:
+    """How many of its parameters a stage trains; nothing where its head is in closed form."""
+    trained, whole = stage[TRAINED], stage["parameters"]
+    if trained is None or trained == whole:
+        return "" if trained is None else f"{trained:,}"
+    return f"{trained:,} of {whole:,}"
+
+
 def _in_words(seconds: float) -> str:
     """A time that is known roughly, in a unit that leaves two or three digits."""
     if seconds < LONG:
@@ -251,7 +273,7 @@ def _runs_without_rows(planned: Plan) -> Iterator[str]:
     return iter(absent)
 
 
-def _stage_facts(stage: StageNode, cells: int) -> dict[str, Any]:
+def _stage_facts(stage: StageNode, cells: int, count: ParameterCount | None) -> dict[str, Any]:
     return {
         "stage": stage.key,
         "title": stage.title,
@@ -264,4 +286,6 @@ def _stage_facts(stage: StageNode, cells: int) -> dict[str, Any]:
         "epochs": stage.epochs or None,
         "about": _in_words(stage.seconds),
         "cells": cells,
+        TRAINED: count.trained if count else None,
+        "parameters": count.whole if count else None,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,6 @@ from harness.plugin.transfer import Stage, Target
 from harness.registry.plugin_calls import Breach, call
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from harness.plugin.locations import Locations
     from harness.registry.registry import Registry
 
@@ -382,8 +380,9 @@ def _misfit(
             model.backbone.find_pretrained(locations)  # raises, and says what to do
         if particular:
             from harness.planning.adapted_weights import find_adapted
+            from harness.planning.plugin_modules import skeleton
 
-            whole = _skeleton(model)
+            whole = skeleton(model)
             for stage in stages:
                 adapted = find_adapted(whole, stage.adapters)
                 find_trainable(whole, stage.freeze, stage.groups, adapted)
@@ -407,7 +406,9 @@ class _Shapes(Mapping[str, tuple[int, ...]]):
     def _found(self) -> dict[str, tuple[int, ...]]:
         if self._model.head.make is None:  # fitted in closed form: nothing is trained by gradient
             return {}
-        named = _skeleton(self._model).named_parameters()
+        from harness.planning.plugin_modules import skeleton
+
+        named = skeleton(self._model).named_parameters()
         return {name: tuple(p.shape[1:]) for name, p in named if p.requires_grad}
 
     def __getitem__(self, name: str) -> tuple[int, ...]:
@@ -418,19 +419,3 @@ class _Shapes(Mapping[str, tuple[int, ...]]):
 
     def __len__(self) -> int:
         return len(self._found)
-
-
-@lru_cache(maxsize=1)
-def _skeleton(model: ResolvedModel) -> nn.Module:
-    """A model of one member, whose parameters have the names that strategies speak of.
-
-    The last one is kept: a table asks every strategy on every target about one after the other.
-    """
-    import torch
-    from torch import nn
-
-    from harness.planning.plugin_modules import build_backbone, build_head
-
-    generators = [torch.Generator()]
-    head = build_head(model, generators)
-    return nn.ModuleDict({"backbone": build_backbone(model, generators), "head": head})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,6 +59,17 @@ def build_head(model: ResolvedModel, generators: Sequence[torch.Generator]) -> n
 
     module.register_forward_hook(check)
     return module
+
+
+@lru_cache(maxsize=1)
+def skeleton(model: ResolvedModel) -> nn.ModuleDict:
+    """A model of one member, whose parameters have the names that strategies speak of.
+
+    The last one is kept: a table asks every strategy on every target about one after the other.
+    """
+    generators = [torch.Generator()]
+    head = build_head(model, generators)
+    return nn.ModuleDict({"backbone": build_backbone(model, generators), "head": head})
 
 
 def state_of_members(

@@ -10,6 +10,7 @@ import pytest
 
 from harness import api
 from harness.errors import FailedCellsWarning
+from harness.registry.registry import Registry
 from harness.results.records import StageRecord
 from harness.results.store import Store
 
@@ -26,6 +27,8 @@ transfers = [
     { name = "layerwise-lr", source = "Source", source_start = "random" },
     { name = "l2-sp", source = "Source", source_start = "random", strength = 10.0 },
     { name = "joint", source = "Source", start = "random" },
+    { name = "lora", source = "Source", source_start = "random", rank = 2 },
+    { name = "bitfit", source = "Source", source_start = "random" },
 ]
 runs = 2
 
@@ -73,6 +76,15 @@ def test_the_results_verify(finished: Path, tiny: Path) -> None:
     found = api.verify(finished, plugins=[tiny])
     assert not found.differences
     assert not found.unchecked
+
+
+def test_what_a_plan_says_is_trained_is_what_a_record_says(finished: Path, tiny: Path) -> None:
+    registry = Registry([tiny])
+    planned = api.prepare(finished, registry=registry)
+    counts, store = api.parameter_counts(planned, registry), Store(finished)
+    keys = {stage.key for stage in planned.stages}
+    recorded = {key: store.read_stage(key)[1].trained_parameters for key in keys}
+    assert {key: count.trained for key, count in counts.items()} == recorded
 
 
 def test_a_frozen_backbone_is_the_one_that_the_source_left(finished: Path) -> None:

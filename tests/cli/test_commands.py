@@ -64,6 +64,21 @@ def test_plan_trains_nothing(harness, toy: str, tiny: Path) -> None:
     assert len(json.loads(out)["cells"]) == 2
 
 
+def test_plan_says_how_few_parameters_a_stage_trains(harness, toy: str, tiny: Path) -> None:
+    source = 'source = "Source", source_start = "random"'
+    transfers = f'transfers=[{{ name = "bitfit", {source} }}]'
+    arguments = ("run", toy, "--plugin", str(tiny), "--plan", "--set", transfers)
+    _, out, _ = harness(*arguments, "--json")
+    stages = json.loads(out)["stages"]
+    backbone, bias, head = 119 * 8 + 8, 8, 8 * 8 + 8 + 8 + 1
+    assert [(s["trained parameters"], s["parameters"]) for s in stages] == [
+        (backbone + head, backbone + head),
+        (bias + head, backbone + head),
+    ]
+    _, out, _ = harness(*arguments)
+    assert f"{bias + head} of {backbone + head:,}" in " ".join(out.split())
+
+
 def test_plan_tells_models_apart_and_knows_closed_forms(harness, toy: str, tiny: Path) -> None:
     arguments = ("run", toy, "--plugin", str(tiny), "--plan", "--set", 'heads=["mlp","nearest"]')
     _, out, _ = harness(*arguments)
