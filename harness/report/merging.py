@@ -105,7 +105,7 @@ def merge(
         runs=runs,
         identity=(*CELL, SUBMISSION),
         shown_as=shown,
-        notes=notes,
+        notes=(*notes, *_own_notes(parts)),
         trust=trust,
         not_applicable={
             (*cell, part.name): runs
@@ -253,6 +253,16 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
             if not same_score(one[subset][name], other[subset][name]):
                 return False
     return True
+
+
+def _own_notes(parts: Sequence[_Part]) -> Iterator[str]:
+    """Yields what tables of submissions say, once; with whose it is, unless all say it."""
+    said: dict[str, list[str]] = {}
+    for part in parts:
+        for note in part.leaderboard.notes:
+            said.setdefault(note, []).append(part.name)
+    for note, names in said.items():
+        yield note if len(names) == len(parts) else f"{', '.join(names)}: {note}"
 
 
 def _notes(counts: Mapping[str, list[list[int]]]) -> Iterator[str]:

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness import api
+from harness.apps.submissions import exchange
 from harness.errors import BenchmarkError, DataError
+from harness.report.merging import merge
+from harness.report.pivot import pivot
 from harness.results.store import Store
 
 BENCHMARK = """
@@ -63,6 +66,55 @@ def test_tables_count_it_and_name_what_is_left_out(finished: Path) -> None:
     assert "of 4 runs" not in text
     assert "run by run: 1 Li, 2 Be, 3 F, 4 Cl" in text
     assert "corrected resampled t-test over the groups left out" in text
+
+
+CARD = """
+name = "{name}"
+title = "A small network"
+authors = ["{name}"]
+summary = "For tests."
+licence = "CC0-1.0"
+"""
+
+
+def pack(results: Path, name: str, into: Path) -> Path:
+    card = into / f"{name}.toml"
+    card.write_text(CARD.format(name=name))
+    exchange.pack_submission(results, card, into / name)
+    return into / name
+
+
+def test_a_table_of_several_people_says_what_theirs_say(
+    finished: Path, tiny: Path, tmp_path: Path, metrics
+) -> None:
+    said = "leave-one-out(by=element, groups=Li-Be-F-Cl): what is left out for test, run by run: "
+    here = tmp_path / "other"
+    here.mkdir()
+    (here / "benchmark.toml").write_text(re.sub("\nprotocols = .*", "", BENCHMARK))
+    api.run(here, plugins=[tiny])
+    ada, bob = pack(finished, "ada", tmp_path), pack(finished, "bob", tmp_path)
+    both = merge([ada, bob], "both")
+    assert [note for note in both.notes if "left out" in note] == [said + "1 Li, 2 Be, 3 F, 4 Cl"]
+    three = merge([ada, bob, pack(here, "eve", tmp_path)], "three")
+    (note,) = [note for note in pivot(three, metrics).notes if "left out" in note]
+    assert note == f"ada, bob: {said}1 Li, 2 Be, 3 F, 4 Cl"
+    entries = pivot(both, metrics).entries.values()
+    assert {entry.cell["test_on"]: entry.not_applicable for entry in entries} == {
+        "Toy": 1,
+        "Source": 0,
+    }
+
+
+def test_a_table_of_several_people_counts_rows_that_could_not_be_encoded(
+    tiny: Path, tmp_path: Path
+) -> None:
+    here, plugins = tmp_path / "shy", [tiny, tiny.with_name("frozen.py")]
+    here.mkdir()
+    text = BENCHMARK.replace('["tiny"]', '["shy"]').replace('["scratch", {', '["fixed"] # {')
+    (here / "benchmark.toml").write_text(text)
+    leaderboard = api.run(here, plugins=plugins)
+    merged = merge([pack(here, name, tmp_path) for name in ("ada", "bob")], "both")
+    assert merged.unusable == leaderboard.unusable == {"Toy": 1, "Source": 1}
 
 
 def test_the_results_verify_with_and_without_the_models(finished: Path, tiny: Path) -> None:
