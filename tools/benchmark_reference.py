@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from docstrings import ROOT, read_meanings, read_source, read_text
 from harness.planning.benchmark import Baseline, Benchmark, Committee, Model
 from harness.planning.chosen_settings import Chosen, Setting
+from harness.planning.configurations import ROWS_TO_FIT
 from harness.planning.training_settings import TrainingSettings
 from harness.plugin.dataset import DatasetSpec
+from harness.plugin.head import FIT_ON, HeadSpec
 from harness.plugin.metric import MetricSpec
 from harness.plugin.settings import Settings
 from harness.plugin.study import SpaceChanges, Tuning
@@ -85,6 +87,23 @@ KINDS = {
 }
 """Catalogs whose names take settings, with their titles."""
 
+ABOUT = {
+    "heads": f"""\
+Those fitted in closed form choose nothing by validation rows, and take a key that is none of their
+settings:
+
+| key | expected | unless given | meaning |
+|---|---|---|---|
+| `{FIT_ON}` | {" or ".join(f'`"{rows}"`' for rows in ROWS_TO_FIT)} | `"{ROWS_TO_FIT[0]}"` | Rows \
+that the head is fitted on. With validation rows among them, no row is left to choose settings by \
+in a search, nor to calibrate the interval of a bundle. |
+""",
+}
+"""What holds for all of a catalog."""
+
+CLOSED_FORM = f"Fitted in closed form: takes `{FIT_ON}` too."
+"""Said of the heads that are."""
+
 NAMED = {"datasets": "Datasets", "metrics": "Metrics"}
 """Catalogs whose names stand alone."""
 
@@ -103,7 +122,7 @@ def render_reference() -> str:
         parts += [f"{text}\n" for text in (read_text(_source_of(table.model)), table.about) if text]
         parts.append(_keys(table.model))
     for name, title in KINDS.items():
-        parts.append(f"## {title}\n")
+        parts += [f"## {title}\n", *([ABOUT[name]] if name in ABOUT else ())]
         parts += [_component(spec) for spec in _built_in(getattr(registry, name), registry)]
     for name, title in NAMED.items():
         parts.append(f"## {title}\n")
@@ -118,7 +137,8 @@ def _built_in(catalog: Catalog[Any], registry: Registry) -> Iterator[Any]:
 
 
 def _component(spec: Any) -> str:
-    parts = [f"### `{spec.name}`\n", f"{_sentence(spec.summary)}\n"]
+    closed_form = f" {CLOSED_FORM}" if isinstance(spec, HeadSpec) and spec.fit else ""
+    parts = [f"### `{spec.name}`\n", f"{_sentence(spec.summary)}{closed_form}\n"]
     if spec.settings.model_fields:
         parts.append(_keys(spec.settings))
     return "\n".join(parts)

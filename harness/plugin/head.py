@@ -88,7 +88,8 @@ class HeadSpec:
             method `begin_epoch(epoch)` is called before every epoch of training, from epoch 0.
         fit: instead of `make`: (settings, rows of one member) → predictor. The backbone then stays
             as it starts, and the fit is made anew from its rows whenever it is needed, so it must
-            be cheap and depend on nothing else.
+            be cheap and depend on nothing else. Its rows are those to train on, and where a
+            benchmark file says `fit_on = "train+validation"`, those to validate on too.
         space: what a search may vary.
         revision: of what it computes; see `BackboneSpec`.
         needs: what a property must have for the head to make sense, as in `MetricSpec`.

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from benchmark_reference import PAGE, TABLES, Table, describe_type, render_reference
+from benchmark_reference import CLOSED_FORM, PAGE, TABLES, Table, describe_type, render_reference
 from harness import Registry
 from harness.api.docs_pages import read_page
 
@@ -39,6 +39,17 @@ def test_every_setting_of_what_is_built_in_is_explained(kind: str) -> None:
     registry = Registry()
     for name, spec in getattr(registry, kind).items():
         assert list(rows(f"`{name}`")) == list(spec.settings.model_fields), name
+
+
+def test_heads_in_closed_form_say_what_they_may_be_fitted_on() -> None:
+    assert rows("Heads, and baselines")["fit_on"][:2] == [
+        '`"train"` or `"train+validation"`',
+        '`"train"`',
+    ]
+    page = read_page("benchmark-file")
+    for name, spec in Registry().heads.items():
+        about = page.partition(f"### `{name}`")[2].partition("###")[0]
+        assert (CLOSED_FORM in about) == (spec.fit is not None), name
 
 
 @pytest.mark.parametrize(
