@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from harness.api.lookup import path_of
 from harness.apps.predict.bundle_tensors import check_model_tensors, check_tensors, read_shapes
-from harness.apps.predict.conformal import DEFAULT_LEVEL, half_width
+from harness.apps.predict.conformal import DEFAULT_LEVEL, doubt, half_width
 from harness.apps.predict.prediction_table import Predictions
 from harness.apps.predict.row_encodings import RowEncodings, sort_out
 from harness.data.structure_files import StructureRow, is_structure, row_of
@@ -163,6 +163,8 @@ class BundleRecord(Settings):
         sources: per run, the models whose mean on the property's scale it predicts: positions,
             counted through the members of all stacks.
         weighting: how they count in that mean.
+        interval: whether its residuals are on the property's scale, and it is of one width; or
+            scaled by the stds of the runs, and it is as wide as they are unsure of a crystal.
         cells: the test sets it was scored on.
         property_name: what is predicted.
         unit: of it.
@@ -187,6 +189,9 @@ class BundleRecord(Settings):
         default=THERMAL_CONDUCTIVITY, exclude_if=lambda name: name == THERMAL_CONDUCTIVITY
     )
     weighting: Weighting = Field(default="equal", exclude_if=lambda own: own == "equal")
+    interval: Literal["constant", "scaled"] = Field(
+        default="constant", exclude_if=lambda own: own == "constant"
+    )
     unit: str
     datasets: Mapping[str, tuple[str, int]]
     elements: tuple[str, ...]
@@ -222,7 +227,7 @@ class Bundle:
         record: what is known about it.
         ensemble: the models, and the runs they make up.
         neighbourhood: the training rows of each model, for the distance from them.
-        residuals: of the calibration rows, ascending, on the property's scale; see `conformal`.
+        residuals: of the calibration rows, ascending; see `conformal` and `BundleRecord.interval`.
     """
 
     record: BundleRecord
@@ -291,7 +296,11 @@ class Bundle:
         shared: RowEncodings | None = None,
     ) -> pa.Table:
         """Predicts rows, those that could not be read included; see `predict` and `judge`."""
-        return self.judge(rows, shared).table(half_width(self.residuals, level), self._formulas)
+        judged = self.judge(rows, shared)
+        width: float | Floats = half_width(self.residuals, level)
+        if self.record.interval == "scaled":
+            width = width * doubt(judged.stds).mean(axis=0)
+        return judged.table(width, self._formulas)
 
     def judge(
         self, rows: Sequence[StructureRow], shared: RowEncodings | None = None
@@ -304,10 +313,10 @@ class Bundle:
         """
         reasons = [row.reason for row in rows]
         encodings = self._encode(rows, shared or RowEncodings(rows), reasons)
-        values = np.full((len(self.record.runs), len(rows)), np.nan)
+        values, stds = np.full((2, len(self.record.runs), len(rows)), np.nan)
         distance = np.full(len(rows), np.nan)
-        for numbers, (found, embeddings) in sort_out(encodings, self.ensemble.predict, reasons):
-            values[:, numbers] = found
+        for numbers, found in sort_out(encodings, self.ensemble.predict, reasons):
+            values[:, numbers], stds[:, numbers], embeddings = found
             distance[numbers] = self.neighbourhood.distances(embeddings)
         for number in encodings:
             if not reasons[number] and not np.isfinite(values[:, number]).all():
@@ -319,7 +328,7 @@ class Bundle:
             if crystal is not None and not reasons[number]:
                 doubts = [*rows[number].remarks, *self._warn(crystal, encoding, distance[number])]
                 warnings[number] = "; ".join(doubts)
-        return Predictions(self.property, rows, values, distance, warnings, reasons)
+        return Predictions(self.property, rows, values, stds, distance, warnings, reasons)
 
     def _encode(
         self, rows: Sequence[StructureRow], shared: RowEncodings, reasons: list[str]

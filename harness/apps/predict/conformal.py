@@ -6,6 +6,10 @@ validation rows, pooled. Two things keep the promise from being exact: these row
 and where settings were searched for those too, which makes the residuals too small; and the
 interval is put around the mean of all runs, which is as a rule nearer to the truth than one run,
 and makes it a little too wide. So what it covers is measured, on test rows, by each run on its own.
+
+Where every run says how sure it is, the residual is |ŷ − y| / σ, with the run's own std σ of the
+row, and the interval of a crystal is as wide as the runs are unsure of it (section 5.2 there;
+Papadopoulos et al., ECML 2002, doi 10.1007/3-540-36755-1_29).
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import HarnessError
+from harness.scoring.averages import SMALLEST_STD
 
 if TYPE_CHECKING:
     from harness.plugin.arrays import Floats
@@ -62,6 +67,12 @@ def half_width(residuals: Floats, level: float) -> float:
     # 0.9 · 10 is 9.000…02 in some orders of rounding: that is not the tenth row.
     rank = math.ceil((len(residuals) + 1) * level - 1e-9)
     return math.inf if rank > len(residuals) else float(np.sort(residuals)[rank - 1])
+
+
+def doubt(stds: Floats) -> Floats:
+    """What residuals are divided by that go by the std, and half widths multiplied."""
+    found: Floats = np.maximum(stds, SMALLEST_STD)
+    return found
 
 
 def coverage(residuals: Floats, width: float) -> float:

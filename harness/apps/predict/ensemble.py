@@ -180,15 +180,16 @@ class Ensemble:
 
     def predict(
         self, encodings: Sequence[Sequence[Arrays]]
-    ) -> tuple[Floats, list[NDArray[np.float32]]]:
+    ) -> tuple[Floats, Floats, list[NDArray[np.float32]]]:
         """Predicts all crystals with all members.
 
         Args:
             encodings: of every crystal, one per encoder.
 
         Returns:
-            Values in the property's unit, `runs × crystals`, which may be infinite or NaN; and each
-            member's embeddings, crystals × width.
+            Values in the property's unit, `runs × crystals`, which may be infinite or NaN; their
+            stds on its scale, NaN of runs that give none; and each member's embeddings, crystals ×
+            width.
         """
         values, stds = np.empty((2, len(self.members), len(encodings)))
         embeddings = [np.empty((len(encodings), one.width), np.float32) for one in self.members]
@@ -206,10 +207,15 @@ class Ensemble:
                     stds[number, rows] = np.nan if std is None else std
                     embeddings[number][rows] = embedding[0].cpu().numpy()
         of_runs = [
-            combine([(values[m], stds[m]) for m in own], self.property, self.weighting)[0]
+            combine([(values[m], stds[m]) for m in own], self.property, self.weighting)
             for own in self.sources
         ]
-        return np.stack(of_runs), embeddings
+        unknown = np.full(len(encodings), np.nan)
+        return (
+            np.stack([own for own, _ in of_runs]),
+            np.stack([unknown if std is None else std for _, std in of_runs]),
+            embeddings,
+        )
 
 
 def _member(stack: Stack, number: int, device: torch.device) -> Member:

@@ -30,7 +30,7 @@ from harness.apps.predict.bundle import (
     refuse_existing,
     write_bundle,
 )
-from harness.apps.predict.conformal import LEVELS, coverage, half_width, residuals_of
+from harness.apps.predict.conformal import LEVELS, coverage, doubt, half_width, residuals_of
 from harness.errors import BenchmarkError, BundleError, did_you_mean
 from harness.nn.encodings import identity
 from harness.planning.labels import LABEL, MODEL, find_labelled, make_labels
@@ -204,10 +204,10 @@ def export(
     refuse_existing(folder)
     scorings = _scorings(planned, cells)
     draft = _Draft.of(planned, store, scorings, registry, again)
-    residuals = np.sort(np.concatenate(draft.residuals))
+    residuals = np.sort(np.concatenate(draft.calibration))
     tensors = {**draft.tensors, "residuals": torch.from_numpy(residuals)}
     found = tuple(
-        _score(store, one, draft.record, draft.values[one.dataset.digest], residuals)
+        _score(store, one, draft.record, draft.predicted[one.dataset.digest], residuals)
         for one in scorings
     )
     update = {"cells": found, "calibration_rows": len(residuals), "probes": _probes(draft.bundle)}
@@ -270,15 +270,18 @@ class _Draft:
         record: but for what only predictions tell.
         tensors: but for the residuals.
         bundle: of both.
-        values: what each run says of all rows of a dataset, by its digest: runs × rows.
+        predicted: what each run says of all rows of a dataset, by its digest, runs × rows; and
+            what its residuals are divided by for the interval.
         residuals: per run, of its validation rows, on the property's scale.
+        calibration: the same, divided so.
     """
 
     record: BundleRecord
     tensors: Mapping[str, Tensor]
     bundle: Bundle
-    values: Mapping[str, Floats]
+    predicted: Mapping[str, tuple[Floats, Floats]]
     residuals: Sequence[Floats]
+    calibration: Sequence[Floats]
 
     @classmethod
     def of(
@@ -303,17 +306,26 @@ class _Draft:
         record = _describe(planned, sources, scorings[0].weighting, stacks, registry)
         whole = {**tensors, "residuals": torch.zeros(1)}
         bundle = assemble(record, whole, registry, "cpu", planned.locations)
-        values = {
-            data.digest: bundle.ensemble.predict(encodings.of_ensemble(bundle.ensemble, data))[0]
+        told = {
+            data.digest: bundle.ensemble.predict(encodings.of_ensemble(bundle.ensemble, data))[:2]
             for data in {
                 one.digest: one for one in (target, *(s.dataset for s in scorings))
             }.values()
         }
+        scaled = all(np.isfinite(stds).all() for _, stds in told.values())
+        record = record.model_copy(update={"interval": "scaled" if scaled else "constant"})
+        predicted = {
+            digest: (values, doubt(stds) if scaled else np.ones_like(values))
+            for digest, (values, stds) in told.items()
+        }
+        values, divisors = predicted[target.digest]
+        validating = [_validating(members) for members in sources]
         residuals = [
-            _residuals(target, values[target.digest][number], _validating(members))
-            for number, members in enumerate(sources)
+            _residuals(target, own, rows) for own, rows in zip(values, validating, strict=True)
         ]
-        return cls(record, tensors, bundle, values, residuals)
+        divided = zip(residuals, divisors, validating, strict=True)
+        calibration = [own / by[rows] for own, by, rows in divided]
+        return cls(record, tensors, bundle, predicted, residuals, calibration)
 
 
 def _refuse_missing(store: Store, stacks: Sequence[Sequence[MemberOf]], again: str) -> None:
@@ -440,11 +452,16 @@ def _residuals(dataset: Dataset, values: Floats, rows: Any) -> Floats:
 
 
 def _score(
-    store: Store, scoring: Scoring, record: BundleRecord, values: Floats, residuals: Floats
+    store: Store,
+    scoring: Scoring,
+    record: BundleRecord,
+    told: tuple[Floats, Floats],
+    residuals: Floats,
 ) -> CellRecord:
     """How the runs did on their test rows; they must predict what is stored."""
     data = scoring.dataset
-    values = values[[record.runs.index(run) for run in scoring.runs]]  # of all, those it tests
+    testing = [record.runs.index(run) for run in scoring.runs]  # of all runs
+    values, divisors = (own[testing] for own in told)
     stored = store.read_predictions(scoring.key)
     predicted = np.concatenate([own[rows] for own, rows in zip(values, scoring.rows, strict=True)])
     known = stored["prediction"].to_numpy(dtype=np.float64)
@@ -455,8 +472,12 @@ def _score(
             f"{scoring.key}: weights and results are of different runs. "
             "Train into a folder of its own (`harness run … --results`) and export from there."
         )
-    own = zip(values, scoring.rows, strict=True)
-    tested = np.concatenate([_residuals(data, run, rows) for run, rows in own])
+    tested = np.concatenate(
+        [
+            _residuals(data, own, rows) / by[rows]
+            for own, by, rows in zip(values, divisors, scoring.rows, strict=True)
+        ]
+    )
     shared = data is scoring.target and any(
         np.intersect1d(rows, seen).size
         for rows, seen in zip(scoring.rows, _looked_at(scoring), strict=True)

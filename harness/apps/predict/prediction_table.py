@@ -175,6 +175,7 @@ class Predictions:
         property: what was predicted.
         rows: as they were read.
         predicted: runs × rows, in its unit; NaN where there is no prediction.
+        stds: of these, on its scale; NaN of runs that give none.
         distance: from the training data, one per row; NaN likewise.
         warnings: why a prediction is not to be trusted, one text per row.
         reasons: why there is none, one text per row.
@@ -183,15 +184,16 @@ class Predictions:
     property: PropertySpec
     rows: Sequence[StructureRow]
     predicted: Floats
+    stds: Floats
     distance: Floats
     warnings: Sequence[str]
     reasons: Sequence[str]
 
-    def table(self, half_width: float, known: Collection[str]) -> pa.Table:
+    def table(self, half_width: float | Floats, known: Collection[str]) -> pa.Table:
         """Returns the table, columns as `columns_of` the property.
 
         Args:
-            half_width: of the interval, on the property's scale.
+            half_width: of the interval, on the property's scale; of all rows, or one per row.
             known: reduced formulas of the training rows.
         """
         import pyarrow as pa
@@ -249,12 +251,13 @@ def join(tables: Sequence[pa.Table], layout: Sequence[BundleColumns]) -> pa.Tabl
     return pa.table(columns, schema=joint_schema(layout))
 
 
-def summarise(values: Floats, half_width: float, spec: PropertySpec) -> dict[str, Floats]:
+def summarise(values: Floats, half_width: float | Floats, spec: PropertySpec) -> dict[str, Floats]:
     """What the runs say together; see the columns above.
 
     Args:
         values: runs × rows, in the property's unit.
-        half_width: of the interval, on the property's scale; may be infinite.
+        half_width: of the interval, on the property's scale, of all rows or one per row; may be
+            infinite.
         spec: the property.
     """
     own = spec.column
