@@ -139,7 +139,7 @@ def test_what_is_said_of_other_crystals_is_so(shared: Path) -> None:
         held[name] = (frame["low"] <= data.targets) & (data.targets <= frame["high"])
         held[name] = held[name][new]
         factor[name] = 10 ** np.log10(frame["kappa_geometric"] / data.targets)[new].mean()
-        width[name] = np.sqrt(frame["high"] / frame["low"])[new].median()
+        width[name] = np.median(np.sqrt(frame["high"] / frame["low"])[new])
     near = [*held["Dataset1"], *held["Dataset2"]]
     assert (
         f"It knows simple crystals only: its 90% interval held {np.mean(near):.0%} of {len(near)} "
