@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import tempfile
 import uuid
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +191,17 @@ def _own_folder() -> Path:
     return folder
 
 
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Keeps what Ctrl-C does, which importing dask_jobqueue 0.9 turns into an exit at once."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)
+
+
 def _start_cluster(request: ExecutorRequest) -> Any:
     """Starts workers on this machine, or asks a batch system for them.
 
@@ -208,7 +221,8 @@ def _start_cluster(request: ExecutorRequest) -> Any:
             )
     module, _, name = request.cluster.rpartition(".")
     try:
-        kind = getattr(importlib.import_module(module or "dask_jobqueue"), name)
+        with _interrupts_kept():
+            kind = getattr(importlib.import_module(module or "dask_jobqueue"), name)
         cluster = kind(**request.options)
     except (ImportError, AttributeError, TypeError, ValueError) as problem:
         raise ExecutorError(

@@ -233,3 +233,17 @@ def test_an_unknown_kind_of_cluster_is_told():
         executor_of(request, Registry()),
     ):
         pass
+
+
+def test_the_package_of_a_cluster_does_not_change_what_ctrl_c_does(tmp_path, monkeypatch):
+    """As dask_jobqueue 0.9 does when it is imported: the epoch under way would be lost."""
+    (tmp_path / "rude.py").write_text(
+        "import signal, sys\nsignal.signal(signal.SIGINT, lambda *_: sys.exit())\n"
+        "class Cluster:\n    def __init__(self):\n        raise ValueError('no nodes')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.getsignal(signal.SIGINT)
+    request = ExecutorRequest("dask", cluster="rude.Cluster")
+    with pytest.raises(ExecutorError, match="no nodes"), executor_of(request, Registry()):
+        pass
+    assert signal.getsignal(signal.SIGINT) is before

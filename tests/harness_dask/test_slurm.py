@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import secrets
@@ -17,7 +18,8 @@ import pytest
 
 from tests.harness_dask.test_dask_executor import CALL, outcome, prepared
 
-pytest.importorskip("dask_jobqueue", reason="dask-jobqueue, of the extra `dask`, is not installed")
+if importlib.util.find_spec("dask_jobqueue") is None:  # looked for only: its import changes Ctrl-C
+    pytest.skip("dask-jobqueue, of the extra `dask`, is not installed", allow_module_level=True)
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 MUNGE_FILES = ("key-file", "pid-file", "log-file", "seed-file")

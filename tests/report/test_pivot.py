@@ -73,7 +73,7 @@ def test_a_head_of_rows_is_always_there(make_leaderboard, metrics) -> None:
 def test_several_metrics_stand_side_by_side(shipped_leaderboard, metrics) -> None:
     table = pivot(shipped_leaderboard, metrics, Layout(metrics=("mape", "mae-log")))
     assert table.layout.columns == ("metric", "test_on")
-    assert [key[0] for key in table.column_keys] == ["mape", "mape", "mae-log", "mae-log"]
+    assert [key[0] for key in table.column_keys] == ["mape"] * 3 + ["mae-log"] * 3
 
 
 def test_values_are_chosen_by_column(shipped_leaderboard, metrics) -> None:
@@ -238,7 +238,7 @@ def test_a_transfer_without_scratch_has_no_gain(make_leaderboard, metrics) -> No
 def test_numbers_come_as_a_matrix(shipped_leaderboard, metrics) -> None:
     table = pivot(shipped_leaderboard, metrics, Layout(only={"transfer": ["scratch"]}))
     numbers = table.matrix("mean")
-    assert list(numbers.columns) == ["Dataset1", "Dataset2"]
+    assert list(numbers.columns) == ["Dataset1", "Dataset2", "MIX"]
     assert numbers.index.names == list(table.layout.rows)
     flat = list(chain.from_iterable(numbers.to_numpy()))
     assert flat == [e.mean for _, row in table.lines() for e in row if e]

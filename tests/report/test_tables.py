@@ -158,7 +158,7 @@ def test_columns_that_do_not_fit_go_below(
     table = pivot(shipped_leaderboard, metrics, Layout(columns=("train_on", "test_on")))
     wide = shown(table, capsys, monkeypatch, 400)
     narrow = shown(table, capsys, monkeypatch, 60)
-    assert narrow.count("tensornet") > wide.count("tensornet")
+    assert narrow.count("two-stage") > wide.count("two-stage")
     assert max(len(line) for line in narrow.splitlines()) <= 60
     for _, entries in table.lines():
         for entry in entries:
