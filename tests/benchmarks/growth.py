@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.drawing.style import Sheet, panels, series_style, write_figure
+from harness.drawing.style import Sheet, panels, plain_log_axis, series_style, write_figure
 from tests.benchmarks.gpu import Material
 
 CPU = torch.device("cpu")
@@ -182,7 +182,8 @@ def draw(lines: list[Line], path: Path) -> None:
         for number, line in enumerate(line for line in lines if line.by == what):
             label = f"{line.what}: {line.slope:.2f}"
             axes.plot(line.sizes, line.seconds, label=label, **series_style(number))
-        axes.set(xscale="log", yscale="log")
+        for axis in "xy":
+            plain_log_axis(axes, axis)
         axes.set_xlabel(what, fontsize=9)
         axes.legend(fontsize=7, frameon=False)
     grid[0].set_ylabel("processor seconds", fontsize=9)
