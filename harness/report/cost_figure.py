@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 CRYSTALS = 1000
 """That are predicted once a model is fitted: what a small screening takes."""
 
-CLOSE = 3.0
-"""Names of models whose costs differ by less than this factor stand on lines of their own."""
+FONT, LETTER, LINE = 6.5, 3.6, 8.0
+"""Of names: size, width of a letter (about) and height of a line, in points."""
 
 PANEL_INCHES = (4.2, 3.0)
 FRONT, OTHERS = COLOURS[5], COLOURS[0]
@@ -128,21 +128,33 @@ def _draw(axes: Axes, models: Sequence[Priced], higher_is_better: bool) -> None:
     )
     plain_log_axis(axes, "x")
     _make_room(axes, higher_is_better)
-    up, line = 1 if higher_is_better else -1, 0
-    for before, model in zip([None, *front], front, strict=False):
-        near = before is not None and model.seconds < CLOSE * before.seconds
-        line = line + 1 if near else 0
+    _write_names(axes, front, 1 if higher_is_better else -1)
+    axes.grid(color=QUIET, alpha=0.25, linewidth=0.5)
+
+
+def _write_names(axes: Axes, front: Sequence[Priced], up: int) -> None:
+    """Writes the names of models left of them and beyond the front, each clear of the others."""
+    written: list[tuple[float, float, float]] = []
+    points = 72 / axes.figure.dpi
+    for model in front:
+        x, y = axes.transData.transform((model.seconds, model.score)) * points
+        left, offset = x - LETTER * len(model.entry.label), LINE - 2
+        while any(
+            left < end and start < x and abs(y + up * offset - at) < LINE
+            for start, end, at in written
+        ):
+            offset += LINE / 2
+        written.append((left, x, y + up * offset))
         axes.annotate(
             model.entry.label,
             (model.seconds, model.score),
-            (-4, up * (6 + 8 * line)),
+            (-4, up * offset),
             textcoords="offset points",
-            fontsize=6.5,
+            fontsize=FONT,
             color="0.25",
             ha="right",
             va="center",
         )
-    axes.grid(color=QUIET, alpha=0.25, linewidth=0.5)
 
 
 def _make_room(axes: Axes, higher_is_better: bool) -> None:
