@@ -16,15 +16,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
-from multiprocessing import connection
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
@@ -35,6 +32,7 @@ from safetensors.numpy import load, save
 from harness.errors import CannotEncode, DataError, ExecutorError, HarnessError
 from harness.files import sweep, whole_file
 from harness.plugin.backbone import Backbone
+from harness.processes import begin_helper, clean_context
 from harness.reading import check_regular
 from harness.registry.plugin_calls import Breach, call
 from harness.remote.dispatcher import Dispatcher
@@ -493,15 +491,10 @@ it once, so that what it loads, a potential say, is loaded once."""
 def _encode_in_processes(
     backbone: Backbone, crystals: Sequence[Crystal], encode: Encoder, workers: int
 ) -> Iterator[Encoded]:
-    """Encodes in order in processes that share nothing with this one.
-
-    Plain fork is out: it copies the locks of torch's threads, but not the threads.
-    """
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    """Encodes in order in processes that share nothing with this one."""
     sent = pickle.dumps(partial(encode, backbone))  # fails here, not in a process at its start
     pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(sent,)
+        workers, mp_context=clean_context(), initializer=_start_worker, initargs=(sent,)
     )
     try:
         for together in pool.map(_encode_there, _chunks(crystals)):
@@ -512,21 +505,12 @@ def _encode_in_processes(
 
 def _start_worker(sent: bytes) -> None:
     global _work  # noqa: PLW0603
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is left to the process that waits
+    begin_helper()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
-    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         _work = pickle.loads(sent)  # noqa: S301 — by the process that started this one
     except Exception as problem:  # a pool would only say that it is broken
         _work = problem
-
-
-def end_with_parent() -> None:
-    """Ends this process when the one that started it is gone: it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 def _encode_there(crystals: Sequence[Crystal]) -> list[Encoded]:

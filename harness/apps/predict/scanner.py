@@ -12,11 +12,8 @@ structures.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +40,7 @@ from harness.apps.predict.prediction_table import BundleColumns, joint_schema
 from harness.apps.predict.scan_sources import Item, ScanSource, digest_item
 from harness.errors import HarnessError, StoreError
 from harness.files import sweep, whole_file
-from harness.nn.encodings import end_with_parent
+from harness.processes import begin_helper, clean_context
 from harness.remote.dispatcher import Dispatcher, TaskFailed
 from harness.remote.executor_session import session_of
 from harness.training.workers import refuse_unguarded_script
@@ -305,10 +302,8 @@ def _finished(under_way: dict[Future[None], _Chunk]) -> Iterator[_Chunk]:
 def _pool(settings: BundleRequest, jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that share nothing with this one, and end when it ends, even if it is killed."""
     refuse_unguarded_script()
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     pool = ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_start_worker, initargs=(settings,)
+        jobs, mp_context=clean_context(), initializer=_start_worker, initargs=(settings,)
     )
     try:
         yield pool
@@ -332,9 +327,8 @@ _predictor: Predictor | HarnessError | None = None
 
 def _start_worker(settings: BundleRequest) -> None:
     global _predictor  # noqa: PLW0603
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and stops this one
+    begin_helper()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         _predictor = Predictor(settings)
     except HarnessError as problem:  # a pool would only say that it is broken

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
 from harness.errors import StoreError
-from harness.nn.encodings import end_with_parent
+from harness.processes import begin_helper, clean_context
 from harness.training.workers import refuse_unguarded_script
 
 
@@ -23,9 +20,7 @@ def make_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
         HarnessError: see `refuse_unguarded_script`; or a process died.
     """
     refuse_unguarded_script()
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(jobs, mp_context=clean_context(), initializer=begin_helper)
     try:
         yield pool
     except BrokenProcessPool:
@@ -35,8 +30,3 @@ def make_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and stops this one
-    threading.Thread(target=end_with_parent, daemon=True).start()
