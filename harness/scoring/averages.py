@@ -23,6 +23,12 @@ SMALLEST_STD = 1e-6
 """On the property's scale; a model that is surer still counts as this sure."""
 
 
+def bounded_std(stds: Floats) -> Floats:
+    """Standard deviations as they count: none below `SMALLEST_STD`; NaN stays."""
+    bounded: Floats = np.maximum(stds, SMALLEST_STD)
+    return bounded
+
+
 def combine(
     predicted: Sequence[Predicted], spec: PropertySpec, weighting: Weighting = "equal"
 ) -> Predicted:
@@ -56,7 +62,7 @@ def combine(
             f"{len(predicted) - len(stds)} give no standard deviation. Take heads that do (`gp`), "
             'or weighting = "equal".'
         )
-    precision = np.maximum(np.stack(stds), SMALLEST_STD) ** -2.0
+    precision = bounded_std(np.stack(stds)) ** -2.0
     with np.errstate(invalid="ignore"):
         mean = (spec.to_scale(values) * precision).sum(axis=0) / precision.sum(axis=0)
         return spec.from_scale(mean), precision.mean(axis=0) ** -0.5

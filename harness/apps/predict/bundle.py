@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from harness.api.lookup import path_of
 from harness.apps.predict.bundle_tensors import check_model_tensors, check_tensors, read_shapes
-from harness.apps.predict.conformal import DEFAULT_LEVEL, doubt, half_width
+from harness.apps.predict.conformal import DEFAULT_LEVEL, half_width
 from harness.apps.predict.prediction_table import Predictions
 from harness.apps.predict.row_encodings import RowEncodings, sort_out
 from harness.data.structure_files import StructureRow, is_structure, row_of
@@ -35,7 +35,7 @@ from harness.plugin.protocol import Scaler
 from harness.plugin.settings import Settings
 from harness.reading import UNREADABLE, check_regular, parse_json, read_text
 from harness.registry.attribution import blaming
-from harness.scoring.averages import Weighting
+from harness.scoring.averages import Weighting, bounded_std
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -299,7 +299,7 @@ class Bundle:
         judged = self.judge(rows, shared)
         width: float | Floats = half_width(self.residuals, level)
         if self.record.interval == "scaled":
-            width = width * doubt(judged.stds).mean(axis=0)
+            width = width * bounded_std(judged.stds).mean(axis=0)
         return judged.table(width, self._formulas)
 
     def judge(

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.scoring.averages import SMALLEST_STD
 
 if TYPE_CHECKING:
     from harness.plugin.arrays import Floats
@@ -67,12 +66,6 @@ def half_width(residuals: Floats, level: float) -> float:
     # 0.9 · 10 is 9.000…02 in some orders of rounding: that is not the tenth row.
     rank = math.ceil((len(residuals) + 1) * level - 1e-9)
     return math.inf if rank > len(residuals) else float(np.sort(residuals)[rank - 1])
-
-
-def doubt(stds: Floats) -> Floats:
-    """What residuals are divided by that go by the std, and half widths multiplied."""
-    found: Floats = np.maximum(stds, SMALLEST_STD)
-    return found
 
 
 def coverage(residuals: Floats, width: float) -> float:

@@ -30,7 +30,7 @@ from harness.apps.predict.bundle import (
     refuse_existing,
     write_bundle,
 )
-from harness.apps.predict.conformal import LEVELS, coverage, doubt, half_width, residuals_of
+from harness.apps.predict.conformal import LEVELS, coverage, half_width, residuals_of
 from harness.errors import BenchmarkError, BundleError, did_you_mean
 from harness.nn.encodings import identity
 from harness.planning.labels import LABEL, MODEL, find_labelled, make_labels
@@ -39,6 +39,7 @@ from harness.planning.selectors import cut_conditions, is_condition, name_of
 from harness.plugin.cell import CELL
 from harness.plugin.crystal import Crystal
 from harness.registry.entry_points import DISTRIBUTION, plugin_entries
+from harness.scoring.averages import bounded_std
 from harness.training.prediction import embed
 
 if TYPE_CHECKING:
@@ -315,7 +316,7 @@ class _Draft:
         scaled = all(np.isfinite(stds).all() for _, stds in told.values())
         record = record.model_copy(update={"interval": "scaled" if scaled else "constant"})
         predicted = {
-            digest: (values, doubt(stds) if scaled else np.ones_like(values))
+            digest: (values, bounded_std(stds) if scaled else np.ones_like(values))
             for digest, (values, stds) in told.items()
         }
         values, divisors = predicted[target.digest]
