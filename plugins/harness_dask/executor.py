@@ -25,6 +25,9 @@ LOST_WORKERS = 1
 """Workers of a local cluster that a task may lose before Dask gives it up."""
 
 QUIET = ("distributed.client", "distributed.nanny", "distributed.scheduler", "distributed.core")
+NOTHING = logging.CRITICAL + 1
+"""Whatever matters is told as an error of the task; the rest, as what a scheduler still had to tell
+a client that Ctrl-C has ended, is none of the user's."""
 
 
 class DaskExecutor(Executor):
@@ -36,8 +39,8 @@ class DaskExecutor(Executor):
     """
 
     def __init__(self, request: ExecutorRequest) -> None:
-        for name in QUIET:  # whatever matters is told as an error of the task
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        for name in QUIET:
+            logging.getLogger(name).setLevel(NOTHING)
         self._folder = request.folder
         self._cluster = None if request.scheduler else _start_cluster(request)
         self._wanted = (request.workers or 0) if self._cluster is not None else 0

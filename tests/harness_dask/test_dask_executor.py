@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import signal
@@ -140,6 +141,16 @@ def prepared(folder: Path, tuning: str = "") -> Path:
     text = TOY.replace("runs = 3", f"{STAGES}\nruns = 3") + tuning
     (folder / "toy.toml").write_text(text)
     return folder
+
+
+def test_a_scheduler_whose_client_has_gone_says_nothing(caplog):
+    with executor_of(ExecutorRequest("dask", workers=1), Registry()):
+        client = distributed.get_client()
+        scheduler = client.cluster.scheduler
+        scheduler.client_comms[client.id].abort()
+        scheduler.client_send(client.id, {"op": "late"})
+        scheduler.send_all({client.id: [{"op": "late"}]}, {})
+    assert not [line for line in caplog.records if line.levelno >= logging.WARNING]
 
 
 @pytest.mark.slow
