@@ -102,7 +102,7 @@ class Request:
             jobs: processes in which crystals are encoded, at most.
             executor: of crystals, stages and trials, which ends with the block.
         """
-        from harness.training.stage_task import BY_CONTENT
+        from harness.training.stack_task import BY_CONTENT
 
         registry = Registry(self.plugins)
         for observer in observers:

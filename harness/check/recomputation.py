@@ -81,21 +81,36 @@ def retrain(planned: Plan, store: Store, registry: Registry, number: int) -> Rec
     """Trains some stages again, chosen at random, and compares their records and predictions.
 
     A stage that goes on from another one goes on from its kept weights; where there are none, or
-    damaged ones, that one is trained too.
+    damaged ones, that one is trained too. One that has shared a stack shares it again.
     """
     found = Recomputed()
     stages = [node for node in planned.stages if store.has_record(node.key)]
     for node in random.sample(stages, min(number, len(stages))):
         scorings = [scoring for scoring in planned.scorings if scoring.stages == (node,)]
+        stack = _stack_again(planned, store, node)
         with _scratch(store, planned, scorings, registry) as context:
-            for before in node.chain[:-1]:
-                if store.has_stage(before.key) and not store.stage_damage(before.key):
-                    _bring(store, context.store, before.key)
-            missing = [one for one in node.chain if not context.store.has_stage(one.key)]
-            PlanExecutor(context).train(missing)
+            for key in dict.fromkeys(one.key for own in stack for one in own.chain[:-1]):
+                if store.has_stage(key) and not store.stage_damage(key):
+                    _bring(store, context.store, key)
+            chains = {one.key: one for own in stack for one in own.chain}
+            missing = [one for key, one in chains.items() if not context.store.has_stage(key)]
+            members = sum(len(own.members) for own in stack) if len(stack) > 1 else None
+            again = planned.benchmark.model_copy(update={"stack_members": members})
+            plan = replace(context.plan, benchmark=again, stages=tuple(missing))
+            PlanExecutor(replace(context, plan=plan)).train(missing)
             found.done += 1
             _compare_training(store, context.store, node, scorings, found)
     return found
+
+
+def _stack_again(planned: Plan, store: Store, node: StageNode) -> list[StageNode]:
+    """Returns the stages that a stage was trained side by side with, itself among them.
+
+    It alone where the plan lacks one of them: members then come out the same but for rounding.
+    """
+    of_key = {own.key: own for own in planned.stages}
+    keys = store.stage_record(node.key).stack
+    return [of_key[key] for key in keys] if keys and of_key.keys() >= set(keys) else [node]
 
 
 @contextmanager
@@ -130,6 +145,8 @@ def _compare_training(
     elsewhere = _other_environment(stored.environment, fresh.environment)
     if differences and elsewhere:
         found.unchecked.append(f"{differences[0]}; it was trained elsewhere: {elsewhere}")
+    elif differences and stored.stack != fresh.stack:
+        found.unchecked.append(f"{differences[0]}; it was trained beside other stages")
     else:
         found.differences += differences
 

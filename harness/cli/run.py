@@ -191,10 +191,18 @@ def print_plan(planned: Plan, counts: Mapping[str, ParameterCount], json: bool) 
     """
     from harness.cli.output import print_json, print_table
     from harness.planning.plan import one_or_all
+    from harness.planning.stacks import stacks_of
 
+    stacks = stacks_of(planned, planned.stages)
+    place_of = {stage.key: place for place, own in enumerate(stacks, start=1) for stage in own}
+    shared = len(stacks) < len(planned.stages)
     cells_of = Counter(stage.key for scoring in planned.scorings for stage in scoring.stages)
     stages = [
-        _stage_facts(stage, cells_of[stage.key], counts.get(stage.key)) for stage in planned.stages
+        {
+            **_stage_facts(stage, cells_of[stage.key], counts.get(stage.key)),
+            **({"stack": place_of[stage.key]} if shared else {}),
+        }
+        for stage in planned.stages
     ]
     seconds = START_SECONDS + CELL_SECONDS * len(planned.scorings)
     seconds += sum(stage.seconds for stage in planned.stages)
@@ -224,10 +232,11 @@ def print_plan(planned: Plan, counts: Mapping[str, ParameterCount], json: bool) 
         }
         for stage in stages
     ]
-    numbers = ("members", "train rows", "epochs", "about", "cells", TRAINED)
+    numbers = ("members", "train rows", "epochs", "about", "cells", TRAINED, "stack")
     print_table(planned.benchmark.title or planned.benchmark.name, rows, numbers)
     say(
-        f"{len(planned.stages)} stages, {len(planned.scorings)} cells, about {_in_words(seconds)} "
+        f"{len(planned.stages)} stages{f' in {len(stacks)} stacks' if shared else ''}, "
+        f"{len(planned.scorings)} cells, about {_in_words(seconds)} "
         "on one CPU core, if nothing is on disk yet"
     )
     for protocol, names in planned.run_names.items():

@@ -130,6 +130,7 @@ LATER_FIELDS: Mapping[str, Any] = {
     "labels": {},
     "finding": "",
     "order": None,
+    "stack_members": None,
 }
 """Of a benchmark, that the plans of older ones do not have, with what stands for nothing."""
 
@@ -160,6 +161,9 @@ class Benchmark(Settings):
         tuning: how to search for better settings; nothing is tuned where it is absent.
         chosen: settings that a search has found, run by run, as in the `best.toml` that it leaves.
         device: `auto`, `cpu` or `cuda`.
+        stack_members: how many members are trained side by side at most, of several stages where
+            these share shape (model, steps of an epoch, what is trained); every stage is alone
+            unless given. Members come out the same but for rounding.
         published: a CSV of published cells to show beside ours, with columns `transfer`,
             `train_on`, `test_on`, `metric`, `mean`, `std`; relative to the benchmark file.
         plugins: Python files with plugins of this benchmark, relative to the benchmark file. They
@@ -189,6 +193,7 @@ class Benchmark(Settings):
     tuning: Tuning | None = None
     chosen: tuple[Chosen, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    stack_members: int | None = Field(default=None, ge=1)
     published: str | None = None
     plugins: PluginFiles = ()
 

@@ -435,6 +435,8 @@ class StageFacts(Record):
         tensors_transferred: of records from before there was `transferred`.
         trained_parameters: how many numbers of one member were trained; none of records from
             before it was noted, and of stages that train nothing.
+        stack: keys of the stages that were trained side by side with it, and its own, in order;
+            none where it was alone.
     """
 
     LEFT_OUT = (
@@ -447,6 +449,7 @@ class StageFacts(Record):
         "adapters",
         "new_head",
         "trained_parameters",
+        "stack",
     )
 
     format: Literal[1] = 1
@@ -472,6 +475,7 @@ class StageFacts(Record):
     adapters: list[dict[str, Any]] = []
     new_head: bool = False
     trained_parameters: int | None = None
+    stack: list[Key] = []
     transferred: dict[str, Any] | None = None
     best_epoch: list[int] | None
     skipped_updates: list[int] | None

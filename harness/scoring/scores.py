@@ -125,6 +125,19 @@ def same_score(one: Any, other: Any) -> bool:
     return math.isclose(one, other, rel_tol=SCORE_TOLERANCE, abs_tol=1e-300)
 
 
+def jsonable(value: Any) -> Any:
+    """Numbers that JSON does not have (NaN, ±inf) become null; arrays become lists."""
+    if isinstance(value, Mapping):
+        return {key: jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [jsonable(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return value
+
+
 def score_stored(
     metrics: Mapping[str, PropertyMetric], rows: pd.DataFrame, run: int
 ) -> dict[str, dict[str, Any]]:

@@ -55,8 +55,8 @@ class Progress:
         best_epoch: see `FitResult`.
         best_score: validation score of that epoch; NaN before there is one.
         skipped: see `FitResult`.
+        trained: epochs in which the member was trained.
         epoch: epochs finished.
-        member_epochs: see `FitResult`.
         seconds: see `FitResult`.
         history: see `FitResult`.
     """
@@ -64,15 +64,15 @@ class Progress:
     best_epoch: list[int]
     best_score: list[float]
     skipped: list[int]
+    trained: list[int]
     epoch: int = 0
-    member_epochs: int = 0
     seconds: float = 0.0
     history: dict[str, list[Any]] = field(default_factory=lambda: {"train_loss": [], "score": []})
 
     @classmethod
     def start(cls, members: int) -> Progress:
         """A fit that has not begun."""
-        return cls([0] * members, [math.nan] * members, [0] * members)
+        return cls([0] * members, [math.nan] * members, [0] * members, [0] * members)
 
     def of_members(self, members: Sequence[int]) -> Progress:
         """Where some of the members stand; what belongs to the whole fit goes on."""
@@ -85,6 +85,7 @@ class Progress:
             best_epoch=[self.best_epoch[member] for member in members],
             best_score=[self.best_score[member] for member in members],
             skipped=[self.skipped[member] for member in members],
+            trained=[self.trained[member] for member in members],
             history=history,
         )
 
@@ -104,6 +105,6 @@ class Progress:
             tuple(self.best_epoch),
             self.history,
             tuple(self.skipped),
-            self.member_epochs,
+            sum(self.trained),
             self.seconds,
         )

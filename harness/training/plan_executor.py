@@ -5,46 +5,43 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness.errors import HarnessError, StoreError
 from harness.planning.encoder import encodings_of
-from harness.planning.ledger import stage_ledger, test_columns, tuning_ledger
+from harness.planning.ledger import test_columns, tuning_ledger
 from harness.planning.plan import MemberOf, facts_of_run, one_or_all
-from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
+from harness.planning.stacks import stacks_of
+from harness.plugin.events import CellFinished
 from harness.registry.attribution import blaming
-from harness.results.records import Failure, ResultLine, StageFacts, as_stored
+from harness.results.records import Failure, ResultLine
 from harness.results.store import SPREAD_COLUMNS
 from harness.scoring.averages import Predicted, combine
-from harness.scoring.scores import SUBSETS, measure, score_run, score_stored
-from harness.training.checkpoint import CheckpointFile
-from harness.training.environment import environment, peak_memory_mb, threads_wanted, use_threads
-from harness.training.fit_progress import EpochReport, FitResult
+from harness.scoring.scores import SUBSETS, jsonable, measure, score_run, score_stored
+from harness.training.environment import threads_wanted, use_threads
 from harness.training.prediction import resolve_device
-from harness.training.stage_builder import StageBuilder, tensors_of
+from harness.training.stage_builder import StageBuilder
 from harness.training.stage_predictor import StagePredictor
+from harness.training.stage_trainer import StageTrainer
+from harness.training.tally import Tally
 
 if TYPE_CHECKING:
     from harness.data.dataset import Dataset
     from harness.planning.plan import Plan, Scoring, StageNode
+    from harness.planning.stacks import Stack
     from harness.plugin.arrays import Floats, Indices
     from harness.registry.property_metrics import PropertyMetric
     from harness.registry.registry import Registry
     from harness.results.records import StageRecord
     from harness.results.store import Store
     from harness.training.run_context import RunContext
-    from harness.training.stack_fit import StackFit
 
 RECORDS_AT_HAND = 64
 """Records of stages that are kept in memory: those of the cells of one chain, and of some more."""
-
-CHECKPOINT_SECONDS = 30.0
-"""Shortest time between two checkpoints of a stage: what a kill costs at most, and an epoch."""
 
 
 def execute(context: RunContext) -> None:
@@ -104,7 +101,7 @@ def complete_metrics(plan: Plan, store: Store, registry: Registry) -> None:
     for line in store.read_results():
         if line.key in keys and not metrics.keys() <= line.scores["all"].keys():
             scores = score_stored(metrics, store.read_predictions(line.key), line.run)
-            mended.append(line.model_copy(update={"scores": _jsonable(scores)}))
+            mended.append(line.model_copy(update={"scores": jsonable(scores)}))
     if mended:
         store.replace_results(mended)
 
@@ -122,12 +119,11 @@ class PlanExecutor:
         use_threads(threads_wanted())
         device = resolve_device(self.plan.benchmark.device)
         self.stage_builder = StageBuilder(self.plan.encoder, self.store, device)
+        self.trainer = StageTrainer(context, self.stage_builder)
         self.metrics = metrics_of(self.plan, self.registry)
         self._scored_by = scored_by_one(self.plan)
         self._at_hand: StagePredictor | None = None
         self._records: dict[str, StageRecord] = {}
-        self._work_done = 0
-        self._work_total = 0
 
     def execute(self) -> None:
         """Runs what is not on disk yet; takes stages that no other process has."""
@@ -146,37 +142,60 @@ class PlanExecutor:
             stages: each after its parent.
             lenient: note what fails, and go on with what is not made of it.
         """
-        pending = list(stages)
-        total = len(pending)
-        self._work_done, self._work_total = 0, sum(node.work for node in pending)
+        tally = Tally(stages)
+        pending = stacks_of(self.plan, stages)
         while pending:
             self.context.stop.check()
             if lenient and (failed := self.store.failures()):
-                pending = [node for node in pending if failed.keys().isdisjoint(_keys(node))]
+                left = (without_failed(stack, failed) for stack in pending)
+                pending = [stack for stack in left if stack]
                 if not pending:
                     break
-            node = self._take_one(pending, total, lenient)
-            if node is None:
+            stack = self._take_one(pending, tally, lenient)
+            if stack is None:
                 time.sleep(0.2)  # other processes hold all stages that could be trained now
             else:
-                pending.remove(node)
-                self._work_done += node.work
+                pending.remove(stack)
+                for node in stack:
+                    tally.finish(node)
 
-    def _take_one(self, pending: list[StageNode], total: int, lenient: bool) -> StageNode | None:
-        done = total - len(pending)
-        for node in pending:
-            if node.parent and not self.store.has_stage(node.parent.key):
+    def _take_one(self, pending: Sequence[Stack], tally: Tally, lenient: bool) -> Stack | None:
+        """Carries out the first stack that is ready, and that no other process has."""
+        for stack in pending:
+            parents = [node.parent for node in stack if node.parent is not None]
+            if not all(self.store.has_stage(parent.key) for parent in parents):
                 continue
-            with self.store.try_stage(node.key) as mine:
-                if mine:
-                    with self._attempt(node.key, lenient):
-                        if not self.store.has_stage(node.key):
-                            self._train(node, done, total)
-                        for scoring in self._scored_by.get(node.key, ()):
-                            with self._attempt(scoring.key, lenient):
-                                self._score(scoring)
-                    return node
+            with ExitStack() as locks:
+                if all(locks.enter_context(self.store.try_stage(node.key)) for node in stack):
+                    self._train(stack, tally, lenient)
+                    for node in stack:
+                        if self.store.has_stage(node.key):
+                            for scoring in self._scored_by.get(node.key, ()):
+                                with self._attempt(scoring.key, lenient):
+                                    self._score(scoring)
+                    return stack
         return None
+
+    def _train(self, stack: Stack, tally: Tally, lenient: bool) -> None:
+        """Trains what is missing of a stack; each stage alone where that fails."""
+        missing = [node for node in stack if not self.store.has_stage(node.key)]
+        if len(stack) > 1 and missing:
+            whole = stack if self.trainer.is_cut_off(stack) else missing
+            try:
+                with blaming(self.registry):
+                    self.trainer.train(whole, tally)
+            except StoreError:
+                raise
+            except HarnessError:  # whose fault it is shows where each is alone
+                pass
+            else:
+                return
+        for node in missing:
+            with self._attempt(node.key, lenient):
+                if node.closed_form:
+                    self._at_hand = self.trainer.fit_in_closed_form(node, tally)
+                else:
+                    self.trainer.train([node], tally)
 
     @contextmanager
     def _attempt(self, key: str, lenient: bool) -> Iterator[None]:
@@ -199,85 +218,6 @@ class PlanExecutor:
             .keys()
             .isdisjoint((scoring.key, *(stage.key for stage in scoring.chain)))
         )
-
-    # --- training -----------------------------------------------------------------------------
-
-    def _train(self, node: StageNode, done: int, total: int) -> None:
-        started = time.perf_counter()
-        self.context.tell(
-            "stage_started",
-            StageStarted(
-                node.key,
-                node.title,
-                len(node.members),
-                node.epochs,
-                done,
-                total,
-                f"{node.model.backbone_ref.label} + {node.model.head_ref.label}",
-            ),
-        )
-        model = self.stage_builder.modules(node)
-        transferred = self.stage_builder.start_weights(node, model)
-        fit = None if node.closed_form else self.stage_builder.stack_fit(node, model)
-        result = None if fit is None else self._fit(node, fit)
-        if node.closed_form:
-            self._at_hand = StagePredictor(node, model, self.stage_builder)
-            self._at_hand.fit()
-        seconds = time.perf_counter() - started
-        if result is not None:
-            seconds = result.seconds  # of earlier sessions too, where the fit was resumed
-        trained = None if fit is None else fit.trained_parameters
-        record = self._record(node, result, transferred, trained, seconds)
-        self.store.write_stage(node.key, tensors_of(model), record, stage_ledger(node))
-        self.context.tell(
-            "stage_finished", StageFinished(node.key, node.title, seconds, done + 1, total)
-        )
-
-    def _fit(self, node: StageNode, fit: StackFit) -> FitResult:
-        epochs = node.epochs
-
-        def tell(epoch: EpochReport) -> None:
-            event = EpochFinished(
-                node.key,
-                node.title,
-                epoch.epoch,
-                epochs,
-                node.selection.name,
-                epoch.score,
-                epoch.skipped,
-                (self._work_done + node.work * epoch.epoch / epochs) / self._work_total,
-            )
-            self.context.tell("epoch_finished", event)
-
-        path = self.store.checkpoint_path(node.key)
-        file = CheckpointFile(path, fit.digest(node.key), CHECKPOINT_SECONDS)
-        return fit.run(file, tell, self.context.stop)
-
-    def _record(
-        self,
-        node: StageNode,
-        result: FitResult | None,
-        transferred: Mapping[str, Any],
-        trained_parameters: int | None,
-        seconds: float,
-    ) -> StageFacts:
-        return StageFacts(
-            **as_stored(node.facts()),
-            transferred=dict(transferred),
-            trained_parameters=trained_parameters,
-            best_epoch=list(result.best_epoch) if result else None,
-            skipped_updates=list(result.skipped) if result else None,
-            history=_jsonable(result.history) if result else None,
-            member_epochs=result.member_epochs if result else 0,
-            seconds=seconds,
-            peak_memory_mb=peak_memory_mb(),
-            environment=self._environment,
-        )
-
-    @cached_property
-    def _environment(self) -> dict[str, Any]:
-        """What this process runs on: the same for all its stages, and 0.1 s to find out."""
-        return environment(self.stage_builder.device)
 
     # --- scoring ------------------------------------------------------------------------------
 
@@ -410,7 +350,7 @@ class PlanExecutor:
                     key=scoring.key,
                     **vars(scoring.cell),
                     run=scoring.runs[number],
-                    scores=_jsonable({subset: scores[subset] for subset in SUBSETS}),
+                    scores=jsonable({subset: scores[subset] for subset in SUBSETS}),
                     **facts_of_run(sources, scoring.dataset),
                     **of_members,
                 )
@@ -418,18 +358,6 @@ class PlanExecutor:
         return lines
 
 
-def _keys(node: StageNode) -> list[str]:
-    return [stage.key for stage in node.chain]
-
-
-def _jsonable(value: Any) -> Any:
-    """Numbers that JSON does not have (NaN, ±inf) become null; arrays become lists."""
-    if isinstance(value, Mapping):
-        return {key: _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
-    return value
+def without_failed(stack: Stack, failed: Container[str]) -> Stack:
+    """Returns what of a stack has not failed, and goes on from nothing that has."""
+    return tuple(node for node in stack if not any(own.key in failed for own in node.chain))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from harness.nn.encodings import pack_kept
 from harness.planning.encoder import encodings_folder, encodings_of
+from harness.planning.stacks import stacks_of
 from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.remote.dispatcher import LOOK_SECONDS, Dispatcher, TaskFailed
 from harness.results.records import Failure
 from harness.results.store import STAGE_FILE
-from harness.training.plan_executor import encode_first, scored_by_one
-from harness.training.stage_task import StageOrder, StageParcel, Told, train_stage
+from harness.training.plan_executor import encode_first, scored_by_one, without_failed
+from harness.training.stack_task import StackOrder, StackParcel, Told, train_stack
+from harness.training.tally import Tally
 
 if TYPE_CHECKING:
     from typing import Any
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from harness.data.dataset import Dataset
     from harness.planning.plan import Scoring, StageNode
     from harness.planning.resolved import ResolvedModel
+    from harness.planning.stacks import Stack
     from harness.remote.executor_session import ExecutorSession
     from harness.training.run_context import RunContext
 
@@ -46,12 +49,12 @@ class RemoteStages:
     ) -> None:
         self._context, self._plan, self._store = context, context.plan, context.store
         self._dispatcher, self._lenient = Dispatcher(session), lenient
-        self._waiting: list[StageNode] = []
+        self._waiting: list[Stack] = []
+        self._wanted: set[str] = set()
         self._scored_by = scored_by_one(context.plan)
         self._encodings: dict[tuple[str, ...], tuple[str, Any]] = {}
         self._locks: dict[str, ExitStack] = {}
-        self._fractions: dict[str, float] = {}
-        self._total, self._done, self._work, self._work_done = 0, 0, 0, 0
+        self._tally = Tally()
 
     def train(self, stages: Sequence[StageNode]) -> None:
         """Has stages trained, each once what it goes on from is there, until none is left.
@@ -73,11 +76,10 @@ class RemoteStages:
 
     def want(self, stages: Sequence[StageNode]) -> None:
         """Takes stages to be trained, each after its parent; some may be wanted already."""
-        wanted = self._locks.keys() | {node.key for node in self._waiting}
-        further = [node for node in stages if node.key not in wanted]
-        self._waiting += further
-        self._total += len(further)
-        self._work += sum(node.work for node in further)
+        further = [node for node in stages if node.key not in self._wanted]
+        self._wanted |= {node.key for node in further}
+        self._waiting += stacks_of(self._plan, further)
+        self._tally.want(further)
 
     def advance(self, seconds: float = LOOK_SECONDS) -> None:
         """Gives out what can be, and takes what has come back.
@@ -90,9 +92,9 @@ class RemoteStages:
             KeyboardInterrupt, ExecutorError: see `train`.
         """
         self._waiting = self._give_out()
-        for node, outcome in self._dispatcher.finished(seconds):
-            self._take(node, outcome)
-            self._locks.pop(node.key).close()
+        for stack, outcome in self._dispatcher.finished(seconds):
+            self._take(stack, outcome)
+            self._release(stack)
         if self._waiting and not self._dispatcher.under_way:  # all are other processes'
             time.sleep(seconds)
 
@@ -105,63 +107,75 @@ class RemoteStages:
 
     # --- giving out ---------------------------------------------------------------------------
 
-    def _give_out(self) -> list[StageNode]:
+    def _give_out(self) -> list[Stack]:
         """Gives out what can be; returns what still waits, less what waits for what has failed."""
         if not self._waiting:
             return []
         free = self._dispatcher.session.free
         failed = self._store.failures().keys() if self._lenient else set()
-        left: list[StageNode] = []
-        for place, node in enumerate(self._waiting):
+        left: list[Stack] = []
+        for place, whole in enumerate(self._waiting):
             if free <= 0:
                 return [*left, *self._waiting[place:]]
-            if not failed.isdisjoint(stage.key for stage in node.chain):
+            stack = without_failed(whole, failed)
+            if not stack:
                 continue
-            ready = node.parent is None or self._store.has_stage(node.parent.key)
-            if not (ready and self._reserve(node)):
-                left.append(node)
+            parents = [node.parent for node in stack if node.parent is not None]
+            ready = all(self._store.has_stage(parent.key) for parent in parents)
+            if not (ready and self._reserve(stack)):
+                left.append(stack)
                 continue
-            scorings = self._pending_scorings(node)
-            if not scorings and self._store.has_stage(node.key):  # another process has done it
-                self._locks.pop(node.key).close()
-                self._finish(node)
+            todo = tuple(node for node in stack if not self._is_done(node))
+            if not todo:  # another process has done it
+                self._release(stack)
                 continue
-            order, shared = self.order(node, scorings)
-            hear = partial(self._hear, node)
-            self._dispatcher.start(node, train_stage, order, hear=hear, more=shared)
+            order, shared = self.order(todo, self._pending_scorings(todo))
+            hear = partial(self._hear, {node.key: node for node in stack})
+            self._dispatcher.start(stack, train_stack, order, hear=hear, more=shared)
             free -= 1
         return left
 
-    def _reserve(self, node: StageNode) -> bool:
-        """Takes a stage for this process while it is under way elsewhere."""
-        lock = ExitStack()
-        if not lock.enter_context(self._store.try_stage(node.key)):
-            lock.close()
-            return False
-        self._locks[node.key] = lock
+    def _reserve(self, stack: Stack) -> bool:
+        """Takes stages for this process while they are under way elsewhere."""
+        with ExitStack() as locks:
+            if not all(locks.enter_context(self._store.try_stage(node.key)) for node in stack):
+                return False
+            self._locks[stack[0].key] = locks.pop_all()
         return True
 
-    def _pending_scorings(self, node: StageNode) -> tuple[Scoring, ...]:
+    def _release(self, stack: Stack) -> None:
+        """Leaves stages that are over to others."""
+        self._locks.pop(stack[0].key).close()
+        for node in stack:
+            self._tally.finish(node)
+
+    def _is_done(self, node: StageNode) -> bool:
+        return self._store.has_stage(node.key) and not self._pending_scorings([node])
+
+    def _pending_scorings(self, stack: Sequence[StageNode]) -> tuple[Scoring, ...]:
         scored = self._store.scored()
         return tuple(
             scoring
+            for node in stack
             for scoring in self._scored_by.get(node.key, ())
             if not set(scoring.runs) <= scored.get(scoring.key, set())
         )
 
     def order(
-        self, node: StageNode, scorings: tuple[Scoring, ...] = ()
-    ) -> tuple[StageOrder, dict[str, Any]]:
-        """Returns what a worker is sent of a stage, and by digest what stands for its encodings."""
-        datasets = {id(data): data for data in (*node.datasets, *(s.dataset for s in scorings))}
-        packed = [self._packed(node.model, dataset) for dataset in datasets.values()]
-        order = StageOrder(
+        self, stack: Stack, scorings: tuple[Scoring, ...] = ()
+    ) -> tuple[StackOrder, dict[str, Any]]:
+        """Returns what a worker is sent of a stack, and by digest what stands for its encodings."""
+        model = stack[0].model
+        fitted = [dataset for node in stack for dataset in node.datasets]
+        datasets = {id(data): data for data in (*fitted, *(s.dataset for s in scorings))}
+        packed = [self._packed(model, dataset) for dataset in datasets.values()]
+        order = StackOrder(
             self._plan.benchmark,
             self._plan.property,
-            node,
+            stack,
             scorings,
-            self._files(node),
-            tuple((node.model, digest) for digest, _ in packed),
+            {name: content for node in stack for name, content in self._files(node).items()},
+            tuple((model, digest) for digest, _ in packed),
             self._plan.limit,
         )
         return order, dict(packed)
@@ -195,52 +209,46 @@ class RemoteStages:
 
     # --- taking back --------------------------------------------------------------------------
 
-    def _take(self, node: StageNode, outcome: StageParcel | TaskFailed) -> None:
-        """Writes what has come of a stage: weights first, then rows, then results."""
+    def _take(self, stack: Stack, outcome: StackParcel | TaskFailed) -> None:
+        """Writes what has come of a stack: weights first, then rows, then results."""
         if isinstance(outcome, TaskFailed):
-            failure = Failure(key=node.key, reason=str(outcome), traceback=outcome.traceback)
-            outcome = StageParcel(failures=(failure,))
+            reason, told = str(outcome), outcome.traceback
+            failures = (Failure(key=node.key, reason=reason, traceback=told) for node in stack)
+            outcome = StackParcel(failures=tuple(failures))
         for failure in outcome.failures:
             if not self._lenient:
                 raise TaskFailed(failure.reason, failure.traceback)
             self._store.append_failure(failure)
-        if outcome.stage and not self._store.has_stage(node.key):
-            self._store.put_stage(node.key, outcome.stage)
-            seconds = self._store.stage_record(node.key).seconds
-            self._finish(node)
-            self._context.tell(
-                "stage_finished",
-                StageFinished(node.key, node.title, seconds, self._done, self._total),
-            )
-        else:
-            self._finish(node)
+        for node in stack:
+            if node.key in outcome.stages and not self._store.has_stage(node.key):
+                self._store.put_stage(node.key, outcome.stages[node.key])
+                self._tally.finish(node)
+                seconds = self._store.stage_record(node.key).seconds
+                counted = (seconds, self._tally.done, self._tally.total)
+                event = StageFinished(node.key, node.title, *counted)
+                self._context.tell("stage_finished", event)
         for key, rows in outcome.predictions.items():
             self._store.put_rows(self._store.predictions_path(key), rows)
         for key, rows in outcome.tuning.items():
             self._store.put_rows(self._store.tuning_ledger_path(key), rows)
         self._store.append_results(outcome.results)
         keys = {line.key for line in outcome.results}
-        for scoring in self._scored_by.get(node.key, ()):
+        for scoring in (scoring for node in stack for scoring in self._scored_by.get(node.key, ())):
             if scoring.key in keys:
-                event = CellFinished(**vars(scoring.cell), runs=len(scoring.runs))
-                self._context.tell("cell_finished", event)
-
-    def _finish(self, node: StageNode) -> None:
-        self._done += 1
-        self._work_done += node.work
-        self._fractions.pop(node.key, None)
+                cell = CellFinished(**vars(scoring.cell), runs=len(scoring.runs))
+                self._context.tell("cell_finished", cell)
 
     # --- observers ----------------------------------------------------------------------------
 
-    def _hear(self, node: StageNode, told: Told) -> None:
-        """Passes on what a worker tells, counted over the whole run."""
+    def _hear(self, stack: Mapping[str, StageNode], told: Told) -> None:
+        """Passes on what a worker tells of stages, by key; counted over the whole run."""
         event = told.event
         if isinstance(event, StageStarted):
-            event = replace(event, done=self._done, total=self._total, worker=told.worker)
+            done, total = self._tally.done, self._tally.total
+            event = replace(event, done=done, total=total, worker=told.worker)
         elif isinstance(event, EpochFinished):
-            self._fractions[node.key] = event.fraction * node.work
-            work = self._work_done + sum(list(self._fractions.values()))
-            event = replace(event, fraction=min(work / (self._work or 1), 1.0), worker=told.worker)
+            fraction = self._tally.reach(stack[event.key], event.epoch / event.epochs)
+            event = replace(event, fraction=fraction, worker=told.worker)
         else:  # told when it is on disk here
             return
         self._context.tell(told.hook, event)

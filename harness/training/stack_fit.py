@@ -50,6 +50,9 @@ __all__ = [
     "resolve_device",
 ]
 
+CHECKPOINT_FORMAT = 2
+"""Of what a fit saves; raised when that changes."""
+
 StepBatches = list[tuple[Any, Targets]]
 """What one step is made of: a batch and its targets for every dataset that is fitted."""
 
@@ -209,6 +212,7 @@ class StackFit:
         tasks = (self._data, *self._alongside)
         scalers = [[astuple(scaler) for scaler in task.scalers] for task in tasks]
         settled = [
+            CHECKPOINT_FORMAT,
             identity,
             member_trainings,
             self._selection.name,
@@ -366,7 +370,8 @@ class StackFit:
         self._check_reached()
         with np.errstate(invalid="ignore"):
             progress.history["train_loss"].append((losses / rows).tolist())
-        progress.member_epochs += len(training)
+        for own in training:
+            progress.trained[own] += 1
         progress.epoch += 1
 
     def _check_reached(self) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from harness.planning.encoder import encodings_of
 from harness.planning.plugin_modules import build_backbone, build_head
 from harness.registry.plugin_calls import call, using
+from harness.training.joint_model import join
 from harness.training.stack_fit import StackData, StackFit, TaskData
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class StageBuilder:
     def __init__(self, encoder: Encoder, store: Store, device: torch.device) -> None:
         self.device = device
         self._encoder, self._store = encoder, store
-        self._pools: dict[tuple[str, tuple[str, str]], Pool] = {}
+        self._pools: dict[tuple[tuple[str, ...], tuple[str, str]], Pool] = {}
 
     def modules(self, node: StageNode, members: Sequence[int] | None = None) -> nn.ModuleDict:
         """Makes the stacked backbone and, unless it is fitted in closed form, the heads.
@@ -45,7 +46,10 @@ class StageBuilder:
             members: positions of those to make; all unless given.
         """
         chosen = node.members if members is None else [node.members[m] for m in members]
-        generators = [torch.Generator().manual_seed(member.init_seed) for member in chosen]
+        return self._modules_of(node, chosen)
+
+    def _modules_of(self, node: StageNode, members: Sequence[MemberRows]) -> nn.ModuleDict:
+        generators = [torch.Generator().manual_seed(member.init_seed) for member in members]
         parts = {"backbone": build_backbone(node.model, generators)}
         if node.model.head.make is not None:
             heads = [build_head(node.model, generators) for _ in node.datasets]
@@ -79,43 +83,79 @@ class StageBuilder:
             return record
         return {"tensors": 0}
 
-    def stack_fit(self, node: StageNode, model: nn.ModuleDict) -> StackFit:
-        """Returns the training of a stage, which begins with the weights that are in the model."""
+    def joint_model(
+        self, nodes: Sequence[StageNode], models: Sequence[nn.ModuleDict]
+    ) -> nn.ModuleDict | None:
+        """Puts the models of stages side by side; None where they cannot share a stack.
+
+        Args:
+            nodes: the stages.
+            models: of each, with the weights to begin with.
+        """
+        if len(models) == 1:
+            return models[0]
+        whole = self._modules_of(nodes[0], [member for node in nodes for member in node.members])
+        return whole if join(whole, models) else None
+
+    def stack_fit(self, nodes: Sequence[StageNode], model: nn.ModuleDict) -> StackFit:
+        """Returns the training of stages that share a stack.
+
+        Args:
+            nodes: the stages.
+            model: of all their members, with the weights to begin with.
+        """
+        first = nodes[0]
+        own = [(node.dataset, node.members) for node in nodes]
+        alongside = zip(
+            *([(other.dataset, other.members) for other in node.alongside] for node in nodes),
+            strict=True,
+        )
         return StackFit(
             model,
-            StackData(
-                **self._task(node.dataset, node.model, node.members),
-                validation=[member.validation for member in node.members],
-            ),
-            node.member_trainings,
-            selection=node.selection,
+            StackData(**self._task(own, first.model, ("train", "validation"))),
+            [own for node in nodes for own in node.member_trainings],
+            selection=first.selection,
             device=self.device,
-            freeze=node.freeze,
+            freeze=first.freeze,
             alongside=[
-                TaskData(**self._task(other.dataset, node.model, other.members))
-                for other in node.alongside
+                TaskData(**self._task(others, first.model, ("train",))) for others in alongside
             ],
-            adapters=node.adapters,
+            adapters=first.adapters,
         )
 
     def _task(
-        self, dataset: Dataset, model: ResolvedModel, members: Sequence[MemberRows]
+        self,
+        parts: Sequence[tuple[Dataset, Sequence[MemberRows]]],
+        model: ResolvedModel,
+        roles: Sequence[str],
     ) -> dict[str, Any]:
-        """What `TaskData` wants to know of a dataset."""
+        """What `TaskData` wants to know of a dataset, or of several, one after another."""
+        datasets = list({dataset.digest: dataset for dataset, _ in parts}.values())
+        ends = np.cumsum([len(dataset) for dataset in datasets])
+        starts = {data.digest: end - len(data) for data, end in zip(datasets, ends, strict=True)}
+        members = [(starts[data.digest], data, member) for data, own in parts for member in own]
+        labels = np.full((len(members), ends[-1]), np.nan)
+        for row, (start, data, member) in zip(labels, members, strict=True):
+            row[start : start + len(data)] = member.labels
         return {
-            "pool": self.pool(dataset, model),
-            "train": [member.train for member in members],
-            "labels": np.stack([member.labels for member in members]),
-            "scalers": [member.scaler for member in members],
-            "seeds": [member.shuffle_seed for member in members],
+            "pool": self._joint_pool(datasets, model),
+            "labels": labels,
+            "scalers": [member.scaler for _, _, member in members],
+            "seeds": [member.shuffle_seed for _, _, member in members],
+            **{role: [start + getattr(own, role) for start, _, own in members] for role in roles},
         }
 
     def pool(self, dataset: Dataset, model: ResolvedModel) -> Pool:
         """Returns the packed crystals of a dataset."""
-        key = (dataset.digest, encodings_of(model))
+        return self._joint_pool([dataset], model)
+
+    def _joint_pool(self, datasets: Sequence[Dataset], model: ResolvedModel) -> Pool:
+        """Returns the packed crystals of several datasets, one after another."""
+        key = (tuple(dataset.digest for dataset in datasets), encodings_of(model))
         if key not in self._pools:
-            encodings = self._encoder.encode(model, dataset)
-            with using(model.backbone.pool, f"packing the crystals of {dataset.name!r}"):
+            encodings = [own for data in datasets for own in self._encoder.encode(model, data)]
+            names = ", ".join(repr(dataset.name) for dataset in datasets)
+            with using(model.backbone.pool, f"packing the crystals of {names}"):
                 self._pools[key] = model.backbone.pool(encodings, self.device)
         return self._pools[key]
 

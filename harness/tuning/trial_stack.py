@@ -75,7 +75,7 @@ class TrialStack:
 
         model = builder.modules(node)
         builder.start_weights(node, model)
-        fit = builder.stack_fit(node, model)
+        fit = builder.stack_fit([node], model)
         alive = list(range(len(self._trials)))
         while alive:
             fit.train(fit.progress.epoch + self._report_every, heard)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.plugin.events import EpochFinished
 from harness.training.plan_executor import PlanExecutor
-from harness.training.stage_task import StageOrder, stage_at_hand
+from harness.training.stack_task import StackOrder, stack_at_hand
 from harness.tuning.search import Ended, Reported, quiet
 from harness.tuning.trial_stack import TrialStack
 
@@ -24,7 +24,7 @@ class TrialsOrder:
         stack: decides which of them go on.
     """
 
-    stage: StageOrder
+    stage: StackOrder
     stack: TrialStack
 
 
@@ -47,12 +47,12 @@ def train_trials(worker: Worker, order: TrialsOrder) -> list[Reported | Ended]:
     """Trains trials to their ends; returns all that is to be noted of them."""
     news: list[Reported | Ended] = []
     name = worker.link.worker
-    with stage_at_hand(worker, order.stage) as context, quiet():
+    with stack_at_hand(worker, order.stage) as context, quiet():
 
         def hear(epoch: EpochFinished) -> None:
             worker.tell(TrialsTold(name, epoch))
 
-        for look in order.stack.fit(PlanExecutor(context), order.stage.node, hear):
+        for look in order.stack.fit(PlanExecutor(context), order.stage.stack[0], hear):
             news += look.news
             worker.tell(TrialsTold(name, training=look.training))
     return news

@@ -82,7 +82,7 @@ class TrialsElsewhere:
         """Sends a stack, if what it goes on from is there."""
         if job.missing(self._store.has_stage):
             return False
-        order, shared = self._stages.order(job.node)
+        order, shared = self._stages.order((job.node,))
         stack, notes = job.begin(self._report_every)
         about: tuple[TrialJob, TrialNotes] = (job, notes)
         hear = partial(self._listen, job)

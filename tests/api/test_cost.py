@@ -15,7 +15,7 @@ from harness.planning import ledger
 from harness.results import row_tables
 from harness.results.records import ResultLine
 from harness.results.store import Store
-from harness.training import plan_executor
+from harness.training import stage_trainer
 
 BENCHMARK = """
 train_on = {names}
@@ -47,7 +47,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(ResultLine, "read", "result lines read")
     count(row_tables, "read_table", "tables of rows read")
     count(Store, "read_plan", "plans read")
-    count(plan_executor, "environment", "the machine asked")
+    count(stage_trainer, "environment", "the machine asked")
     count(ledger.Use, "of", "uses of rows laid out")
     return counts
 

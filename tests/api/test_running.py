@@ -418,7 +418,7 @@ def test_a_stage_goes_on_from_its_checkpoint(
             if event.title.startswith("Toy (after") and event.epoch == 2:
                 raise MemoryError  # ends the run as a kill does: nothing is flushed
 
-    monkeypatch.setattr("harness.training.plan_executor.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("harness.training.stage_trainer.CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr("harness.training.run_context.RunContext.tell", _tell_and_let_it_raise)
     with pytest.raises(MemoryError):
         run(observers=[Killer()])

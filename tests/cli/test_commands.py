@@ -64,6 +64,20 @@ def test_plan_trains_nothing(harness, toy: str, tiny: Path) -> None:
     assert len(json.loads(out)["cells"]) == 2
 
 
+def test_plan_says_which_stages_are_trained_side_by_side(harness, toy: str, tiny: Path) -> None:
+    changes = ("--set", 'train_on=["Toy","Twins","Source"]', "--set", "stack_members=8")
+    arguments = ("run", toy, "--plugin", str(tiny), "--plan", *changes)
+    _, out, _ = harness(*arguments, "--json")
+    stages = json.loads(out)["stages"]
+    assert [(stage["title"], stage["stack"]) for stage in stages] == [
+        ("Toy (random)", 1),
+        ("Twins (random)", 1),
+        ("Source (random)", 2),
+    ]
+    _, out, _ = harness(*arguments)
+    assert "3 stages in 2 stacks" in out
+
+
 def test_plan_says_how_few_parameters_a_stage_trains(harness, toy: str, tiny: Path) -> None:
     source = 'source = "Source", source_start = "random"'
     transfers = f'transfers=[{{ name = "bitfit", {source} }}]'

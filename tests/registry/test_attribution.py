@@ -400,7 +400,7 @@ def test_a_bug_of_ours_is_blamed_on_nobody(
     def fail(*arguments: Any) -> None:
         raise ZeroDivisionError("our own")
 
-    monkeypatch.setattr("harness.training.plan_executor.stage_ledger", fail)
+    monkeypatch.setattr("harness.training.stage_trainer.stage_ledger", fail)
     with pytest.raises(ZeroDivisionError, match="our own"):
         patient.run()
 

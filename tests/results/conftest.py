@@ -72,6 +72,7 @@ def facts(**changes: Any) -> StageFacts:
         "freeze": [],
         "adapters": [],
         "new_head": False,
+        "stack": [],
         "protocol": "strict",
         "runs": [1],
         "train_rows": [2],

@@ -1,4 +1,4 @@
-"""One stage on a worker: what it is sent, what it does with it, and what goes back."""
+"""The stages of a stack on a worker: what it is sent, what it does with them, what goes back."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from harness.data.dataset_loader import DatasetLoader
 from harness.nn.encodings import put_shard
 from harness.planning.benchmark import Benchmark
 from harness.planning.encoder import Encoder, encodings_folder
-from harness.planning.plan import Plan, Scoring, StageNode
+from harness.planning.plan import Plan, Scoring
 from harness.planning.resolved import ResolvedModel
+from harness.planning.stacks import Stack
 from harness.plugin.backbone import Backbone
 from harness.plugin.locations import Locations
 from harness.plugin.property import PropertySpec
@@ -36,22 +37,22 @@ BY_CONTENT = (Dataset, Backbone)
 
 
 @dataclass(frozen=True, eq=False)
-class StageOrder:
-    """A stage to be trained, unless its artefact is among the files, and cells to be scored by it.
+class StackOrder:
+    """Stages to be trained side by side, and cells to be scored; not those among the files.
 
     Attributes:
         benchmark: of the plan.
         property: of the plan.
-        node: the stage.
-        scorings: what it alone predicts.
-        files: of stages before it, and of itself: weights and records, by path in the store.
+        stack: the stages; most often one.
+        scorings: what each of them alone predicts.
+        files: of stages before them, and of themselves: weights and records, by path in the store.
         encodings: model, dataset and the digest of their packed encodings, among what is shared.
         limit: rows kept of each dataset, in a dry run.
     """
 
     benchmark: Benchmark
     property: PropertySpec
-    node: StageNode
+    stack: Stack
     scorings: tuple[Scoring, ...]
     files: Mapping[str, bytes]
     encodings: tuple[tuple[ResolvedModel, str], ...]
@@ -59,18 +60,18 @@ class StageOrder:
 
 
 @dataclass(frozen=True, eq=False)
-class StageParcel:
-    """What has come of a stage.
+class StackParcel:
+    """What has come of a stack.
 
     Attributes:
-        stage: files of its artefact, by name; none where it has failed.
+        stages: files of the artefacts, by name, of each stage by key; none of one that has failed.
         predictions: files of rows, by scoring.
         tuning: files of tuning ledgers, by scoring.
         results: lines, one per (cell, run).
-        failures: of the stage, or of cells.
+        failures: of stages, or of cells.
     """
 
-    stage: Mapping[str, bytes] = field(default_factory=dict)
+    stages: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     predictions: Mapping[str, bytes] = field(default_factory=dict)
     tuning: Mapping[str, bytes] = field(default_factory=dict)
     results: tuple[ResultLine, ...] = ()
@@ -100,7 +101,7 @@ class LinkedStop(StopSignal):
 
 @dataclass(frozen=True, eq=False)
 class WorkerContext(RunContext):
-    """What a worker carries out its stage with; observers hear of it at the coordinator.
+    """What a worker carries out its stack with; observers hear of it at the coordinator.
 
     Attributes:
         worker: that it is.
@@ -113,21 +114,22 @@ class WorkerContext(RunContext):
         self.worker.tell(Told(hook, event, self.worker.link.worker))
 
 
-def train_stage(worker: Worker, order: StageOrder) -> StageParcel:
-    """Trains and scores one stage; see `stage_at_hand`."""
-    with stage_at_hand(worker, order) as context:
-        PlanExecutor(context).train([order.node], lenient=True)
+def train_stack(worker: Worker, order: StackOrder) -> StackParcel:
+    """Trains and scores the stages of a stack; see `stack_at_hand`."""
+    with stack_at_hand(worker, order) as context:
+        PlanExecutor(context).train(order.stack, lenient=True)
         return _parcel(context.store, order)
 
 
 @contextmanager
-def stage_at_hand(worker: Worker, order: StageOrder) -> Iterator[WorkerContext]:
-    """Yields what carries out a stage in a store of its own, which goes when the block has ended.
+def stack_at_hand(worker: Worker, order: StackOrder) -> Iterator[WorkerContext]:
+    """Yields what carries out a stack in a store of its own, which goes when the block has ended.
 
-    The store lies in the folder of the worker, under the stage's key: where the block fails it
-    stays, and a worker that sees the same folder goes on from the checkpoint of one that was lost.
+    The store lies in the folder of the worker, under the first stage's key: where the block fails
+    it stays, and a worker that sees the same folder goes on from the checkpoint of one that was
+    lost.
     """
-    folder = worker.folder / "stages" / order.node.key
+    folder = worker.folder / "stages" / order.stack[0].key
     store = Store.create(folder)
     store.forget_failures()
     for name, content in order.files.items():
@@ -138,7 +140,7 @@ def stage_at_hand(worker: Worker, order: StageOrder) -> Iterator[WorkerContext]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _plan(worker: Worker, order: StageOrder) -> Plan:
+def _plan(worker: Worker, order: StackOrder) -> Plan:
     """The part of the plan that this is, with data, weights and encodings as they were sent."""
     locations = Locations()
     cache = worker.folder
@@ -152,17 +154,17 @@ def _plan(worker: Worker, order: StageOrder) -> Plan:
         locations=locations,
         protocols=(),
         configurations=(),
-        stages=(order.node,),
+        stages=order.stack,
         scorings=order.scorings,
         not_applicable=(),
         limit=order.limit,
     )
 
 
-def _parcel(store: Store, order: StageOrder) -> StageParcel:
-    key = order.node.key
-    return StageParcel(
-        stage=store.stage_files(key) if store.has_stage(key) else {},
+def _parcel(store: Store, order: StackOrder) -> StackParcel:
+    keys = [node.key for node in order.stack]
+    return StackParcel(
+        stages={key: store.stage_files(key) for key in keys if store.has_stage(key)},
         predictions=_files(store.predictions_path(one.key) for one in order.scorings),
         tuning=_files(store.tuning_ledger_path(one.key) for one in order.scorings),
         results=tuple(store.read_results()),
