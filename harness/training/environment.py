@@ -36,10 +36,16 @@ def threads_wanted() -> int:
 
 
 def use_threads(threads: int) -> None:
-    """Sets the number of threads that torch computes with in this process."""
+    """Sets the number of threads that this process computes with: by torch, numpy and scipy.
+
+    The libraries behind numpy and scipy would else take all cores in each of several processes.
+    """
+    import scipy.linalg  # noqa: F401  # brings a library of its own, which is limited once it is there
     import torch
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(threads)
+    threadpool_limits(threads, user_api="blas")
 
 
 def environment(device: torch.device) -> dict[str, Any]:

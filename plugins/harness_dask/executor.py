@@ -11,7 +11,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,10 @@ from harness.plugin import Executor, ExecutorError, ExecutorRequest, Task, TaskL
 CONNECT_SECONDS = 10
 LOST_WORKERS = 1
 """Workers of a local cluster that a task may lose before Dask gives it up."""
+
+KEPT_MESSAGES = 16
+"""What each connection keeps of what it has sent, for whoever looks for faults in Dask. By default
+it is a thousand; those below 1 MB are kept whole, with the structures of a chunk, say."""
 
 QUIET = ("distributed.client", "distributed.nanny", "distributed.scheduler", "distributed.core")
 NOTHING = logging.CRITICAL + 1
@@ -42,15 +46,21 @@ class DaskExecutor(Executor):
         for name in QUIET:
             logging.getLogger(name).setLevel(NOTHING)
         self._folder = request.folder
-        self._cluster = None if request.scheduler else _start_cluster(request)
-        self._wanted = (request.workers or 0) if self._cluster is not None else 0
-        try:
-            self._client = Client(self._cluster or request.scheduler, timeout=CONNECT_SECONDS)
-        except (OSError, ValueError) as problem:
-            raise ExecutorError(
-                f"No Dask scheduler answers at {request.scheduler}: {problem}. Start one there "
-                "with `dask scheduler`, or give --workers in place of --scheduler."
-            ) from problem
+        self._wanted = 0 if request.scheduler else request.workers or 0
+        with ExitStack() as ends:
+            ends.enter_context(
+                dask.config.set({"distributed.admin.low-level-log-length": KEPT_MESSAGES})
+            )
+            cluster = None if request.scheduler else ends.enter_context(_start_cluster(request))
+            try:
+                self._client = Client(cluster or request.scheduler, timeout=CONNECT_SECONDS)
+            except (OSError, ValueError) as problem:
+                raise ExecutorError(
+                    f"No Dask scheduler answers at {request.scheduler}: {problem}. Start one there "
+                    "with `dask scheduler`, or give --workers in place of --scheduler."
+                ) from problem
+            ends.callback(self._client.close, timeout=5)
+            self._ends = ends.pop_all()
         self._topic = f"harness-{uuid.uuid4().hex}"
         self._hearers: dict[str, Callable[[bytes], None]] = {}
         self._client.subscribe_topic(self._topic, self._hear)
@@ -107,9 +117,7 @@ class DaskExecutor(Executor):
 
     def shutdown(self) -> None:
         """Leaves the scheduler; ends it where it was started here."""
-        self._client.close(timeout=5)
-        if self._cluster is not None:
-            self._cluster.close()
+        self._ends.close()
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         message = event[1]

@@ -10,13 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from harness.plugin import ExecutorError, ExecutorRequest
+from harness.plugin import ExecutorError, ExecutorRequest, TaskLink
 from harness.registry.registry import Registry
 from harness.remote.executor_session import executor_of
 from harness.results.store import Store
@@ -141,6 +141,26 @@ def prepared(folder: Path, tuning: str = "") -> Path:
     text = TOY.replace("runs = 3", f"{STAGES}\nruns = 3") + tuning
     (folder / "toy.toml").write_text(text)
     return folder
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system has no /proc")
+def test_what_tasks_were_sent_is_not_kept_when_they_are_done():
+    with executor_of(ExecutorRequest("dask", workers=1), Registry()) as executor:
+        before, sent = resident_mb(), 0
+        while sent < 100:  # MB
+            payload = random.randbytes(500_000)
+            assert executor.submit(length, payload, [], lambda told: None).result() == b"500000"
+            sent += 0.5
+        assert resident_mb() - before < sent / 2
+
+
+def length(payload: bytes, shared: Sequence[bytes], link: TaskLink) -> bytes:
+    return str(len(payload)).encode()
+
+
+def resident_mb() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
 def test_a_scheduler_whose_client_has_gone_says_nothing(caplog):

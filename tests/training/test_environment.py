@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +23,21 @@ def test_threads_follow_the_first_number(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     assert threads_wanted() == threads
+
+
+def test_what_numpy_and_scipy_compute_with_is_held_to_the_same_number_of_threads() -> None:
+    code = (
+        "from harness.training.environment import use_threads; use_threads(1);"
+        "from threadpoolctl import threadpool_info;"
+        "print([own['num_threads'] for own in threadpool_info() if own['user_api'] == 'blas'])"
+    )
+    free = {name: value for name, value in os.environ.items() if not name.endswith("_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=free, capture_output=True, text=True, check=True
+    )
+    threads = json.loads(done.stdout)
+    assert len(threads) >= 2, "of numpy and of scipy"
+    assert set(threads) == {1}
 
 
 def test_versions_name_what_computes_and_what_brings_plugins(
