@@ -146,7 +146,7 @@ def prepared(folder: Path, tuning: str = "") -> Path:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system has no /proc")
 def test_what_tasks_were_sent_is_not_kept_when_they_are_done():
     with executor_of(ExecutorRequest("dask", workers=1), Registry()) as executor:
-        before, sent = resident_mb(), 0
+        before, sent = resident_mb(), 0.0
         while sent < 100:  # MB
             payload = random.randbytes(500_000)
             assert executor.submit(length, payload, [], lambda told: None).result() == b"500000"
