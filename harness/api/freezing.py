@@ -9,7 +9,7 @@ from harness.api.lookup import Source, results_folder
 from harness.errors import StoreError
 from harness.report.submission_schema import MANIFEST_FILE
 from harness.results import freezing
-from harness.results.store import Store
+from harness.results.store import WEIGHTS_FILE, Store
 
 MANY = 24
 """Loose files that are worth a word."""
@@ -72,4 +72,4 @@ def freezable(source: Source, out: Path | str | None = None) -> int:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [p for p in folder.rglob("*") if p.is_file() and p.name != "weights.safetensors"]
+    return [p for p in folder.rglob("*") if p.is_file() and p.name != WEIGHTS_FILE]

@@ -85,9 +85,12 @@ def retrain(planned: Plan, store: Store, registry: Registry, number: int) -> Rec
     """
     found = Recomputed()
     stages = [node for node in planned.stages if store.has_record(node.key)]
-    for node in random.sample(stages, min(number, len(stages))):
-        scorings = [scoring for scoring in planned.scorings if scoring.stages == (node,)]
-        stack = _stack_again(planned, store, node)
+    chosen = random.sample(stages, min(number, len(stages)))
+    while chosen:
+        stack = _stack_again(planned, store, chosen[0])
+        together = [node for node in chosen if node in stack]
+        chosen = [node for node in chosen if node not in stack]
+        scorings = [s for s in planned.scorings if len(s.stages) == 1 and s.stages[0] in together]
         with _scratch(store, planned, scorings, registry) as context:
             for key in dict.fromkeys(one.key for own in stack for one in own.chain[:-1]):
                 if store.has_stage(key) and not store.stage_damage(key):
@@ -98,8 +101,10 @@ def retrain(planned: Plan, store: Store, registry: Registry, number: int) -> Rec
             again = planned.benchmark.model_copy(update={"stack_members": members})
             plan = replace(context.plan, benchmark=again, stages=tuple(missing))
             PlanExecutor(replace(context, plan=plan)).train(missing)
-            found.done += 1
-            _compare_training(store, context.store, node, scorings, found)
+            for node in together:
+                found.done += 1
+                own = [scoring for scoring in scorings if scoring.stages == (node,)]
+                _compare_training(store, context.store, node, own, found)
     return found
 
 
@@ -136,8 +141,10 @@ def _bring(store: Store, other: Store, key: str) -> None:
 def _compare_training(
     store: Store, again: Store, node: StageNode, scorings: Sequence[Scoring], found: Recomputed
 ) -> None:
-    where = f"stage {node.key} ({node.title}), trained again"
     stored, fresh = store.stage_record(node.key), again.stage_record(node.key)
+    where = f"stage {node.key} ({node.title}), trained again"
+    if stored.stack != fresh.stack:
+        where += " without the stages that it has shared a stack with, which this plan lacks"
     differences = list(_other_record(stored, fresh, where))
     for scoring in scorings:
         of_cell = f"{title_of(scoring.cell)}: {where}, its weights"
@@ -145,8 +152,6 @@ def _compare_training(
     elsewhere = _other_environment(stored.environment, fresh.environment)
     if differences and elsewhere:
         found.unchecked.append(f"{differences[0]}; it was trained elsewhere: {elsewhere}")
-    elif differences and stored.stack != fresh.stack:
-        found.unchecked.append(f"{differences[0]}; it was trained beside other stages")
     else:
         found.differences += differences
 

@@ -123,7 +123,7 @@ class LiveProgress:
         self._bars: dict[str, TaskID] = {}
         self._clocks = {"search": _Clock(), "all stages": _Clock()}
         self._numbers = _Numbers()
-        self._stages: dict[str, str] = {}  # by worker, the key of the stage that it trains
+        self._stages: dict[str, str] = {}  # by worker, the key of the stage that it began last
 
     @hookimpl
     def encoding_progressed(self, event: EncodingProgressed) -> None:
@@ -158,7 +158,7 @@ class LiveProgress:
         self._begin("all stages", "all stages", total=1.0)
         self._end(_bar_of(event.worker))
         where = f"  on {event.worker}" if event.worker else ""
-        name = f"{_model_text(event)}{event.title}{where}"
+        name = f"{_model_text(event)}{event.title}{_beside(event)}{where}"
         title = f"stage {self._numbers.text(event)}  {name}"
         self._begin(_bar_of(event.worker), title, total=event.epochs or None)
 
@@ -191,6 +191,12 @@ class LiveProgress:
                 self._progress.remove_task(self._bars.pop(bar))
 
 
+def _beside(event: StageStarted) -> str:
+    """What is trained side by side with a stage; the bar of a worker shows the last of them."""
+    others = "others" if event.beside > 1 else "other"
+    return f" beside {event.beside} {others}" if event.beside else ""
+
+
 def _bar_of(worker: str) -> str:
     """Names the bar of a worker's stage."""
     return f"stage of {worker}"
@@ -213,7 +219,7 @@ class PlainProgress(ExecutorTitle):
         self._encoding_clock, self._encoding = _Clock(), ""
         self._last_line = 0.0
         self._numbers = _Numbers()
-        self._stages: dict[str, str] = {}  # by worker, the key of the stage that it trains
+        self._stages: dict[str, str] = {}  # by worker, the key of the stage that it began last
 
     @hookimpl
     def encoding_progressed(self, event: EncodingProgressed) -> None:
@@ -238,7 +244,7 @@ class PlainProgress(ExecutorTitle):
         self._stages[event.worker] = event.key
         how = f"{event.epochs} epochs" if event.epochs else "in closed form"
         how += f", on {event.worker}" if event.worker else ""
-        title = f"{_model_text(event)}{event.title}"
+        title = f"{_model_text(event)}{event.title}{_beside(event)}"
         _line(f"[{self._numbers.text(event)}] {title}: {event.members} runs, {how}")
 
     @hookimpl

@@ -196,11 +196,12 @@ def print_plan(planned: Plan, counts: Mapping[str, ParameterCount], json: bool) 
     stacks = stacks_of(planned, planned.stages)
     place_of = {stage.key: place for place, own in enumerate(stacks, start=1) for stage in own}
     shared = len(stacks) < len(planned.stages)
+    in_stacks = f" in {len(stacks)} stack{'s' if len(stacks) > 1 else ''}" if shared else ""
     cells_of = Counter(stage.key for scoring in planned.scorings for stage in scoring.stages)
     stages = [
         {
             **_stage_facts(stage, cells_of[stage.key], counts.get(stage.key)),
-            **({"stack": place_of[stage.key]} if shared else {}),
+            "stack": place_of[stage.key],
         }
         for stage in planned.stages
     ]
@@ -224,6 +225,7 @@ def print_plan(planned: Plan, counts: Mapping[str, ParameterCount], json: bool) 
         if len({stage[part] for stage in stages}) == 1
     }
     left_out = {*same, "parameters", *(() if counts else (TRAINED,))}
+    left_out |= set() if shared else {"stack"}
     rows = [
         {
             key: "closed form" if value is None else value
@@ -235,8 +237,8 @@ def print_plan(planned: Plan, counts: Mapping[str, ParameterCount], json: bool) 
     numbers = ("members", "train rows", "epochs", "about", "cells", TRAINED, "stack")
     print_table(planned.benchmark.title or planned.benchmark.name, rows, numbers)
     say(
-        f"{len(planned.stages)} stages{f' in {len(stacks)} stacks' if shared else ''}, "
-        f"{len(planned.scorings)} cells, about {_in_words(seconds)} "
+        f"{len(planned.stages)} stages{in_stacks}, {len(planned.scorings)} cells, "
+        f"about {_in_words(seconds)} "
         "on one CPU core, if nothing is on disk yet"
     )
     for protocol, names in planned.run_names.items():

@@ -163,7 +163,8 @@ class Benchmark(Settings):
         device: `auto`, `cpu` or `cuda`.
         stack_members: how many members are trained side by side at most, of several stages where
             these share shape (model, steps of an epoch, what is trained); every stage is alone
-            unless given. Members come out the same but for rounding.
+            unless given, or where it has more. Members come out the same but for rounding, and
+            for what `torch.nn.Dropout` draws. There is then less to share among processes.
         published: a CSV of published cells to show beside ours, with columns `transfer`,
             `train_on`, `test_on`, `metric`, `mean`, `std`; relative to the benchmark file.
         plugins: Python files with plugins of this benchmark, relative to the benchmark file. They

@@ -8,10 +8,13 @@ from dataclasses import asdict
 
 from harness.planning.encoder import encodings_of
 from harness.planning.member_training import batch_size_of
-from harness.planning.plan import Plan, StageNode
+from harness.planning.plan import Plan, StageNode, digest_of
 
 Stack = tuple[StageNode, ...]
 """Stages that are trained side by side; most often one."""
+
+OF_STACK = "stack-"
+"""What the names of checkpoints of several stages begin with."""
 
 SIMILAR = 1.5
 """Most steps of an epoch, over fewest, of stages that share a stack: it takes as long as the
@@ -22,8 +25,9 @@ def share_stacks(stages: Sequence[StageNode], most_members: int | None) -> list[
     """Puts stages together that train the same parameters of the same model in like steps.
 
     They may differ in the dataset, in labels, rows and scalers, in the weights that they start
-    from, in learning rates and losses. What comes of a member differs by rounding only. It depends
-    on the plan alone which stages share a stack, so that the same benchmark gives the same bits.
+    from, in learning rates and losses. What comes of a member differs by rounding only (and by
+    what `torch.nn.Dropout` draws). It depends on the plan alone which stages share a stack, so that
+    the same benchmark gives the same bits.
 
     Args:
         stages: of the plan, each after its parent.
@@ -57,6 +61,17 @@ def stacks_of(plan: Plan, stages: Iterable[StageNode]) -> list[Stack]:
     found = [tuple(left.pop(node.key) for node in stack if node.key in left) for stack in shared]
     stacks = [*(stack for stack in found if stack), *((stage,) for stage in left.values())]
     return sorted(stacks, key=lambda stack: places[stack[0].key])
+
+
+def keys_of(stack: Sequence[StageNode]) -> list[str]:
+    """What the records of stages that have shared a stack say of it; nothing of one alone."""
+    return [stage.key for stage in stack] if len(stack) > 1 else []
+
+
+def checkpoint_key(stack: Sequence[StageNode]) -> str:
+    """Names the checkpoint of a stack: by its stage, or by all of them."""
+    keys = keys_of(stack)
+    return f"{OF_STACK}{digest_of(keys)}" if keys else stack[0].key
 
 
 def _filled(stages: Sequence[StageNode], most_members: int) -> list[list[StageNode]]:

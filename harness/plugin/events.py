@@ -46,6 +46,7 @@ class StageStarted:
         total: stages that this run of the command has to do.
         model: backbone and head, as tables show them.
         worker: name of the one that trains it, on another machine say; empty for this process.
+        beside: further stages that are trained side by side with it, in one stack.
     """
 
     key: str
@@ -56,6 +57,7 @@ class StageStarted:
     total: int
     model: str = ""
     worker: str = ""
+    beside: int = 0
 
 
 @dataclass(frozen=True)

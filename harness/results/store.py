@@ -62,7 +62,7 @@ RESULTS_FILE = "results.jsonl"
 FAILURES_FILE = "failures.jsonl"
 TUNING_FOLDER = "tuning"
 SUBFOLDERS = ("stages", "predictions", TUNING_FOLDER)
-STAGE_FILE, LEDGER_FILE = "stage.json", "ledger.parquet"
+WEIGHTS_FILE, STAGE_FILE, LEDGER_FILE = "weights.safetensors", "stage.json", "ledger.parquet"
 CHOICES_FILE = "best.toml"
 """The benchmark with the settings that a search has chosen."""
 TRIALS_FILE = "trials.csv"
@@ -131,14 +131,14 @@ class Store:
 
     def weights_path(self, key: str) -> Path:
         """Where a stage's tensors lie; results that are passed on go without them."""
-        return self.stage_folder(key) / "weights.safetensors"
+        return self.stage_folder(key) / WEIGHTS_FILE
 
     def has_stage(self, key: str) -> bool:
         """Whether a stage's artefact is complete."""
         return self.weights_path(key).is_file()
 
     def checkpoint_path(self, key: str) -> Path:
-        """Where a stage in training keeps its checkpoint."""
+        """Where a stage in training, or a stack of them, keeps its checkpoint."""
         return self.folder / "stages" / f"{key}.checkpoint"
 
     @contextmanager
@@ -172,7 +172,7 @@ class Store:
 
         with explained(self.folder), replacing_folder(self.stage_folder(key)) as staging:
             content = save(dict(tensors))  # `save_file` has errors of its own for a full disk
-            (staging / "weights.safetensors").write_bytes(content)
+            (staging / WEIGHTS_FILE).write_bytes(content)
             record = {**facts.as_json(), "artefact_sha256": sha256(content).hexdigest()}
             (staging / STAGE_FILE).write_text(redacted(json.dumps(record)) + "\n")
             write_rows(staging / LEDGER_FILE, key, ledger)
@@ -192,7 +192,7 @@ class Store:
             StoreError: its weights are not those that its record names.
         """
         record = StageRecord.read(files[STAGE_FILE])
-        if sha256(files["weights.safetensors"]).hexdigest() != record.artefact_sha256:
+        if sha256(files[WEIGHTS_FILE]).hexdigest() != record.artefact_sha256:
             raise StoreError(f"The weights of the stage {key} came back damaged: run it again.")
         with explained(self.folder), replacing_folder(self.stage_folder(key)) as staging:
             for name, content in files.items():

@@ -74,6 +74,20 @@ class Progress:
         """A fit that has not begun."""
         return cls([0] * members, [math.nan] * members, [0] * members, [0] * members)
 
+    def of_stage(self, members: Sequence[int]) -> FitResult:
+        """What the fit leaves of members that are a stage of their own, as if they had been alone.
+
+        Epochs end with the last in which one of them was trained. The time is shared by epochs.
+        """
+        own = self.of_members(members)
+        result = own.result()
+        last = max(own.trained)
+        return replace(
+            result,
+            history={name: epochs[:last] for name, epochs in own.history.items()},
+            seconds=self.seconds * result.member_epochs / sum(self.trained),
+        )
+
     def of_members(self, members: Sequence[int]) -> Progress:
         """Where some of the members stand; what belongs to the whole fit goes on."""
         history = {

@@ -20,11 +20,14 @@ def join(whole: nn.Module, parts: Sequence[nn.Module]) -> bool:
         parts: of the members in order; what is no parameter is shared by all members.
 
     Returns:
-        Whether that can be; not where the parts differ in what is shared.
+        Whether that can be; not where the parts differ in what is shared, or where something has a
+        members axis that is no parameter.
     """
     shared = [_constants(part) for part in parts]
-    for name, constant in shared[0].items():
-        if not all(torch.equal(constant, own[name]) for own in shared[1:]):
+    for name, constant in _constants(whole).items():
+        if not all(torch.equal(shared[0][name], own[name]) for own in shared[1:]):
+            return False
+        if constant.shape != shared[0][name].shape:
             return False
     whole.load_state_dict(shared[0], strict=False)
     for parameter, *own in _side_by_side(whole, parts):
@@ -48,5 +51,5 @@ def _side_by_side(whole: nn.Module, parts: Sequence[nn.Module]) -> Iterator[list
 
 def _constants(model: nn.Module) -> dict[str, Tensor]:
     """The tensors of a model that its members share."""
-    parameters = {name for name, _ in model.named_parameters()}
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     return {name: own for name, own in model.state_dict().items() if name not in parameters}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
+import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from harness.errors import HarnessError, StoreError
 from harness.planning.encoder import encodings_of
 from harness.planning.ledger import test_columns, tuning_ledger
 from harness.planning.plan import MemberOf, facts_of_run, one_or_all
-from harness.planning.stacks import stacks_of
+from harness.planning.stacks import keys_of, stacks_of
 from harness.plugin.events import CellFinished
 from harness.registry.attribution import blaming
 from harness.results.records import Failure, ResultLine
@@ -178,24 +179,36 @@ class PlanExecutor:
 
     def _train(self, stack: Stack, tally: Tally, lenient: bool) -> None:
         """Trains what is missing of a stack; each stage alone where that fails."""
-        missing = [node for node in stack if not self.store.has_stage(node.key)]
-        if len(stack) > 1 and missing:
-            whole = stack if self.trainer.is_cut_off(stack) else missing
-            try:
-                with blaming(self.registry):
-                    self.trainer.train(whole, tally)
-            except StoreError:
-                raise
-            except HarnessError:  # whose fault it is shows where each is alone
-                pass
-            else:
-                return
+        missing = tuple(node for node in stack if not self.store.has_stage(node.key))
+        if len(missing) < len(stack) and missing and self._was_cut_off(stack):
+            missing = stack
+        if len(missing) > 1 and self._train_together(missing, tally):
+            return
         for node in missing:
+            if self.store.has_stage(node.key):
+                continue
             with self._attempt(node.key, lenient):
                 if node.closed_form:
                     self._at_hand = self.trainer.fit_in_closed_form(node, tally)
                 else:
                     self.trainer.train([node], tally)
+
+    def _was_cut_off(self, stack: Stack) -> bool:
+        """Whether what there is of a stack was trained in it, so that the rest is to be, too."""
+        done = [node for node in stack if self.store.has_stage(node.key)]
+        return all(self.store.stage_record(node.key).stack == keys_of(stack) for node in done)
+
+    def _train_together(self, stack: Stack, tally: Tally) -> bool:
+        """Trains stages in one stack; returns whether that has come to its end."""
+        try:
+            with blaming(self.registry):
+                return self.trainer.train(stack, tally)
+        except StoreError:
+            raise
+        except HarnessError as problem:  # whose fault it is shows where each is alone
+            self.trainer.forget(stack)
+            tell_of_failure(stack, problem)
+            return False
 
     @contextmanager
     def _attempt(self, key: str, lenient: bool) -> Iterator[None]:
@@ -356,6 +369,16 @@ class PlanExecutor:
                 )
             )
         return lines
+
+
+def tell_of_failure(stack: Sequence[StageNode], problem: Exception) -> None:
+    """Warns that the stages of a stack are trained one by one."""
+    titles = ", ".join(node.title for node in stack)
+    warnings.warn(
+        f"These stages failed side by side, and are trained one by one: {titles}. "
+        f"The reason: {problem}",
+        stacklevel=3,
+    )
 
 
 def without_failed(stack: Stack, failed: Container[str]) -> Stack:

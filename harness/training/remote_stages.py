@@ -16,8 +16,13 @@ from harness.planning.stacks import stacks_of
 from harness.plugin.events import CellFinished, EpochFinished, StageFinished, StageStarted
 from harness.remote.dispatcher import LOOK_SECONDS, Dispatcher, TaskFailed
 from harness.results.records import Failure
-from harness.results.store import STAGE_FILE
-from harness.training.plan_executor import encode_first, scored_by_one, without_failed
+from harness.results.store import STAGE_FILE, WEIGHTS_FILE
+from harness.training.plan_executor import (
+    encode_first,
+    scored_by_one,
+    tell_of_failure,
+    without_failed,
+)
 from harness.training.stack_task import StackOrder, StackParcel, Told, train_stack
 from harness.training.tally import Tally
 
@@ -93,7 +98,7 @@ class RemoteStages:
         """
         self._waiting = self._give_out()
         for stack, outcome in self._dispatcher.finished(seconds):
-            self._take(stack, outcome)
+            self._waiting += self._take(stack, outcome)
             self._release(stack)
         if self._waiting and not self._dispatcher.under_way:  # all are other processes'
             time.sleep(seconds)
@@ -125,11 +130,10 @@ class RemoteStages:
             if not (ready and self._reserve(stack)):
                 left.append(stack)
                 continue
-            todo = tuple(node for node in stack if not self._is_done(node))
-            if not todo:  # another process has done it
+            if all(self._is_done(node) for node in stack):  # by another process
                 self._release(stack)
                 continue
-            order, shared = self.order(todo, self._pending_scorings(todo))
+            order, shared = self.order(stack, self._pending_scorings(stack))
             hear = partial(self._hear, {node.key: node for node in stack})
             self._dispatcher.start(stack, train_stack, order, hear=hear, more=shared)
             free -= 1
@@ -144,10 +148,12 @@ class RemoteStages:
         return True
 
     def _release(self, stack: Stack) -> None:
-        """Leaves stages that are over to others."""
+        """Leaves stages to others; counts those that do not wait again."""
         self._locks.pop(stack[0].key).close()
+        waiting = {node.key for stack in self._waiting for node in stack}
         for node in stack:
-            self._tally.finish(node)
+            if node.key not in waiting:
+                self._tally.finish(node)
 
     def _is_done(self, node: StageNode) -> bool:
         return self._store.has_stage(node.key) and not self._pending_scorings([node])
@@ -201,7 +207,7 @@ class RemoteStages:
         own = self._store.has_stage(node.key)
         needed = node.key if own else node.parent.key if node.parent else None
         if needed is not None:
-            name = f"stages/{needed}/weights.safetensors"
+            name = f"stages/{needed}/{WEIGHTS_FILE}"
             files[name] = self._store.weights_path(needed).read_bytes()
         if not own:
             files.pop(f"stages/{node.key}/{STAGE_FILE}", None)
@@ -209,16 +215,21 @@ class RemoteStages:
 
     # --- taking back --------------------------------------------------------------------------
 
-    def _take(self, stack: Stack, outcome: StackParcel | TaskFailed) -> None:
-        """Writes what has come of a stack: weights first, then rows, then results."""
+    def _take(self, stack: Stack, outcome: StackParcel | TaskFailed) -> list[Stack]:
+        """Writes what has come of a stack: weights first, then rows, then results.
+
+        Returns:
+            What is to be trained once more, each stage alone: all that is missing of a stack that
+            came to nothing, since that may be the fault of one of them.
+        """
         if isinstance(outcome, TaskFailed):
+            left = [node for node in stack if not self._is_done(node)]
+            if len(left) > 1:
+                tell_of_failure(left, outcome)
+                return [(node,) for node in left]
             reason, told = str(outcome), outcome.traceback
-            failures = (Failure(key=node.key, reason=reason, traceback=told) for node in stack)
+            failures = (Failure(key=node.key, reason=reason, traceback=told) for node in left)
             outcome = StackParcel(failures=tuple(failures))
-        for failure in outcome.failures:
-            if not self._lenient:
-                raise TaskFailed(failure.reason, failure.traceback)
-            self._store.append_failure(failure)
         for node in stack:
             if node.key in outcome.stages and not self._store.has_stage(node.key):
                 self._store.put_stage(node.key, outcome.stages[node.key])
@@ -237,6 +248,11 @@ class RemoteStages:
             if scoring.key in keys:
                 cell = CellFinished(**vars(scoring.cell), runs=len(scoring.runs))
                 self._context.tell("cell_finished", cell)
+        for failure in outcome.failures:
+            if not self._lenient:
+                raise TaskFailed(failure.reason, failure.traceback)
+            self._store.append_failure(failure)
+        return []
 
     # --- observers ----------------------------------------------------------------------------
 

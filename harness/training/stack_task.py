@@ -21,7 +21,7 @@ from harness.plugin.locations import Locations
 from harness.plugin.property import PropertySpec
 from harness.remote.parcels import put_file
 from harness.results.records import Failure, ResultLine
-from harness.results.store import Store
+from harness.results.store import WEIGHTS_FILE, Store
 from harness.training.plan_executor import PlanExecutor
 from harness.training.run_context import RunContext
 from harness.training.stop_signal import StopSignal
@@ -163,11 +163,13 @@ def _plan(worker: Worker, order: StackOrder) -> Plan:
 
 def _parcel(store: Store, order: StackOrder) -> StackParcel:
     keys = [node.key for node in order.stack]
+    made = [key for key in keys if f"stages/{key}/{WEIGHTS_FILE}" not in order.files]
+    scored = {scoring.key for scoring in order.scorings}
     return StackParcel(
-        stages={key: store.stage_files(key) for key in keys if store.has_stage(key)},
+        stages={key: store.stage_files(key) for key in made if store.has_stage(key)},
         predictions=_files(store.predictions_path(one.key) for one in order.scorings),
         tuning=_files(store.tuning_ledger_path(one.key) for one in order.scorings),
-        results=tuple(store.read_results()),
+        results=tuple(line for line in store.read_results() if line.key in scored),
         failures=tuple(store.failures().values()),
     )
 

@@ -1,4 +1,4 @@
-"""Makes the modules and data of a stage, puts its starting weights in place, and trains it."""
+"""Makes the modules and data of stages, and puts their starting weights in place."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class StageBuilder:
     def __init__(self, encoder: Encoder, store: Store, device: torch.device) -> None:
         self.device = device
         self._encoder, self._store = encoder, store
-        self._pools: dict[tuple[tuple[str, ...], tuple[str, str]], Pool] = {}
+        self._pools: dict[tuple[str, tuple[str, str]], Pool] = {}
+        self._joint: tuple[tuple[Any, ...], Pool] | None = None
 
     def modules(self, node: StageNode, members: Sequence[int] | None = None) -> nn.ModuleDict:
         """Makes the stacked backbone and, unless it is fitted in closed form, the heads.
@@ -130,7 +131,8 @@ class StageBuilder:
         roles: Sequence[str],
     ) -> dict[str, Any]:
         """What `TaskData` wants to know of a dataset, or of several, one after another."""
-        datasets = list({dataset.digest: dataset for dataset, _ in parts}.values())
+        of_digest = {dataset.digest: dataset for dataset, _ in parts}
+        datasets = [of_digest[digest] for digest in sorted(of_digest)]
         ends = np.cumsum([len(dataset) for dataset in datasets])
         starts = {data.digest: end - len(data) for data, end in zip(datasets, ends, strict=True)}
         members = [(starts[data.digest], data, member) for data, own in parts for member in own]
@@ -147,17 +149,25 @@ class StageBuilder:
 
     def pool(self, dataset: Dataset, model: ResolvedModel) -> Pool:
         """Returns the packed crystals of a dataset."""
-        return self._joint_pool([dataset], model)
+        key = (dataset.digest, encodings_of(model))
+        if key not in self._pools:
+            self._pools[key] = self._packed([dataset], model)
+        return self._pools[key]
 
     def _joint_pool(self, datasets: Sequence[Dataset], model: ResolvedModel) -> Pool:
-        """Returns the packed crystals of several datasets, one after another."""
+        """Returns the packed crystals of datasets, one after another; keeps the last one packed."""
+        if len(datasets) == 1:
+            return self.pool(datasets[0], model)
         key = (tuple(dataset.digest for dataset in datasets), encodings_of(model))
-        if key not in self._pools:
-            encodings = [own for data in datasets for own in self._encoder.encode(model, data)]
-            names = ", ".join(repr(dataset.name) for dataset in datasets)
-            with using(model.backbone.pool, f"packing the crystals of {names}"):
-                self._pools[key] = model.backbone.pool(encodings, self.device)
-        return self._pools[key]
+        if self._joint is None or self._joint[0] != key:
+            self._joint = (key, self._packed(datasets, model))
+        return self._joint[1]
+
+    def _packed(self, datasets: Sequence[Dataset], model: ResolvedModel) -> Pool:
+        encodings = [own for data in datasets for own in self._encoder.encode(model, data)]
+        names = ", ".join(repr(dataset.name) for dataset in datasets)
+        with using(model.backbone.pool, f"packing the crystals of {names}"):
+            return model.backbone.pool(encodings, self.device)
 
 
 def tensors_of(model: nn.ModuleDict) -> dict[str, torch.Tensor]:

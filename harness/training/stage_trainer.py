@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from harness.planning.ledger import stage_ledger
-from harness.planning.plan import digest_of
+from harness.planning.stacks import checkpoint_key, keys_of
 from harness.plugin.events import EpochFinished, StageFinished, StageStarted
 from harness.results.records import StageFacts, as_stored
 from harness.scoring.scores import jsonable
@@ -62,14 +62,15 @@ class StageTrainer:
         self._write(node, model, facts, tally)
         return predictor
 
-    def train(self, stack: Sequence[StageNode], tally: Tally) -> None:
+    def train(self, stack: Sequence[StageNode], tally: Tally) -> bool:
         """Trains stages that share a stack by gradient, and writes those that are not there.
-
-        A stage whose models cannot stand beside the others' is trained alone.
 
         Args:
             stack: the stages.
             tally: counts them.
+
+        Returns:
+            Whether it could; not where the models of the stages cannot stand side by side.
         """
         models = [self._builder.modules(node) for node in stack]
         transferred = [
@@ -78,11 +79,9 @@ class StageTrainer:
         ]
         whole = self._builder.joint_model(stack, models)
         if whole is None:
-            for node in stack:
-                self.train([node], tally)
-            return
+            return False
         for node in stack:
-            self._tell_start(node, tally)
+            self._tell_start(node, tally, beside=len(stack) - 1)
         fit = self._builder.stack_fit(stack, whole)
         results = self._run(stack, fit, tally)
         if len(stack) > 1:
@@ -93,20 +92,20 @@ class StageTrainer:
                     node,
                     start,
                     result,
-                    seconds=result.seconds * len(node.members) / len(fit.progress.trained),
+                    seconds=result.seconds,
                     trained_parameters=fit.trained_parameters,
-                    stack=[own.key for own in stack] if len(stack) > 1 else [],
+                    stack=keys_of(stack),
                 )
                 self._write(node, model, facts, tally)
+        self.forget(stack)
+        return True
+
+    def forget(self, stack: Sequence[StageNode]) -> None:
+        """Drops the checkpoint of a stack."""
         self._checkpoint_of(stack).unlink(missing_ok=True)
 
-    def is_cut_off(self, stack: Sequence[StageNode]) -> bool:
-        """Whether a stack was begun, and not all of it written."""
-        return self._checkpoint_of(stack).is_file()
-
     def _checkpoint_of(self, stack: Sequence[StageNode]) -> Path:
-        keys = [node.key for node in stack]
-        return self._store.checkpoint_path(keys[0] if len(keys) == 1 else digest_of(keys))
+        return self._store.checkpoint_path(checkpoint_key(stack))
 
     def _run(self, stack: Sequence[StageNode], fit: StackFit, tally: Tally) -> list[FitResult]:
         """Trains a stack to its end; returns what comes of each stage of it."""
@@ -117,6 +116,8 @@ class StageTrainer:
 
         def tell(report: EpochReport) -> None:
             for node, own in zip(stack, places, strict=True):
+                if report.epoch > max(fit.progress.trained[member] for member in own):
+                    continue  # it has come to its end, others have not
                 event = EpochFinished(
                     node.key,
                     node.title,
@@ -132,12 +133,13 @@ class StageTrainer:
         identity = fit.digest("+".join(node.key for node in stack))
         file = CheckpointFile(self._checkpoint_of(stack), identity, CHECKPOINT_SECONDS)
         fit.run(file, tell, self._context.stop)
-        return [fit.progress.of_members(own).result() for own in places]
+        return [fit.progress.of_stage(own) for own in places]
 
-    def _tell_start(self, node: StageNode, tally: Tally) -> None:
+    def _tell_start(self, node: StageNode, tally: Tally, beside: int = 0) -> None:
         model = f"{node.model.backbone_ref.label} + {node.model.head_ref.label}"
         counted = (len(node.members), node.epochs, tally.done, tally.total)
-        self._context.tell("stage_started", StageStarted(node.key, node.title, *counted, model))
+        event = StageStarted(node.key, node.title, *counted, model, beside=beside)
+        self._context.tell("stage_started", event)
 
     def _write(
         self, node: StageNode, model: nn.ModuleDict, facts: StageFacts, tally: Tally

@@ -20,11 +20,11 @@ class TrialsOrder:
     """Trials to be carried out.
 
     Attributes:
-        stage: that their members make up, with what it goes on from.
+        order: of the stage that their members make up, with what it goes on from.
         stack: decides which of them go on.
     """
 
-    stage: StackOrder
+    order: StackOrder
     stack: TrialStack
 
 
@@ -47,12 +47,12 @@ def train_trials(worker: Worker, order: TrialsOrder) -> list[Reported | Ended]:
     """Trains trials to their ends; returns all that is to be noted of them."""
     news: list[Reported | Ended] = []
     name = worker.link.worker
-    with stack_at_hand(worker, order.stage) as context, quiet():
+    with stack_at_hand(worker, order.order) as context, quiet():
 
         def hear(epoch: EpochFinished) -> None:
             worker.tell(TrialsTold(name, epoch))
 
-        for look in order.stack.fit(PlanExecutor(context), order.stage.stack[0], hear):
+        for look in order.stack.fit(PlanExecutor(context), order.order.stack[0], hear):
             news += look.news
             worker.tell(TrialsTold(name, training=look.training))
     return news

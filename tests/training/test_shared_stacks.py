@@ -16,14 +16,18 @@ from harness.errors import FailedCellsWarning
 from harness.plugin import ExecutorRequest, hookimpl
 from harness.results.store import Store
 from harness.training.joint_model import join, separate
+from harness.training.stage_trainer import StageTrainer
 
-BENCHMARK = """
+TRANSFERS = """transfers = [
+    "scratch", { name = "two-stage", source = "Source", source_start = "random" }
+]"""
+BENCHMARK = f"""
 train_on = ["Toy", "Twins"]
 test_on = ["Toy", "Twins"]
 backbones = ["tiny"]
 baselines = []
-heads = [{ name = "mlp", hidden = [16] }]
-transfers = ["scratch", { name = "two-stage", source = "Source", source_start = "random" }]
+heads = [{{ name = "mlp", hidden = [16] }}]
+{TRANSFERS}
 runs = 2
 metrics = ["mae-log"]
 
@@ -52,33 +56,49 @@ def contents(store: Store) -> dict[str, bytes]:
     return {str(path.relative_to(store.folder)): path.read_bytes() for path in files}
 
 
+def widths(store: Store) -> list[int]:
+    """How many stages each stage was trained side by side with, itself among them."""
+    records = (store.stage_record(path.name) for path in store.folder.glob("stages/*/"))
+    return [len(record.stack) or 1 for record in records]
+
+
 def predictions(store: Store) -> dict[tuple[str, int], Any]:
     rows = {line.place: store.read_predictions(line.key) for line in store.read_results()}
     return {(key, run): own[own["run"] == run]["prediction"] for (key, run), own in rows.items()}
 
 
-def test_stages_that_share_a_stack_come_out_as_they_do_alone(tmp_path):
-    alone, shared = run(tmp_path / "alone", members=None), run(tmp_path / "shared")
+@pytest.mark.parametrize("way", ["two-stage", "lora", "l2-sp", "joint", "gradual-unfreeze"])
+def test_stages_that_share_a_stack_come_out_as_they_do_alone(tmp_path, way):
+    start = "start" if way == "joint" else "source_start"
+    named = f'{{ name = "{way}", source = "Source", {start} = "random" }}'
+    changed = f'transfers = ["scratch", {named}]'
+    text = BENCHMARK.replace(TRANSFERS, changed)
+    alone, shared = run(tmp_path / "alone", text, members=None), run(tmp_path / "shared", text)
     one, other = predictions(alone), predictions(shared)
     assert one.keys() == other.keys()
     for place, expected in one.items():
         np.testing.assert_allclose(other[place], expected, rtol=ROUNDING)
+    assert widths(shared).count(2) == 4
 
 
-def test_a_record_names_the_stages_of_its_stack_and_is_else_what_it_is_alone(tmp_path):
-    alone, shared = run(tmp_path / "alone", members=None), run(tmp_path / "shared")
+@pytest.mark.parametrize("own", ["", "[training_on.Toy]\npatience = 1\n\n"], ids=["alike", "own"])
+def test_a_record_names_the_stages_of_its_stack_and_is_else_what_it_is_alone(tmp_path, own):
+    text = BENCHMARK.replace("epochs = 4", "epochs = 12").replace("[training]", own + "[training]")
+    alone, shared = run(tmp_path / "alone", text, members=None), run(tmp_path / "shared", text)
     keys = [path.name for path in sorted(alone.folder.glob("stages/*/"))]
-    widths = []
     for key in keys:
         before, after = alone.stage_record(key).as_json(), shared.stage_record(key).as_json()
         stack = after.pop("stack", [key])
-        widths.append(len(stack))
         assert key in stack
         assert all(shared.stage_record(own).stack == stack for own in stack if len(stack) > 1)
-        for measured in ("seconds", "peak_memory_mb", "history", "artefact_sha256"):
+        for measured in ("seconds", "peak_memory_mb", "artefact_sha256"):
             before.pop(measured), after.pop(measured)
+        history, expected = after.pop("history"), before.pop("history")
+        for name in history:
+            one, other = (np.array(own[name], dtype=float) for own in (expected, history))
+            np.testing.assert_allclose(other, one, rtol=ROUNDING)
         assert after == before
-    assert sorted(widths) == [1, 2, 2, 2, 2]
+    assert sorted(widths(shared)) == [1, 2, 2, 2, 2]
 
 
 def test_a_stack_is_trained_to_the_same_bits_by_however_many_processes(tmp_path):
@@ -115,6 +135,7 @@ def test_a_stack_of_which_some_stages_were_written_gives_the_others_the_same_bit
     killed(tmp_path / "killed", Killer(), monkeypatch)
     again = run(tmp_path / "killed")
     assert contents(again) == contents(run(tmp_path / "undisturbed"))
+    assert sorted(widths(again)) == [1, 2, 2, 2, 2]
 
 
 def test_one_stage_that_fails_takes_no_other_with_it(tmp_path):
@@ -128,10 +149,34 @@ def test_one_stage_that_fails_takes_no_other_with_it(tmp_path):
     broken.write_text(tiny.replace(line, line + fault))
     (tmp_path / "cards").symlink_to(PLUGINS / "cards")
     text = BENCHMARK.replace('test_on = ["Toy", "Twins"]', 'test_on = ["Toy"]')
-    with pytest.warns(FailedCellsWarning, match="these are twins"):
+    one_by_one = pytest.warns(UserWarning, match="one by one")
+    with pytest.warns(FailedCellsWarning, match="these are twins"), one_by_one:
         store = run(tmp_path / "shared", text, plugins=[broken])
     titles = {store.stage_record(path.name).title for path in store.folder.glob("stages/*/")}
     assert titles == {"Toy (random)", "Source (random)", "Toy (after Source)"}
+
+
+def test_stages_whose_models_cannot_stand_side_by_side_are_trained_one_by_one(tmp_path):
+    tiny = (PLUGINS / "tiny.py").read_text()
+    line = "        return StackedLinear(generators, len(SYMBOLS) + 1, self.width)\n"
+    buffer = """        linear = StackedLinear(generators, len(SYMBOLS) + 1, self.width)
+        linear.register_buffer("of_members", linear.weight[:, 0, 0].detach().clone())
+        return linear
+"""
+    changed = tmp_path / "tiny.py"
+    changed.write_text(tiny.replace(line, buffer))
+    (tmp_path / "cards").symlink_to(PLUGINS / "cards")
+    store = run(tmp_path / "shared", plugins=[changed])
+    assert widths(store) == [1] * 5
+
+
+def test_a_stack_that_is_lost_elsewhere_is_trained_stage_by_stage(tmp_path):
+    here = run(tmp_path / "here", members=None)
+    plugins = [PLUGINS / "tiny.py", PLUGINS / "lossy.py"]
+    with pytest.warns(UserWarning, match="one by one: Toy .random., Twins .random."):
+        there = run(tmp_path / "there", plugins=plugins, executor=ExecutorRequest("lossy"))
+    assert contents(there) == contents(here)
+    assert sorted(widths(there)) == [1, 1, 1, 2, 2]
 
 
 @pytest.mark.slow
@@ -141,11 +186,20 @@ def test_a_stack_is_trained_elsewhere_to_the_same_bits(tmp_path):
     assert contents(there) == contents(here)
 
 
-def test_a_stage_that_is_trained_again_is_trained_in_its_stack(tmp_path):
+def test_a_stage_that_is_trained_again_is_trained_in_its_stack(tmp_path, monkeypatch):
     store = run(tmp_path / "shared")
     registry = api.registry_of(tmp_path / "shared" / "toy.toml", plugins=[PLUGINS / "tiny.py"])
     plan = api.prepare(tmp_path / "shared" / "toy.toml", registry=registry)
+    trained: list[int] = []
+    train = StageTrainer.train
+
+    def counting(own: StageTrainer, stack: Any, tally: Any) -> bool:
+        trained.append(len(stack))
+        return train(own, stack, tally)
+
+    monkeypatch.setattr(StageTrainer, "train", counting)
     found = retrain(plan, store, registry, len(plan.stages))
+    assert sorted(trained) == [1, 2, 2]
     assert (found.done, found.differences, found.unchecked) == (5, [], [])
 
 
@@ -172,6 +226,13 @@ def test_models_are_put_side_by_side_and_taken_apart_again():
         whole.weight.mul_(10)
     separate(whole, parts)
     assert [part.weight.tolist() for part in parts] == [[[10, 10], [20, 20]], [[30, 30]]]
+
+
+def test_a_buffer_with_a_members_axis_keeps_models_apart():
+    whole, part = Layer(0, 0), Layer(1)
+    whole.register_buffer("own", torch.zeros(2))
+    part.register_buffer("own", torch.zeros(1))
+    assert not join(whole, [part, part])
 
 
 def test_models_that_differ_in_what_members_share_are_not_put_side_by_side():
