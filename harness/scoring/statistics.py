@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import ArrayLike
 
@@ -127,15 +127,52 @@ def summarise(values: ArrayLike, seed: int) -> Summary:
         value has a mean, but no std and no interval (NaN). Equal values have std 0 and an interval
         of no length.
     """
-    x = _one_per_run(values)
-    if not len(x) or not np.isfinite(x).all():
-        return Summary(len(x), math.nan, math.nan, math.nan, math.nan)
-    if len(x) == 1:
-        return Summary(1, float(x[0]), math.nan, math.nan, math.nan)
-    if np.ptp(x) == 0:  # said exactly, where sums would round
-        return Summary(len(x), float(x[0]), 0.0, float(x[0]), float(x[0]))
-    low, high = _bootstrap_interval(x, np.random.default_rng(seed))
-    return Summary(len(x), float(x.mean()), float(x.std(ddof=1)), low, high)
+    return summaries(_one_per_run(values)[None], lambda _: seed)[0]
+
+
+def summaries(values: Floats, seed_of: Callable[[int], int]) -> list[Summary]:
+    """Summarises many cells at once, which costs a tenth but for the resamples.
+
+    Args:
+        values: cells × runs, see `summarise`.
+        seed_of: the seed of a cell, by its position; not asked where nothing is drawn.
+    """
+    n = values.shape[1]
+    made = [Summary(n, math.nan, math.nan, math.nan, math.nan)] * len(values)
+    places = np.flatnonzero(np.isfinite(values).all(axis=1)) if n else np.array([], dtype=int)
+    known = values[places]
+    if n == 1 or not len(places):
+        for place, (only,) in zip(places.tolist(), known.tolist(), strict=True):
+            made[place] = Summary(1, only, math.nan, math.nan, math.nan)
+        return made
+    means, stds = known.mean(axis=1).tolist(), known.std(axis=1, ddof=1).tolist()
+    lowest, highest = known.min(axis=1).tolist(), known.max(axis=1).tolist()
+    for number, place in enumerate(places.tolist()):
+        ends = lowest[number], highest[number]
+        if ends[0] == ends[1]:  # said exactly, where sums would round
+            made[place] = Summary(n, ends[0], 0.0, *ends)
+        elif n == 2:
+            made[place] = Summary(n, means[number], stds[number], *_interval_of_two(*ends))
+        else:
+            interval = _bootstrap_interval(known[number], np.random.default_rng(seed_of(place)))
+            made[place] = Summary(n, means[number], stds[number], *interval)
+    return made
+
+
+def _places_of_interval() -> list[float]:
+    """Where the ends of an interval stand among the ordered means of the resamples."""
+    tail = (1 - CONFIDENCE) / 2
+    return [share * (RESAMPLES - 1) for share in (tail, 1 - tail)]
+
+
+def _interval_of_two(lower: float, higher: float) -> tuple[float, float]:
+    """What `_bootstrap_interval` makes of two values, with nothing drawn.
+
+    A quarter of all resamples hold the lower one twice, and a quarter the higher one. That they are
+    not even the fortieth part that lies outside of the interval has a chance of 10⁻⁸⁵⁰.
+    """
+    low, high = _places_of_interval()
+    return _between(lower, lower, low), _between(higher, higher, high)
 
 
 def _bootstrap_interval(x: Floats, rng: np.random.Generator) -> tuple[float, float]:
@@ -146,10 +183,9 @@ def _bootstrap_interval(x: Floats, rng: np.random.Generator) -> tuple[float, flo
     """
     blocks = (x.take(rng.integers(0, len(x), (BLOCK, len(x)))) for _ in range(RESAMPLES // BLOCK))
     means = np.concatenate([_sums(drawn) for drawn in blocks]) / len(x)
-    tail = (1 - CONFIDENCE) / 2
-    places = [share * (RESAMPLES - 1) for share in (tail, 1 - tail)]
+    places = _places_of_interval()
     means.partition([int(place) + step for place in places for step in (0, 1)])
-    low, high = (_between(means, place) for place in places)
+    low, high = (_between(means[int(place)], means[int(place) + 1], place) for place in places)
     return low, high
 
 
@@ -168,11 +204,10 @@ def _sums(rows: Floats) -> Floats:
     return np.asarray(sum(rest, start=first))
 
 
-def _between(ordered: Floats, place: float) -> float:
-    """The value at a place between two, linear (type 7 of Hyndman and Fan)."""
-    below = int(place)
-    share = place - below
-    return float((1 - share) * ordered[below] + share * ordered[below + 1])
+def _between(below: float, above: float, place: float) -> float:
+    """The value at a place between those of two, linear (type 7 of Hyndman and Fan)."""
+    share = place - int(place)
+    return float((1 - share) * below + share * above)
 
 
 def corrected_t_test(differences: ArrayLike, n_train: ArrayLike, n_test: ArrayLike) -> TTest:
