@@ -49,9 +49,9 @@ def write_rows(path: Path, key: str, rows: Rows) -> None:
 def file_of_rows(key: str, rows: Rows) -> memoryview:
     """Returns what a file of the rows of one scoring or stage holds.
 
-    Few rows cost 0.3 ms, half of it their digest. By default pyarrow takes twice as long, for a
-    few rows and for many: it counts values of numbers that hardly any rows share, and notes the
-    extremes of columns by which nobody looks for rows.
+    Few rows cost 0.2 ms, a quarter of it their digest. By default pyarrow takes twice as long, and
+    for 30,000 rows four times: it makes dictionaries of numbers, which hardly any rows share, and
+    notes the extremes of columns, by which nobody looks for rows.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

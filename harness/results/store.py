@@ -369,7 +369,7 @@ class Store:
     def write_scored(self, cells: Sequence[ScoredCell]) -> None:
         """Writes some cells: their rows, each cell's atomically, then all their result lines.
 
-        Many at once cost a quarter of what they do one by one: 0.6 ms each in place of 2.6.
+        Many at once cost a quarter of what they would one by one: 0.7 ms each, for few rows.
         """
         if not cells:
             return
