@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,12 @@ def csv_text(text: str) -> str:
 
 def csv_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """Returns a frame whose texts, heads included, are as `csv_text` writes them."""
-    return frame.map(_csv_value).rename(columns=_csv_value)
+    from pandas.api.types import is_numeric_dtype
+
+    def written(column: pd.Series[Any]) -> pd.Series[Any]:
+        return column if is_numeric_dtype(column) else column.map(_csv_value)
+
+    return frame.apply(written).rename(columns=_csv_value)
 
 
 def _csv_value(value: object) -> object:

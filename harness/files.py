@@ -107,6 +107,22 @@ def replacing(path: Path) -> Iterator[Path]:
         yield staging
 
 
+@contextmanager
+def replacing_files(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder, whose files go into `folder` when the block succeeds.
+
+    Each of them is written whole or not at all; one after the other they take their places. That
+    costs a fifth of `replacing` for each.
+
+    Raises:
+        StoreError: they cannot be written.
+    """
+    with explained(folder), _new_beside(folder / "files") as new:
+        yield new
+        for path in new.iterdir():
+            os.replace(path, folder / path.name)
+
+
 # --- folders ----------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from harness.files import (
     new_folder,
     remove_folder,
     replacing,
+    replacing_files,
     replacing_folder,
     sweep,
     whole_file,
@@ -151,6 +152,24 @@ def test_a_file_takes_the_place_of_another_and_keeps_its_name_while_written(tmp_
         assert path.read_text() == "old"
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_go_into_a_folder_beside_those_that_are_there(tmp_path: Path) -> None:
+    for name in ("old", "kept"):
+        (tmp_path / name).write_text("before")
+    with replacing_files(tmp_path) as staging:
+        for name in ("old", "new"):
+            (staging / name).write_text("after")
+        assert (tmp_path / "old").read_text() == "before"
+    texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert texts == {"old": "after", "kept": "before", "new": "after"}
+
+
+def test_of_files_whose_writing_fails_none_goes_into_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(Stop), replacing_files(tmp_path) as staging:  # noqa: PT012 (as above)
+        (staging / "whole").write_text("whole")
+        raise Stop
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_written_has_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:

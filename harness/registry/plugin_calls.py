@@ -65,13 +65,16 @@ def using(function: object, action: str) -> Iterator[None]:
         yield
     except WrongText as problem:
         raise Breach(function, str(problem)) from None
-    except HarnessError:
-        raise
     except (Exception, SystemExit) as problem:
-        if not hasattr(problem, CALL):
-            setattr(problem, CALL, (function, action))
-            problem.add_note(f"(while {action})")
+        _note(problem, function, action)
         raise
+
+
+def _note(problem: BaseException, function: object, action: str) -> None:
+    """Keeps beside an error of a plugin what it was asked for."""
+    if not isinstance(problem, HarnessError) and not hasattr(problem, CALL):
+        setattr(problem, CALL, (function, action))
+        problem.add_note(f"(while {action})")
 
 
 def call(function: Callable[..., Any], *arguments: Any, action: str, returns: type[Any]) -> Any:
@@ -86,8 +89,13 @@ def call(function: Callable[..., Any], *arguments: Any, action: str, returns: ty
     Raises:
         PluginError: it returned something else, or an attribute is missing.
     """
-    with using(function, action):
+    try:  # as `using`, which takes as long as a metric
         value = function(*arguments)
+    except WrongText as problem:
+        raise Breach(function, str(problem)) from None
+    except (Exception, SystemExit) as problem:
+        _note(problem, function, action)
+        raise
     if not isinstance(value, returns):
         name = getattr(unwrapped(function), "__qualname__", repr(function))
         raise Breach(

@@ -259,6 +259,9 @@ class Differences:
 
     def _shown(self) -> Iterator[CellName]:
         """Yields cells that have runs; of equal ones that tables show as one, the first."""
+        if not self._leaderboard.shown_as:
+            yield from self._cells
+            return
         seen: set[CellName] = set()
         for name in self._cells:
             own = dict(zip(self._leaderboard.identity, name, strict=True))
@@ -385,9 +388,8 @@ class Differences:
 def _read_runs(leaderboard: Leaderboard, name: CellName, subset: str, metric: str) -> _Runs:
     columns = ("run", "n", "train_share", "test_share", metric)
     runs, n, *shares, scores = leaderboard.values_of(name, subset, columns)
-    times = Counter(runs.tolist())
-    if len(times) < len(runs):
-        twice = sorted(run for run, count in times.items() if count > 1)
+    if len(set(runs.tolist())) < len(runs):
+        twice = sorted(run for run, count in Counter(runs.tolist()).items() if count > 1)
         raise StoreError(f"{_title(name)} has more than one result of run {_listed(twice)}.")
     train_share, test_share, scores = (
         values.astype(np.float64, copy=False) for values in (*shares, scores)

@@ -20,7 +20,7 @@ from harness.plugin.cell import CELL, SUBMISSION
 from harness.plugin.seeds import derive_seed
 from harness.results.records import SETTINGS_OF_SOME
 from harness.scoring.scores import SUBSETS
-from harness.scoring.statistics import RANDOM_SPLITS, summarise
+from harness.scoring.statistics import RANDOM_SPLITS, summaries
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -324,13 +324,22 @@ class Leaderboard:
         return self._known_scores[subset, metric]
 
     def _summarise(self, subset: str, metric: str) -> list[tuple[float, float, float, float]]:
-        places, values = self._places[subset], self._columns[metric]
-        rows = []
-        for row, name in zip(self._counted[subset], self._names, strict=True):
-            scores = values[places[name]] if has_enough_rows(row) else [math.nan]
-            seed = derive_seed(self.settings["seed"], "interval", metric, subset, *name)
-            made = summarise(scores, seed)
-            rows.append((made.mean, made.std, made.low, made.high))
+        by_runs: dict[int, list[tuple[int, Indices]]] = {}
+        for cell, (row, name) in enumerate(zip(self._counted[subset], self._names, strict=True)):
+            if has_enough_rows(row):
+                places = self._places[subset][name]
+                by_runs.setdefault(len(places), []).append((cell, places))
+        rows = [(math.nan, math.nan, math.nan, math.nan)] * len(self._names)
+        for of_cells in by_runs.values():
+            cells, places_of_all = zip(*of_cells, strict=True)
+
+            def seed_of(number: int, cells: Sequence[int] = cells) -> int:
+                name = self._names[cells[number]]
+                return derive_seed(self.settings["seed"], "interval", metric, subset, *name)
+
+            scores = self._columns[metric].astype(np.float64)[np.stack(places_of_all)]
+            for cell, made in zip(cells, summaries(scores, seed_of), strict=True):
+                rows[cell] = (made.mean, made.std, made.low, made.high)
         return rows
 
     def runs_of(self, name: tuple[str, ...], subset: str = "all") -> pd.DataFrame:
@@ -345,9 +354,15 @@ class Leaderboard:
         return [self._columns[column][places] for column in columns]
 
     def _in_order(self, name: tuple[str, ...], subset: str) -> Indices:
-        places = self._places[subset][name]
-        in_order: Indices = places[self._columns["run"][places].argsort(kind="stable")]
-        return in_order
+        if (subset, name) not in self._known_order:
+            places = self._places[subset][name]
+            in_order: Indices = places[self._columns["run"][places].argsort(kind="stable")]
+            self._known_order[subset, name] = in_order
+        return self._known_order[subset, name]
+
+    @cached_property
+    def _known_order(self) -> dict[tuple[str, tuple[str, ...]], Indices]:
+        return {}
 
     @property
     def skipped(self) -> pd.DataFrame:

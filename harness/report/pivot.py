@@ -361,17 +361,19 @@ def _entries(
         }
         if tuple(shown.values()) in made:
             continue
-        entry = read_entry(row, metric, leaderboard.identity, shown)
-        if entry.state == "not run" and name in leaderboard.failures:
-            entry = replace(entry, state="failed")
-        marked = replace(
-            entry,
+        entry = read_entry(
+            row,
+            metric,
+            leaderboard.identity,
+            shown,
             label=leaderboard.label_of(shown),
             not_applicable=leaderboard.not_applicable.get(name, 0),
             best=name in differences.best,
             undecided=differences.is_undecided(name),
         )
-        made[tuple(shown.values())] = _with_gain(marked, gained.get(name))
+        if entry.state == "not run" and name in leaderboard.failures:
+            entry = replace(entry, state="failed")
+        made[tuple(shown.values())] = _with_gain(entry, gained.get(name))
     return list(made.values())
 
 
@@ -408,15 +410,16 @@ def _overlap(found: Sequence[PivotEntry]) -> dict[tuple[str, str], float]:
 
 
 def read_entry(
-    row: Any, metric: str, identity: Key, shown: Mapping[str, str] | None = None
+    row: Any, metric: str, identity: Key, shown: Mapping[str, str] | None = None, **marks: Any
 ) -> PivotEntry:
-    """Makes an entry, without marks, of a row of `Leaderboard.summary`.
+    """Makes an entry of a row of `Leaderboard.summary`.
 
     Args:
         row: the row.
         metric: name.
         identity: `Leaderboard.identity`.
         shown: what tables show of the cell; its own columns unless given.
+        marks: further fields; without them it has none.
     """
     own = {column: row[column] for column in identity}
     return PivotEntry(
@@ -433,6 +436,7 @@ def read_entry(
         low=float(row[f"{metric}_low"]),
         high=float(row[f"{metric}_high"]),
         trust=row.get("trust"),
+        **marks,
     )
 
 

@@ -121,15 +121,17 @@ class Record(BaseModel):
 
     def as_json(self) -> dict[str, Any]:
         """Returns what is written."""
-        fields = type(self).model_fields
+        left_out, kind = self.LEFT_OUT, type(self)
         return {
             name: _plain(value)
-            for name, value in self
-            if name not in self.LEFT_OUT or value != fields[name].default
+            for name, value in vars(self).items()
+            if name not in left_out or value != kind.model_fields[name].default
         }
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, _LEAVES):  # first, since most are, and it is cheap to tell
+        return value
     if isinstance(value, Record):
         return value.as_json()
     if isinstance(value, dict):
@@ -137,6 +139,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+_LEAVES = (str, int, float, type(None))
 
 
 def _left_over(written: Any, read: Any, place: str = "") -> Iterator[str]:

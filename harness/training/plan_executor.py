@@ -20,7 +20,7 @@ from harness.planning.stacks import keys_of, stacks_of
 from harness.plugin.events import CellFinished
 from harness.registry.attribution import blaming
 from harness.results.records import Failure, ResultLine
-from harness.results.store import SPREAD_COLUMNS
+from harness.results.store import SPREAD_COLUMNS, ScoredCell
 from harness.scoring.averages import Predicted, combine
 from harness.scoring.scores import SUBSETS, jsonable, measure, score_run, score_stored
 from harness.training.environment import threads_wanted, use_threads
@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 RECORDS_AT_HAND = 64
 """Records of stages that are kept in memory: those of the cells of one chain, and of some more."""
+
+WRITING_SECONDS = 1.0
+"""Longest time for which scored cells of a stage wait to be written together: what a kill costs of
+them, at most, and a cell."""
 
 
 def execute(context: RunContext) -> None:
@@ -133,8 +137,7 @@ class PlanExecutor:
             if len(scoring.stages) > 1 and not self._is_lost(scoring):
                 with self.store.try_stage(scoring.key) as mine:
                     if mine:
-                        with self._attempt(scoring.key, lenient=True):
-                            self._score(scoring)
+                        self._score([scoring], lenient=True)
 
     def train(self, stages: Sequence[StageNode], *, lenient: bool = False) -> None:
         """Trains stages, each after those it goes on from, and scores what then can be.
@@ -169,11 +172,9 @@ class PlanExecutor:
             with ExitStack() as locks:
                 if all(locks.enter_context(self.store.try_stage(node.key)) for node in stack):
                     self._train(stack, tally, lenient)
-                    for node in stack:
-                        if self.store.has_stage(node.key):
-                            for scoring in self._scored_by.get(node.key, ()):
-                                with self._attempt(scoring.key, lenient):
-                                    self._score(scoring)
+                    trained = [node.key for node in stack if self.store.has_stage(node.key)]
+                    scorings = [one for key in trained for one in self._scored_by.get(key, ())]
+                    self._score(scorings, lenient)
                     return stack
         return None
 
@@ -242,11 +243,39 @@ class PlanExecutor:
             self._records[key] = self.store.stage_record(key)
         return self._records[key]
 
-    def _score(self, scoring: Scoring) -> None:
-        """Scores a cell whose stages are there, unless it is scored already."""
-        if set(scoring.runs) <= self.store.scored().get(scoring.key, set()):
-            return
-        self.context.stop.check()
+    def _score(self, scorings: Sequence[Scoring], lenient: bool) -> None:
+        """Scores cells whose stages are there, unless they are scored already.
+
+        They are written together, since that costs as much for one as for many; also where it ends
+        early.
+        """
+        scored = self.store.scored()
+        waiting: list[tuple[Scoring, ScoredCell]] = []
+        due = time.monotonic() + WRITING_SECONDS
+        try:
+            for scoring in scorings:
+                if set(scoring.runs) <= scored.get(scoring.key, set()):
+                    continue
+                self.context.stop.check()
+                with self._attempt(scoring.key, lenient):
+                    waiting.append((scoring, self._scored(scoring)))
+                if time.monotonic() > due:
+                    self._write_scored(waiting)
+                    due = time.monotonic() + WRITING_SECONDS
+        finally:
+            self._write_scored(waiting)
+
+    def _write_scored(self, waiting: list[tuple[Scoring, ScoredCell]]) -> None:
+        """Writes scored cells, of which none then waits, and tells observers."""
+        written = waiting.copy()
+        waiting.clear()
+        self.store.write_scored([cell for _, cell in written])
+        for scoring, _ in written:
+            event = CellFinished(**vars(scoring.cell), runs=len(scoring.runs))
+            self.context.tell("cell_finished", event)
+
+    def _scored(self, scoring: Scoring) -> ScoredCell:
+        """Predicts and scores a cell."""
         by_stage = {node.key: self._predict(node, scoring) for node in scoring.stages}
         found = [
             combine(
@@ -261,12 +290,12 @@ class PlanExecutor:
         columns = {**test_columns(scoring), "prediction": np.concatenate(predictions)}
         if spreads:
             columns[SPREAD_COLUMNS[self.plan.property.scale]] = np.concatenate(spreads)
-        self.store.write_predictions(scoring.key, columns)
-        if scoring.tuning:
-            self.store.write_tuning_ledger(scoring.key, tuning_ledger(scoring))
-        self.store.append_results(self._result_lines(scoring, predictions))
-        cell = CellFinished(**vars(scoring.cell), runs=len(scoring.runs))
-        self.context.tell("cell_finished", cell)
+        return ScoredCell(
+            scoring.key,
+            columns,
+            tuning_ledger(scoring) if scoring.tuning else None,
+            self._result_lines(scoring, predictions),
+        )
 
     def _predict(self, node: StageNode, scoring: Scoring) -> dict[int, Predicted]:
         """Returns what members predict for the test rows of their run, by position in a stage."""

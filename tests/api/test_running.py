@@ -34,6 +34,7 @@ from harness.planning.benchmark import Benchmark
 from harness.plugin.hookspecs import hookimpl
 from harness.report.leaderboard import Leaderboard
 from harness.results.store import Store
+from harness.training import plan_executor
 from harness.training.stop_signal import StopSignal
 
 BENCHMARK = """
@@ -393,7 +394,13 @@ def test_an_observer_may_ask_for_the_end_of_a_run(run, toy: Path) -> None:
     assert diary.lines[1].startswith("epoch 3 of")
 
 
-def test_a_run_stops_between_cells_of_heads_in_closed_form(run, toy: Path) -> None:
+@pytest.mark.parametrize(("seconds", "results"), [(0.0, 2), (60.0, 4)])
+def test_a_run_stops_between_cells_of_heads_in_closed_form(
+    run, toy: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, results: int
+) -> None:
+    """Cells of a stage wait a second for one another, and are told once they are written."""
+    monkeypatch.setattr(plan_executor, "WRITING_SECONDS", seconds)
+
     class Content:
         @hookimpl
         def cell_finished(self, event: Any) -> None:
@@ -406,7 +413,7 @@ def test_a_run_stops_between_cells_of_heads_in_closed_form(run, toy: Path) -> No
             stop=stop,
             overrides=['heads=["nearest"]', 'transfers=["scratch"]'],
         )
-    assert len(Store(toy).read_results()) == 2, "the runs of one cell"
+    assert len(Store(toy).read_results()) == results, "two runs of each cell"
 
 
 def test_a_stage_goes_on_from_its_checkpoint(

@@ -191,6 +191,16 @@ def test_scikit_learn_agrees(
 
 @steady
 @given(pair=pairs(min_rows=2))
+def test_spearman_is_the_correlation_of_ranks_to_the_last_bit(pair: tuple[Floats, Floats]) -> None:
+    from scipy.stats import rankdata
+
+    if all(len(set(values.tolist())) > 1 for values in pair):
+        ranks = [rankdata(values) for values in pair]
+        assert value("spearman", *pair) == np.corrcoef(*ranks)[0, 1]
+
+
+@steady
+@given(pair=pairs(min_rows=2))
 def test_scipy_agrees_on_spearman(pair: tuple[Floats, Floats]) -> None:
     from scipy.stats import spearmanr
 

@@ -39,6 +39,19 @@ def test_every_line_is_read_once(file: Path) -> None:
     assert reader.lines == [(n, "a") for n in range(1, 6)]
 
 
+def test_a_line_that_was_appended_here_is_not_read_at_all(file: Path) -> None:
+    reader = Reader()
+    index = ScoredRuns(file, reader)
+    file.write_text("a 1\n")
+    index.update()
+    own: list[Any] = [SimpleNamespace(key=key, run=2) for key in "ab"]
+    file.write_text("a 1\na 2\nb 2\n")
+    index.add(own, b"a 2\nb 2\n")
+    file.write_text("a 1\na 2\nb 2\nc 1\n")
+    assert index.update() == {"a": {1, 2}, "b": {2}, "c": {1}}
+    assert reader.lines == [(1, "a"), (4, "c")]
+
+
 def test_a_torn_line_is_read_once_it_is_whole(file: Path) -> None:
     index = ScoredRuns(file, Reader())
     file.write_text("a 1\nb ")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harness.errors import StoreError
-from harness.results.store import Store
+from harness.results.store import ScoredCell, Store
 
 
 @pytest.fixture
@@ -74,6 +74,20 @@ def test_predictions_come_back(store: Store) -> None:
     frame = frame.assign(target=1.0, prediction=[1.0, float("nan")], overlap=False)
     store.write_predictions("k", frame)
     pd.testing.assert_frame_equal(store.read_predictions("k"), frame)
+
+
+def test_scored_cells_are_written_together_and_come_back(store: Store, made_up) -> None:
+    frames = {made_up.key(n): made_up.rows([n + 0.5, float("nan")]) for n in range(3)}
+    cells = [
+        ScoredCell(key, rows, made_up.LEDGER if n else None, [made_up.line(1, cell=key)])
+        for n, (key, rows) in enumerate(frames.items())
+    ]
+    store.write_scored(cells)
+    for key, rows in frames.items():
+        pd.testing.assert_frame_equal(store.read_predictions(key), rows)
+        assert store.has_tuning_ledger(key) == (key != made_up.key(0))
+    assert [line.key for line in store.read_results()] == list(frames)
+    assert store.scored() == Store(store.folder).scored() == {key: {1} for key in frames}
 
 
 def test_rows_given_as_columns_make_the_file_that_a_frame_makes(store: Store) -> None:

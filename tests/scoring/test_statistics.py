@@ -50,7 +50,7 @@ def test_the_interval_is_the_bootstrap_of_the_mean() -> None:
     assert (made.low, made.high) == (0, 3)
 
 
-@pytest.mark.parametrize("runs", [2, 7, 8, 9, 15, 16, 33])
+@pytest.mark.parametrize("runs", [2, 3, 4, 5, 7, 8, 9, 15, 16, 33])
 def test_the_interval_is_scipys_to_the_last_bit(runs: int) -> None:
     from scipy.stats import bootstrap
 

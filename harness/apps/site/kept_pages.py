@@ -42,6 +42,11 @@ class KeptPages:
             known = {}
         self._known: Mapping[str, Any] = known if isinstance(known, dict) else {}
 
+    @property
+    def are_none(self) -> bool:
+        """Whether there is no earlier site."""
+        return not self._known
+
     def are_all(self, results: Sequence[Results]) -> bool:
         """Whether the whole site is what it would be now."""
         return self._known == _describe(results, self._folder)

@@ -127,12 +127,19 @@ def make_score(
         subset: on which test rows.
         root: leads from the page to the leaderboard's folder.
     """
+    place = (cell.page, metric, subset)
+    if place not in results.made_scores:
+        results.made_scores[place] = _make_score(results, cell, metric, subset)
+    made = results.made_scores[place]
+    return made._replace(href=f"{root}{made.href}") if root else made
+
+
+def _make_score(results: Results, cell: LeaderboardCell, metric: str, subset: str) -> HtmlEntry:
     score = results.entries[metric, subset][cell.name]
     text = number_text(score, Wording(), results.leaderboard.settings["runs"])
     train_on, test_on = cell.place
-    return replace(
-        number(score.mean, text=text),
-        href=f"{root}cells/{cell.page}.html",
+    return number(score.mean, text=text)._replace(
+        href=f"cells/{cell.page}.html",
         shade=results.scales[metric].shade(score.mean),
         key=cell.page,
         marks=worded_marks(score),
@@ -177,7 +184,7 @@ def _matrix(results: Results, metric: str) -> Table:
         names = [HtmlEntry(named[column]) for column in results.varied]
         for train in dict.fromkeys(place[0] for place in cells):
             scores = {test: cells[train, test] for test in tests if (train, test) in cells}
-            home = scores.get(train) or replace(next(iter(scores.values())), home=True)
+            home = scores.get(train) or next(iter(scores.values()))._replace(home=True)
             entries = {**scores, **({} if train in scores else {next(iter(scores)): home})}
             costs = cost_entries(results, configuration, train)
             row = (
@@ -237,7 +244,7 @@ def make_heat(
     rows = tuple(
         (
             HtmlEntry(train),
-            *(replace(cells.get((train, test), HtmlEntry(ABSENT)), marks="") for test in tests),
+            *(cells.get((train, test), HtmlEntry(ABSENT))._replace(marks="") for test in tests),
         )
         for train in dict.fromkeys(place[0] for place in cells)
     )
@@ -343,7 +350,7 @@ def make_cells_table(results: Results, subset: str) -> Table:
             (
                 *(HtmlEntry(cell.columns[column]) for column in names),
                 *(count(value) for value in (first.runs, first.n, first.failed)),
-                *(replace(entry, key="", marks="", rank="") for entry in entries),
+                *(entry._replace(key="", marks="", rank="") for entry in entries),
             )
         )
     return Table(f"cells-{subset}", subset, columns, tuple(rows))
@@ -419,7 +426,7 @@ def _published_page(
 
 
 def _shaded(entry: HtmlEntry, scale: Scale) -> HtmlEntry:
-    return replace(entry, shade=None if entry.value is None else scale.shade(entry.value))
+    return entry._replace(shade=None if entry.value is None else scale.shade(entry.value))
 
 
 def _view_entries(results: Results, cell: PublishedCell) -> dict[str, HtmlEntry]:
@@ -428,7 +435,7 @@ def _view_entries(results: Results, cell: PublishedCell) -> dict[str, HtmlEntry]
     if cell.from_runs:
         entry = _mean_std(*cell.from_runs)
         found["published per-run files"] = (
-            replace(entry, text=f"{entry.text} ≠") if cell.disagrees else entry
+            entry._replace(text=f"{entry.text} ≠") if cell.disagrees else entry
         )
     pages = {own.name: own.page for own in results.cells}
     for protocol, own in cell.ours.items():
@@ -436,7 +443,7 @@ def _view_entries(results: Results, cell: PublishedCell) -> dict[str, HtmlEntry]
         found[VIEW_OF_OURS.format(protocol)] = (
             HtmlEntry(ABSENT)
             if own is None
-            else replace(number(own.mean, text=text), href=f"cells/{pages[own.name]}.html")
+            else number(own.mean, text=text)._replace(href=f"cells/{pages[own.name]}.html")
         )
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from harness.report.plot_data import FACTOR, ParityRows
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.apps.site.tested_rows import CellRows
+    from harness.apps.site.tested_rows import CellRows, RowSet
     from harness.plugin.arrays import Floats
     from harness.plugin.property import PropertySpec
 
@@ -46,6 +47,9 @@ WORST = 15
 REACH = 30.0
 """Factor beyond the range of the targets at which a parity plot on a log scale ends; the rest lies
 on its edge."""
+
+ROW_SETS_AT_HAND = 64
+"""Sets of test rows of which what cells have in common is kept, once it is packed."""
 
 DENSE = 1000
 """Predictions beyond which a parity plot has small dots."""
@@ -208,16 +212,29 @@ def pack_rows(tested: CellRows, spec: PropertySpec) -> PackedRows:
         "lowest": spec.lowest if spec.is_log else None,
     }
     frame, rows = tested.frame, tested.rows
+    targets, predictions = (
+        frame[name].to_numpy(dtype=np.float64) for name in ("target", "prediction")
+    )
     columns = (
-        rows.runs.tolist(),
-        rows.of_row.tolist(),
-        *(_short(frame[name].to_numpy(dtype=np.float64)) for name in ("target", "prediction")),
+        _begin_rows(rows, targets.tobytes()),
+        _short(predictions),
         frame["overlap"].astype(int).tolist(),
     )
-    lines = ",".join(f"[{a},{b},{c},{d},{e}]" for a, b, c, d, e in zip(*columns, strict=True))
-    materials = compact_json([list(material) for material in rows.materials])
-    text = f'{compact_json(facts)[:-1]},"materials":{materials},"rows":[{lines}]}}'
+    lines = ",".join([f"{a}{b},{c}]" for a, b, c in zip(*columns, strict=True)])
+    text = f'{compact_json(facts)[:-1]},"materials":{_pack_materials(rows)},"rows":[{lines}]}}'
     return PackedRows(len(frame), text)
+
+
+@lru_cache(maxsize=ROW_SETS_AT_HAND)
+def _begin_rows(rows: RowSet, targets: bytes) -> list[str]:
+    """Packs run, material and target of rows, which many cells have in common."""
+    columns = (rows.runs.tolist(), rows.of_row.tolist(), _short(np.frombuffer(targets)))
+    return [f"[{a},{b},{c}," for a, b, c in zip(*columns, strict=True)]
+
+
+@lru_cache(maxsize=ROW_SETS_AT_HAND)
+def _pack_materials(rows: RowSet) -> str:
+    return compact_json([list(material) for material in rows.materials])
 
 
 def _short(values: Floats) -> list[str]:
@@ -227,5 +244,7 @@ def _short(values: Floats) -> list[str]:
     shift = 3 - np.floor(np.log10(np.abs(plain)))
     up, down = 10.0 ** np.maximum(shift, 0), 10.0 ** np.maximum(-shift, 0)
     rounded = np.rint(plain * up / down) / up * down
-    shown = np.where(values == 0, 0.0, rounded).tolist()
-    return [repr(x) if known else "null" for x, known in zip(shown, finite.tolist(), strict=True)]
+    shown = list(map(repr, np.where(values == 0, 0.0, rounded).tolist()))
+    for place in np.flatnonzero(~finite).tolist():
+        shown[place] = "null"
+    return shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -13,8 +13,14 @@ from harness.training.workers import refuse_unguarded_script
 
 
 @contextmanager
-def make_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+def make_pool(
+    jobs: int, at_once: Callable[[], None] | None = None
+) -> Iterator[ProcessPoolExecutor]:
     """Starts processes that share nothing with this one, and end when it ends, even if killed.
+
+    Args:
+        jobs: their number.
+        at_once: what they do first, before there is work; without it they start with the work.
 
     Raises:
         HarnessError: see `refuse_unguarded_script`; or a process died.
@@ -22,6 +28,9 @@ def make_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     refuse_unguarded_script()
     pool = ProcessPoolExecutor(jobs, mp_context=clean_context(), initializer=begin_helper)
     try:
+        if at_once is not None:
+            for _ in range(jobs):
+                pool.submit(at_once)
         yield pool
     except BrokenProcessPool:
         raise StoreError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api import open_leaderboard, published_cells, results_folder
 from harness.api.costs import COSTS_FILE, read_costs
-from harness.apps.site.html_tables import Scale
+from harness.apps.site.html_tables import HtmlEntry, Scale
 from harness.apps.site.parts import tell_parts
 from harness.errors import HarnessError, StoreError
 from harness.planning.benchmark import BENCHMARK_FILE
@@ -162,6 +162,11 @@ class Results:
             shown: rank_cells(list(entries.values()), self.metrics[shown[0]].higher_is_better)
             for shown, entries in self.entries.items()
         }
+
+    @cached_property
+    def made_scores(self) -> dict[tuple[str, str, str], HtmlEntry]:
+        """Entries of scores that were made, by page of the cell, metric and subset."""
+        return {}
 
     @cached_property
     def finding(self) -> Finding:
