@@ -144,7 +144,7 @@ def _compare_training(
     stored, fresh = store.stage_record(node.key), again.stage_record(node.key)
     where = f"stage {node.key} ({node.title}), trained again"
     if stored.stack != fresh.stack:
-        where += " without the stages that it has shared a stack with, which this plan lacks"
+        where += " without stages that it has shared a stack with"
     differences = list(_other_record(stored, fresh, where))
     for scoring in scorings:
         of_cell = f"{title_of(scoring.cell)}: {where}, its weights"

@@ -58,7 +58,6 @@ from harness.results.records import (
 )
 from harness.results.row_tables import (
     check_columns,
-    file_of_rows,
     load_rows,
     read_rows,
     write_rows,
@@ -95,13 +94,13 @@ class ScoredCell:
 
     Attributes:
         key: of its scoring.
-        rows: what it predicts.
+        rows: its file of what it predicts; see `file_of_rows`.
         tuning: the rows that its settings were chosen by; none where they were not searched for.
         results: one line per run.
     """
 
     key: str
-    rows: Rows
+    rows: memoryview
     tuning: pd.DataFrame | None
     results: Sequence[ResultLine]
 
@@ -376,7 +375,7 @@ class Store:
         with replacing_files(self.folder / "predictions") as staging:
             for cell in cells:
                 path = staging / self.predictions_path(cell.key).name
-                path.write_bytes(file_of_rows(cell.key, cell.rows))
+                path.write_bytes(cell.rows)
         for cell in cells:
             if cell.tuning is not None:
                 self.write_tuning_ledger(cell.key, cell.tuning)

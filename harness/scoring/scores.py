@@ -55,13 +55,17 @@ def _score_rows(
     target: NDArray[np.float64],
     prediction: NDArray[np.float64],
 ) -> dict[str, Any]:
-    failed = len(prediction) - int(np.count_nonzero(np.isfinite(prediction)))
+    failed = _count_failed(prediction)
     values: dict[str, Any] = {"n": len(target), "failed": failed}
     given = {False: (target, prediction)}
     known = len(prediction) > 0 and not failed
     for name, metric in metrics.items():
         values[name] = _compute(metric, given) if known else math.nan
     return values
+
+
+def _count_failed(prediction: NDArray[np.float64]) -> int:
+    return len(prediction) - int(np.count_nonzero(np.isfinite(prediction)))
 
 
 def measure(
@@ -79,7 +83,7 @@ def measure(
     Raises:
         PluginError: the metric returned something else than a number.
     """
-    if not (len(prediction) and np.isfinite(prediction).all()):
+    if not len(prediction) or _count_failed(prediction):
         return math.nan
     return _compute(metric, {False: (target, prediction)})
 

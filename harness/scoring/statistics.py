@@ -48,7 +48,7 @@ UNROLLED = 8
 """From so many values on numpy adds those of a row in another order than one after the other: the
 first eight in pairs, and as long as there are no eight more, the rest after them."""
 FEW = 4
-"""Draws whose sum is looked up, from so many values on: 6,561 sums for nine."""
+"""So many draws are looked up at once where there are as many values: n⁴ sums, 6,561 for nine."""
 SAME = 1e-12
 """Differences that vary by less than this share of the largest are one number, repeated."""
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from harness.files import discard
 from harness.planning.ledger import stage_ledger, tuning_ledger
-from harness.planning.stacks import OF_STACK, checkpoint_key, stacks_of
 from harness.results.store import RESTORE
 from harness.training.plan_executor import pending_stages
 
@@ -61,7 +60,6 @@ def mend(plan: Plan, store: Store) -> None:
         with store.try_stage(stage.key) as mine:
             if mine:
                 _clear_stage(store, stage)
-    _clear_stacks(plan, store)
 
 
 def _stages(store: Store, scorings: Iterable[Scoring]) -> list[StageNode]:
@@ -89,14 +87,6 @@ def _clear_stage(store: Store, stage: StageNode) -> None:
         discard(store.stage_folder(stage.key))
     if not store.checkpoint_path(stage.key).is_file():
         discard(store.checkpoint_path(stage.key))
-
-
-def _clear_stacks(plan: Plan, store: Store) -> None:
-    """Takes away checkpoints of stages that share no stack any more."""
-    known = {checkpoint_key(stack) for stack in stacks_of(plan, plan.stages)}
-    for path in store.checkpoint_path("any").parent.glob(f"{OF_STACK}*.checkpoint"):
-        if path.stem not in known:
-            discard(path)
 
 
 def _tell(problem: StoreError) -> None:

@@ -20,6 +20,7 @@ from harness.planning.stacks import keys_of, stacks_of
 from harness.plugin.events import CellFinished
 from harness.registry.attribution import blaming
 from harness.results.records import Failure, ResultLine
+from harness.results.row_tables import file_of_rows
 from harness.results.store import SPREAD_COLUMNS, ScoredCell
 from harness.scoring.averages import Predicted, combine
 from harness.scoring.scores import SUBSETS, jsonable, measure, score_run, score_stored
@@ -45,8 +46,8 @@ RECORDS_AT_HAND = 64
 """Records of stages that are kept in memory: those of the cells of one chain, and of some more."""
 
 WRITING_SECONDS = 1.0
-"""Longest time for which scored cells of a stage wait to be written together: what a kill costs of
-them, at most, and a cell."""
+"""After so long the scored cells of a stage are written, with the next one that is scored: a kill
+costs that much work, and the cell that it was at."""
 
 
 def execute(context: RunContext) -> None:
@@ -138,6 +139,8 @@ class PlanExecutor:
                 with self.store.try_stage(scoring.key) as mine:
                     if mine:
                         self._score([scoring], lenient=True)
+        if not pending_stages(self.plan, self.store):
+            self.trainer.forget_all()
 
     def train(self, stages: Sequence[StageNode], *, lenient: bool = False) -> None:
         """Trains stages, each after those it goes on from, and scores what then can be.
@@ -292,7 +295,7 @@ class PlanExecutor:
             columns[SPREAD_COLUMNS[self.plan.property.scale]] = np.concatenate(spreads)
         return ScoredCell(
             scoring.key,
-            columns,
+            file_of_rows(scoring.key, columns),
             tuning_ledger(scoring) if scoring.tuning else None,
             self._result_lines(scoring, predictions),
         )

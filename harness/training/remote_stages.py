@@ -98,8 +98,9 @@ class RemoteStages:
         """
         self._waiting = self._give_out()
         for stack, outcome in self._dispatcher.finished(seconds):
-            self._waiting += self._take(stack, outcome)
-            self._release(stack)
+            again = self._take(stack, outcome)
+            self._waiting += again
+            self._release(stack, again)
         if self._waiting and not self._dispatcher.under_way:  # all are other processes'
             time.sleep(seconds)
 
@@ -147,10 +148,10 @@ class RemoteStages:
             self._locks[stack[0].key] = locks.pop_all()
         return True
 
-    def _release(self, stack: Stack) -> None:
-        """Leaves stages to others; counts those that do not wait again."""
+    def _release(self, stack: Stack, again: Sequence[Stack] = ()) -> None:
+        """Leaves stages to others, and counts them, but for those that wait once more."""
         self._locks.pop(stack[0].key).close()
-        waiting = {node.key for stack in self._waiting for node in stack}
+        waiting = {node.key for alone in again for node in alone}
         for node in stack:
             if node.key not in waiting:
                 self._tally.finish(node)

@@ -8,8 +8,9 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from harness.files import discard
 from harness.planning.ledger import stage_ledger
-from harness.planning.stacks import checkpoint_key, keys_of
+from harness.planning.stacks import OF_STACK, checkpoint_key, keys_of
 from harness.plugin.events import EpochFinished, StageFinished, StageStarted
 from harness.results.records import StageFacts, as_stored
 from harness.scoring.scores import jsonable
@@ -80,14 +81,15 @@ class StageTrainer:
         whole = self._builder.joint_model(stack, models)
         if whole is None:
             return False
-        for node in stack:
+        missing = [node for node in stack if not self._store.has_stage(node.key)]
+        for node in missing:
             self._tell_start(node, tally, beside=len(stack) - 1)
         fit = self._builder.stack_fit(stack, whole)
-        results = self._run(stack, fit, tally)
+        results = self._run(stack, fit, missing, tally)
         if len(stack) > 1:
             separate(whole, models)
         for node, model, start, result in zip(stack, models, transferred, results, strict=True):
-            if not self._store.has_stage(node.key):
+            if node in missing:
                 facts = self._facts(
                     node,
                     start,
@@ -100,6 +102,11 @@ class StageTrainer:
         self.forget(stack)
         return True
 
+    def forget_all(self) -> None:
+        """Drops what is left of stacks, where nothing is to be trained any more."""
+        for path in self._store.checkpoint_path("any").parent.glob(f"{OF_STACK}*.checkpoint"):
+            discard(path)
+
     def forget(self, stack: Sequence[StageNode]) -> None:
         """Drops the checkpoint of a stack."""
         self._checkpoint_of(stack).unlink(missing_ok=True)
@@ -107,8 +114,21 @@ class StageTrainer:
     def _checkpoint_of(self, stack: Sequence[StageNode]) -> Path:
         return self._store.checkpoint_path(checkpoint_key(stack))
 
-    def _run(self, stack: Sequence[StageNode], fit: StackFit, tally: Tally) -> list[FitResult]:
-        """Trains a stack to its end; returns what comes of each stage of it."""
+    def _run(
+        self,
+        stack: Sequence[StageNode],
+        fit: StackFit,
+        missing: Sequence[StageNode],
+        tally: Tally,
+    ) -> list[FitResult]:
+        """Trains a stack to its end; returns what comes of each stage of it.
+
+        Args:
+            stack: the stages.
+            fit: of all of them.
+            missing: those that observers hear of.
+            tally: counts them.
+        """
         ends = accumulate(len(node.members) for node in stack)
         places = [
             range(end - len(node.members), end) for node, end in zip(stack, ends, strict=True)
@@ -116,8 +136,9 @@ class StageTrainer:
 
         def tell(report: EpochReport) -> None:
             for node, own in zip(stack, places, strict=True):
-                if report.epoch > max(fit.progress.trained[member] for member in own):
-                    continue  # it has come to its end, others have not
+                last = max(fit.progress.trained[member] for member in own)
+                if node not in missing or report.epoch > last:
+                    continue  # it is done, or has come to its end, and others have not
                 event = EpochFinished(
                     node.key,
                     node.title,

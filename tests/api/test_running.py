@@ -34,6 +34,7 @@ from harness.planning.benchmark import Benchmark
 from harness.plugin.hookspecs import hookimpl
 from harness.report.leaderboard import Leaderboard
 from harness.results.store import Store
+from harness.scoring.scores import score_run
 from harness.training import plan_executor
 from harness.training.stop_signal import StopSignal
 
@@ -414,6 +415,42 @@ def test_a_run_stops_between_cells_of_heads_in_closed_form(
             overrides=['heads=["nearest"]', 'transfers=["scratch"]'],
         )
     assert len(Store(toy).read_results()) == results, "two runs of each cell"
+
+
+@pytest.mark.parametrize("problem", [ZeroDivisionError("a bug"), KeyboardInterrupt()], ids=repr)
+def test_cells_that_wait_to_be_written_are_written_where_the_next_one_ends_the_run(
+    run, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: BaseException
+) -> None:
+    closed = {"overrides": ['heads=["nearest"]', 'transfers=["scratch"]']}
+    fail_at_second_cell(monkeypatch, problem)
+    with pytest.raises(type(problem)):
+        run(**closed)
+    assert len(Store(toy).read_results()) == 2, "two runs of the first cell"
+    monkeypatch.undo()
+    run(**closed)
+    run(tmp_path / "undisturbed", **closed)
+    assert table_of(toy) == table_of(tmp_path / "undisturbed")
+
+
+def test_a_cell_that_fails_takes_no_other_with_it(
+    run, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_at_second_cell(monkeypatch, PluginError("no such luck"))
+    with pytest.warns(FailedCellsWarning, match="1 of 4 cells failed: no such luck"):
+        run(overrides=['heads=["nearest"]', 'transfers=["scratch"]'])
+    assert len(Store(toy).read_results()) == 6, "two runs of three cells"
+
+
+def fail_at_second_cell(monkeypatch: pytest.MonkeyPatch, problem: BaseException) -> None:
+    begun: list[object] = []
+
+    def failing(*arguments: Any) -> Any:
+        begun.append(arguments)
+        if len(begun) == 3:  # the first run of the second cell
+            raise problem
+        return score_run(*arguments)
+
+    monkeypatch.setattr(plan_executor, "score_run", failing)
 
 
 def test_a_stage_goes_on_from_its_checkpoint(

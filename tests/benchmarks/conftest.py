@@ -103,24 +103,28 @@ class TrainableStack:
 
 @pytest.fixture(scope="session")
 def make_stack(registry, sample, splits) -> Callable[..., TrainableStack]:
-    """Makes the stack on the sample: graphs collapsed or whole, all members or some."""
+    """Makes the stack on the sample: graphs collapsed or whole, all members, some, or more.
+
+    Further members are of further stages: they have the splits of the first ones, and other seeds.
+    """
 
     def make(collapse: bool = True, members: Sequence[int] = range(MEMBERS)) -> TrainableStack:
         spec, head = registry.backbones["megnet"], registry.heads["mlp"]
         backbone = spec.make(spec.settings(collapse=collapse))
         generators = [torch.Generator().manual_seed(run) for run in members]
+        own = [splits[run % MEMBERS] for run in members]
         data = StackData(
             pool=backbone.pool([backbone.encode(crystal) for crystal in sample.crystals], CPU),
-            train=[split.train for split in splits],
-            validation=[split.validation for split in splits],
-            labels=np.tile(sample.targets, (MEMBERS, 1)),
-            scalers=[Scaler.fit(sample.targets, 1.0)] * MEMBERS,
-            seeds=[derive_seed(0, run) for run in range(MEMBERS)],
+            train=[split.train for split in own],
+            validation=[split.validation for split in own],
+            labels=np.tile(sample.targets, (len(members), 1)),
+            scalers=[Scaler.fit(sample.targets, 1.0)] * len(members),
+            seeds=[derive_seed(0, run) for run in members],
         )
         return TrainableStack(
             backbone.build(generators),
             head.make(head.settings(), backbone.width, generators),
-            data.of_members(members),
+            data,
             registry.metrics_of("thermal-conductivity")["mape"],
         )
 

@@ -3,7 +3,8 @@
 The model is the same on both sides, and a test below counts its parameters: MEGNet of the published
 sizes, its last layer replaced by the head 450-350-350. So are the rows, the splits, the batch of 8,
 Adam, the loss (MAPE of κ) and the validation after every epoch. An epoch of ours is one of a stack
-of nine and counts nine; one of theirs counts one. Ours runs on one thread, as `harness run` does.
+of nine and counts nine, or of four such stages and counts 36; one of theirs counts one. Ours runs
+on one thread, as `harness run` does.
 
 matgl has every advantage that its interface offers: graphs are made beforehand and kept in memory,
 Lightning runs `barebones` (no logging, checkpoints, progress bar or summary), validation is batched
@@ -31,6 +32,7 @@ from torch import Tensor, nn
 
 from harness.plugin import Scaler
 from harness.training.environment import THREADS
+from tests.benchmarks.conftest import MEMBERS
 
 pytest.importorskip("matgl", reason="matgl is absent: pip install 'paraisite-harness[matgl]'")
 
@@ -121,14 +123,18 @@ def test_both_sides_train_the_same_model(make_stack) -> None:
     assert ours == len(stack.data.seeds) * theirs
 
 
-@pytest.mark.benchmark(group="training: two epochs of nine members")
-@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.benchmark(group="training: two epochs")
+@pytest.mark.parametrize(
+    ("cores", "stages"),
+    [(1, 1), (1, 4), (2, 1)],
+    ids=["one core", "one core, four stages in a stack", "two cores"],
+)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice on loggers and workers
 @pytest.mark.filterwarnings("ignore:.*treespec")  # between Lightning and this version of torch
 def test_five_times_the_member_epochs_of_matgl(
-    cores: int, make_stack, pipeline, threads: Callable[[int], None], alternate, report
+    cores: int, stages: int, make_stack, pipeline, threads: Callable[[int], None], alternate, report
 ) -> None:
-    stack = make_stack(True)
+    stack = make_stack(members=range(MEMBERS * stages))
     members, train_rows = len(stack.data.seeds), len(stack.data.train[0])
 
     def ours() -> None:
@@ -146,6 +152,7 @@ def test_five_times_the_member_epochs_of_matgl(
     own, other = alternate(ours, theirs, own_clock=True)
     report(
         cores=cores,
+        members=members,
         ratio_by_the_clock=members * other.wall / own.wall,
         member_epochs_per_second=members * EPOCHS / own.wall,
         member_epochs_per_second_of_matgl=EPOCHS / other.wall,

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from harness.errors import StoreError
+from harness.results.row_tables import file_of_rows
 from harness.results.store import ScoredCell, Store
 
 
@@ -79,7 +80,12 @@ def test_predictions_come_back(store: Store) -> None:
 def test_scored_cells_are_written_together_and_come_back(store: Store, made_up) -> None:
     frames = {made_up.key(n): made_up.rows([n + 0.5, float("nan")]) for n in range(3)}
     cells = [
-        ScoredCell(key, rows, made_up.LEDGER if n else None, [made_up.line(1, cell=key)])
+        ScoredCell(
+            key,
+            file_of_rows(key, rows),
+            made_up.LEDGER if n else None,
+            [made_up.line(1, cell=key)],
+        )
         for n, (key, rows) in enumerate(frames.items())
     ]
     store.write_scored(cells)

@@ -138,6 +138,31 @@ def test_a_stack_of_which_some_stages_were_written_gives_the_others_the_same_bit
     assert sorted(widths(again)) == [1, 2, 2, 2, 2]
 
 
+def test_what_is_left_of_a_stack_goes_on_from_its_epoch(tmp_path, monkeypatch):
+    class Killer:
+        @hookimpl
+        def epoch_finished(self, event: Any) -> None:
+            if (event.title, event.epoch) == ("Source (random)", 2):
+                raise MemoryError
+
+    monkeypatch.setattr("harness.planning.stacks.SIMILAR", 10)
+    three = BENCHMARK.replace(TRANSFERS, "").replace('"Twins"]\ntest', '"Twins", "Source"]\ntest')
+    run(tmp_path / "killed", three.replace(', "Twins", "Source"]\ntest', "]\ntest"), members=None)
+    killed(tmp_path / "killed", Killer(), monkeypatch, three, members=6)
+    epochs = Epochs()
+    store = run(tmp_path / "killed", three, members=6, observers=[epochs])
+    assert epochs.heard[0] == ("Twins (random)", 3)
+    assert sorted(widths(store)) == [1, 2, 2]
+
+
+def test_a_checkpoint_of_stages_that_share_no_stack_any_more_goes_with_the_last_stage(tmp_path):
+    left = tmp_path / "shared" / "results" / "stages" / "stack-0123456789abcdef.checkpoint"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    run(tmp_path / "shared")
+    assert not left.exists()
+
+
 def test_one_stage_that_fails_takes_no_other_with_it(tmp_path):
     tiny = (PLUGINS / "tiny.py").read_text()
     line = "        index = torch.as_tensor(rows, device=self.features.device)\n"
@@ -253,7 +278,9 @@ class Epochs:
         self.heard.append((event.title, event.epoch))
 
 
-def killed(folder: Path, observer: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def killed(
+    folder: Path, observer: object, monkeypatch: pytest.MonkeyPatch, *how: Any, **options: Any
+) -> None:
     def tell(context: Any, hook: str, event: object) -> None:
         getattr(context.registry.manager.hook, hook)(event=event)
 
@@ -261,4 +288,4 @@ def killed(folder: Path, observer: object, monkeypatch: pytest.MonkeyPatch) -> N
         patch.setattr("harness.training.stage_trainer.CHECKPOINT_SECONDS", 0.0)
         patch.setattr("harness.training.run_context.RunContext.tell", tell)
         with pytest.raises(MemoryError):
-            run(folder, observers=[observer])
+            run(folder, *how, **options, observers=[observer])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -97,11 +96,11 @@ def write_site(
     _check_free(folder)
     wanted = sources or find_sources()
     kept = KeptPages(folder)
+    registry = registry_of(*wanted, plugins=plugins)
     with ExitStack() as stack:
         pool = None
         if kept.are_none and min(jobs, len(wanted)) > 1:  # they start while this process reads
-            pool = stack.enter_context(make_pool(min(jobs, len(wanted)), _load_all))
-        registry = registry_of(*wanted, plugins=plugins)
+            pool = stack.enter_context(make_pool(min(jobs, len(wanted)), _load_libraries))
         stack.enter_context(blaming(registry))
         results = [read_results(source, registry) for source in wanted]
         check_names(results)
@@ -112,7 +111,9 @@ def write_site(
             folder.parent.mkdir(parents=True, exist_ok=True)
             with replacing_folder(folder) as draft:
                 fresh = [result for result in results if not kept.take(result, draft)]
-                with _rendered(fresh, draft, tuple(plugins), pool or jobs):
+                if pool is None and min(jobs, len(fresh)) > 1:
+                    pool = stack.enter_context(make_pool(min(jobs, len(fresh))))
+                with _rendered(fresh, draft, tuple(plugins), pool):
                     _write(_render(results, registry), draft)
                 (draft / MARKER).write_text(marker_text(results, draft), encoding="utf-8")
         except OSError as problem:
@@ -149,7 +150,7 @@ def _rendered(
     results: Sequence[Results],
     draft: Path,
     plugins: Sequence[str | Path],
-    helpers: ProcessPoolExecutor | int,
+    pool: ProcessPoolExecutor | None,
 ) -> Iterator[None]:
     """Renders leaderboards, in other processes while the block runs; by its end, all are there.
 
@@ -157,44 +158,33 @@ def _rendered(
         results: of the leaderboards.
         draft: where the pages go.
         plugins: files to load as plugins.
-        helpers: the other processes, or how many there may be.
+        pool: the other processes; none where this one is to do it.
     """
-    if isinstance(helpers, int) and min(helpers, len(results)) < 2:
+    if pool is None:
         for result in results:
             _write(_render_leaderboard(_environment(), result), draft)
         yield
         return
-    with ExitStack() as stack:
-        pool = (
-            stack.enter_context(make_pool(min(helpers, len(results))))
-            if isinstance(helpers, int)
-            else helpers
-        )
-        largest_first = sorted(results, key=lambda result: -len(result.cells))
-        under_way = [
-            pool.submit(_render_there, result.source, plugins, draft) for result in largest_first
-        ]
-        yield
-        for future in under_way:
-            future.result()
+    largest_first = sorted(results, key=lambda result: -len(result.cells))
+    under_way = [
+        pool.submit(_render_there, result.source, plugins, draft) for result in largest_first
+    ]
+    yield
+    for future in under_way:
+        future.result()
 
 
-def _load_all() -> None:
+def _load_libraries() -> None:
     """Loads, in a process of its own, what rendering will need."""
     for name in ("jinja2", "matplotlib.backends.backend_svg", "pandas"):
         import_module(name)
 
 
 def _render_there(source: str | Path, plugins: Sequence[str | Path], draft: Path) -> None:
-    """Reads and renders one leaderboard, in a process of its own.
-
-    Pages leave few cycles behind, and looking for them takes a twelfth of the time.
-    """
-    gc.disable()
+    """Reads and renders one leaderboard, in a process of its own."""
     registry = registry_of(source, plugins=plugins)
     with blaming(registry):
         _write(_render_leaderboard(_environment(), read_results(source, registry)), draft)
-    gc.collect()
 
 
 def _write(files: Iterable[tuple[str, str]], draft: Path) -> None:

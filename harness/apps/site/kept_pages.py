@@ -44,7 +44,7 @@ class KeptPages:
 
     @property
     def are_none(self) -> bool:
-        """Whether there is no earlier site."""
+        """Whether there is no earlier site whose pages could be kept."""
         return not self._known
 
     def are_all(self, results: Sequence[Results]) -> bool:

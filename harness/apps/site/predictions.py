@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,9 +46,6 @@ WORST = 15
 REACH = 30.0
 """Factor beyond the range of the targets at which a parity plot on a log scale ends; the rest lies
 on its edge."""
-
-ROW_SETS_AT_HAND = 64
-"""Sets of test rows of which what cells have in common is kept, once it is packed."""
 
 DENSE = 1000
 """Predictions beyond which a parity plot has small dots."""
@@ -216,25 +212,22 @@ def pack_rows(tested: CellRows, spec: PropertySpec) -> PackedRows:
         frame[name].to_numpy(dtype=np.float64) for name in ("target", "prediction")
     )
     columns = (
-        _begin_rows(rows, targets.tobytes()),
+        _begin_rows(rows, targets),
         _short(predictions),
         frame["overlap"].astype(int).tolist(),
     )
     lines = ",".join([f"{a}{b},{c}]" for a, b, c in zip(*columns, strict=True)])
-    text = f'{compact_json(facts)[:-1]},"materials":{_pack_materials(rows)},"rows":[{lines}]}}'
+    text = f'{compact_json(facts)[:-1]},"materials":{rows.packed_materials},"rows":[{lines}]}}'
     return PackedRows(len(frame), text)
 
 
-@lru_cache(maxsize=ROW_SETS_AT_HAND)
-def _begin_rows(rows: RowSet, targets: bytes) -> list[str]:
-    """Packs run, material and target of rows, which many cells have in common."""
-    columns = (rows.runs.tolist(), rows.of_row.tolist(), _short(np.frombuffer(targets)))
-    return [f"[{a},{b},{c}," for a, b, c in zip(*columns, strict=True)]
-
-
-@lru_cache(maxsize=ROW_SETS_AT_HAND)
-def _pack_materials(rows: RowSet) -> str:
-    return compact_json([list(material) for material in rows.materials])
+def _begin_rows(rows: RowSet, targets: Floats) -> list[str]:
+    """Packs run, material and target of rows, which many cells have in common, once."""
+    key = targets.tobytes()
+    if key not in rows.beginnings:
+        columns = (rows.runs.tolist(), rows.of_row.tolist(), _short(targets))
+        rows.beginnings[key] = [f"[{a},{b},{c}," for a, b, c in zip(*columns, strict=True)]
+    return rows.beginnings[key]
 
 
 def _short(values: Floats) -> list[str]:

@@ -13,14 +13,12 @@ from harness.training.workers import refuse_unguarded_script
 
 
 @contextmanager
-def make_pool(
-    jobs: int, at_once: Callable[[], None] | None = None
-) -> Iterator[ProcessPoolExecutor]:
+def make_pool(jobs: int, first: Callable[[], None] | None = None) -> Iterator[ProcessPoolExecutor]:
     """Starts processes that share nothing with this one, and end when it ends, even if killed.
 
     Args:
         jobs: their number.
-        at_once: what they do first, before there is work; without it they start with the work.
+        first: what they do first, before there is work; without it they start with the work.
 
     Raises:
         HarnessError: see `refuse_unguarded_script`; or a process died.
@@ -28,9 +26,9 @@ def make_pool(
     refuse_unguarded_script()
     pool = ProcessPoolExecutor(jobs, mp_context=clean_context(), initializer=begin_helper)
     try:
-        if at_once is not None:
+        if first is not None:
             for _ in range(jobs):
-                pool.submit(at_once)
+                pool.submit(first)
         yield pool
     except BrokenProcessPool:
         raise StoreError(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.apps.site.html_tables import compact_json
 from harness.planning.ledger import ROLES
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class RowSet:
         runs_of_each: one per material: how many runs tested it.
         by_name: one per material: its place by part and id.
         sizes: how many rows of each part were tested.
+        beginnings: of lines that cells have in common, by what these cells have as targets.
     """
 
     runs: Indices
@@ -47,6 +49,12 @@ class RowSet:
     runs_of_each: Indices
     by_name: Indices
     sizes: Sizes
+    beginnings: dict[bytes, list[str]] = field(default_factory=dict)
+
+    @cached_property
+    def packed_materials(self) -> str:
+        """The materials as a page holds them."""
+        return compact_json([list(material) for material in self.materials])
 
     @classmethod
     def of(cls, tested: pd.DataFrame, formulas: Mapping[tuple[str, str], str]) -> RowSet:
