@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness import cli
+from harness.planning.benchmark import Benchmark
 from harness.registry.registry import Registry
 
 TOY = """
@@ -34,11 +35,36 @@ heads = ["ridge"]
 baselines = []
 runs = 3
 """
+CARD = """
+name = "{name}"
+title = "A small network"
+authors = ["{name}"]
+summary = "For tests."
+licence = "CC0-1.0"
+"""
+"""Of a submission."""
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Set before any test module is imported: some of them ask for all datasets at once.
 os.environ["HARNESS_IMPORTS"] = os.devnull  # no folder, so nothing is imported
 os.environ["HARNESS_BUNDLES"] = os.devnull  # likewise, and the default bundle is the shipped one
+
+
+def ridge_benchmark(name: str, **changes: Any) -> Benchmark:
+    """Backbones under a ridge regression, on one small dataset."""
+    settings = {
+        "name": name,
+        "train_on": ["Toy"],
+        "test_on": ["Toy"],
+        "heads": ["ridge"],
+        "baselines": [],
+        "metrics": ["mae-log"],
+        "protocols": ["published"],
+        "runs": 2,
+        **changes,
+    }
+    return Benchmark.model_validate(settings)
 
 
 @pytest.fixture(scope="session")

@@ -92,20 +92,27 @@ def retrain(planned: Plan, store: Store, registry: Registry, number: int) -> Rec
         chosen = [node for node in chosen if node not in stack]
         scorings = [s for s in planned.scorings if len(s.stages) == 1 and s.stages[0] in together]
         with _scratch(store, planned, scorings, registry) as context:
-            for key in dict.fromkeys(one.key for own in stack for one in own.chain[:-1]):
-                if store.has_stage(key) and not store.stage_damage(key):
-                    _bring(store, context.store, key)
-            chains = {one.key: one for own in stack for one in own.chain}
-            missing = [one for key, one in chains.items() if not context.store.has_stage(key)]
-            members = sum(len(own.members) for own in stack) if len(stack) > 1 else None
-            again = planned.benchmark.model_copy(update={"stack_members": members})
-            plan = replace(context.plan, benchmark=again, stages=tuple(missing))
-            PlanExecutor(replace(context, plan=plan)).train(missing)
+            _train_again(context, planned, store, stack)
             for node in together:
                 found.done += 1
                 own = [scoring for scoring in scorings if scoring.stages == (node,)]
                 _compare_training(store, context.store, node, own, found)
     return found
+
+
+def _train_again(
+    context: RunContext, planned: Plan, store: Store, stack: Sequence[StageNode]
+) -> None:
+    """Trains stages side by side, from the kept weights of those that they go on from."""
+    for key in dict.fromkeys(one.key for own in stack for one in own.chain[:-1]):
+        if store.has_stage(key) and not store.stage_damage(key):
+            _bring(store, context.store, key)
+    chains = {one.key: one for own in stack for one in own.chain}
+    missing = [one for key, one in chains.items() if not context.store.has_stage(key)]
+    members = sum(len(own.members) for own in stack) if len(stack) > 1 else None
+    again = planned.benchmark.model_copy(update={"stack_members": members})
+    plan = replace(context.plan, benchmark=again, stages=tuple(missing))
+    PlanExecutor(replace(context, plan=plan)).train(missing)
 
 
 def _stack_again(planned: Plan, store: Store, node: StageNode) -> list[StageNode]:

@@ -17,7 +17,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -190,6 +190,12 @@ class Store:
             yield True
         finally:
             lock.release()
+
+    @contextmanager
+    def try_stages(self, keys: Iterable[str]) -> Iterator[bool]:
+        """Takes all of some stages; yields False where another process has one of them."""
+        with ExitStack() as locks:
+            yield all(locks.enter_context(self.try_stage(key)) for key in keys)
 
     def write_stage(
         self,

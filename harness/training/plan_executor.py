@@ -7,7 +7,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -169,11 +169,10 @@ class PlanExecutor:
     def _take_one(self, pending: Sequence[Stack], tally: Tally, lenient: bool) -> Stack | None:
         """Carries out the first stack that is ready, and that no other process has."""
         for stack in pending:
-            parents = [node.parent for node in stack if node.parent is not None]
-            if not all(self.store.has_stage(parent.key) for parent in parents):
+            if not is_ready(stack, self.store):
                 continue
-            with ExitStack() as locks:
-                if all(locks.enter_context(self.store.try_stage(node.key)) for node in stack):
+            with self.store.try_stages(node.key for node in stack) as mine:
+                if mine:
                     self._train(stack, tally, lenient)
                     trained = [node.key for node in stack if self.store.has_stage(node.key)]
                     scorings = [one for key in trained for one in self._scored_by.get(key, ())]
@@ -411,6 +410,11 @@ def tell_of_failure(stack: Sequence[StageNode], problem: Exception) -> None:
         f"The reason: {problem}",
         stacklevel=3,
     )
+
+
+def is_ready(stack: Stack, store: Store) -> bool:
+    """Whether all is there that the stages of a stack go on from."""
+    return all(node.parent is None or store.has_stage(node.parent.key) for node in stack)
 
 
 def without_failed(stack: Stack, failed: Container[str]) -> Stack:

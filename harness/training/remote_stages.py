@@ -19,6 +19,7 @@ from harness.results.records import Failure
 from harness.results.store import STAGE_FILE, WEIGHTS_FILE
 from harness.training.plan_executor import (
     encode_first,
+    is_ready,
     scored_by_one,
     tell_of_failure,
     without_failed,
@@ -126,9 +127,7 @@ class RemoteStages:
             stack = without_failed(whole, failed)
             if not stack:
                 continue
-            parents = [node.parent for node in stack if node.parent is not None]
-            ready = all(self._store.has_stage(parent.key) for parent in parents)
-            if not (ready and self._reserve(stack)):
+            if not (is_ready(stack, self._store) and self._reserve(stack)):
                 left.append(stack)
                 continue
             if all(self._is_done(node) for node in stack):  # by another process
@@ -142,10 +141,11 @@ class RemoteStages:
 
     def _reserve(self, stack: Stack) -> bool:
         """Takes stages for this process while they are under way elsewhere."""
-        with ExitStack() as locks:
-            if not all(locks.enter_context(self._store.try_stage(node.key)) for node in stack):
-                return False
-            self._locks[stack[0].key] = locks.pop_all()
+        locks = ExitStack()
+        if not locks.enter_context(self._store.try_stages(node.key for node in stack)):
+            locks.close()
+            return False
+        self._locks[stack[0].key] = locks
         return True
 
     def _release(self, stack: Stack, again: Sequence[Stack] = ()) -> None:

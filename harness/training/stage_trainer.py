@@ -104,7 +104,8 @@ class StageTrainer:
 
     def forget_all(self) -> None:
         """Drops what is left of stacks, where nothing is to be trained any more."""
-        for path in self._store.checkpoint_path("any").parent.glob(f"{OF_STACK}*.checkpoint"):
+        of_any = self._store.checkpoint_path(f"{OF_STACK}*")
+        for path in of_any.parent.glob(of_any.name):
             discard(path)
 
     def forget(self, stack: Sequence[StageNode]) -> None:

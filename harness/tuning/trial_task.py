@@ -20,11 +20,11 @@ class TrialsOrder:
     """Trials to be carried out.
 
     Attributes:
-        order: of the stage that their members make up, with what it goes on from.
+        training: of the stage that their members make up, with what it goes on from.
         stack: decides which of them go on.
     """
 
-    order: StackOrder
+    training: StackOrder
     stack: TrialStack
 
 
@@ -47,12 +47,12 @@ def train_trials(worker: Worker, order: TrialsOrder) -> list[Reported | Ended]:
     """Trains trials to their ends; returns all that is to be noted of them."""
     news: list[Reported | Ended] = []
     name = worker.link.worker
-    with stack_at_hand(worker, order.order) as context, quiet():
+    with stack_at_hand(worker, order.training) as context, quiet():
 
         def hear(epoch: EpochFinished) -> None:
             worker.tell(TrialsTold(name, epoch))
 
-        for look in order.stack.fit(PlanExecutor(context), order.order.stack[0], hear):
+        for look in order.stack.fit(PlanExecutor(context), order.training.stack[0], hear):
             news += look.news
             worker.tell(TrialsTold(name, training=look.training))
     return news

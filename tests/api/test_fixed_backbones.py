@@ -17,6 +17,7 @@ from harness.planning.benchmark import Benchmark
 from harness.plugin import SYMBOLS, CannotEncode, Crystal, FixedFeatures, Locations
 from harness.registry.registry import Registry
 from harness.testing import BackboneCases
+from tests.conftest import ridge_benchmark
 
 FROZEN = Path(__file__).resolve().parents[1] / "plugins" / "frozen.py"
 CELL = {"protocol": "published", "train_on": "Toy", "test_on": "Toy"}
@@ -28,19 +29,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def benchmark(backbones: Sequence[str], **changes: Any) -> Benchmark:
-    settings = {
-        "name": "frozen",
-        "train_on": ["Toy"],
-        "test_on": ["Toy"],
-        "backbones": list(backbones),
-        "heads": ["ridge"],
-        "baselines": [],
-        "metrics": ["mae-log"],
-        "protocols": ["published"],
-        "runs": 2,
-        **changes,
-    }
-    return Benchmark.model_validate(settings)
+    return ridge_benchmark("frozen", backbones=list(backbones), **changes)
 
 
 @pytest.fixture

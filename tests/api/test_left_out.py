@@ -15,6 +15,7 @@ from harness.errors import BenchmarkError, DataError
 from harness.report.merging import merge
 from harness.report.pivot import pivot
 from harness.results.store import Store
+from tests.conftest import CARD
 
 BENCHMARK = """
 train_on = ["Toy", "Source"]
@@ -66,15 +67,6 @@ def test_tables_count_it_and_name_what_is_left_out(finished: Path) -> None:
     assert "of 4 runs" not in text
     assert "run by run: 1 Li, 2 Be, 3 F, 4 Cl" in text
     assert "corrected resampled t-test over the groups left out" in text
-
-
-CARD = """
-name = "{name}"
-title = "A small network"
-authors = ["{name}"]
-summary = "For tests."
-licence = "CC0-1.0"
-"""
 
 
 def pack(results: Path, name: str, into: Path) -> Path:

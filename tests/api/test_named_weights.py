@@ -18,6 +18,7 @@ from harness.planning.configurations import reconfigure
 from harness.plugin import Locations
 from harness.registry.registry import Registry
 from harness.testing import BackboneCases
+from tests.conftest import ridge_benchmark
 
 WEIGHED = Path(__file__).resolve().parents[1] / "plugins" / "weighed.py"
 FILE = "numbers.json"
@@ -42,19 +43,8 @@ def put(folder: Path, content: str = "[1.0, 0.5]") -> Path:
 
 
 def benchmark(weights: str = FILE, **changes: Any) -> Benchmark:
-    settings = {
-        "name": "weighed",
-        "train_on": ["Toy"],
-        "test_on": ["Toy"],
-        "backbones": [{"name": "weighed", "weights": weights, "seen": "Source"}],
-        "heads": ["ridge"],
-        "baselines": [],
-        "metrics": ["mae-log"],
-        "protocols": ["published"],
-        "runs": 2,
-        **changes,
-    }
-    return Benchmark.model_validate(settings)
+    weighed = {"name": "weighed", "weights": weights, "seen": "Source"}
+    return ridge_benchmark("weighed", **{"backbones": [weighed], **changes})
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from harness.report.pivot import Layout, pivot
 from harness.report.submissions import Submission, copy_whole, facts_of, read_card
 from harness.results.store import Store
 from harness.scoring.scores import score_stored
+from tests.conftest import CARD
 
 BENCHMARK = """
 train_on = ["Toy"]
@@ -37,13 +38,6 @@ metrics = ["mae-log", "mape"]
 [training]
 epochs = {epochs}
 loss = "mae-log"
-"""
-CARD = """
-name = "{name}"
-title = "A small network"
-authors = ["{name}"]
-summary = "For tests."
-licence = "CC0-1.0"
 """
 
 
